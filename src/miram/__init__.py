@@ -1,0 +1,1 @@
+"""Multi-scale masked autoencoders for mammography."""

@@ -1,0 +1,34 @@
+"""A progress line for whatever takes longer than a few seconds."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+
+_INTERVAL = 5.0  # seconds between two lines
+
+
+def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Pass items through and log how many are done, every few seconds.
+
+    A log line works alike in a terminal, a notebook, a batch job and a log file.
+
+    Args:
+        items: What to go through.
+        what: What is done with them, such as "cut mammograms".
+        total: How many there are, where that is known.
+    """
+    started = last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= _INTERVAL:
+            last = now
+            if total is None:
+                log.info("%s: %d", what, done)
+                continue
+            left = (now - started) / done * (total - done)
+            log.info("%s: %d of %d, %.0f s left", what, done, total, left)
