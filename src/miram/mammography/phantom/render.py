@@ -1,0 +1,186 @@
+"""One view rendered: the image of a breast with its lesions, and a mask per lesion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from miram.mammography.phantom.breast import Breast, add_film_marks, draw_breast
+from miram.mammography.phantom.calcifications import draw_calcification
+from miram.mammography.phantom.masses import draw_mass
+from miram.mammography.phantom.patch import LesionPatch
+
+Row = dict[str, Any]
+FULL_RANGE = 65535
+MISMATCH = 1.1492  # pitch of one scanner over the other's
+CRUMB_SHARE = 0.012  # of the mask, all crumbs together: the real lesions keep more than 98 %
+
+
+@dataclass(frozen=True)
+class RenderedView:
+    """The pixels of one view.
+
+    Attributes:
+        image: Full image, shape (H, W), uint16.
+        masks: One mask per lesion, 0 or 255, uint8; of the image's shape or, for a row with
+            `mask_mismatch`, 1.149 times smaller in both axes.
+        crops: The lesion boxes cut out of the image, uint16.
+    """
+
+    image: np.ndarray
+    masks: list[np.ndarray]
+    crops: list[np.ndarray]
+
+
+def render_view(rows: Sequence[Row], image_side: int, seed: Sequence[int]) -> RenderedView:
+    """Render one view with all its lesions.
+
+    Args:
+        rows: The rows of `draw_cases` for this patient, side and view.
+        image_side: Image height in pixels.
+        seed: Entropy of this view.
+
+    Returns:
+        The image, and masks and crops in the order of the rows.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    first = rows[0]
+    shape = (image_side, round(image_side * first["aspect"]))
+    breast = draw_breast(shape, first["view"], first["density"], rng)
+    taken: list[tuple[float, float, float]] = []
+    masks = [_add_lesion(breast, row, taken, rng) for row in rows]
+
+    chest_wall_left = (first["side"] == "LEFT") != first["wrong_side"]
+    step = 1 if chest_wall_left else -1
+    pixels = np.ascontiguousarray(breast.pixels[:, ::step])
+    masks = [np.ascontiguousarray(mask[:, ::step]) for mask in masks]
+    text = first["side"][0] + first["view"]
+    add_film_marks(pixels, text, chest_wall_left, first["white_strips"], rng)
+    image = np.round(np.clip(pixels, 0, 1) * FULL_RANGE).astype(np.uint16)
+    crops = [image[_box(mask)].copy() for mask in masks]
+    return RenderedView(
+        image,
+        [_finished_mask(mask, row, rng) for mask, row in zip(masks, rows, strict=True)],
+        crops,
+    )
+
+
+def _add_lesion(
+    breast: Breast, row: Row, taken: list[tuple[float, float, float]], rng: np.random.Generator
+) -> np.ndarray:
+    """Draw a lesion into the breast, in place, and give its mask, shape (H, W), boolean."""
+    height = breast.pixels.shape[0]
+    size = float(np.clip(row["size"] * rng.uniform(0.92, 1.08), 0.032, 0.155)) * height
+    y, x = _place(breast, row, size, taken, rng)
+    taken.append((y, x, size))
+    visible = 0.55 + 0.09 * row["subtlety"]
+    if row["kind"] == "mass":
+        contrast = visible * rng.uniform(0.14, 0.20)
+        patch = draw_mass(row["first"], row["second"], size, contrast, rng)
+    else:
+        to_nipple = float(np.arctan2(breast.nipple[0] - y, breast.nipple[1] - x))
+        patch = draw_calcification(
+            row["first"], row["second"], size, height, to_nipple, visible, rng
+        )
+    return _paste(breast, patch, round(y), round(x))
+
+
+def _place(
+    breast: Breast,
+    row: Row,
+    size: float,
+    taken: list[tuple[float, float, float]],
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """Find a place for a lesion inside the breast, apart from the others."""
+    height = breast.pixels.shape[0]
+    lowest, highest = 0.55 * size + 0.02 * height, 0.98 * height - 0.55 * size
+    best, best_room = (breast.nipple[0], breast.nipple[1] / 2), -np.inf
+    for _ in range(200):
+        y = rng.uniform(lowest, highest)
+        depth = float((breast.radial[int(y)] < 0.98).sum())  # the tissue is one run from x = 0
+        x = depth * np.clip(row["reach"] + rng.normal(0, 0.06), 0, 1)
+        if row["edge_lesions"]:
+            x = rng.uniform(0.15, 0.3) * size
+        elif not 0.55 * size < x < depth - 0.45 * size or breast.muscle[int(y), int(x)] > 0.2:
+            continue
+        if breast.radial[int(y), int(x)] > 0.8:
+            continue
+        room = min((np.hypot(y - v, x - u) - 0.75 * (size + s) for v, u, s in taken), default=0.0)
+        if room >= 0:
+            return float(y), float(x)
+        if room > best_room:
+            best, best_room = (float(y), float(x)), room
+    return best
+
+
+def _paste(breast: Breast, patch: LesionPatch, row: int, column: int) -> np.ndarray:
+    """Add a patch centered on a pixel to the breast and give its mask within the image."""
+    height, width = breast.pixels.shape
+    half = patch.mask.shape[0] // 2
+    top, left = max(row - half, 0), max(column - half, 0)
+    bottom, right = min(row + half + 1, height), min(column + half + 1, width)
+    target = np.s_[top:bottom, left:right]
+    source = np.s_[
+        top - row + half : bottom - row + half, left - column + half : right - column + half
+    ]
+    inside = breast.inside[target]
+    brightened = breast.pixels[target] + patch.added[source]
+    breast.pixels[target] = np.where(inside, np.clip(brightened, 0.01, 0.97), 0)
+    mask = np.zeros((height, width), dtype=bool)
+    mask[target] = _largest_component(patch.mask[source] & inside)
+    return mask
+
+
+def _largest_component(mask: np.ndarray) -> np.ndarray:
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    if count <= 1:
+        return mask
+    return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+
+
+def _box(mask: np.ndarray) -> tuple[slice, slice]:
+    """Give the smallest box around a mask as two slices."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _finished_mask(mask: np.ndarray, row: Row, rng: np.random.Generator) -> np.ndarray:
+    """Give the mask as it is filed: with crumbs, of the other scanner's size, 0 or 255."""
+    if row["mask_crumbs"]:
+        mask = _with_crumbs(mask, rng)
+    if row["mask_mismatch"]:
+        down, across = (
+            ((np.arange(round(length / MISMATCH)) + 0.5) * MISMATCH).astype(int)
+            for length in mask.shape
+        )
+        mask = mask[np.ix_(down.clip(max=mask.shape[0] - 1), across.clip(max=mask.shape[1] - 1))]
+    return np.where(mask, 255, 0).astype(np.uint8)
+
+
+def _with_crumbs(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Scatter specks of one to four pixels around a lesion without touching it."""
+    box = _box(mask)
+    reach = max(mask[box].shape) // 2 + 3
+    near = tuple(
+        slice(max(side.start - reach, 0), min(side.stop + reach, length))
+        for side, length in zip(box, mask.shape, strict=True)
+    )
+    crumbs = mask[near].copy()
+    free = ~ndimage.binary_dilation(crumbs, iterations=4)
+    budget = int(CRUMB_SHARE * mask.sum())
+    if budget < 2:  # a single pixel would be more than a crumb of so small a lesion
+        return mask
+    for _ in range(int(rng.integers(1, 9))):
+        side = 2 if budget >= 8 and rng.random() < 0.4 else 1
+        y = int(rng.integers(0, crumbs.shape[0] - side + 1))
+        x = int(rng.integers(0, crumbs.shape[1] - side + 1))
+        spot = np.s_[y : y + side, x : x + side]
+        if budget >= side * side and free[spot].all():
+            crumbs[spot] = True
+            budget -= side * side
+    crumbed = mask.copy()
+    crumbed[near] = crumbs
+    return crumbed
