@@ -1,0 +1,142 @@
+"""What every attention shares: the query, key, value and output projections."""
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from miram.errors import MiramError
+from miram.models.attention.grid import GridSize
+
+
+class MultiHeadAttention(nn.Module, ABC):
+    """Self-attention whose mixing of tokens is left to a subclass.
+
+    A drop-in for timm's ``Attention``: same constructor arguments, same ``qkv`` and ``proj`` (and
+    ``q_norm``, ``k_norm``, ``norm``) parameters, same ``forward``, so that any subclass can be the
+    ``attn_layer`` of ``timm.models.vision_transformer.Block``. A subclass supplies :meth:`attend`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        qkv_bias: bool = False,
+        qk_norm: bool = False,
+        scale_norm: bool = False,
+        proj_bias: bool = True,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        norm_layer: type[nn.Module] = nn.LayerNorm,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        num_prefix_tokens: int,
+        grid_size: GridSize,
+        kv_heads: int | None = None,
+        share_kv: bool = False,
+    ) -> None:
+        """Build the layer.
+
+        Args:
+            dim: width C of a token.
+            num_heads: heads H; the width of a head is D = C / H.
+            qkv_bias: whether queries, keys and values have a bias.
+            qk_norm: whether queries and keys pass through ``norm_layer(D)``.
+            scale_norm: whether the merged heads pass through ``norm_layer(C)``.
+            proj_bias: whether the output projection has a bias.
+            attn_drop: must be 0: most attentions here have no N x N matrix to drop entries from.
+            proj_drop: dropout after the output projection.
+            norm_layer: what ``qk_norm`` and ``scale_norm`` build.
+            device: where the parameters live.
+            dtype: type of the parameters.
+            num_prefix_tokens: tokens before the grid (1 with a CLS token).
+            grid_size: (h, w) of the tokens after the prefix: N = num_prefix_tokens + h * w.
+            kv_heads: heads of keys and values, H or 1 (then shared by all query heads).
+            share_kv: whether the values are the keys.
+
+        Raises:
+            MiramError: if ``dim`` is no multiple of ``num_heads``, or ``attn_drop`` is not 0.
+        """
+        super().__init__()
+        if dim % num_heads:
+            raise MiramError(f"dim {dim} is no multiple of num_heads {num_heads}: change either")
+        if attn_drop:
+            raise MiramError(f"attn_drop is {attn_drop}: use proj_drop, the attentions have none")
+        self.num_heads = num_heads
+        self.head_dim = dim // num_heads
+        self.kv_heads = kv_heads or num_heads
+        self.share_kv = share_kv
+        self.num_prefix_tokens = num_prefix_tokens
+        self.grid_size = grid_size
+        self.num_tokens = num_prefix_tokens + grid_size[0] * grid_size[1]
+
+        dd: dict[str, Any] = {"device": device, "dtype": dtype}
+        kv_dim = self.kv_heads * self.head_dim
+        self.qkv = nn.Linear(dim, dim + kv_dim * (1 if share_kv else 2), bias=qkv_bias, **dd)
+        self.q_norm = norm_layer(self.head_dim, **dd) if qk_norm else nn.Identity()
+        self.k_norm = norm_layer(self.head_dim, **dd) if qk_norm else nn.Identity()
+        self.norm = norm_layer(dim, **dd) if scale_norm else nn.Identity()
+        self.proj = nn.Linear(dim, dim, bias=proj_bias, **dd)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    @abstractmethod
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Mix the values of the tokens.
+
+        Args:
+            q: queries, (B, H, N, D).
+            k: keys, (B, kv_heads, N, D).
+            v: values, (B, kv_heads, N, D).
+
+        Returns:
+            (B, H, N, D).
+        """
+
+    def forward(
+        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
+        """Project to heads, attend, merge the heads.
+
+        Args:
+            x: tokens, (B, N, C).
+            attn_mask: must be None; here because timm's ``Block`` passes it.
+            is_causal: must be False; likewise.
+
+        Returns:
+            (B, N, C).
+
+        Raises:
+            MiramError: if a mask is asked for.
+        """
+        if attn_mask is not None or is_causal:
+            raise MiramError(f"{type(self).__name__} takes no mask: give it whole images")
+        q, k, v = self.split_heads(self.qkv(x))
+        x = self.attend(q, k, v).transpose(1, 2).flatten(2)  # (B, H, N, D) -> (B, N, C)
+        return self.proj_drop(self.proj(self.norm(x)))
+
+    def split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cut the joint projection (B, N, C + 2 * kv_heads * D) into q, k and v by head."""
+        heads = qkv.unflatten(2, (-1, self.head_dim)).transpose(1, 2)  # -> (B, heads, N, D)
+        q = heads[:, : self.num_heads]
+        k = heads[:, self.num_heads : self.num_heads + self.kv_heads]
+        v = k if self.share_kv else heads[:, self.num_heads + self.kv_heads :]
+        return self.q_norm(q), self.k_norm(k), v
+
+
+def bind(layer: type[MultiHeadAttention], **arguments: Any) -> type[nn.Module]:
+    """Fix some arguments of an attention: ``functools.partial`` for timm's ``attn_layer``.
+
+    timm calls ``issubclass`` on the ``attn_layer`` it is given, which a ``functools.partial`` does
+    not survive. What is returned is a class, and calling it makes a plain ``layer`` (not a subclass
+    of it), so that models can be pickled and copied.
+    """
+    make: Callable[..., MultiHeadAttention] = functools.partial(layer, **arguments)
+
+    def new(_: type, *args: Any, **kwargs: Any) -> MultiHeadAttention:
+        return make(*args, **kwargs)
+
+    return type(layer.__name__, (layer,), {"__new__": new, "__doc__": layer.__doc__})

@@ -1,0 +1,106 @@
+"""Linformer: keys and values compressed along the sequence, O(N·k).
+
+Wang et al., "Linformer: Self-Attention with Linear Complexity", 2020, arXiv 2006.04768.
+"""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from miram.configuration import Config
+from miram.models.attention.base import MultiHeadAttention, bind
+from miram.models.attention.grid import GridSize, require_grid
+from miram.models.attention.softmax import softmax_attention
+
+
+class LinformerConfig(Config):
+    """How far, and how shared, keys and values are compressed."""
+
+    kind: Literal["linformer"] = "linformer"
+    length: int = Field(default=128, ge=1, description="tokens k that the N keys and values become")
+    share_projection: bool = Field(
+        default=True, description="one matrix for keys and values, E = F"
+    )
+    one_kv_head: bool = Field(
+        default=False, description="one head of keys and values for all queries"
+    )
+    share_kv: bool = Field(default=False, description="the values are the keys (and E = F)")
+
+    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
+        """What to pass as ``attn_layer`` to timm's ``Block``."""
+        return bind(
+            LinformerAttention,
+            config=self,
+            num_prefix_tokens=num_prefix_tokens,
+            grid_size=grid_size,
+        )
+
+
+def linformer_attention(q: Tensor, k: Tensor, v: Tensor, e: Tensor, f: Tensor) -> Tensor:
+    """softmax(q (E k)ᵀ / √D) (F v): exact attention on projected keys and values.
+
+    With E = F = identity this is exact attention.
+
+    Args:
+        q: queries, (B, H, N, D).
+        k: keys, (B, H, N, D), or one head for all queries, (B, 1, N, D).
+        v: values, shaped like ``k``.
+        e: projection E of the keys, (k, N).
+        f: projection F of the values, (k, N).
+
+    Returns:
+        (B, H, N, D).
+    """
+    short_k = compress(k, e)  # (B, kv_heads, N, D) -> (B, kv_heads, k, D)
+    short_v = short_k if v is k and f is e else compress(v, f)
+    size = (-1, q.shape[1], -1, -1)  # one key-value head is repeated, without a copy
+    return softmax_attention(q, short_k.expand(size), short_v.expand(size))
+
+
+def compress(x: Tensor, projection: Tensor) -> Tensor:
+    """Project the sequence axis: (B, H, N, D) and (k, N) -> (B, H, k, D)."""
+    batch, heads = x.shape[:2]
+    tokens = x.transpose(1, 2).flatten(2)  # (B, H, N, D) -> (B, N, H*D), a view of timm's qkv
+    # bmm takes the view as it is, where matmul would copy it and keep the copy for the backward.
+    short = torch.bmm(projection.expand(batch, -1, -1), tokens)  # -> (B, k, H*D)
+    return short.unflatten(2, (heads, -1)).transpose(1, 2)  # -> (B, H, k, D)
+
+
+class LinformerAttention(MultiHeadAttention):
+    """Linformer attention for a fixed number of tokens, prefix included.
+
+    E and F are shared by the heads and learned, Xavier-uniform at first. The defaults are the
+    paper's; ``one_kv_head`` with ``share_kv`` is the weaker, smaller form that MIRAM's authors ran.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        *,
+        config: LinformerConfig | None = None,
+        **block: Any,
+    ) -> None:
+        """Build the layer.
+
+        Args:
+            dim: width of a token.
+            num_heads: heads.
+            config: length and sharing.
+            block: the other arguments of :class:`MultiHeadAttention`.
+        """
+        config = config or LinformerConfig()
+        kv_heads = 1 if config.one_kv_head else num_heads
+        super().__init__(dim, num_heads, kv_heads=kv_heads, share_kv=config.share_kv, **block)
+        empty = self.qkv.weight.new_empty(config.length, self.num_tokens)
+        self.e = nn.Parameter(nn.init.xavier_uniform_(empty))
+        self.f: nn.Parameter | None = None  # F = E
+        if not (config.share_projection or config.share_kv):
+            self.f = nn.Parameter(nn.init.xavier_uniform_(torch.empty_like(empty)))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See :func:`linformer_attention`."""
+        require_grid(q.shape[2], self.num_prefix_tokens, self.grid_size)
+        return linformer_attention(q, k, v, self.e, self.e if self.f is None else self.f)

@@ -1,0 +1,190 @@
+"""Multi-axis attention of MaxViT: within blocks, then along a dilated grid, O(N·w²).
+
+Tu et al., "MaxViT: Multi-Axis Vision Transformer", ECCV 2022, arXiv 2204.01697. Block attention
+mixes the tokens of every w x w window; grid attention mixes w x w tokens spread evenly over the
+whole image, one of each stride. After both, every token has seen every other if the side of the
+grid is at most w² (49 with windows of 7), and a regular sample of them on larger grids.
+
+What differs from MaxViT: there, the two are layers of their own, with projections, an MLP and
+a convolution in between and a learned relative position bias. Here they share one ``qkv`` to fit
+into one ViT block, A_grid · A_block · v, and positions come from the tokens' own embedding. The
+prefix tokens, which MaxViT lacks, attend to all tokens and are keys and values of every group.
+"""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from miram.configuration import Config
+from miram.errors import MiramError
+from miram.models.attention.base import MultiHeadAttention, bind
+from miram.models.attention.grid import GridSize, require_grid
+from miram.models.attention.softmax import softmax_attention
+
+Axis = Literal["block", "grid"]
+
+
+class MultiAxisConfig(Config):
+    """Size of the groups in which tokens attend to each other."""
+
+    kind: Literal["multi_axis"] = "multi_axis"
+    window: int = Field(default=7, ge=2, le=64, description="tokens per side of a group, at most")
+
+    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
+        """What to pass as ``attn_layer`` to timm's ``Block``."""
+        return bind(
+            MultiAxisAttention,
+            config=self,
+            num_prefix_tokens=num_prefix_tokens,
+            grid_size=grid_size,
+        )
+
+
+def group(x: Tensor, axis: Axis, grid_size: GridSize, window: tuple[int, int]) -> Tensor:
+    """Gather the grid tokens that attend to each other: (B, H, T, D) -> (B, G, H, S, D).
+
+    G groups of S = window rows x window columns tokens: neighbors on the axis ``block``, tokens
+    h / rows and w / columns apart on the axis ``grid``.
+    """
+    (height, width), (rows, cols) = grid_size, window
+    if axis == "block":
+        x = x.unflatten(2, (height // rows, rows, width // cols, cols))
+        x = x.permute(0, 2, 4, 1, 3, 5, 6)  # (B, H, Gh, rows, Gw, cols, D) -> (B, Gh, Gw, H, ...)
+    else:
+        x = x.unflatten(2, (rows, height // rows, cols, width // cols))
+        x = x.permute(0, 3, 5, 1, 2, 4, 6)  # (B, H, rows, Gh, cols, Gw, D) -> (B, Gh, Gw, H, ...)
+    return x.flatten(4, 5).flatten(1, 2)  # (B, Gh, Gw, H, rows, cols, D) -> (B, G, H, S, D)
+
+
+def ungroup(x: Tensor, axis: Axis, grid_size: GridSize, window: tuple[int, int]) -> Tensor:
+    """Undo :func:`group`: (B, G, H, S, D) -> (B, H, T, D)."""
+    (height, width), (rows, cols) = grid_size, window
+    x = x.unflatten(1, (height // rows, width // cols)).unflatten(4, (rows, cols))
+    order = (0, 3, 1, 4, 2, 5, 6) if axis == "block" else (0, 3, 4, 1, 5, 2, 6)
+    return x.permute(order).flatten(2, 5)  # (B, Gh, Gw, H, rows, cols, D) -> (B, H, T, D)
+
+
+def axis_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    axis: Axis,
+    *,
+    window: tuple[int, int],
+    num_prefix_tokens: int,
+    grid_size: GridSize,
+) -> Tensor:
+    """Exact attention within every group of one axis, and of the prefix tokens to all tokens.
+
+    Args:
+        q: queries, (B, H, N, D).
+        k: keys, (B, H, N, D).
+        v: values, (B, H, N, D).
+        axis: ``block`` for neighbors, ``grid`` for tokens spread over the image.
+        window: rows and columns of a group; they must divide the grid.
+        num_prefix_tokens: tokens before the grid.
+        grid_size: (h, w).
+
+    Returns:
+        (B, H, N, D).
+
+    Raises:
+        MiramError: if the window does not divide the grid.
+    """
+    require_grid(q.shape[2], num_prefix_tokens, grid_size)
+    if grid_size[0] % window[0] or grid_size[1] % window[1]:
+        raise MiramError(f"a window of {window} does not divide a grid of {grid_size}")
+    parts = [num_prefix_tokens, q.shape[2] - num_prefix_tokens]
+    prefix_q, grid_q = q.split(parts, 2)  # (B, H, N, D) -> (B, H, P, D), (B, H, T, D)
+    prefix_k, grid_k = k.split(parts, 2)
+    prefix_v, grid_v = v.split(parts, 2)
+
+    queries = group(grid_q, axis, grid_size, window)  # (B, G, H, S, D)
+    keys = with_prefix(prefix_k, group(grid_k, axis, grid_size, window))
+    values = with_prefix(prefix_v, group(grid_v, axis, grid_size, window))
+    out = softmax_attention(queries.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1))
+    out = ungroup(out.unflatten(0, queries.shape[:2]), axis, grid_size, window)  # -> (B, H, T, D)
+    if not num_prefix_tokens:
+        return out
+    return torch.cat([softmax_attention(prefix_q, k, v), out], 2)
+
+
+def with_prefix(prefix: Tensor, groups: Tensor) -> Tensor:
+    """Put the prefix (B, H, P, D) before every group (B, G, H, S, D) -> (B, G, H, P + S, D)."""
+    prefix = prefix[:, None].expand(-1, groups.shape[1], -1, -1, -1)
+    return torch.cat([prefix, groups], 3)
+
+
+def multi_axis_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    window: tuple[int, int],
+    num_prefix_tokens: int,
+    grid_size: GridSize,
+) -> Tensor:
+    """Grid attention on the output of block attention; see :func:`axis_attention`."""
+    shape: dict[str, Any] = {
+        "window": window,
+        "num_prefix_tokens": num_prefix_tokens,
+        "grid_size": grid_size,
+    }
+    local = axis_attention(q, k, v, "block", **shape)
+    return axis_attention(q, k, local, "grid", **shape)
+
+
+def fit_window(side: int, window: int) -> int:
+    """Largest divisor of a side of the grid that is at most ``window``.
+
+    Raises:
+        MiramError: if that is 1 (a prime side), which would be no window at all.
+    """
+    fitted = max(n for n in range(1, min(side, window) + 1) if side % n == 0)
+    if fitted == 1 and side > 1:
+        raise MiramError(
+            f"no window of 2 to {window} tokens divides a grid side of {side}: choose another "
+            "image or patch size, or a larger window"
+        )
+    return fitted
+
+
+class MultiAxisAttention(MultiHeadAttention):
+    """Block and grid attention for a fixed grid of tokens.
+
+    A side of the grid that ``window`` does not divide takes its largest divisor below it.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        *,
+        config: MultiAxisConfig | None = None,
+        **block: Any,
+    ) -> None:
+        """Build the layer.
+
+        Args:
+            dim: width of a token.
+            num_heads: heads.
+            config: size of the window.
+            block: the other arguments of :class:`MultiHeadAttention`.
+        """
+        super().__init__(dim, num_heads, **block)
+        config = config or MultiAxisConfig()
+        height, width = self.grid_size
+        self.window = fit_window(height, config.window), fit_window(width, config.window)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See :func:`multi_axis_attention`."""
+        return multi_axis_attention(
+            q,
+            k,
+            v,
+            window=self.window,
+            num_prefix_tokens=self.num_prefix_tokens,
+            grid_size=self.grid_size,
+        )

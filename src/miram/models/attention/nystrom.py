@@ -1,0 +1,173 @@
+"""Nyströmformer: softmax attention through m landmarks, O(N·m).
+
+Xiong et al., "Nyströmformer: A Nyström-Based Algorithm for Approximating Self-Attention", AAAI
+2021, arXiv 2102.03902. With landmarks q̃, k̃ (means of runs of queries and keys) and all softmaxes
+over rows of products divided by √D,
+
+    softmax(q kᵀ) v  ≈  F A⁺ (B v),    F = softmax(q k̃ᵀ),  A = softmax(q̃ k̃ᵀ),  B = softmax(q̃ kᵀ).
+
+F and B are N x m, but B v is exact attention of q̃ on (k, v), and F (·) exact attention of q on
+(k̃, ·). Two fused kernels therefore give the same numbers without keeping F or B for the backward.
+"""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from miram.configuration import Config
+from miram.models.attention.base import MultiHeadAttention, bind
+from miram.models.attention.grid import GridSize, from_image, require_grid, to_image
+from miram.models.attention.landmarks import block_shape, grid_landmarks, sequence_landmarks
+from miram.models.attention.precision import at_least_float32, no_autocast
+from miram.models.attention.softmax import softmax_attention
+
+
+class NystromConfig(Config):
+    """Landmarks, pseudo-inverse and convolution of Nyström attention."""
+
+    kind: Literal["nystrom"] = "nystrom"
+    num_landmarks: int = Field(
+        default=64, ge=1, description="landmarks m, at most the grid's tokens"
+    )
+    landmarks: Literal["sequence", "grid"] = Field(
+        default="sequence",
+        description="means of runs of the sequence (paper) or of blocks of the grid",
+    )
+    pinv_steps: int = Field(default=6, ge=1, le=50, description="iterations of the pseudo-inverse")
+    conv: Literal["sequence", "grid", "none"] = Field(
+        default="sequence",
+        description="depthwise convolution of the values that is added to the output",
+    )
+    conv_kernel: int = Field(
+        default=33,
+        ge=1,
+        le=129,
+        description="its taps on the sequence (33: paper), its side on the grid",
+    )
+
+    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
+        """What to pass as ``attn_layer`` to timm's ``Block``."""
+        return bind(
+            NystromAttention, config=self, num_prefix_tokens=num_prefix_tokens, grid_size=grid_size
+        )
+
+
+def iterative_pinv(a: Tensor, steps: int) -> Tensor:
+    """Moore-Penrose inverse by the third-order iteration of Razavi et al. (2014).
+
+    Z ← ¼ Z (13 I - A Z (15 I - A Z (7 I - A Z))), from Z₀ = Aᵀ / (‖A‖₁ ‖A‖∞), each matrix by its
+    own norms: a norm shared by the batch would couple samples and slow the others down.
+
+    Args:
+        a: square matrices, (..., m, m), in float32 or float64 (half precision diverges).
+        steps: iterations.
+
+    Returns:
+        (..., m, m).
+    """
+    magnitude = a.abs()
+    norms = magnitude.sum(-2).amax(-1) * magnitude.sum(-1).amax(-1)  # ‖A‖₁ ‖A‖∞, (...)
+    z = a.mT / norms[..., None, None]
+    eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
+    for _ in range(steps):
+        az = a @ z
+        z = 0.25 * z @ (13 * eye - az @ (15 * eye - az @ (7 * eye - az)))
+    return z
+
+
+def nystrom_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_landmarks: Tensor,
+    k_landmarks: Tensor,
+    pinv_steps: int,
+) -> Tensor:
+    """softmax(q k̃ᵀ) softmax(q̃ k̃ᵀ)⁺ softmax(q̃ kᵀ) v, every product divided by √D.
+
+    With the queries and keys themselves as landmarks this is exact attention, as far as the
+    pseudo-inverse has converged. The pseudo-inverse is taken in float32 whatever the autocast.
+
+    Args:
+        q: queries, (B, H, N, D).
+        k: keys, (B, H, N, D).
+        v: values, (B, H, N, D).
+        q_landmarks: landmarks q̃ of the queries, (B, H, m, D).
+        k_landmarks: landmarks k̃ of the keys, (B, H, m, D).
+        pinv_steps: iterations of the pseudo-inverse.
+
+    Returns:
+        (B, H, N, D).
+    """
+    summary = softmax_attention(q_landmarks, k, v)  # B v, (B, H, m, D)
+    with no_autocast(q):
+        scores = at_least_float32(q_landmarks) @ at_least_float32(k_landmarks).mT
+        a = (scores * q.shape[-1] ** -0.5).softmax(-1)  # (B, H, m, m)
+        # The iterations are cheap to repeat and would be half of what is kept for the backward.
+        pinv = checkpoint(
+            iterative_pinv, a, pinv_steps, use_reentrant=False, preserve_rng_state=False
+        )
+        summary = pinv @ at_least_float32(summary)  # A⁺ (B v), (B, H, m, D)
+    return softmax_attention(q, k_landmarks, summary.to(v.dtype))
+
+
+class NystromAttention(MultiHeadAttention):
+    """Nyström attention for a fixed grid of tokens.
+
+    Prefix tokens are queries and keys like all others, but enter no landmark: a CLS token averaged
+    with patches would be neither. More landmarks than grid tokens become one per token.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        *,
+        config: NystromConfig | None = None,
+        **block: Any,
+    ) -> None:
+        """Build the layer.
+
+        Args:
+            dim: width of a token.
+            num_heads: heads.
+            config: landmarks, pseudo-inverse, convolution.
+            block: the other arguments of :class:`MultiHeadAttention`.
+        """
+        super().__init__(dim, num_heads, **block)
+        self.config = config = config or NystromConfig()
+        self.num_landmarks = min(config.num_landmarks, self.num_tokens - self.num_prefix_tokens)
+        self.blocks = block_shape(config.num_landmarks, self.grid_size)
+        self.conv: nn.Conv2d | None = None
+        if config.conv != "none":
+            # On the sequence every head has one kernel (paper), on the grid every channel.
+            on_grid = config.conv == "grid"
+            channels = dim if on_grid else num_heads
+            kernel = (config.conv_kernel, config.conv_kernel if on_grid else 1)
+            self.conv = nn.Conv2d(
+                channels, channels, kernel, padding="same", groups=channels, bias=False
+            ).to(self.qkv.weight)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See :func:`nystrom_attention`; the convolution of the values is added."""
+        require_grid(q.shape[2], self.num_prefix_tokens, self.grid_size)
+        q_landmarks, k_landmarks = self.landmarks(q), self.landmarks(k)
+        out = nystrom_attention(q, k, v, q_landmarks, k_landmarks, self.config.pinv_steps)
+        return out if self.conv is None else out + self.convolve(v, self.conv)
+
+    def landmarks(self, x: Tensor) -> Tensor:
+        """Means of grid tokens: (B, H, N, D) -> (B, H, m, D)."""
+        x = x[:, :, self.num_prefix_tokens :]
+        if self.config.landmarks == "grid":
+            return grid_landmarks(x, self.blocks, self.grid_size)
+        return sequence_landmarks(x, self.num_landmarks)
+
+    def convolve(self, v: Tensor, conv: nn.Conv2d) -> Tensor:
+        """Depthwise convolution of the values: (B, H, N, D) -> (B, H, N, D)."""
+        if self.config.conv == "sequence":
+            return conv(v)
+        image = conv(to_image(v, self.num_prefix_tokens, self.grid_size))  # -> (B, H*D, h, w)
+        return from_image(image, self.num_prefix_tokens, self.num_heads)

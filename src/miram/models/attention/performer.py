@@ -1,0 +1,181 @@
+"""Performer: the softmax kernel by positive orthogonal random features (FAVOR+), O(N·m).
+
+Choromanski et al., "Rethinking Attention with Performers", ICLR 2021, arXiv 2009.14794.
+
+With rows w of the projection drawn from N(0, I), exp(qᵀk) is the mean over w of
+exp(wᵀq - |q|²/2) · exp(wᵀk - |k|²/2): attention becomes a product of two thin matrices.
+"""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from miram.configuration import Config
+from miram.models.attention.base import MultiHeadAttention, bind
+from miram.models.attention.grid import GridSize
+from miram.models.attention.precision import at_least_float32, no_autocast
+
+
+class PerformerConfig(Config):
+    """How many random features, and how often new ones are drawn."""
+
+    kind: Literal["performer"] = "performer"
+    features: int | None = Field(
+        default=None, ge=1, description="random features m; null: int(D ln D)"
+    )
+    redraw_every: int = Field(
+        default=1000, ge=0, description="training steps between draws; 0: never"
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="seed of the draws, the same on all ranks"
+    )
+
+    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
+        """What to pass as ``attn_layer`` to timm's ``Block``."""
+        return bind(
+            PerformerAttention,
+            config=self,
+            num_prefix_tokens=num_prefix_tokens,
+            grid_size=grid_size,
+        )
+
+
+def orthogonal_features(features: int, dim: int, generator: torch.Generator) -> Tensor:
+    """Draw rows that are each N(0, I), and orthogonal within every block of ``dim`` rows.
+
+    Orthogonality lowers the variance and keeps the mean (section 2.4 of the paper).
+
+    Args:
+        features: rows m.
+        dim: columns D.
+        generator: source of randomness, on the CPU.
+
+    Returns:
+        (m, D), float32, on the CPU.
+    """
+    blocks = []
+    for _ in range(math.ceil(features / dim)):
+        q, r = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
+        blocks.append(q * r.diagonal().sign())  # the signs make q uniform over all rotations
+    directions = torch.cat(blocks)[:features]  # (m, D), rows of length 1
+    normals = torch.randn(features, dim, generator=generator, dtype=torch.float64)
+    return (directions * normals.norm(dim=1, keepdim=True)).float()
+
+
+def log_features(x: Tensor, projection: Tensor) -> Tensor:
+    """Logarithm of the positive features φ of the softmax kernel, up to 1 / √m.
+
+    For any x and y, exp(xᵀy / √D) is the expected value of mean(exp(log φ(x) + log φ(y))).
+
+    Args:
+        x: queries or keys, (B, H, N, D).
+        projection: random directions, (m, D).
+
+    Returns:
+        (B, H, N, m).
+    """
+    root = x.shape[-1] ** -0.25  # each of q and k takes half of the 1 / √D
+    half_norm = x.square().sum(-1, keepdim=True) * (root**2 / 2)
+    return x @ (root * projection).mT - half_norm
+
+
+def performer_attention(q: Tensor, k: Tensor, v: Tensor, projection: Tensor) -> Tensor:
+    """φ(q) (φ(k)ᵀ v) / (φ(q) φ(k)ᵀ 1), in float32 whatever the autocast.
+
+    The stabilizers (one per query, one per sample and head for the keys) keep the exponentials
+    below 1. They cancel in the ratio, so they carry no gradient and couple no batch mates.
+
+    Args:
+        q: queries, (B, H, N, D).
+        k: keys, (B, H, M, D).
+        v: values, (B, H, M, D).
+        projection: random directions, (m, D), see :func:`orthogonal_features`.
+
+    Returns:
+        (B, H, N, D), in the type of ``v``.
+    """
+    with no_autocast(q):
+        projection = projection.to(at_least_float32(q).dtype)
+        log_q = log_features(at_least_float32(q), projection)  # (B, H, N, m)
+        log_k = log_features(at_least_float32(k), projection)  # (B, H, M, m)
+        phi_q = (log_q - log_q.detach().amax(-1, keepdim=True)).exp()
+        phi_k = (log_k - log_k.detach().amax((-2, -1), keepdim=True)).exp()
+
+        values = at_least_float32(v)
+        values = torch.cat([values, torch.ones_like(values[..., :1])], -1)  # (B, H, M, D + 1)
+        out = phi_q @ (phi_k.mT @ values)  # the added column becomes the denominator
+        # Only a query whose features miss every key by e^-34 meets the floor; it then reads 0.
+        out = out[..., :-1] / out[..., -1:].clamp_min(1e-15)
+        return out.to(v.dtype)
+
+
+class PerformerAttention(MultiHeadAttention):
+    """Performer attention; any number of tokens, and equivariant to their order.
+
+    The random projection is shared by the heads and replaced every ``redraw_every`` training
+    steps (forward passes in training mode). Draw number i follows from ``(seed, i)`` alone, and
+    the projection and the step count are buffers of the state dict: ranks agree, a resumed run
+    equals an uninterrupted one, and evaluation is deterministic.
+    """
+
+    projection: Tensor
+    steps: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        *,
+        config: PerformerConfig | None = None,
+        **block: Any,
+    ) -> None:
+        """Build the layer.
+
+        Args:
+            dim: width of a token.
+            num_heads: heads.
+            config: number of features, redraws, seed.
+            block: the other arguments of :class:`MultiHeadAttention`.
+        """
+        super().__init__(dim, num_heads, **block)
+        self.config = config or PerformerConfig()
+        default = max(1, int(self.head_dim * math.log(self.head_dim)))
+        self.features = self.config.features or default
+        device = self.qkv.weight.device
+        self.step = 0  # mirrors `steps`: reading a buffer on a GPU would wait for the GPU
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device=device))
+        self.register_buffer("projection", self.draw(0).to(device))
+
+    def draw(self, number: int) -> Tensor:
+        """The projection of draw ``number``, (m, D), always the same for the same seed."""
+        mixed = np.random.SeedSequence((self.config.seed, number)).generate_state(1)
+        generator = torch.Generator().manual_seed(int(mixed[0]))
+        return orthogonal_features(self.features, self.head_dim, generator)
+
+    @torch.compiler.disable
+    def count_step(self) -> None:
+        """Count a training step; take a new projection when it is due."""
+        # A checkpointed block runs again inside the backward pass: that is no new step, and must
+        # see the projection that the first run saw.
+        if torch._C._current_graph_task_id() != -1:
+            return
+        every = self.config.redraw_every
+        if every and self.step and self.step % every == 0:
+            # Not in place: a graph that still waits for its backward keeps the old tensor.
+            self.projection = self.draw(self.step // every).to(self.projection)
+        self.step += 1
+        self.steps.fill_(self.step)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See :func:`performer_attention`."""
+        if self.training:
+            self.count_step()
+        return performer_attention(q, k, v, self.projection)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.step = int(self.steps)

@@ -1,0 +1,46 @@
+"""Exact softmax attention, the reference of the family.
+
+Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv 1706.03762. PyTorch's fused kernel
+(Dao et al., "FlashAttention", NeurIPS 2022) never keeps the N x N matrix: O(N²) time, O(N) memory.
+"""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from miram.configuration import Config
+from miram.models.attention.base import MultiHeadAttention, bind
+from miram.models.attention.grid import GridSize
+
+
+class SoftmaxConfig(Config):
+    """Exact attention has nothing to set."""
+
+    kind: Literal["softmax"] = "softmax"
+
+    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
+        """What to pass as ``attn_layer`` to timm's ``Block``."""
+        return bind(SoftmaxAttention, num_prefix_tokens=num_prefix_tokens, grid_size=grid_size)
+
+
+def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q kᵀ / √D) v.
+
+    Args:
+        q: queries, (B, H, N, D).
+        k: keys, (B, H, M, D).
+        v: values, (B, H, M, D).
+
+    Returns:
+        (B, H, N, D).
+    """
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class SoftmaxAttention(MultiHeadAttention):
+    """timm's ``Attention`` under the interface of the family; any number of tokens."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Exact attention, see :func:`softmax_attention`."""
+        return softmax_attention(q, k, v)
