@@ -1,0 +1,1 @@
+"""Encoders, attentions, decoders and the masked autoencoder, on torch and timm."""

@@ -1,0 +1,108 @@
+"""Images as patches, masks over patches, positions of patches: pure functions."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def patchify(images: Tensor, patch_side: int) -> Tensor:
+    """Cut images into patches, row by row.
+
+    Args:
+        images: (B, C, H, W); H and W are multiples of the patch side.
+        patch_side: Side of a patch in pixels, p.
+
+    Returns:
+        (B, L, C*p*p) with L = H/p * W/p, each patch in the order of a convolution's weight.
+    """
+    return F.unfold(images, kernel_size=patch_side, stride=patch_side).transpose(1, 2)
+
+
+def unpatchify(patches: Tensor, patch_side: int, channels: int = 1) -> Tensor:
+    """Put the patches of square images together again: the inverse of `patchify`.
+
+    Args:
+        patches: (B, L, C*p*p) with L a square number.
+        patch_side: Side of a patch in pixels, p.
+        channels: C.
+
+    Returns:
+        (B, C, H, W).
+    """
+    side = round(patches.shape[1] ** 0.5) * patch_side
+    assert patches.shape[2] == channels * patch_side**2
+    return F.fold(patches.transpose(1, 2), (side, side), patch_side, stride=patch_side)
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Which patches the encoder sees.
+
+    Attributes:
+        keep: (B, K) indices of the visible patches, in the order they are encoded.
+        restore: (B, L) position of every patch in the shuffled sequence.
+        mask: (B, L) 1 where a patch is hidden, 0 where it is visible.
+    """
+
+    keep: Tensor
+    restore: Tensor
+    mask: Tensor
+
+
+def random_masking(noise: Tensor, mask_ratio: float) -> Masking:
+    """Hide a random share of patches: those with the highest noise (He et al., 2022).
+
+    Args:
+        noise: (B, L) uniform noise; the same noise gives the same mask.
+        mask_ratio: Share of patches to hide; int(L * (1 - mask_ratio)) stay visible.
+    """
+    visible = int(noise.shape[1] * (1 - mask_ratio))
+    shuffle = torch.argsort(noise, dim=1)
+    restore = torch.argsort(shuffle, dim=1)
+    return Masking(shuffle[:, :visible], restore, (restore >= visible).to(noise.dtype))
+
+
+def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
+    """Pick tokens by index: (B, N, D), (B, K) -> (B, K, D)."""
+    return torch.gather(tokens, 1, indices.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def repeat_mask(mask: Tensor, scale: int) -> Tensor:
+    """Bring a mask over n x n patches to a grid `scale` times as fine.
+
+    Args:
+        mask: (B, L) with L = n * n.
+        scale: s.
+
+    Returns:
+        (B, s*s*L); each value repeated over the s x s patches that cover the same area.
+    """
+    grid = mask.unflatten(1, (round(mask.shape[1] ** 0.5), -1))  # (B, L) -> (B, n, n)
+    fine = grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+    return fine.flatten(1)  # (B, s*n, s*n) -> (B, s*s*L)
+
+
+def sincos_2d(dim: int, side: int, prefix_tokens: int = 0) -> Tensor:
+    """Fixed 2-D sine-cosine position embedding of a square grid (He et al., 2022).
+
+    Half of the channels encode the column, half the row; frequencies are
+    10000^(-i / (dim / 4)), sines before cosines.
+
+    Args:
+        dim: D, a multiple of 4.
+        side: n, patches along each side.
+        prefix_tokens: Rows of zeros put before the grid, one per CLS token.
+
+    Returns:
+        (1, prefix_tokens + n * n, D) float32.
+    """
+    if dim % 4:
+        raise ValueError(f"dim ({dim}) must be a multiple of 4")
+    omega = 10_000 ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim / 4))
+    angles = torch.arange(side, dtype=torch.float64).outer(omega)  # (n, D/4)
+    axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (n, D/2)
+    columns, rows = axis.repeat(side, 1), axis.repeat_interleave(side, dim=0)
+    grid = torch.cat([columns, rows], dim=1)  # (n*n, D)
+    return F.pad(grid, (0, 0, prefix_tokens, 0)).float().unsqueeze(0)
