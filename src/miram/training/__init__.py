@@ -1,0 +1,1 @@
+"""Training: crops on the device, deterministic augmentation, schedule, loop."""
