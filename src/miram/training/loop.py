@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import TorchDynamoPlugin
 from numpy.typing import NDArray
 from pydantic import Field
@@ -119,6 +120,8 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     AVX512-BF16. Elsewhere it would only be slower.
     """
     cpu = config.device == "cpu" or not torch.cuda.is_available()
+    # accelerate keeps its state per process; a notebook may train twice with other settings.
+    AcceleratorState._reset_state(reset_partial_state=True)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(cpu))
     return Accelerator(
         cpu=cpu,

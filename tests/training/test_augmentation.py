@@ -1,0 +1,70 @@
+import pytest
+import torch
+from pydantic import ValidationError
+
+from miram.models.pixels import plain_views, standardize_pixels, to_grey, to_unit
+from miram.training.augmentation import DRAWS, AugmentationConfig, augment, crop_matrices
+
+NOTHING = AugmentationConfig(min_area=1, max_area=1, aspect=1, horizontal_flip=0)
+
+
+def crops(count=4, side=16):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randint(0, 65_536, (count, side, side), generator=generator, dtype=torch.int32)
+    return values.to(torch.uint16)
+
+
+def uniforms(count=4, seed=0):
+    return torch.rand(count, DRAWS, generator=torch.Generator().manual_seed(seed))
+
+
+def test_without_augmentation_the_pixels_stay():
+    found = augment(crops(), uniforms(), NOTHING)
+    torch.testing.assert_close(found, standardize_pixels(to_unit(crops())), atol=1e-4, rtol=0)
+
+
+def test_flips_mirror_the_image():
+    both = NOTHING.model_copy(update={"horizontal_flip": 1.0, "vertical_flip": 1.0})
+    found = augment(crops(), uniforms(), both)
+    expected = augment(crops(), uniforms(), NOTHING).flip(dims=(2, 3))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_a_samples_view_does_not_depend_on_its_batch():
+    config = AugmentationConfig(rotation=30, brightness=0.1, contrast=0.2, vertical_flip=0.5)
+    together = augment(crops(), uniforms(), config)
+    alone = augment(crops()[2:3], uniforms()[2:3], config)
+    torch.testing.assert_close(together[2:3], alone)
+
+
+def test_crops_lie_inside_and_keep_their_area_in_range():
+    config = AugmentationConfig(min_area=0.2, max_area=0.6)
+    matrices = crop_matrices(uniforms(2000), config)
+    width, height = matrices[:, 0, 0].abs(), matrices[:, 1, 1].abs()
+    assert (width * height).min() >= 0.2 - 1e-5
+    assert (width * height).max() <= 0.6 + 1e-5
+    assert (matrices[:, 0, 2].abs() + width).max() <= 1 + 1e-5
+    assert (matrices[:, 1, 2].abs() + height).max() <= 1 + 1e-5
+
+
+def test_half_of_the_samples_are_flipped():
+    matrices = crop_matrices(uniforms(4000), AugmentationConfig())
+    share = (matrices[:, 0, 0] < 0).float().mean()
+    assert abs(share - 0.5) < 0.04
+
+
+def test_intensity_changes_brightness_and_contrast():
+    shaded = NOTHING.model_copy(update={"brightness": 0.3, "contrast": 0.5})
+    plain, found = (to_grey(augment(crops(), uniforms(), c)) for c in (NOTHING, shaded))
+    assert (plain.mean(dim=(1, 2, 3)) - found.mean(dim=(1, 2, 3))).abs().max() > 0.02
+
+
+def test_plain_views_are_area_averages():
+    found = plain_views(crops(side=16), 8)
+    averages = to_unit(crops(side=16)).unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(-1, -2))
+    torch.testing.assert_close(found, standardize_pixels(averages))
+
+
+def test_ranges_in_the_wrong_order_are_refused():
+    with pytest.raises(ValidationError, match="above max_area"):
+        AugmentationConfig(min_area=0.9, max_area=0.5)

@@ -1,0 +1,116 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from miram.errors import MiramError
+from miram.models.encoder import EncoderConfig
+from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.training.augmentation import AugmentationConfig
+from miram.training.loop import TrainingConfig, make_accelerator, train
+from miram.training.schedule import OptimizerConfig
+from miram.training.telemetry import LOGGER
+
+ENCODER = EncoderConfig(
+    name="vit_tiny_patch16_224", image_side=16, patch_side=4, overrides={"depth": 1}
+)
+METHOD = MaskedAutoencoderConfig(
+    decoder_dim=32,
+    decoders=(
+        {"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},
+        {"scale": 2, "attention": {"kind": "performer"}, "depth": 1, "heads": 2, "loss_on": "all"},
+    ),
+)
+
+
+def config(**values):
+    options = {"epochs": 2, "batch_size": 8, "log_every": 2, "precision": "fp32", "device": "cpu"}
+    optimizer = OptimizerConfig(base_lr=1e-2, warmup_epochs=0.5)
+    return TrainingConfig(**{**options, "optimizer": optimizer, **values})
+
+
+def stripes(count=20, side=32):
+    """Crops with something to learn: stripes of random direction and width."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:side, :side] / side
+    angles, widths = random.uniform(0, np.pi, count), random.uniform(2, 6, count)
+    waves = [
+        np.sin(2 * np.pi * width * (rows * np.sin(angle) + columns * np.cos(angle)))
+        for angle, width in zip(angles, widths, strict=True)
+    ]
+    return np.rint((np.stack(waves) + 1) / 2 * 65_535).astype(np.uint16)
+
+
+def run(training, crops=None):
+    model = METHOD.build(ENCODER, training.seed)
+    crops = stripes() if crops is None else crops
+    history = train(model, crops, METHOD.crop_side(ENCODER), model.patches, training)
+    return model, history
+
+
+def test_the_loss_falls():
+    _, history = run(config(epochs=30, augmentation=AugmentationConfig(min_area=0.8)))
+    assert history["loss"].iloc[-1] < 0.8 * history["loss"].iloc[0]
+
+
+def test_the_same_command_twice_gives_the_same_weights():
+    (first, _), (second, _) = run(config()), run(config())
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+def test_another_seed_gives_other_weights():
+    (first, _), (second, _) = run(config()), run(config(seed=1))
+    assert not torch.equal(first.embed.weight, second.embed.weight)
+
+
+def test_history_has_a_row_per_logged_step_and_the_losses_of_each_decoder():
+    _, history = run(config())
+    assert history["step"].tolist() == [2, 4]
+    assert history["epoch"].tolist() == [0, 1]
+    total = history["loss_scale1"] + history["loss_scale2"]
+    np.testing.assert_allclose(history["loss"], total, rtol=1e-5)
+    assert (history["gradient_norm"] > 0).all()
+
+
+def test_figures_are_told_while_training():
+    heard = []
+
+    class Listener(logging.Handler):
+        def emit(self, record):
+            heard.append((record.step, record.metrics))
+
+    listener = Listener()
+    LOGGER.addHandler(listener)
+    try:
+        _, history = run(config())
+    finally:
+        LOGGER.removeHandler(listener)
+    assert [step for step, _ in heard] == history["step"].tolist()
+    assert heard[0][1]["loss"] == history["loss"].iloc[0]
+
+
+def test_fewer_crops_than_a_batch_are_refused():
+    with pytest.raises(MiramError, match=r"lower training\.batch_size"):
+        run(config(batch_size=64))
+
+
+def test_crops_that_do_not_fit_the_method_are_refused():
+    with pytest.raises(MiramError, match=r"set rois\.side to a multiple of 32"):
+        run(config(), crops=stripes(side=40))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training():
+    with pytest.raises(MiramError, match="the loss is"):
+        run(config(epochs=30, optimizer=OptimizerConfig(base_lr=1e6, warmup_epochs=0)))
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", "no"), ("bf16", "bf16")])
+def test_the_precision_asked_for_is_used(precision, expected):
+    assert make_accelerator(config(precision=precision)).mixed_precision == expected
+
+
+def test_bf16_trains_to_a_similar_loss():
+    (_, exact), (_, coarse) = run(config()), run(config(precision="bf16"))
+    np.testing.assert_allclose(coarse["loss"], exact["loss"], rtol=0.05)
