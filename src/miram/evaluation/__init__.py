@@ -1,0 +1,1 @@
+"""How good an encoder is, with the uncertainty that patients leave."""

@@ -1,0 +1,97 @@
+"""Training and evaluation rows with no patient on both sides, and predictions over such pairs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from miram.errors import MiramError
+
+Rows = npt.NDArray[np.intp]
+Pair = tuple[Rows, Rows]
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Scores of lesions that the classifier scoring them has not seen.
+
+    Attributes:
+        rows: (m,) evaluated rows, ascending.
+        scores: (m,) or (m, K) probabilities.
+        pair: (m,) index of the pair that evaluated the row.
+    """
+
+    rows: Rows
+    scores: npt.NDArray[np.float64]
+    pair: Rows
+
+
+def check_pairs(groups: npt.ArrayLike, pairs: Sequence[Pair]) -> list[Pair]:
+    """Check that pairs of training and evaluation rows can give an honest evaluation.
+
+    Args:
+        groups: (n,) patient of each row.
+        pairs: Training and evaluation row numbers; one pair for a fixed split, k for k-fold.
+
+    Returns:
+        The pairs as arrays.
+
+    Raises:
+        MiramError: If a patient is on both sides of a pair, a row is evaluated twice or does not
+            exist, or a side is empty.
+    """
+    groups = np.asarray(groups)
+    if not pairs:
+        raise MiramError("no pair of training and evaluation rows: check the split")
+    checked = []
+    for number, (train, evaluation) in enumerate(pairs):
+        train, evaluation = np.asarray(train, np.intp), np.asarray(evaluation, np.intp)
+        if not (len(train) and len(evaluation)):
+            raise MiramError(
+                f"pair {number} has {len(train)} training and {len(evaluation)} evaluation "
+                "lesions: neither side may be empty"
+            )
+        both = np.concatenate([train, evaluation])
+        if both.min() < 0 or both.max() >= len(groups):
+            raise MiramError(f"pair {number} names rows outside 0 to {len(groups) - 1}")
+        shared = sorted(set(groups[train].tolist()) & set(groups[evaluation].tolist()))
+        if shared:
+            others = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+            raise MiramError(
+                f"patient {shared[0]}{others} is on both sides of pair {number}: split by patient"
+            )
+        checked.append((train, evaluation))
+    evaluated, times = np.unique(np.concatenate([pair[1] for pair in checked]), return_counts=True)
+    if times.max() > 1:
+        raise MiramError(
+            f"row {evaluated[times.argmax()]} is evaluated {times.max()} times: the evaluation "
+            "sides of the pairs must not overlap"
+        )
+    return checked
+
+
+def out_of_fold(
+    groups: npt.ArrayLike,
+    pairs: Sequence[Pair],
+    fit_predict: Callable[[Rows, Rows], npt.NDArray[np.float64]],
+) -> OutOfFold:
+    """Score every evaluation row with a classifier fitted on the training rows of its pair.
+
+    Args:
+        groups: (n,) patient of each row.
+        pairs: Training and evaluation row numbers.
+        fit_predict: Takes training and evaluation rows, gives the scores of the latter.
+
+    Returns:
+        The scores of all evaluation rows.
+
+    Raises:
+        MiramError: As `check_pairs`.
+    """
+    checked = check_pairs(groups, pairs)
+    scores = np.concatenate([fit_predict(train, evaluation) for train, evaluation in checked])
+    rows = np.concatenate([evaluation for _, evaluation in checked])
+    pair = np.repeat(np.arange(len(checked)), [len(evaluation) for _, evaluation in checked])
+    order = np.argsort(rows)
+    return OutOfFold(rows[order], scores[order], pair[order])

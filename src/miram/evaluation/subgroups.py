@@ -1,0 +1,168 @@
+"""Does a figure hold in every subgroup: figures, intervals and differences from the other lesions.
+
+A subgroup under 30 lesions keeps its row and its interval but gets no verdict.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from miram.evaluation.bootstrap import (
+    DRAWS,
+    Interval,
+    canonical_order,
+    cluster_bootstrap,
+    percentile_interval,
+    resample,
+)
+from miram.evaluation.comparison import holm, two_sided_p
+from miram.evaluation.kinds import PRIMARY_METRIC, kind_of
+from miram.evaluation.metrics import WeightedMetrics
+
+MIN_LESIONS = 30
+TOO_FEW = "too few"
+
+
+@dataclass(frozen=True)
+class SubgroupRow:
+    """One value of a subgroup variable.
+
+    Attributes:
+        subgroup: Name of the variable, such as `density`.
+        value: Its value as text; `missing` where the table has none.
+        lesions: Number of lesions.
+        patients: Number of patients.
+        intervals: Figures with intervals by name.
+        metric: The figure that the verdict is about.
+        difference: That figure here minus among all other lesions; None without a verdict.
+        p_value: Two-sided, of that difference; NaN without a verdict.
+        p_holm: Corrected over the values of the variable.
+        verdict: `higher`, `lower` or `no difference shown` than the other lesions at 5 % after
+            correction; `too few` under 30 lesions here or elsewhere; `undefined` where a class is
+            missing.
+    """
+
+    subgroup: str
+    value: str
+    lesions: int
+    patients: int
+    intervals: dict[str, Interval]
+    metric: str
+    difference: Interval | None
+    p_value: float
+    p_holm: float
+    verdict: str
+
+
+def subgroup_rows(
+    labels: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    groups: npt.ArrayLike,
+    values: npt.ArrayLike,
+    *,
+    subgroup: str,
+    metrics: Sequence[str] | None = None,
+    draws: int = DRAWS,
+    seed: int,
+) -> list[SubgroupRow]:
+    """Evaluate each value of a subgroup variable alone and against the other lesions.
+
+    Args:
+        labels: (n,) or (n, K), as in `kinds`.
+        scores: (n,) or (n, K).
+        groups: (n,) patient of each lesion.
+        values: (n,) value of the variable of each lesion, missing ones included.
+        subgroup: Name of the variable.
+        metrics: Names of the figures, the primary one by default; the first one is judged.
+        draws: Number of draws per interval.
+        seed: Seed of the draws.
+
+    Returns:
+        A row per value, sorted by value, `missing` last.
+
+    Raises:
+        MiramError: As `cluster_bootstrap`.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    groups = np.asarray(groups)
+    metrics = list(metrics or [PRIMARY_METRIC[kind_of(labels, scores)]])
+    names = pd.Series(values).map(_text)
+    found = sorted(set(names) - {"missing"}) + (["missing"] if (names == "missing").any() else [])
+    intervals, differences, p_values = [], [], []
+    for value in found:
+        inside = (names == value).to_numpy()
+        intervals.append(
+            cluster_bootstrap(
+                labels[inside], scores[inside], groups[inside], metrics, draws=draws, seed=seed
+            )
+        )
+        difference, p_value = None, float("nan")
+        if min(inside.sum(), (~inside).sum()) >= MIN_LESIONS:
+            difference, p_value = _difference(
+                labels, scores, groups, inside, metrics[0], draws=draws, seed=seed
+            )
+        differences.append(difference)
+        p_values.append(p_value)
+    return [
+        SubgroupRow(
+            subgroup=subgroup,
+            value=value,
+            lesions=interval[metrics[0]].lesions,
+            patients=interval[metrics[0]].patients,
+            intervals=interval,
+            metric=metrics[0],
+            difference=difference,
+            p_value=p_value,
+            p_holm=p_holm,
+            verdict=_verdict(difference, p_holm),
+        )
+        for value, interval, difference, p_value, p_holm in zip(
+            found, intervals, differences, p_values, holm(p_values), strict=True
+        )
+    ]
+
+
+def _difference(
+    labels: npt.NDArray,
+    scores: npt.NDArray[np.float64],
+    groups: npt.NDArray,
+    inside: npt.NDArray[np.bool_],
+    metric: str,
+    *,
+    draws: int,
+    seed: int,
+) -> tuple[Interval, float]:
+    # Patients are drawn as a whole, since one may have lesions inside and outside.
+    columns = np.column_stack([scores.reshape(len(scores), -1), inside])
+    order = canonical_order(groups, labels, columns)
+    labels, scores, groups, inside = labels[order], scores[order], groups[order], inside[order]
+    here = WeightedMetrics(labels[inside], scores[inside], [metric])
+    elsewhere = WeightedMetrics(labels[~inside], scores[~inside], [metric])
+
+    def difference(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return (here(weights[inside])[metric] - elsewhere(weights[~inside])[metric])[None]
+
+    estimate = float(difference(np.ones((len(labels), 1)))[0, 0])
+    (drawn,) = resample(difference, groups, draws=draws, seed=seed)
+    return percentile_interval(estimate, drawn, groups, 0.95), two_sided_p(drawn.values)
+
+
+def _verdict(difference: Interval | None, p_holm: float) -> str:
+    if difference is None:
+        return TOO_FEW
+    if not np.isfinite(p_holm):
+        return "undefined"
+    if p_holm >= 0.05:
+        return "no difference shown"
+    return "higher" if difference.estimate > 0 else "lower"
+
+
+def _text(value: object) -> str:
+    if value is None or value is pd.NA or value != value:
+        return "missing"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
