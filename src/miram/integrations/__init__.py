@@ -1,0 +1,1 @@
+"""Where the library meets Kedro and MLflow."""

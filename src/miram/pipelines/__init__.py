@@ -1,0 +1,1 @@
+"""Wiring: one package per pipeline, named as the command runs it."""

@@ -1,0 +1,19 @@
+"""The ingest pipeline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from miram.pipelines.ingest.nodes import ingest_lesions
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Read tables and headers; decode no pixels."""
+    return Pipeline(
+        [
+            Node(
+                ingest_lesions,
+                inputs=["mammograms", "params:source", "params:sources"],
+                outputs=["lesions", "ingest_audit"],
+                name="ingest_lesions",
+            )
+        ]
+    )

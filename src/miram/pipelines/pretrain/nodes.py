@@ -1,0 +1,72 @@
+"""Nodes of the pretrain pipeline; torch is imported when a node runs."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from miram.integrations.deferred import deferred
+from miram.mammography.crop_store import CropStore
+from miram.mammography.splits import pretraining_crops
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Sheet
+    from plotly.graph_objects import Figure
+
+    from miram.models.checkpoints import EncoderCheckpoint
+    from miram.models.encoder import EncoderConfig
+    from miram.models.methods import MethodConfig
+    from miram.training.loop import TrainingConfig
+else:
+    EncoderConfig = deferred("miram.models.encoder", "EncoderConfig")
+    MethodConfig = deferred("miram.models.methods", "MethodConfig")
+    TrainingConfig = deferred("miram.training.loop", "TrainingConfig")
+    EncoderCheckpoint = Figure = Sheet = Any
+
+
+def pretrain_encoder(
+    crops: CropStore,
+    splits: pd.DataFrame,
+    encoder: EncoderConfig,
+    method: MethodConfig,
+    training: TrainingConfig,
+) -> tuple[EncoderCheckpoint, pd.DataFrame, dict[str, NDArray]]:
+    """Train one encoder without labels.
+
+    Args:
+        crops: The crop store.
+        splits: Which lesions may be seen.
+        encoder: The encoder.
+        method: How it is trained.
+        training: The budget.
+
+    Returns:
+        The encoder, its training history, and reconstructions of a few crops.
+    """
+    from miram.training.pretraining import pretrain
+
+    rows = pretraining_crops(crops.manifest, splits)
+    return pretrain(crops, rows, encoder, method.root, training)
+
+
+def draw_loss_curve(history: pd.DataFrame) -> Figure:
+    """Draw how the losses fell.
+
+    Args:
+        history: One row per logged step; empty for a method that does not train.
+    """
+    from miram.reporting.figures import loss_curve
+
+    return loss_curve(history)
+
+
+def draw_reconstructions(reconstructions: dict[str, NDArray[np.uint8]]) -> Sheet:
+    """Draw input, masked input, reconstruction and target at each scale.
+
+    Args:
+        reconstructions: Arrays of `pretrain_encoder`; empty for a method without decoders.
+    """
+    from miram.reporting.figures import reconstruction_sheet
+
+    return reconstruction_sheet(reconstructions)

@@ -1,0 +1,40 @@
+"""The probe pipeline: one template, one namespace per method."""
+
+from kedro.pipeline import Node, Pipeline
+
+from miram.models.names import METHODS
+from miram.pipelines.probe.nodes import assess_encoder, encode_lesions
+
+SHARED_PARAMETERS = {"params:features", "params:probe"}
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Judge every method's encoder by the same probes on the same patients."""
+    template = Pipeline(
+        [
+            Node(
+                encode_lesions,
+                inputs=["encoder", "crops", "splits", "params:features"],
+                outputs="features",
+                name="encode_lesions",
+            ),
+            Node(
+                assess_encoder,
+                inputs=["features", "lesions", "splits", "params:probe"],
+                outputs=["metrics", "predictions"],
+                name="assess_encoder",
+            ),
+        ]
+    )
+    return sum(
+        (
+            Pipeline(
+                template,
+                namespace=method,
+                inputs={"crops", "splits", "lesions"},
+                parameters=SHARED_PARAMETERS,
+            )
+            for method in METHODS
+        ),
+        start=Pipeline([]),
+    )

@@ -1,0 +1,25 @@
+"""The rois pipeline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from miram.pipelines.rois.nodes import cut_crops, split_lesions
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Cut the lesions and split them by patient."""
+    return Pipeline(
+        [
+            Node(
+                cut_crops,
+                inputs=["lesions", "mammograms", "params:rois"],
+                outputs="crops",
+                name="cut_crops",
+            ),
+            Node(
+                split_lesions,
+                inputs=["lesions", "crops", "params:splits"],
+                outputs="splits",
+                name="split_lesions",
+            ),
+        ]
+    )

@@ -1,0 +1,54 @@
+import os
+from pathlib import Path
+
+import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+PROJECT = Path(__file__).parents[2]
+os.environ["DO_NOT_TRACK"] = "1"
+
+
+def _session(data_root, env, params):
+    bootstrap_project(PROJECT)
+    runtime = {"data_root": str(data_root), **params}
+    return KedroSession.create(PROJECT, env=env, runtime_params=runtime)
+
+
+@pytest.fixture(scope="session")
+def project():
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def run_pipeline():
+    """Run pipelines as `kedro run` does, every file under `data_root`."""
+
+    def run(data_root, pipeline=None, env="test", load_versions=None, namespaces=None, **params):
+        with _session(data_root, env, params) as session:
+            return session.run(
+                pipeline_names=[pipeline] if pipeline else None,
+                load_versions=load_versions,
+                namespaces=namespaces,
+            )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def open_context():
+    """The project's context: parameters and catalog."""
+
+    def make(data_root, env="test", **params):
+        with _session(data_root, env, params) as session:
+            return session.load_context()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory, run_pipeline):
+    """A finished study on the phantom: the folder of its data."""
+    data_root = tmp_path_factory.mktemp("study")
+    run_pipeline(data_root)
+    return data_root

@@ -1,0 +1,63 @@
+"""Bad input ends in one clear message before any long work, with an exit status that is not 0."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def kedro(project, tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "kedro", "run", "--env", "test", *arguments]
+        environment = {**os.environ, "DO_NOT_TRACK": "1"}
+        return subprocess.run(
+            command, cwd=project, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def params(**values):
+    return ["--params", ",".join(f"{name}={value}" for name, value in values.items())]
+
+
+def test_each_mistake_is_named(kedro, tmp_path):
+    empty, missing = tmp_path / "empty", tmp_path / "missing"
+    empty.mkdir()
+    root = {"data_root": tmp_path / "data"}
+    cases = [
+        (params(source="cbis_ddsm", raw_root=missing, **root), f"{missing} does not exist"),
+        (params(source="cbis_ddsm", raw_root=empty, **root), f"{empty} is empty"),
+        (params(source="cbis_ddsm", **root), "needs raw_root"),
+        (params(source="cbis_dsm", raw_root=empty, **root), "unknown source 'cbis_dsm'"),
+        (params(sourc="phantom", **root), "did you mean source"),
+        (params(**{"training.epochz": 3}, **root), "did you mean epochs"),
+        (params(**{"encoder.image_side": 60}, **root), "64 would be"),
+        (["--pipeline", "pretrain", "--namespaces", "miram_nystrum", *params(**root)], "nystrum"),
+        (["--pipeline", "pretrian", *params(**root)], "pretrain"),
+        (["--runner", "ParallelRunner", *params(**root)], "ParallelRunner"),
+        (["--pipeline", "pretrain", *params(**root)], "crops"),
+    ]
+    for arguments, message in cases:
+        run = kedro(*arguments)
+        told = run.stderr + run.stdout
+        assert run.returncode != 0, arguments
+        assert message in told, (arguments, told)
+        assert "Traceback" not in told, (arguments, told)
+        assert "Running node" not in told, (arguments, told)
+
+
+def test_a_table_without_a_needed_column_is_named(kedro, tmp_path, shared_data):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    name = "mass_case_description_test_set.csv"
+    text = (shared_data / "cbis_ddsm/csv" / name).read_text()
+    (raw / name).write_text(text.replace("pathology", "patology", 1))
+    run = kedro(*params(source="cbis_ddsm", raw_root=raw, data_root=tmp_path / "data"))
+    assert run.returncode != 0
+    assert "no column 'pathology'" in run.stderr + run.stdout
+    assert "Traceback" not in run.stderr + run.stdout
+    shutil.rmtree(raw)

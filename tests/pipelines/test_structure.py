@@ -1,0 +1,102 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from kedro.framework.project import pipelines
+from kedro.framework.startup import bootstrap_project
+from kedro.io import MemoryDataset
+
+from miram.mammography.sources import SOURCES
+from miram.models.names import METHODS
+from miram.pipeline_registry import STUDY
+
+ENVIRONMENTS = ("base", "test", "paper")
+
+
+@pytest.fixture(scope="module")
+def registered(project):
+    bootstrap_project(project)
+    return dict(pipelines)
+
+
+def test_every_pipeline_of_the_study_is_registered_under_its_command(registered):
+    assert set(STUDY) <= set(registered)
+    together = {node.name for name in STUDY for node in registered[name].nodes}
+    assert {node.name for node in registered["__default__"].nodes} == together
+
+
+def test_no_pipeline_has_an_undeclared_dataset(registered, open_context, tmp_path):
+    catalog = open_context(tmp_path).catalog
+    names = {name for pipeline in registered.values() for name in pipeline.datasets()}
+    undeclared = {
+        name
+        for name in names
+        if not name.startswith("params:")
+        and name != "parameters"
+        and (name not in catalog or isinstance(catalog.get(name), MemoryDataset))
+    }
+    assert not undeclared
+
+
+def test_every_dataset_has_a_layer_and_lies_under_the_data_root(
+    registered, open_context, tmp_path
+):
+    catalog = open_context(tmp_path).catalog
+    names = {name for pipeline in registered.values() for name in pipeline.datasets()}
+    for name in sorted(name for name in names if not name.startswith("param")):
+        dataset = catalog.get(name)
+        assert dataset.metadata["kedro-viz"]["layer"], name
+        path = getattr(dataset, "_filepath", None) or dataset._path
+        assert str(path).startswith(str(tmp_path)), name
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_every_method_has_parameters_and_no_parameters_are_without_a_method(
+    env, open_context, tmp_path
+):
+    parameters = open_context(tmp_path, env=env).params
+    named = [name for name, block in parameters.items() if isinstance(block, dict)]
+    assert sorted(name for name in named if "method" in parameters[name]) == sorted(METHODS)
+
+
+def test_parameters_of_every_method_are_typed(open_context, tmp_path):
+    from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+
+    parameters = open_context(tmp_path, env="paper").params
+    nystrom = parameters["miram_nystrom"]["method"].root
+    assert isinstance(nystrom, MaskedAutoencoderConfig)
+    assert [decoder.attention.kind for decoder in nystrom.decoders] == ["softmax", "nystrom"]
+    assert nystrom.crop_side(parameters["encoder"]) == parameters["rois"].side == 448
+
+
+def test_every_source_has_options(open_context, tmp_path):
+    assert set(open_context(tmp_path).params["sources"]) == set(SOURCES)
+
+
+def test_every_node_is_named_and_each_method_is_a_namespace(registered):
+    nodes = registered["pretrain"].nodes + registered["probe"].nodes
+    assert {node.namespace for node in nodes} == set(METHODS)
+    short = {node.name.removeprefix(f"{node.namespace}.") for node in nodes}
+    assert short == {
+        "pretrain_encoder",
+        "draw_loss_curve",
+        "draw_reconstructions",
+        "encode_lesions",
+        "assess_encoder",
+    }
+
+
+def test_listing_pipelines_imports_neither_torch_nor_mlflow(project):
+    code = (
+        "import sys; from pathlib import Path; from kedro.framework.startup import "
+        "bootstrap_project; bootstrap_project(Path.cwd()); from kedro.framework.project import "
+        "pipelines; assert len(dict(pipelines)) > 6; "
+        "print([name for name in ('torch', 'mlflow', 'timm', 'plotly') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "DO_NOT_TRACK": "1"}
+    run = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip().splitlines()[-1] == "[]"
