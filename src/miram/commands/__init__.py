@@ -1,0 +1,1 @@
+"""The command `miram`: what is done outside of pipelines."""

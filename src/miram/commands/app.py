@@ -1,0 +1,35 @@
+"""The command line: `miram download`, `miram verify`."""
+
+import sys
+
+import typer
+
+from miram.commands.download import download
+from miram.commands.verify import verify
+from miram.errors import MiramError
+
+app = typer.Typer(
+    name="miram",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Tools around the pipelines of MIRAM, which run as `kedro run`.",
+)
+app.command("download")(download)
+app.command("verify")(verify)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; an error that the user can mend becomes one line and exit status 1.
+
+    Args:
+        arguments: What follows the name of the program; None for those of the process.
+
+    Raises:
+        SystemExit: Always, with the exit status.
+    """
+    try:
+        app(args=arguments)
+    except MiramError as error:
+        sys.stderr.write(f"miram: {' '.join(str(error).split())}\n")
+        raise SystemExit(1) from None

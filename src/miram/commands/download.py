@@ -1,0 +1,147 @@
+"""`miram download`: fetch a collection from TCIA."""
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from miram.mammography.download import DownloadReport, Progress
+
+_COLLECTIONS = {"cbis_ddsm": "CBIS-DDSM"}
+_SHOWN = 5  # failed series to name on the screen
+
+
+def download(
+    collection: Annotated[str, typer.Argument(help=f"one of: {', '.join(_COLLECTIONS)}")],
+    to: Annotated[Path, typer.Option(help="folder for the series; made where missing")],
+    manifest: Annotated[
+        Path | None, typer.Option(help=".tcia file; without it the whole collection")
+    ] = None,
+    collection_subset: Annotated[
+        str | None, typer.Option(help="mass or calc: only the series of these lesions")
+    ] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option(help="folder of the case-description CSVs, which name a subset's series"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="only the first series of the list")] = None,
+    workers: Annotated[int | None, typer.Option(help="transfers at a time")] = None,
+    retries: Annotated[int | None, typer.Option(help="further tries of what failed")] = None,
+    timeout: Annotated[float | None, typer.Option(help="longest silence, seconds")] = None,
+    recheck: Annotated[
+        bool | None,
+        typer.Option("--recheck", help="compare the hashes of finished files again"),
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="another NBIA server, up to /v4")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print the result for machines, on one line")
+    ] = False,
+) -> None:
+    """Fetch a collection of mammograms from The Cancer Imaging Archive.
+
+    What is finished is not fetched again: run the same command after an interruption.
+
+    Example: miram download cbis_ddsm --to data/01_raw/cbis_ddsm --collection-subset mass
+    """
+    from miram.errors import MiramError
+    from miram.mammography.download import download_collection
+
+    if collection not in _COLLECTIONS:
+        raise MiramError(f"unknown collection {collection!r}: one of {', '.join(_COLLECTIONS)}")
+    config = _config(
+        collection=_COLLECTIONS[collection],
+        to=to,
+        manifest=manifest,
+        subset=collection_subset,
+        tables=tables,
+        limit=limit,
+        workers=workers,
+        retries=retries,
+        timeout=timeout,
+        recheck=recheck,
+        base_url=base_url,
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    with _Bar() as bar:
+        report = download_collection(config, bar.progress())
+    typer.echo(_as_json(report) if as_json else _as_text(report, to))
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _config(**given: Any) -> Any:
+    """Check what was given; what was not keeps the default of the configuration."""
+    from pydantic import ValidationError
+
+    from miram.errors import MiramError
+    from miram.mammography.download_plan import DownloadConfig
+
+    try:
+        return DownloadConfig(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        option = str(fault["loc"][0]).replace("subset", "collection-subset").replace("_", "-")
+        raise MiramError(f"--{option}: {fault['msg']}") from error
+
+
+class _Bar:
+    """A progress bar with bytes, on stderr so that stdout stays for the result."""
+
+    def __enter__(self) -> "_Bar":
+        from rich import progress
+        from rich.console import Console
+
+        self.bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self.task = self.bar.add_task("asking the server", total=None)
+        self.done = self.series = 0
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def progress(self) -> "Progress":
+        from miram.mammography.download import Progress
+
+        return Progress(self._plan, self._advance, self._count)
+
+    def _plan(self, series: int, size: int) -> None:
+        self.series = series
+        self.bar.update(self.task, total=size or None, description=f"0 of {series} series")
+
+    def _advance(self, count: int) -> None:
+        self.bar.update(self.task, advance=count)
+
+    def _count(self) -> None:
+        self.done += 1
+        self.bar.update(self.task, description=f"{self.done} of {self.series} series")
+
+
+def _as_json(report: "DownloadReport") -> str:
+    from dataclasses import asdict
+
+    return json.dumps(asdict(report), sort_keys=True)
+
+
+def _as_text(report: "DownloadReport", to: Path) -> str:
+    lines = [
+        f"{report.present + len(report.fetched)} of {report.wanted} series are in {to} "
+        f"({len(report.fetched)} fetched now, {report.bytes_fetched / 1e6:.1f} MB)"
+    ]
+    if report.failed:
+        lines.append(f"{len(report.failed)} could not be had; run the same command again:")
+        shown = list(report.failed.items())[:_SHOWN]
+        lines += [f"  {uid}: {reason}" for uid, reason in shown]
+        if len(report.failed) > _SHOWN:
+            lines.append(f"  and {len(report.failed) - _SHOWN} more (--json lists them)")
+    return "\n".join(lines)

@@ -1,0 +1,228 @@
+"""Downloading a collection from TCIA: parallel, checked, resumable.
+
+On disk stands what `tcia_utils` makes as well: a folder per series, named by its UID, with the
+DICOM files in it. A folder appears whole, after its hashes were checked, or not at all.
+"""
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from miram.errors import MiramError
+from miram.mammography.download_plan import DownloadConfig, check_space, choose_series
+from miram.mammography.download_record import DownloadRecord
+from miram.mammography.nbia import NbiaClient, NbiaError, Series, StoppedError
+from miram.mammography.series_archive import ArchiveError, unpack_series
+from miram.mammography.tcia_manifest import read_manifest
+from miram.progress import track
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_PARTIAL = ".partial"
+_LONGEST_WAIT = 60.0  # seconds between two tries
+
+
+@dataclass
+class DownloadReport:
+    """What a download did.
+
+    Attributes:
+        wanted: Number of series asked for.
+        present: Series that were finished before.
+        fetched: Series that are finished now, in the order of finishing.
+        failed: Reason for every series that could not be had.
+        bytes_fetched: Bytes of the files of `fetched`.
+    """
+
+    wanted: int = 0
+    present: int = 0
+    fetched: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    bytes_fetched: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a caller hears of a running download; called from several threads.
+
+    Attributes:
+        on_plan: Called once with the number of series and of bytes to fetch.
+        on_bytes: Called with bytes as they arrive; negative when a try has failed.
+        on_series: Called after every series, finished or failed.
+    """
+
+    on_plan: Callable[[int, int], None] = lambda series, size: None
+    on_bytes: Callable[[int], None] = lambda count: None
+    on_series: Callable[[], None] = lambda: None
+
+
+def download_collection(config: DownloadConfig, progress: Progress | None = None) -> DownloadReport:
+    """Fetch what is not there yet of a collection.
+
+    Interrupted or failed downloads go on where they stopped when called again.
+
+    Args:
+        config: What to download and how.
+        progress: Told how it goes.
+
+    Returns:
+        What was done. Series that could not be had are in it; they do not end the download.
+
+    Raises:
+        MiramError: The manifest is none, the server cannot be reached, the subset is empty, or
+            the disk is too small.
+    """
+    stop = threading.Event()
+    client = NbiaClient(config.base_url, config.timeout, stop)
+    manifest = read_manifest(config.manifest) if config.manifest else None
+    listed = patiently(lambda: client.list_collection(config.collection), config, stop)
+    wanted = choose_series(config, manifest, listed)
+    config.to.mkdir(parents=True, exist_ok=True)
+    record = DownloadRecord(config.to)
+    known = [listed.get(uid, Series(uid)) for uid in wanted]
+    checked = track(known, "looked for finished series", total=len(known))
+    missing = [one for one in checked if not record.has(one.uid, one.images, config.recheck)]
+    report = DownloadReport(wanted=len(wanted), present=len(wanted) - len(missing))
+    log.info("%d series wanted, %d of them finished", report.wanted, report.present)
+    shutil.rmtree(config.to / _PARTIAL, ignore_errors=True)
+    check_space(config.to, missing, config.workers)
+    progress = progress or Progress()
+    progress.on_plan(len(missing), sum(one.size or 0 for one in missing))
+    worker = _Worker(config, client, record, progress, stop)
+    try:
+        with closing(_in_order(worker, missing, config.workers, stop)) as results:
+            for series, result in results:
+                _take(report, series.uid, result)
+                progress.on_series()
+    finally:
+        shutil.rmtree(config.to / _PARTIAL, ignore_errors=True)
+    return report
+
+
+def patiently(
+    attempt: Callable[[], Result], config: DownloadConfig, stop: threading.Event
+) -> Result:
+    """Try again what fails for a passing reason, after waits that double.
+
+    Args:
+        attempt: What to do.
+        config: Holds `retries` and `backoff`.
+        stop: Ends the waiting.
+
+    Raises:
+        MiramError: As `attempt` does, after the last try or for a lasting reason.
+        StoppedError: The download was told to stop.
+    """
+    for tried in range(config.retries + 1):
+        try:
+            return attempt()
+        except (NbiaError, ArchiveError) as error:
+            lasting = isinstance(error, NbiaError) and not error.passing
+            if lasting or tried == config.retries:
+                raise
+            pause = min(config.backoff * 2**tried, _LONGEST_WAIT)
+            log.info("%s; again in %.1f s", error, pause)
+            if stop.wait(pause):
+                raise StoppedError from error
+    raise AssertionError("the last try returns or raises")
+
+
+def _take(report: DownloadReport, uid: str, result: int | str) -> None:
+    if isinstance(result, int):
+        report.fetched.append(uid)
+        report.bytes_fetched += result
+    else:
+        report.failed[uid] = result
+        log.warning("series %s: %s", uid, result)
+
+
+class _Worker:
+    """Brings one series after the other to its folder."""
+
+    def __init__(
+        self,
+        config: DownloadConfig,
+        client: NbiaClient,
+        record: DownloadRecord,
+        progress: Progress,
+        stop: threading.Event,
+    ) -> None:
+        self.config, self.client, self.record = config, client, record
+        self.progress, self.stop = progress, stop
+
+    def fetch(self, series: Series) -> int | str:
+        """Give the bytes of a finished series, or the reason why it could not be had."""
+        try:
+            if series.images is None:
+                found = patiently(lambda: self.client.look_up(series.uid), self.config, self.stop)
+                if found is None:
+                    return f"{self.config.base_url} does not know this series"
+                series = found
+            return patiently(lambda: self._once(series), self.config, self.stop)
+        except MiramError as error:
+            return str(error)
+        except OSError as error:
+            # A full disk stops every series, not this one alone.
+            raise MiramError(
+                f"cannot write to {self.config.to}: {error}; what is finished stays: mend this "
+                "and run the same command again"
+            ) from error
+
+    def _once(self, series: Series) -> int:
+        partial = self.config.to / _PARTIAL
+        archive, folder = partial / f"{series.uid}.zip", partial / series.uid
+        arrived = 0
+
+        def count(length: int) -> None:
+            nonlocal arrived
+            arrived += length
+            self.progress.on_bytes(length)
+
+        try:
+            folder.mkdir(parents=True)
+            self.client.fetch_zip(series.uid, archive, count)
+            sizes = unpack_series(archive, folder, series.images)
+            self._put_in_place(series.uid, folder)
+            self.record.add(series.uid, sizes)
+        except BaseException:
+            self.progress.on_bytes(-arrived)
+            raise
+        finally:
+            archive.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+        # A zip is smaller than its files, which the plan counts.
+        self.progress.on_bytes((arrived if series.size is None else series.size) - arrived)
+        return sum(sizes.values())
+
+    def _put_in_place(self, uid: str, folder: Path) -> None:
+        final = self.config.to / uid
+        if final.exists():  # an unfinished download of another program
+            shutil.rmtree(final)
+        folder.rename(final)
+
+
+def _in_order(
+    worker: _Worker, series: list[Series], workers: int, stop: threading.Event
+) -> Generator[tuple[Series, int | str], None, None]:
+    """Run the transfers, started in order, and give each result as it comes."""
+    waiting: dict[Future[int | str], Series] = {}
+    left = iter(series)
+    with ThreadPoolExecutor(workers, thread_name_prefix="download") as pool:
+        try:
+            while True:
+                while len(waiting) < workers and (one := next(left, None)) is not None:
+                    waiting[pool.submit(worker.fetch, one)] = one
+                if not waiting:
+                    return
+                for done in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    yield waiting.pop(done), done.result()
+        finally:
+            stop.set()  # after an interruption, running transfers end at their next piece

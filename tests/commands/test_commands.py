@@ -1,0 +1,124 @@
+"""The command `miram`: help, results for people and machines, errors on one line."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from miram.commands.app import main
+from miram.mammography.crop_plan import build_store, plan_crops
+from miram.mammography.cropping import CropConfig
+from miram.mammography.sources import make_source
+
+_SPEC = importlib.util.spec_from_file_location(
+    "nbia_server", Path(__file__).parents[1] / "mammography" / "nbia_server.py"
+)
+nbia_server = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(nbia_server)
+
+
+@pytest.fixture
+def archive():
+    server = nbia_server.Archive()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def store(tmp_path):
+    across = np.linspace(0, 255, 64).astype(np.uint8)
+    Image.fromarray(np.tile(across, (64, 1))).save(tmp_path / "image.png")
+    rows = "image_path,patient_id,x0,y0,x1,y1\nimage.png,a,8,8,40,40\nimage.png,a,20,30,60,50\n"
+    (tmp_path / "images.csv").write_text(rows)
+    source = make_source("image_table", {"box_columns": ["x0", "y0", "x1", "y1"]})
+    lesions = source.ingest(tmp_path).lesions
+    plan = plan_crops(lesions, tmp_path, CropConfig(side=16, context=1.0))
+    return build_store(plan, tmp_path / "crops").folder
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return caught.value.code or 0
+
+
+def test_a_sound_store_is_ok(store, capsys):
+    assert run("verify", store) == 0
+    assert capsys.readouterr().out == f"{store}: ok\n"
+
+
+def test_a_changed_store_says_what_differs_and_fails(store, capsys):
+    path = store / "crops.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+    assert run("verify", store) == 1
+    assert "crops.npy: sha256 is" in capsys.readouterr().out
+    assert run("verify", store, "--json") == 1
+    result = json.loads(capsys.readouterr().out)
+    assert result["ok"] is False and result["problems"]
+
+
+def test_a_store_that_is_none_fails(tmp_path, capsys):
+    assert run("verify", tmp_path / "nowhere") == 1
+    output = capsys.readouterr()
+    assert "no finished crop store at" in output.out + output.err
+
+
+def test_errors_are_one_line_on_stderr_without_a_traceback(tmp_path, capsys):
+    assert run("download", "inbreast", "--to", tmp_path) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == "miram: unknown collection 'inbreast': one of cbis_ddsm\n"
+
+
+def test_a_download_from_the_command_line(archive, tmp_path, capsys):
+    uids = [archive.add(n) for n in range(3)]
+    there = ["download", "cbis_ddsm", "--to", tmp_path / "to", "--base-url", archive.url]
+    assert run(*there, "--limit", 2) == 0
+    assert "2 of 2 series are in" in capsys.readouterr().out
+    assert run(*there, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["wanted"], result["present"], result["fetched"]) == (3, 2, [uids[2]])
+
+
+def test_a_download_with_failures_names_them_and_fails(archive, tmp_path, capsys):
+    bad = archive.add(1)
+    archive.add(2)
+    archive.faults[bad] = [404]
+    there = ["download", "cbis_ddsm", "--to", tmp_path, "--base-url", archive.url]
+    assert run(*there, "--retries", 0) == 1
+    output = capsys.readouterr().out
+    assert "1 of 2 series are in" in output and f"{bad}: " in output
+    assert run(*there) == 0, "the same command again fetches the rest"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["cbis_ddsm", "--collection-subset", "both"], "--collection-subset: "),
+        (["cbis_ddsm", "--limit", "0"], "--limit: "),
+        (["cbis_ddsm", "--manifest", "/nowhere.tcia"], "cannot be read as a TCIA manifest"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_asked(tmp_path, capsys, arguments, words):
+    assert run("download", *arguments, "--to", tmp_path, "--base-url", "http://127.0.0.1:9") == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["download", "verify"])
+def test_help_shows_an_example(command, capsys):
+    assert run(command, "--help") == 0
+    assert f"Example: miram {command}" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, miram.commands.app;"
+        "print(sorted({'pandas', 'numpy', 'torch', 'requests', 'kedro'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
