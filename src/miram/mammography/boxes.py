@@ -1,0 +1,128 @@
+"""Boxes and squares in pixel coordinates: where a lesion lies and what is cut around it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.measure import label, regionprops
+
+PaddingMode = Literal["shift", "zeros", "reflect"]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A half-open box in pixels: columns x0 to x1 - 1, rows y0 to y1 - 1."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return self.y1 - self.y0
+
+    def clipped(self, height: int, width: int) -> "Box | None":
+        """The part inside an image of this size; None where there is none."""
+        if not self.overlaps(Box(0, 0, width, height)):
+            return None
+        return Box(max(self.x0, 0), max(self.y0, 0), min(self.x1, width), min(self.y1, height))
+
+    def overlaps(self, other: "Box") -> bool:
+        """Whether the two boxes share a pixel."""
+        across = self.x0 < other.x1 and other.x0 < self.x1
+        return across and self.y0 < other.y1 and other.y0 < self.y1
+
+
+def lesion_box(mask: NDArray[np.bool_], min_share: float = 0.01) -> Box | None:
+    """Find the box of a lesion mask, leaving crumbs out.
+
+    Args:
+        mask: (H, W) True inside the lesion.
+        min_share: 8-connected components below this share of the mask's area are crumbs.
+
+    Returns:
+        The box of all components that count, or None for an empty mask.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    # Labelling the bounding part alone is much cheaper than labelling a whole mammogram.
+    top, left = int(rows[0]), int(columns[0])
+    part = mask[top : rows[-1] + 1, left : columns[-1] + 1]
+    components = regionprops(label(part, connectivity=2))
+    area = sum(component.area for component in components)
+    boxes = np.array([c.bbox for c in components if c.area >= min_share * area])
+    (y0, x0), (y1, x1) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    return Box(left + int(x0), top + int(y0), left + int(x1), top + int(y1))
+
+
+def square_around(box: Box, context: float) -> Box:
+    """The square centered on a box, its side the longer side of the box times `context`."""
+    side = max(1, int(max(box.width, box.height) * context))
+    x0 = (box.x0 + box.x1 - side) // 2
+    y0 = (box.y0 + box.y1 - side) // 2
+    return Box(x0, y0, x0 + side, y0 + side)
+
+
+def shift_inside(square: Box, height: int, width: int) -> Box:
+    """Move a square inside an image, as far as it fits.
+
+    Args:
+        square: The square; it keeps its size.
+        height: Rows of the image.
+        width: Columns of the image.
+
+    Returns:
+        The moved square. Along an axis where the square is longer than the image, it is
+        centered on the image instead.
+    """
+    x0 = _shift(square.x0, square.width, width)
+    y0 = _shift(square.y0, square.height, height)
+    return Box(x0, y0, x0 + square.width, y0 + square.height)
+
+
+def _shift(start: int, length: int, limit: int) -> int:
+    if length > limit:
+        return (limit - length) // 2
+    return min(max(start, 0), limit - length)
+
+
+def cut(image: NDArray, square: Box, padding: PaddingMode) -> tuple[NDArray, float]:
+    """Cut a square that may reach over the edge of the image.
+
+    Args:
+        image: (H, W) any type.
+        square: What to cut; it shares at least one pixel with the image.
+        padding: How pixels beyond the edge are filled: `zeros`, or `reflect`. With `shift`
+            the square was moved inside before and only what still hangs over is zero.
+
+    Returns:
+        The (side, side) piece and the share of its pixels that lie outside the image.
+
+    Raises:
+        ValueError: The square lies outside the image.
+    """
+    height, width = image.shape
+    if not square.overlaps(Box(0, 0, width, height)):
+        raise ValueError(f"{square} lies outside an image of {height} x {width} pixels")
+    inner = image[
+        max(square.y0, 0) : min(square.y1, height), max(square.x0, 0) : min(square.x1, width)
+    ]
+    if inner.shape == (square.height, square.width):
+        return inner, 0.0
+    outside = 1.0 - inner.size / (square.width * square.height)
+    beyond = (
+        (max(-square.y0, 0), max(square.y1 - height, 0)),
+        (max(-square.x0, 0), max(square.x1 - width, 0)),
+    )
+    if padding == "reflect":
+        return np.pad(inner, beyond, mode="symmetric"), outside
+    return np.pad(inner, beyond), outside

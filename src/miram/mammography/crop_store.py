@@ -1,0 +1,240 @@
+"""The crop store: one memory-mapped array, a manifest, and a digest of what it was built from.
+
+A store is a folder:
+
+    crops.npy         (n, side, side) uint16
+    masks.npy         (n, side / 8, side / 8) uint8 lesion coverage, 255 for all of a cell
+    manifest.parquet  one row per crop, in the order of the arrays
+    audit.csv         what could not be cut, and why
+    tasks.json        state of the source files, by which a later build knows what is new
+    digest.json       parameters, counts, sha256 of the data; written last
+
+The same input and parameters give the same bytes, whatever the number of workers.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from miram.errors import MiramError
+
+ARRAYS = ("crops", "masks")
+_DIGEST = "digest.json"
+_TASKS = "tasks.json"
+_CHUNK = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class CropStore:
+    """A finished store, opened for reading.
+
+    Attributes:
+        folder: Where it stands.
+        manifest: One row per crop.
+        audit: What could not be cut.
+        info: The content of `digest.json`.
+    """
+
+    folder: Path
+    manifest: pd.DataFrame
+    audit: pd.DataFrame
+    info: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "CropStore":
+        """Open a store without reading its pixels.
+
+        Args:
+            folder: Folder of the store.
+
+        Raises:
+            MiramError: There is no finished store, or its parts do not fit together.
+        """
+        folder = Path(folder)
+        if not cls.is_finished(folder):
+            raise MiramError(
+                f"no finished crop store at {folder}: make it with `kedro run --pipeline rois`"
+            )
+        try:
+            info = json.loads((folder / _DIGEST).read_text())
+            manifest = pd.read_parquet(folder / "manifest.parquet")
+            audit = pd.read_csv(folder / "audit.csv", dtype="string").fillna("")
+            store = cls(folder, manifest, audit, info)
+            lengths = [len(manifest), len(store.crops), len(store.masks)]
+        except (OSError, ValueError, KeyError) as error:
+            raise _damaged(folder, str(error)) from error
+        if lengths != [info["crops"]] * 3:
+            raise _damaged(folder, "its arrays and its manifest differ in length")
+        return store
+
+    @staticmethod
+    def is_finished(folder: str | Path) -> bool:
+        """Whether a whole store stands there: its digest is written last."""
+        return (Path(folder) / _DIGEST).is_file()
+
+    @cached_property
+    def crops(self) -> NDArray[np.uint16]:
+        """(n, side, side) uint16, mapped from the file."""
+        return np.load(self.folder / "crops.npy", mmap_mode="r")
+
+    @cached_property
+    def masks(self) -> NDArray[np.uint8]:
+        """(n, side / 8, side / 8) uint8, mapped from the file."""
+        return np.load(self.folder / "masks.npy", mmap_mode="r")
+
+    @cached_property
+    def tasks(self) -> dict[str, str]:
+        """Fingerprint of each mammogram's files and parameters, by image name."""
+        tasks: dict[str, str] = json.loads((self.folder / _TASKS).read_text())
+        return tasks
+
+    @property
+    def side(self) -> int:
+        """Side of a crop in pixels."""
+        return int(self.crops.shape[1])
+
+    @property
+    def digest(self) -> str:
+        """Name of this version of the data: a hash of its bytes and its parameters."""
+        return str(self.info["digest"])
+
+    def rows(self, crop_ids: pd.Series | list[str]) -> NDArray[np.int64]:
+        """Positions of crops in the arrays.
+
+        Args:
+            crop_ids: Names of crops.
+
+        Raises:
+            MiramError: A crop is not in the store.
+        """
+        positions = pd.Index(self.manifest["crop_id"]).get_indexer(pd.Index(crop_ids))
+        if (positions < 0).any():
+            missing = list(pd.Index(crop_ids)[positions < 0])
+            raise MiramError(
+                f"crop {missing[0]} is not in the store at {self.folder}: "
+                "the lesion table is newer than the crops; run `kedro run --pipeline rois`"
+            )
+        return positions
+
+
+def _damaged(folder: Path, reason: str) -> MiramError:
+    return MiramError(
+        f"the crop store at {folder} is damaged ({reason}): delete the folder and run "
+        "`kedro run --pipeline rois` again"
+    )
+
+
+def write_store(
+    folder: Path,
+    pieces: Iterable[dict[str, NDArray]],
+    *,
+    manifest: pd.DataFrame,
+    audit: pd.DataFrame,
+    parameters: dict[str, Any],
+    tasks: dict[str, str],
+) -> str:
+    """Write a store whole, or not at all.
+
+    Args:
+        folder: Where the store shall stand; an older store there is replaced at the end.
+        pieces: Parts of the arrays by name, one after the other in the order of the manifest;
+            at least one. Only one of them is held in memory.
+        manifest: One row per crop.
+        audit: Audit rows.
+        parameters: What the store was built with.
+        tasks: Fingerprint of each mammogram's files and parameters; not part of the digest.
+
+    Returns:
+        The digest.
+    """
+    building = folder.with_name(f".{folder.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    arrays: dict[str, np.memmap] = {}
+    start = 0
+    for piece in pieces:
+        for name, part in piece.items():
+            if name not in arrays:
+                path, shape = building / f"{name}.npy", (len(manifest), *part.shape[1:])
+                arrays[name] = np.lib.format.open_memmap(path, "w+", part.dtype, shape)
+            arrays[name][start : start + len(part)] = part
+        start += len(piece[ARRAYS[0]])
+    for array in arrays.values():
+        array.flush()
+    manifest.to_parquet(building / "manifest.parquet", index=False)
+    audit.to_csv(building / "audit.csv", index=False)
+    (building / _TASKS).write_text(json.dumps(tasks, indent=0, sort_keys=True) + "\n")
+    info = _describe(building, manifest, parameters)
+    (building / _DIGEST).write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
+    for path in building.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    _replace(building, folder)
+    return str(info["digest"])
+
+
+def _describe(folder: Path, manifest: pd.DataFrame, parameters: dict[str, Any]) -> dict[str, Any]:
+    hashes = {f"{name}.npy": file_sha256(folder / f"{name}.npy") for name in ARRAYS}
+    text = manifest.to_json(orient="records")
+    content: dict[str, Any] = {
+        "parameters": parameters,
+        "crops": len(manifest),
+        "lesions": int((manifest["kind"] == "lesion").sum()),
+        "patients": int(manifest["patient_id"].nunique()),
+        "sha256": {**hashes, "manifest": hashlib.sha256(text.encode()).hexdigest()},
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return {"digest": digest[:16], **content}
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file without holding it in memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def verify_store(folder: Path) -> list[str]:
+    """Recompute every hash of a store.
+
+    Args:
+        folder: Folder of the store.
+
+    Returns:
+        What differs, one line each; empty for a sound store.
+    """
+    try:
+        store = CropStore.open(folder)
+    except MiramError as error:
+        return [str(error)]
+    found = _describe(folder, store.manifest, store.info["parameters"])
+    problems = [
+        f"{name}: sha256 is {found['sha256'].get(name)}, the digest says {expected}"
+        for name, expected in store.info["sha256"].items()
+        if found["sha256"].get(name) != expected
+    ]
+    if found["digest"] != store.digest:
+        problems.append(f"digest is {found['digest']}, the store says {store.digest}")
+    return problems
+
+
+def _replace(finished: Path, folder: Path) -> None:
+    """Put a finished folder in the place of an older one."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    finished.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

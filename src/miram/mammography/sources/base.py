@@ -1,0 +1,40 @@
+"""What every data source gives: a lesion table and an audit of what it could not use."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from miram.configuration import Config
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What a source found.
+
+    Attributes:
+        lesions: The lesion table (`lesion_table.COLUMNS`), usable lesions only.
+        audit: One row per problem or repair (`lesion_table.AUDIT_COLUMNS`).
+    """
+
+    lesions: pd.DataFrame
+    audit: pd.DataFrame
+
+
+class Source(Config, ABC):
+    """A kind of raw data, with its options as fields."""
+
+    @abstractmethod
+    def ingest(self, raw_root: Path) -> Ingested:
+        """Read the tables and file headers under `raw_root`; decode no pixels.
+
+        Args:
+            raw_root: Folder of the raw data.
+
+        Returns:
+            The usable lesions and the audit of everything else.
+
+        Raises:
+            MiramError: The folder does not hold this kind of data.
+        """

@@ -1,0 +1,192 @@
+"""Splits by patient: official or cross-validated, with the leakage policy applied."""
+
+import warnings
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+from sklearn.model_selection import StratifiedGroupKFold
+
+from miram.configuration import Config
+from miram.errors import MiramError
+from miram.mammography.cbis_tables import leaking_patients
+
+Strategy = Literal["auto", "official", "cv"]
+Leakage = Literal["drop", "official"]
+
+MALIGNANT = "MALIGNANT"
+
+
+_PARTS = 20  # training patients are dealt into that many parts, some of which validate
+_COLUMNS = ("lesion_id", "patient_id", "strategy", "leakage", "split", "pretrain")
+
+
+class SplitConfig(Config):
+    """How lesions are split.
+
+    `official` keeps the test part of the data set and cuts validation from its training part.
+    `cv` splits all patients into folds; an encoder then sees all images, without their
+    labels. `auto` is `official` where lesions of both official parts are present, else `cv`.
+    `leakage: drop` leaves the training lesions of patients on both sides of the official split
+    out of training and pretraining; `leakage: official` keeps them.
+    """
+
+    strategy: Strategy = "auto"
+    leakage: Leakage = "drop"
+    validation_share: float = Field(0.15, gt=0, le=0.5, description="of the training patients")
+    folds: int = Field(5, ge=2, description="for strategy cv")
+    seed: int = 0
+
+
+def assign_splits(lesions: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
+    """Give every lesion its side of the split.
+
+    Args:
+        lesions: Lesion table; rows with `lesion_id`, `patient_id`, `official_split`, `leaks`,
+            `pathology` and, where there is one, `abnormality_type`. It may be empty, where
+            images carry no lesions at all.
+        config: How to split.
+
+    Returns:
+        One row per lesion: `lesion_id`, `patient_id`, `strategy`, `leakage`, `split`
+        (`train`, `val`, `test`, `dropped`; for `cv` the fold: `fold0`, `fold1`...) and
+        `pretrain` (whether an encoder may see the lesion's image without its label).
+
+    Raises:
+        MiramError: There are too few patients, or the official split is not there.
+    """
+    lesions = lesions.reset_index(drop=True)
+    if lesions.empty:
+        return pd.DataFrame(columns=list(_COLUMNS)).astype({"pretrain": bool})
+    strategy = _resolve(lesions, config.strategy)
+    split = _official(lesions, config) if strategy == "official" else _folds(lesions, config)
+    splits = pd.DataFrame(
+        {
+            "lesion_id": lesions["lesion_id"],
+            "patient_id": lesions["patient_id"],
+            "strategy": strategy,
+            "leakage": config.leakage,
+            "split": split,
+        }
+    )
+    splits["pretrain"] = ~splits["split"].isin(["test", "val", "dropped"])
+    assert_patients_apart(splits)
+    return splits
+
+
+def _resolve(lesions: pd.DataFrame, strategy: Strategy) -> str:
+    present = set(lesions["official_split"].dropna())
+    if strategy == "auto":
+        return "official" if present == {"train", "test"} else "cv"
+    if strategy == "official" and present != {"train", "test"}:
+        raise MiramError(
+            f"splits.strategy is official, but the lesions at hand are of "
+            f"{' and '.join(sorted(present)) or 'no official part'} only: use splits.strategy=cv"
+        )
+    return strategy
+
+
+def _official(lesions: pd.DataFrame, config: SplitConfig) -> pd.Series:
+    split = lesions["official_split"].astype(object).where(lesions["official_split"].notna(), None)
+    without = lesions["lesion_id"][split.isna()]
+    if len(without):
+        raise MiramError(
+            f"lesion {without.iloc[0]} has no official_split, while others have: give it one, "
+            "or use splits.strategy=cv"
+        )
+    leaks = lesions["leaks"] | lesions["patient_id"].isin(leaking_patients(lesions))
+    if config.leakage == "drop":
+        split[leaks & (split == "train")] = "dropped"
+    # A patient kept on both sides by `leakage: official` may train, but never validates.
+    candidates = lesions[(split == "train") & ~leaks]
+    patients = candidates["patient_id"].nunique()
+    if patients < 2:
+        raise MiramError(
+            f"{patients} training patients are too few to cut a validation part from: "
+            "give more data, or use splits.strategy=cv"
+        )
+    parts = min(_PARTS, patients, int(_strata(candidates).value_counts().max()))
+    folds = _grouped_folds(candidates, max(parts, 2), config.seed)
+    validating = max(1, round(parts * config.validation_share))
+    split[candidates.index[folds < validating]] = "val"
+    return split
+
+
+def _folds(lesions: pd.DataFrame, config: SplitConfig) -> pd.Series:
+    patients = lesions["patient_id"].nunique()
+    if patients < config.folds:
+        raise MiramError(
+            f"{patients} patients cannot be split into {config.folds} folds: "
+            "give more data, or lower splits.folds"
+        )
+    folds = _grouped_folds(lesions, config.folds, config.seed)
+    return pd.Series([f"fold{fold}" for fold in folds], index=lesions.index, dtype=object)
+
+
+def _strata(lesions: pd.DataFrame) -> pd.Series:
+    malignant = (lesions["pathology"] == MALIGNANT).fillna(False).astype(bool).astype(str)
+    if "abnormality_type" not in lesions:
+        return malignant
+    return lesions["abnormality_type"].astype("string").fillna("") + malignant
+
+
+def _grouped_folds(lesions: pd.DataFrame, folds: int, seed: int) -> NDArray[np.int64]:
+    # Sorting makes the folds follow from the data alone, not from the order of the rows.
+    ordered = lesions.sort_values("lesion_id")
+    strata, patients = _strata(ordered), ordered["patient_id"]
+    if strata.value_counts().max() < folds:
+        strata = strata.mask(strata.notna(), "")  # every stratum is rare: scikit-learn refuses
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    assigned = pd.Series(0, index=ordered.index)
+    with warnings.catch_warnings():
+        # A rare stratum cannot be in every fold; that is no reason to tell the user.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        for fold, (_, rows) in enumerate(splitter.split(ordered, strata, patients)):
+            assigned.iloc[rows] = fold
+    return assigned.reindex(lesions.index).to_numpy()
+
+
+def assert_patients_apart(splits: pd.DataFrame) -> None:
+    """Fail where a patient stands on two sides of a split.
+
+    Args:
+        splits: Table with `patient_id`, `split`, `strategy` and `leakage`.
+
+    Raises:
+        MiramError: Two sides share a patient. With `leakage: official` the official train
+            and test parts may, as the data set's authors drew them.
+    """
+    used = splits[splits["split"] != "dropped"]
+    sides = used.groupby("patient_id")["split"].agg(frozenset)
+    shared = sides[sides.map(len) > 1]
+    kept = (splits["leakage"] == "official") & (splits["strategy"] == "official")
+    if kept.any():
+        shared = shared[shared != frozenset({"train", "test"})]
+    if len(shared):
+        raise MiramError(
+            f"patient {shared.index[0]} is on two sides of the split ({len(shared)} patients "
+            "are): delete splits.parquet and run `kedro run --pipeline rois` again"
+        )
+
+
+def pretraining_crops(manifest: pd.DataFrame, splits: pd.DataFrame) -> NDArray[np.int64]:
+    """Which crops an encoder may see without labels.
+
+    Background patches follow their patient: none comes from a patient who is kept apart, nor,
+    under the official split, from an image of its test part.
+
+    Args:
+        manifest: Manifest of the crop store.
+        splits: Table of `assign_splits`.
+
+    Returns:
+        Positions in the store.
+    """
+    allowed = set(splits.loc[splits["pretrain"], "lesion_id"])
+    apart = set(splits.loc[~splits["pretrain"], "patient_id"])
+    background = (manifest["kind"] == "background") & ~manifest["patient_id"].isin(apart)
+    if (splits["strategy"] == "official").any():
+        background &= ~manifest["official_split"].eq("test").fillna(False).astype(bool)
+    return np.flatnonzero(manifest["crop_id"].isin(allowed) | background)

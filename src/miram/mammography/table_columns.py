@@ -1,0 +1,175 @@
+"""A lab's own table, turned into the columns of the lesion table."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from miram.errors import MiramError
+from miram.mammography.lesion_table import COLUMNS, Column
+
+_MISSING = {"", "na", "n/a", "nan", "none", "null"}
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+_BY_NAME = {column.name: column for column in COLUMNS}
+
+
+def read_text_table(path: Path, delimiter: str) -> pd.DataFrame:
+    """Read a CSV as text, cells stripped.
+
+    Args:
+        path: The table.
+        delimiter: Between the cells of a row.
+
+    Raises:
+        MiramError: There is no such file, it has no rows, or it is not a table.
+    """
+    if not path.is_file():
+        raise MiramError(f"no table {path}: name it in the option `table`, relative to raw_root")
+    try:
+        table = pd.read_csv(
+            path, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
+    except (OSError, ValueError) as error:
+        raise MiramError(
+            f"{path} cannot be read as a table: {error}; save it as CSV in UTF-8, "
+            f"or set the option `delimiter` (it is {delimiter!r})"
+        ) from error
+    table.columns = [str(name).strip() for name in table.columns]
+    if table.empty:
+        raise MiramError(f"{path} has no rows")
+    # A row with fewer cells than the header has missing ones, which stay NaN.
+    return table.fillna("").apply(lambda cells: cells.str.strip())
+
+
+def filled_in(table: pd.DataFrame, recipe: str, where: str) -> pd.Series:
+    """Take a column, or fill a template such as `images/{study}/{name}.dcm` from columns.
+
+    Args:
+        table: The lab's table, text.
+        recipe: Name of a column, or a template with names of columns in braces.
+        where: The table and the option, for the message.
+
+    Returns:
+        The text of each row; where a column of the template is missing, all of it is.
+
+    Raises:
+        MiramError: A column is not in the table.
+    """
+    if recipe in table:
+        return _without_missing(table[recipe])
+    names = _PLACEHOLDER.findall(recipe)
+    for name in names or [recipe]:
+        if name not in table:
+            near = difflib.get_close_matches(name, table.columns, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "it has: " + ", ".join(table)
+            raise MiramError(f"{where}: there is no column {name!r}; {hint}")
+    cells = {name: _without_missing(table[name]) for name in names}
+    filled = [_fill(recipe, row) for row in pd.DataFrame(cells).to_dict("records")]
+    return pd.Series(filled, index=table.index, dtype=object)
+
+
+def as_labels(
+    texts: pd.Series, separator: str, values: Mapping[str, str]
+) -> list[list[str] | None]:
+    """Split cells into labels and rename these.
+
+    Args:
+        texts: Text or missing.
+        separator: Between two labels of a cell; empty where a cell is one label.
+        values: New names of labels; an empty one drops the label.
+
+    Returns:
+        Sorted labels without repeats, None where there is none.
+    """
+    labels = []
+    for text in texts:
+        parts = [] if _absent(text) else (text.split(separator) if separator else [text])
+        renamed = (values.get(part.strip(), part.strip()) for part in parts)
+        labels.append(sorted({name for name in renamed if not _absent(name)}) or None)
+    return labels
+
+
+def as_values(texts: pd.Series, column: str, values: Mapping[str, str], where: str) -> pd.Series:
+    """Rename values, and check that what comes out fits a column of the lesion table.
+
+    Args:
+        texts: Text or missing.
+        column: Name of the column of the lesion table.
+        values: New names of values; an empty one means missing.
+        where: The table and its column, for the message.
+
+    Returns:
+        Text, or whole numbers for a column of that kind; None where missing.
+
+    Raises:
+        MiramError: A value is not allowed; the message gives the lines that would map it.
+    """
+    schema = _BY_NAME[column]
+    renamed = _without_missing(texts.map(lambda text: values.get(text, text)))
+    wrong = sorted({text for text in renamed.dropna() if not _fits(text, schema)})
+    if wrong:
+        allowed = ", ".join(map(str, schema.values)) or "whole numbers"
+        lines = ", ".join(f"{text!r}: {_guess(text, schema)}" for text in wrong[:10])
+        raise MiramError(
+            f"{where} holds {', '.join(map(repr, wrong[:10]))}, but {column} may be "
+            f"{allowed}; map them with the option values: {{{column}: {{{lines}}}}} "
+            "('' leaves a value out)"
+        )
+    if schema.kind == "integer":
+        return renamed.map(lambda text: None if _absent(text) else int(float(text)))
+    return renamed
+
+
+def as_pixels(texts: pd.Series, where: str) -> pd.Series:
+    """Turn cells into numbers of pixels.
+
+    Args:
+        texts: Text or missing.
+        where: The table and its column, for the message.
+
+    Returns:
+        float64, NaN where missing.
+
+    Raises:
+        MiramError: A cell is no number.
+    """
+    numbers = pd.to_numeric(texts, errors="coerce").astype("float64")
+    wrong = texts[texts.notna() & numbers.isna()]
+    if len(wrong):
+        raise MiramError(f"{where} holds {wrong.iloc[0]!r}, which is no number of pixels")
+    return numbers
+
+
+def _fill(template: str, row: Mapping[Any, Any]) -> str | None:
+    if any(_absent(cell) for cell in row.values()):
+        return None
+    return _PLACEHOLDER.sub(lambda found: str(row[found[1]]), template)
+
+
+def _without_missing(texts: pd.Series) -> pd.Series:
+    return texts.astype(object).where(~texts.map(_absent), None)
+
+
+def _absent(text: object) -> bool:
+    return not isinstance(text, str) or text.lower() in _MISSING
+
+
+def _fits(text: str, schema: Column) -> bool:
+    if schema.values:
+        return text in schema.values
+    if schema.kind != "integer":
+        return True
+    try:
+        return float(text).is_integer()
+    except ValueError:
+        return False
+
+
+def _guess(text: str, schema: Column) -> str:
+    by_lower = {str(value).lower(): str(value) for value in schema.values}
+    near = difflib.get_close_matches(text.lower(), by_lower, n=1, cutoff=0.5)
+    begins = [name for low, name in by_lower.items() if text and low.startswith(text.lower())]
+    return by_lower[near[0]] if near else (begins or ["''"])[0]

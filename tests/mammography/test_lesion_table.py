@@ -1,0 +1,122 @@
+"""The lesion table: its schema is enforced and documented."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from miram.errors import MiramError
+from miram.mammography.lesion_table import (
+    AUDIT_COLUMNS,
+    COLUMNS,
+    audit_rows,
+    lesion_table_markdown,
+    summarize_audit,
+    validate_lesions,
+)
+
+DOCS = Path(__file__).parents[2] / "docs"
+ROW = {
+    "lesion_id": "a",
+    "patient_id": "P_1",
+    "image_id": "i",
+    "leaks": False,
+    "image_path": "i.dcm",
+    "mask_paths": ["m.dcm"],
+}
+
+
+def table(*changes):
+    return pd.DataFrame([{**ROW, **change} for change in changes or ({},)])
+
+
+def test_missing_optional_columns_are_added_in_order_and_own_columns_kept():
+    lesions = validate_lesions(table({"own_label": "x"}))
+    assert list(lesions) == [column.name for column in COLUMNS] + ["own_label"]
+    assert lesions["density"].isna().all() and lesions["own_label"].tolist() == ["x"]
+
+
+def test_a_table_is_the_same_after_saving_and_loading(tmp_path):
+    rows = table({"mass_shape": ["OVAL"], "density": 3, "box_x0": 4}, {"lesion_id": "b"})
+    lesions = validate_lesions(rows)
+    lesions.to_parquet(tmp_path / "lesions.parquet")
+    again = validate_lesions(pd.read_parquet(tmp_path / "lesions.parquet"))
+    pd.testing.assert_frame_equal(again, lesions)
+
+
+def test_an_empty_list_of_masks_is_a_value():
+    assert validate_lesions(table({"mask_paths": []}))["mask_paths"].tolist() == [[]]
+
+
+@pytest.mark.parametrize("value", ["m.dcm", ("m.dcm",), ["m.dcm"]])
+def test_one_path_is_a_list_of_one(value):
+    assert validate_lesions(table({"mask_paths": value}))["mask_paths"].tolist() == [["m.dcm"]]
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), pd.NA])
+def test_missing_labels_are_none_whatever_stands_for_them(value):
+    assert validate_lesions(table({"mass_shape": value}))["mass_shape"].tolist() == [None]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patient_id": None}, "lesion a has no patient_id"),
+        ({"mask_paths": None}, "lesion a has no mask_paths"),
+        ({"laterality": "L"}, "lesion a has laterality 'L'; allowed: LEFT, RIGHT"),
+        ({"pathology": "BENIGNE"}, "lesion a has pathology 'BENIGNE'"),
+        ({"density": "dense"}, "column density .* must hold whole numbers"),
+        ({"leaks": pd.NA}, "column leaks .* must hold true or false"),
+    ],
+)
+def test_what_is_wrong_is_named(change, message):
+    with pytest.raises(MiramError, match=message):
+        validate_lesions(table(change))
+
+
+def test_a_lesion_that_occurs_twice_is_refused():
+    with pytest.raises(MiramError, match="lesion a occurs more than once"):
+        validate_lesions(table({}, {}))
+
+
+def test_a_required_column_that_is_absent_is_named():
+    with pytest.raises(MiramError, match="no column image_path"):
+        validate_lesions(table().drop(columns="image_path"))
+
+
+def test_an_empty_table_is_valid():
+    assert validate_lesions(pd.DataFrame()).empty
+
+
+def test_validation_leaves_its_input_alone():
+    rows = table()
+    before = rows.copy()
+    validate_lesions(rows)
+    pd.testing.assert_frame_equal(rows, before)
+
+
+def problem(**values):
+    return {**dict.fromkeys(AUDIT_COLUMNS, ""), **values}
+
+
+def test_the_audit_does_not_depend_on_the_order_of_the_work():
+    rows = [problem(lesion_id=name, code=code) for name in "ba" for code in ("y", "x")]
+    pd.testing.assert_frame_equal(audit_rows(rows), audit_rows(rows[::-1]))
+    assert audit_rows(rows)["lesion_id"].tolist() == ["a", "a", "b", "b"]
+
+
+def test_an_empty_audit_has_its_columns():
+    assert list(audit_rows([])) == list(AUDIT_COLUMNS) and summarize_audit(audit_rows([])).empty
+
+
+def test_the_summary_counts_every_row_and_has_the_most_frequent_first():
+    rows = [problem(code="x", action="left out")] + [problem(code="y", action="repaired")] * 3
+    summary = summarize_audit(audit_rows(rows))
+    assert summary.to_numpy().tolist() == [["y", "repaired", 3], ["x", "left out", 1]]
+
+
+def test_the_documentation_of_the_table_is_up_to_date():
+    text = (DOCS / "lesion_table.md").read_text(encoding="utf-8")
+    assert text == lesion_table_markdown(), "write lesion_table_markdown() to docs/lesion_table.md"
+    for column in COLUMNS:
+        assert f"| `{column.name}` |" in text
