@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 TELEMETRY = "miram.telemetry"
 _LONGEST_PARAMETER = 500
+# Without it the pages open on the views for language-model agents.
+_MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class MlflowConfig(Config):
@@ -112,7 +114,9 @@ class Tracker(logging.Handler):
         self.experiment_id = (
             experiment.experiment_id
             if experiment
-            else client.create_experiment(self.config.experiment, self.config.artifacts)
+            else client.create_experiment(
+                self.config.experiment, self.config.artifacts, tags=_MODEL_TRAINING
+            )
         )
         self.client = client
         names = run_params.get("pipeline_names") or ["__default__"]
