@@ -48,9 +48,8 @@ def start(project: Path) -> list[tuple[str, subprocess.Popen[bytes]]]:
         Address and process of MLflow, then of Kedro-Viz.
     """
     bootstrap_project(project)
-    with KedroSession.create(project) as session:
-        loader = session.load_context().config_loader
-        config = resolve_paths(MlflowConfig(**loader["mlflow"]), project)
+    loader = KedroSession.create(project).load_context().config_loader
+    config = resolve_paths(MlflowConfig(**loader["mlflow"]), project)
     if not config.tracking_uri.startswith("sqlite:"):
         mlflow = ["-c", "import time; time.sleep(1e9)"]
         mlflow_address = config.tracking_uri

@@ -1,0 +1,1 @@
+"""Figures, the leaderboard and the report page."""

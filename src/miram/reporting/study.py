@@ -1,0 +1,51 @@
+"""All that a report is made from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from miram.mammography.crop_store import CropStore
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """What one method left behind.
+
+    Attributes:
+        history: Training history, one row per logged step; empty where nothing was trained.
+        reconstructions: `scale<s>_target`, `_masked`, `_prediction`: (n, H, H) uint8; may be
+            empty.
+        metrics: Figures of `miram.evaluation.assessment.assess_features`.
+        predictions: Predictions behind the figures.
+    """
+
+    history: pd.DataFrame
+    reconstructions: dict[str, NDArray[np.uint8]]
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+        lesions: The lesion table.
+        audit: What ingestion left out or repaired.
+        crops: The crop store.
+        splits: Which lesion was on which side.
+        leaderboard: All figures with their intervals.
+        parameters: All parameters of the run.
+        methods: Results by method, in the order of the tables.
+    """
+
+    lesions: pd.DataFrame
+    audit: pd.DataFrame
+    crops: CropStore
+    splits: pd.DataFrame
+    leaderboard: pd.DataFrame
+    parameters: dict[str, Any]
+    methods: dict[str, MethodResult]
