@@ -1,8 +1,12 @@
 """Fixtures for all tests: the real data where it is at hand, and a small phantom."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Several test processes share the cores; threads that wait for each other would stall all.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from miram.mammography.phantom import PhantomConfig, phantom_files
 

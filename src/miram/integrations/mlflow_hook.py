@@ -98,6 +98,7 @@ class Tracker(logging.Handler):
         super().__init__()
         self.config, self.catalog = config, catalog
         self.kedro_run = str(run_params.get("run_id") or run_params.get("session_id"))
+        self.alive = True
         self.client: Any = None
         self.runs: dict[str, str] = {}  # method, or "" for the parent -> run id
         self.ended: set[str] = set()
@@ -193,19 +194,20 @@ class Tracker(logging.Handler):
         for method in [*(name for name in self.runs if name), ""]:
             self.end(method, status if not method else "FINISHED")
 
-    def _safely(self, action: Callable[[], None]) -> None:
-        if self.client is None and self.runs:
+    def _safely(self, action: Callable[[], object]) -> None:
+        """Do something on the server, unless it failed before: one warning is enough."""
+        if not self.alive:
             return
         try:
-            if self.client is not None or not self.runs:
-                action()
+            action()
         except Exception as error:  # whatever the server does, the training goes on
+            self.alive = False
+            lines = str(error).splitlines() or [type(error).__name__]
             log.warning(
                 "MLflow at %s does not answer (%s): this run is recorded in files only",
                 self.config.tracking_uri,
-                str(error).splitlines()[0] if str(error) else type(error).__name__,
+                lines[0],
             )
-            self.client, self.runs = None, {"": ""}
 
 
 def _method_of(node: Node) -> str:
