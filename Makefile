@@ -1,6 +1,7 @@
 # make demo   from nothing to a report on synthetic mammograms
 # make test   the tests
 # make lint   style, types and layering
+# make benchmark   speed of ingestion and attention
 # make ui     MLflow and Kedro-Viz in the browser
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test lint format ui clean
+.PHONY: demo test lint format benchmark ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
@@ -33,6 +34,9 @@ lint: $(VENV)/installed
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix src tests
 	$(BIN)/ruff format src tests
+
+benchmark: $(VENV)/installed
+	$(BIN)/python -m pytest benchmarks -n 0 --benchmark-columns=min,median,rounds --benchmark-json=build/benchmark.json
 
 ui: $(VENV)/installed
 	$(BIN)/python -m miram.integrations.ui

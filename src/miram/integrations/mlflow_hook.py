@@ -1,8 +1,8 @@
 """MLflow records of a run: a parent run for the command, a child run per method.
 
 Child runs carry identical keys, so that MLflow's own comparison puts the methods side by
-side. Catalog entries opt in with `metadata: {mlflow: {log: artifact | metrics}}`; the data
-stays in ordinary files. A dead server costs a warning, never the training.
+side. Catalog entries opt in with `metadata: {mlflow: {log: artifact | metrics | audit}}`;
+the data stays in ordinary files. A dead server costs a warning, never the training.
 """
 
 import logging
@@ -174,6 +174,11 @@ class Tracker(logging.Handler):
         elif wish == "metrics":
             figures = flatten_figures(data)
             self._safely(lambda: self._log_metrics(method, figures, 0))
+        elif wish == "audit":
+            counts = {f"audit.{code}": float(n) for code, n in data["code"].value_counts().items()}
+            path = str(saved_path(dataset))
+            self._safely(lambda: self._log_metrics(method, counts, 0))
+            self._safely(lambda: self.client.log_artifact(self.runs[method], path))
 
     def _log_metrics(self, method: str, metrics: dict[str, float], step: int) -> None:
         from mlflow.entities import Metric
