@@ -5,7 +5,10 @@ from pydantic import ValidationError
 
 from miram.models.attention import ATTENTIONS
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig, standardize
+from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.patches import patchify
+from miram.models.reconstruction import to_pixels
+from miram.models.targets import standardize
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 2}
@@ -134,20 +137,20 @@ def test_hidden_patches_do_not_reach_the_encoder():
 
 def test_a_perfect_decoder_reconstructs_the_image_in_input_units():
     model = build(decoder(1), decoder(2))
-    images, noise = batch(model)
-    from miram.models.patches import patchify
-
+    images, _ = batch(model)
     for scale, view in model.pyramid(images).items():
         perfect = standardize(patchify(view, 8)).values
-        mask = torch.ones(len(images), model.patches)
-        found = model._to_pixels(view, perfect, mask, scale)
+        hidden = torch.ones(perfect.shape[:2])
+        found = to_pixels(view, perfect, hidden, scale, patch_side=8, norm_pix=True)
         torch.testing.assert_close(found.prediction, view, atol=1e-5, rtol=1e-5)
 
 
 def test_same_seed_same_weights():
     first, second = build(decoder(1), decoder(2)), build(decoder(1), decoder(2))
     other = MaskedAutoencoderConfig(decoders=(decoder(1),), decoder_dim=32).build(ENCODER, seed=1)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
     assert not torch.equal(first.mask_token, other.mask_token)
 
 

@@ -5,9 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miram.models.patches import (
-    gather_tokens,
     patchify,
-    random_masking,
     repeat_mask,
     sincos_2d,
     unpatchify,
@@ -29,27 +27,6 @@ def test_patches_come_row_by_row_in_the_order_of_a_convolution():
     expected = convolution(images).flatten(2).transpose(1, 2)
     weight = convolution.weight.flatten(1)
     torch.testing.assert_close(patchify(images, 4) @ weight.T + convolution.bias, expected)
-
-
-@settings(max_examples=25, deadline=None)
-@given(side=st.integers(2, 8), ratio=st.floats(0.05, 0.95))
-def test_masking_keeps_the_patches_of_lowest_noise(side, ratio):
-    noise = torch.rand(3, side * side)
-    masking = random_masking(noise, ratio)
-    visible = int(side * side * (1 - ratio))
-    assert masking.keep.shape == (3, visible)
-    assert torch.equal(masking.mask.sum(dim=1), torch.full((3,), side * side - visible).float())
-    for row in range(3):
-        lowest = set(np.argsort(noise[row].numpy())[:visible].tolist())
-        assert set(masking.keep[row].tolist()) == lowest
-        assert not masking.mask[row, masking.keep[row]].any()
-
-
-def test_restore_puts_shuffled_tokens_back_in_their_places():
-    noise, tokens = torch.rand(2, 9), torch.rand(2, 9, 4)
-    masking = random_masking(noise, 0.5)
-    shuffled = gather_tokens(tokens, torch.argsort(noise, dim=1))
-    assert torch.equal(gather_tokens(shuffled, masking.restore), tokens)
 
 
 def test_repeated_mask_covers_the_same_area():

@@ -39,9 +39,7 @@ def test_no_pipeline_has_an_undeclared_dataset(registered, open_context, tmp_pat
     assert not undeclared
 
 
-def test_every_dataset_has_a_layer_and_lies_under_the_data_root(
-    registered, open_context, tmp_path
-):
+def test_every_dataset_has_a_layer_and_lies_under_the_data_root(registered, open_context, tmp_path):
     catalog = open_context(tmp_path).catalog
     names = {name for pipeline in registered.values() for name in pipeline.datasets()}
     for name in sorted(name for name in names if not name.startswith("param")):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from miram.evaluation.assessment import AssessmentConfig, assess_features
+from miram.evaluation.fold_features import WHOLE
 from miram.mammography.crop_store import CropStore, write_store
 from miram.mammography.lesion_table import audit_rows, validate_lesions
 from miram.mammography.splits import SplitConfig, assign_splits
@@ -96,7 +97,7 @@ def _result(
     malignant = lesions["pathology"].eq("MALIGNANT").to_numpy(float)
     features = np.random.default_rng(1).normal(size=(len(lesions), 4))
     features[:, 0] += METHODS[method] * malignant
-    found = assess_features(features, lesions, splits, config)
+    found = assess_features({WHOLE: features}, lesions, splits, config)
     return MethodResult(
         _history(method), _reconstructions(method), found.metrics, found.predictions
     )

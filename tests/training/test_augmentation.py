@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy.ndimage import gaussian_filter
 
 from miram.models.pixels import plain_views, standardize_pixels, to_grey, to_unit
 from miram.training.augmentation import DRAWS, AugmentationConfig, augment, crop_matrices
@@ -68,3 +70,30 @@ def test_plain_views_are_area_averages():
 def test_ranges_in_the_wrong_order_are_refused():
     with pytest.raises(ValidationError, match="above max_area"):
         AugmentationConfig(min_area=0.9, max_area=0.5)
+
+
+def test_blur_is_a_gaussian_of_each_samples_own_deviation():
+    config = NOTHING.model_copy(update={"blur": 1.0, "blur_sigma": 0.1})
+    numbers = uniforms(3)
+    found = to_grey(augment(crops(3, 32), numbers, config))
+    plain = to_unit(crops(3, 32))
+    for index in range(3):
+        sigma = 3.2 * (0.05 + 0.95 * float(numbers[index, 10]))
+        expected = gaussian_filter(plain[index, 0].numpy(), sigma, mode="mirror", radius=10)
+        np.testing.assert_allclose(found[index, 0], expected, atol=1e-3)
+
+
+def test_parts_with_a_probability_change_that_share_of_the_samples():
+    for name in ("blur", "solarize"):
+        config = NOTHING.model_copy(update={name: 0.3, "blur_sigma": 0.1})
+        plain = augment(crops(1).expand(2000, -1, -1), uniforms(2000), NOTHING)
+        found = augment(crops(1).expand(2000, -1, -1), uniforms(2000), config)
+        share = ((found - plain).abs().amax(dim=(1, 2, 3)) > 1e-4).float().mean()
+        assert abs(share - 0.3) < 0.04, name
+
+
+def test_solarizing_turns_bright_pixels_over():
+    config = NOTHING.model_copy(update={"solarize": 1.0})
+    plain = to_grey(augment(crops(), uniforms(), NOTHING))
+    found = to_grey(augment(crops(), uniforms(), config))
+    torch.testing.assert_close(found, torch.minimum(plain, 1 - plain), atol=1e-5, rtol=0)

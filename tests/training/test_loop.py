@@ -45,7 +45,7 @@ def stripes(count=20, side=32):
 def run(training, crops=None):
     model = METHOD.build(ENCODER, training.seed)
     crops = stripes() if crops is None else crops
-    history = train(model, crops, METHOD.crop_side(ENCODER), model.patches, training)
+    history = train(model, crops, METHOD.crop_side(ENCODER), training)
     return model, history
 
 

@@ -1,10 +1,12 @@
-"""The command line: `miram download`, `miram verify`."""
+"""The command line: `miram describe`, `miram download`, `miram export`, `miram verify`."""
 
 import sys
 
 import typer
 
+from miram.commands.describe import describe
 from miram.commands.download import download
+from miram.commands.export import export
 from miram.commands.verify import verify
 from miram.errors import MiramError
 
@@ -15,7 +17,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Tools around the pipelines of MIRAM, which run as `kedro run`.",
 )
+app.command("describe")(describe)
 app.command("download")(download)
+app.command("export")(export)
 app.command("verify")(verify)
 
 

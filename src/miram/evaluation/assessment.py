@@ -11,8 +11,10 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from miram.configuration import Config
+from miram.errors import MiramError
 from miram.evaluation.bootstrap import DRAWS, cluster_bootstrap
-from miram.evaluation.probe import LinearProbeConfig, fit_linear_probe
+from miram.evaluation.fold_features import Features, fit_probe_by_fold
+from miram.evaluation.probe import LinearProbeConfig
 from miram.evaluation.targets import TaskTargets, WithoutCallback, task_targets
 from miram.evaluation.tasks import TASKS, TaskConfig
 
@@ -28,6 +30,17 @@ class AssessmentConfig(Config):
     linear_probe: LinearProbeConfig = LinearProbeConfig()
     bootstrap_draws: int = Field(DRAWS, ge=100)
     seed: int = Field(0, ge=0)
+
+    def task(self, name: str) -> TaskConfig:
+        """The task of that name.
+
+        Raises:
+            MiramError: There is none.
+        """
+        known = {task.name: task for task in self.own_tasks} | TASKS
+        if name not in known:
+            raise MiramError(f"unknown task {name!r}: choose among {', '.join(known)}")
+        return known[name]
 
     @field_validator("tasks")
     @classmethod
@@ -53,30 +66,57 @@ class Assessment:
     predictions: pd.DataFrame
 
 
-def assess_features(
-    features: npt.NDArray, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
-) -> Assessment:
-    """Ask every task of one encoder's features.
+def targets_of(
+    lesions: pd.DataFrame, splits: pd.DataFrame, task: TaskConfig, config: AssessmentConfig
+) -> TaskTargets:
+    """Which lesions of the splits answer a task, and with which labels.
 
     Args:
-        features: (n, d), one row per row of `splits`.
         lesions: Lesion table.
         splits: (n rows) which lesion is on which side.
-        config: Tasks and statistics.
+        task: The task.
+        config: How lesions without callback count.
+
+    Returns:
+        Targets whose `rows` are positions in `splits`.
     """
     table = lesions.set_index("lesion_id").loc[splits["lesion_id"]].reset_index()
     official = bool((splits["strategy"] == "official").all())
     side = splits["split"].to_numpy(dtype=object) if official else None
+    return task_targets(table, task, config.without_callback, split=side)
+
+
+def assess_features(
+    features: Features, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
+) -> Assessment:
+    """Ask every task of one encoder's features.
+
+    Args:
+        features: (n, d) features, one row per row of `splits`, by the fold they may judge; see
+            `features_by_fold`.
+        lesions: Lesion table.
+        splits: (n rows) which lesion is on which side.
+        config: Tasks and statistics.
+
+    Raises:
+        MiramError: There is no lesion to judge.
+    """
+    if splits.empty:
+        raise MiramError(
+            "there is no lesion with a crop, so nothing can be probed: does the source have "
+            "lesions? Unlabeled images serve pretraining only"
+        )
     tasks: dict[str, Any] = {}
     predictions, skipped = [], []
-    for task in (*(TASKS[name] for name in config.tasks), *config.own_tasks):
-        targets = task_targets(table, task, config.without_callback, split=side)
+    for task in (*map(config.task, config.tasks), *config.own_tasks):
+        targets = targets_of(lesions, splits, task, config)
         skipped += [asdict(row) for row in targets.skipped]
         if not targets.supported:
             log.warning("task %s is skipped: %s", task.name, targets.skipped[-1].reason)
             continue
         rows = splits.iloc[targets.rows].reset_index(drop=True)
-        scored = _score(features[targets.rows], targets, rows, config)
+        judged = {fold: values[targets.rows] for fold, values in features.items()}
+        scored = _score(judged, targets, rows, config)
         predictions.append(scored)
         tasks[task.name] = _figures(scored, targets, config)
     metrics = {
@@ -111,7 +151,7 @@ def evaluation_pairs(splits: pd.DataFrame) -> list[tuple[npt.NDArray, npt.NDArra
 
 
 def _score(
-    features: npt.NDArray, targets: TaskTargets, splits: pd.DataFrame, config: AssessmentConfig
+    features: Features, targets: TaskTargets, splits: pd.DataFrame, config: AssessmentConfig
 ) -> pd.DataFrame:
     patients = splits["patient_id"].to_numpy(dtype=object)
     groups = patients
@@ -119,7 +159,8 @@ def _score(
         # The user asked for the data set's own parts, leaking patients included.
         groups = patients + np.where(splits["split"] == "test", " in test", "")
     pairs = evaluation_pairs(splits)
-    probe = fit_linear_probe(features, targets.labels, groups, pairs, config.linear_probe)
+    split = splits["split"].to_numpy(dtype=object)
+    probe = fit_probe_by_fold(features, targets.labels, groups, pairs, split, config.linear_probe)
     found = probe.predictions
     # (m,) or (m, K) -> (m, K): a binary task tells of its positive class alone
     scores = found.scores.reshape(len(found.rows), -1)

@@ -1,55 +1,184 @@
 """Features of a frozen encoder, once for all tasks."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from pydantic import Field, field_validator
+from torch import Tensor, nn
 
 from miram.configuration import Config
+from miram.evaluation.tokens import EncodedImages, encode_images
 from miram.models.checkpoints import EncoderCheckpoint
-from miram.models.pixels import plain_views
+from miram.models.fold_checkpoints import WHOLE, single_encoder, split_folds
+from miram.models.masking import patch_coverage
+from miram.models.pixels import to_unit
 from miram.progress import track
+
+Part = Literal["patches", "lesion", "cls"]
+_WORDS = {"both": ("cls", "patches")}
 
 
 class FeatureConfig(Config):
-    """How tokens become one vector: the mean over all patches, the CLS token, or both."""
+    """How the tokens of an image become one vector.
 
-    pooling: Literal["patches", "cls", "both"] = "patches"
+    `pooling` names the parts that are put side by side, in YAML as `patches+lesion+cls`:
+    `patches`, the mean over all patches; `lesion`, the mean over the patches under the lesion
+    mask, weighted by how much of them it covers (all patches where no mask covers anything);
+    `cls`, the CLS token. `both` is short for `cls+patches`.
+
+    Of a model that is no plain vision transformer, `patches` is the model's own pooled vector
+    of its last layer, and parts that it does not have are left out.
+    """
+
+    pooling: tuple[Part, ...] = Field(("patches",), min_length=1)
+    layer: int | None = Field(
+        None, ge=1, description="block whose tokens are read, from 1; the last if not given"
+    )
+    symmetries: bool = Field(
+        False, description="average over the 8 flips and transpositions, at 8 times the cost"
+    )
     batch_size: int = Field(64, ge=1)
 
+    @field_validator("pooling", mode="before")
+    @classmethod
+    def _parts(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        words = [word.strip() for word in given.split("+")]
+        return tuple(part for word in words for part in _WORDS.get(word, (word,)))
 
-@torch.inference_mode()
+    @field_validator("pooling")
+    @classmethod
+    def _once(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        if len(set(parts)) != len(parts):
+            raise ValueError(f"each part once, got {'+'.join(parts)}")
+        return parts
+
+
 def extract_features(
-    checkpoint: EncoderCheckpoint, crops: NDArray[np.uint16], config: FeatureConfig
+    checkpoint: EncoderCheckpoint,
+    crops: NDArray[np.uint16],
+    masks: NDArray[np.uint8],
+    config: FeatureConfig,
 ) -> NDArray[np.float32]:
     """Encode crops without augmentation.
 
     Args:
         checkpoint: The encoder.
         crops: (n, H, H) uint16.
+        masks: (n, h, h) uint8 lesion coverage, 255 for all of a cell.
         config: Pooling.
 
     Returns:
-        (n, D) float32, or (n, 2 * D) for pooling `both`.
+        (n, D) float32; D is the encoder's width times the number of parts pooled.
+
+    Raises:
+        MiramError: The checkpoint holds an encoder per fold, or has no such layer.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder = checkpoint.build().to(device)
-    side = encoder.patch_embed.img_size[0]
+    encoder = single_encoder(checkpoint).build().to(device)
     starts = range(0, len(crops), config.batch_size)
     features = []
     for start in track(starts, "encoded batches", total=len(starts)):
-        part = np.array(crops[start : start + config.batch_size])
-        images = plain_views(torch.from_numpy(part).to(device), side)
-        features.append(_pool(encoder, encoder.forward_features(images), config).cpu().numpy())
+        rows = slice(start, start + config.batch_size)
+        part = torch.from_numpy(np.array(crops[rows])).to(device)
+        coverage = torch.from_numpy(np.array(masks[rows])).to(device)
+        images = _views(part, checkpoint)
+        features.append(encode_parts(encoder, images, coverage, config).cpu().numpy())
     return np.concatenate(features)
 
 
-def _pool(encoder: VisionTransformer, tokens: Tensor, config: FeatureConfig) -> Tensor:
-    cls, patches = tokens[:, 0], tokens[:, encoder.num_prefix_tokens :].mean(dim=1)
-    if config.pooling == "both":
-        return torch.cat([cls, patches], dim=1)
-    return cls if config.pooling == "cls" else patches
+def feature_table(
+    checkpoint: EncoderCheckpoint,
+    lesion_ids: pd.Series,
+    crops: NDArray[np.uint16],
+    masks: NDArray[np.uint8],
+    config: FeatureConfig,
+) -> pd.DataFrame:
+    """Encode lesions into a table.
+
+    Args:
+        checkpoint: The encoder, or the encoders of all folds.
+        lesion_ids: (n,) names of the lesions.
+        crops: (n, H, H) uint16.
+        masks: (n, h, h) uint8 lesion coverage.
+        config: Pooling.
+
+    Returns:
+        `lesion_id` and the features `f0`, `f1` and so on, one row per lesion. With an encoder
+        per fold one row per fold and lesion, with the encoder's `fold` as second column.
+    """
+    tables = []
+    for fold, encoder in split_folds(checkpoint).items():
+        features = extract_features(encoder, crops, masks, config)
+        table = pd.DataFrame(features, columns=[f"f{i}" for i in range(features.shape[1])])
+        table.insert(0, "lesion_id", lesion_ids.to_numpy())
+        if fold != WHOLE:
+            table.insert(1, "fold", fold)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _views(crops: Tensor, checkpoint: EncoderCheckpoint) -> Tensor:
+    channels, side, _ = checkpoint.input_shape
+    mean, deviation = checkpoint.pixels
+    images = to_unit(crops)
+    if side < images.shape[-1]:
+        images = F.interpolate(images, size=(side, side), mode="area")
+    elif side > images.shape[-1]:
+        images = F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+    return ((images - mean) / deviation).expand(-1, channels, -1, -1)
+
+
+@torch.inference_mode()
+def encode_parts(
+    encoder: nn.Module, images: Tensor, coverage: Tensor, config: FeatureConfig
+) -> Tensor:
+    """Encode images and pool their tokens.
+
+    Args:
+        encoder: A timm model in evaluation mode.
+        images: (B, C, S, S).
+        coverage: (B, h, h) uint8.
+        config: Pooling.
+
+    Returns:
+        (B, D).
+    """
+    if not config.symmetries:
+        return _pool(encode_images(encoder, images, config.layer), coverage, config)
+    total = torch.zeros((), device=images.device)
+    for turns in range(4):
+        for mirrored in (False, True):
+            turned = _turn(images, turns, mirrored=mirrored)
+            encoded = encode_images(encoder, turned, config.layer)
+            total = total + _pool(encoded, _turn(coverage, turns, mirrored=mirrored), config)
+    return total / 8
+
+
+def _turn(images: Tensor, turns: int, *, mirrored: bool) -> Tensor:
+    images = images.rot90(turns, dims=(-2, -1))
+    return images.transpose(-2, -1) if mirrored else images
+
+
+def _pool(encoded: EncodedImages, coverage: Tensor, config: FeatureConfig) -> Tensor:
+    found = [_part(name, encoded, coverage) for name in config.pooling]
+    parts = [part for part in found if part is not None]
+    return torch.cat(parts or [encoded.pooled], dim=1)
+
+
+def _part(name: Part, encoded: EncodedImages, coverage: Tensor) -> Tensor | None:
+    if name == "patches":
+        return encoded.pooled
+    if name == "cls" or encoded.grid is None:
+        return encoded.cls if name == "cls" else None
+    tokens = encoded.grid.flatten(1, 2)  # (B, n, n, D) -> (B, n*n, D)
+    weights = patch_coverage(coverage, encoded.grid.shape[1])  # (B, n*n)
+    # Without a mask every patch weighs alike.
+    weights = torch.where(weights.sum(dim=1, keepdim=True) > 0, weights, torch.ones_like(weights))
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    return (weights.unsqueeze(1) @ tokens).squeeze(1)  # (B, 1, n*n) @ (B, n*n, D) -> (B, D)

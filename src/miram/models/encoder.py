@@ -1,5 +1,6 @@
 """The encoder: a timm vision transformer, and how it reads visible patches only."""
 
+from collections.abc import Collection
 from typing import Any, Self
 
 import timm
@@ -103,6 +104,47 @@ def encode_visible(vit: VisionTransformer, images: Tensor, keep: Tensor) -> Tens
     Returns:
         (B, 1 + K, D): CLS and visible tokens after the last norm.
     """
+    return encode_levels(vit, images, keep)[len(vit.blocks)]
+
+
+def encode_levels(
+    vit: VisionTransformer, images: Tensor, keep: Tensor, levels: Collection[int] = ()
+) -> dict[int, Tensor]:
+    """Encode the visible patches, and keep what inner blocks give on the way.
+
+    The encoder has one norm, after its last block, and it is made for that block's tokens. Inner
+    levels are given as they are in the residual stream; who reads them norms them.
+
+    Args:
+        vit: The encoder, with N patches.
+        images: (B, C, H, W).
+        keep: (B, K) indices of the visible patches.
+        levels: Inner blocks, counted from 1.
+
+    Returns:
+        (B, 1 + K, D) CLS and visible tokens, by number of the block: those of the last block,
+        after the last norm, and those asked for.
+    """
+    tokens = embed_visible(vit, images, keep)
+    found = {}
+    for level, block in enumerate(vit.blocks, start=1):
+        tokens = block(tokens)
+        if level in levels:
+            found[level] = tokens
+    return {**found, len(vit.blocks): vit.norm(tokens)}
+
+
+def embed_visible(vit: VisionTransformer, images: Tensor, keep: Tensor) -> Tensor:
+    """Embed the visible patches and put CLS before them.
+
+    Args:
+        vit: The encoder, with N patches.
+        images: (B, C, H, W).
+        keep: (B, K) indices of the visible patches.
+
+    Returns:
+        (B, 1 + K, D), with positions.
+    """
     projection = vit.patch_embed.proj
     patches = gather_tokens(patchify(images, projection.kernel_size[0]), keep)
     tokens = F.linear(patches, projection.weight.flatten(1), projection.bias)  # (B, K, D)
@@ -110,5 +152,4 @@ def encode_visible(vit: VisionTransformer, images: Tensor, keep: Tensor) -> Tens
     positions = vit.pos_embed.expand(len(images), -1, -1)  # (1, 1 + N, D) -> (B, 1 + N, D)
     tokens = tokens + gather_tokens(positions[:, 1:], keep)
     cls = vit.cls_token + positions[:, :1]  # (B, 1, D)
-    tokens = vit.norm_pre(torch.cat([cls, tokens], dim=1))  # (B, 1 + K, D)
-    return vit.norm(vit.blocks(tokens))
+    return vit.norm_pre(torch.cat([cls, tokens], dim=1))  # (B, 1 + K, D)

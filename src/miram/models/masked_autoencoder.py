@@ -9,22 +9,23 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from miram.configuration import Config
-from miram.models.decoder import Decoder, DecoderConfig
-from miram.models.encoder import EncoderConfig, encode_visible, initialize
-from miram.models.patches import (
-    gather_tokens,
-    patchify,
-    random_masking,
-    repeat_mask,
-    unpatchify,
+from miram.models.decoders import DecodedPatches, DecoderConfig, DecoderSizes, EncodedImage
+from miram.models.encoder import EncoderConfig, encode_levels, initialize
+from miram.models.losses import loss_terms
+from miram.models.masking import (
+    Masking,
+    MaskingConfig,
+    RandomMaskingConfig,
+    hide_highest,
+    visible_patches,
 )
-
-EPSILON = 1e-6  # added to a patch's variance before the square root
+from miram.models.patches import repeat_mask
+from miram.models.reconstruction import Reconstruction, to_pixels
+from miram.models.targets import enlargements, pyramid
 
 
 class MaskedAutoencoderConfig(Config):
@@ -37,9 +38,12 @@ class MaskedAutoencoderConfig(Config):
     kind: Literal["masked_autoencoder"] = "masked_autoencoder"
     decoders: tuple[DecoderConfig, ...] = Field(min_length=1)
     decoder_dim: int = Field(512, ge=8, multiple_of=4, description="width shared by all decoders")
-    mask_ratio: float = Field(0.75, gt=0, lt=1)
+    mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches hidden")
+    masking: MaskingConfig = Field(RandomMaskingConfig(), description="which patches are hidden")
     norm_pix: bool = Field(True, description="standardize each target patch")
     target: Literal["true", "nearest"] = "true"
+    optimizer: dict[str, float | None] = Field({}, description="over training.optimizer")
+    augmentation: dict[str, float | None] = Field({}, description="over training.augmentation")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -78,32 +82,20 @@ class MaskedAutoencoderOutput:
 
     Attributes:
         loss: Weighted sum over the decoders.
-        losses: Loss of each decoder by name, such as `loss_scale2`.
-        predictions: For each decoder (B, s*s*L, p*p*C), standardized if `norm_pix`.
+        losses: Loss of each decoder by name, such as `loss_scale2` and `loss_scale2_gradient`.
+        decoded: What each decoder predicts, standardized if `norm_pix`.
         mask: (B, L) 1 where a patch of the encoder's input was hidden.
     """
 
     loss: Tensor
     losses: dict[str, Tensor]
-    predictions: tuple[Tensor, ...]
+    decoded: tuple[DecodedPatches, ...]
     mask: Tensor
 
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """One scale of a reconstruction, all (B, C, s*S, s*S) in the units of the input.
-
-    Attributes:
-        scale: s.
-        target: The image to reconstruct.
-        masked: The target with hidden patches at the image's mean grey.
-        prediction: What the decoder gives for every patch.
-    """
-
-    scale: int
-    target: Tensor
-    masked: Tensor
-    prediction: Tensor
+    @property
+    def predictions(self) -> tuple[Tensor, ...]:
+        """Pixels of each decoder: (B, s*s*L, p*p*C), or of the patches it chose."""
+        return tuple(patches.pixels for patches in self.decoded)
 
 
 class MaskedAutoencoder(nn.Module):
@@ -121,41 +113,90 @@ class MaskedAutoencoder(nn.Module):
         self.encoder = encoder.build(seed)
         self.embed = nn.Linear(self.encoder.embed_dim, config.decoder_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_dim))
-        patch_values = encoder.patch_side**2 * encoder.channels
-        self.decoders = nn.ModuleList(
-            Decoder(decoder, config.decoder_dim, encoder.grid_side, patch_values)
-            for decoder in config.decoders
+        sizes = DecoderSizes(
+            dim=config.decoder_dim,
+            grid_side=encoder.grid_side,
+            patch_values=encoder.patch_side**2 * encoder.channels,
+            encoder_dim=self.encoder.embed_dim,
+            encoder_depth=len(self.encoder.blocks),
         )
+        self.decoders = nn.ModuleList(decoder.build(sizes) for decoder in config.decoders)
+        self.levels = {level for decoder in config.decoders for level in decoder.levels}
+        # A sample's noise is dealt out to the mask and to each decoder.
+        self.noise_widths = [
+            part.noise_width(self.patches) for part in (config.masking, *config.decoders)
+        ]
         initialize(self.embed)
         initialize(self.decoders)
         nn.init.normal_(self.mask_token, std=0.02)
 
     @property
     def patches(self) -> int:
-        """Patches of the encoder's input, L; the width of the noise."""
+        """Patches of the encoder's input, L."""
         return self.encoder_config.grid_side**2
 
-    def forward(self, images: Tensor, noise: Tensor) -> MaskedAutoencoderOutput:
+    @property
+    def noise_width(self) -> int:
+        """Uniform numbers that a sample takes: L, and more for some maskings and decoders."""
+        return sum(self.noise_widths)
+
+    @property
+    def needs_lesion(self) -> bool:
+        """Whether the mask depends on where the lesion is."""
+        return self.config.masking.kind == "lesion"
+
+    def forward(
+        self, images: Tensor, noise: Tensor, lesion: Tensor | None = None
+    ) -> MaskedAutoencoderOutput:
         """Hide patches, encode the rest, reconstruct at every scale.
 
         Args:
             images: (B, C, s_max*S, s_max*S), or (B, C, S, S) for `target: nearest`.
-            noise: (B, L) uniform; the patches with the highest noise are hidden.
+            noise: (B, noise_width) uniform; the same noise gives the same mask.
+            lesion: (B, m, m) uint8 coverage by the lesion, 255 for all of a cell, for
+                `masking: {kind: lesion}`; None where there is none.
         """
         views = self.pyramid(images)
-        masking = random_masking(noise, self.config.mask_ratio)
-        tokens = self.embed(encode_visible(self.encoder, views[1], masking.keep))
-        cls, grid = tokens[:, :1], self._unshuffle(tokens[:, 1:], masking.restore)
-        predictions = tuple(decoder(cls, grid) for decoder in self.decoders)
-        losses = {
-            f"loss_scale{decoder.scale}": self._loss(
-                decoder, prediction, views[decoder.scale], masking.mask
-            )
-            for decoder, prediction in zip(self.config.decoders, predictions, strict=True)
-        }
-        weights = [decoder.weight for decoder in self.config.decoders]
-        loss = torch.stack([w * x for w, x in zip(weights, losses.values(), strict=True)]).sum()
-        return MaskedAutoencoderOutput(loss, losses, predictions, masking.mask)
+        for_mask, *for_decoders = self._deal(noise)
+        encoded = self.encode(views[1], self.mask(for_mask, lesion))
+        decoded = tuple(
+            decoder(encoded, numbers)
+            for decoder, numbers in zip(self.decoders, for_decoders, strict=True)
+        )
+        mask, norm_pix = encoded.masking.mask, self.config.norm_pix
+        terms = [
+            term
+            for config, patches in zip(self.config.decoders, decoded, strict=True)
+            for term in loss_terms(config, patches, views[config.scale], mask, norm_pix)
+        ]
+        return MaskedAutoencoderOutput(
+            loss=torch.stack([term.weight * term.loss for term in terms]).sum(),
+            losses={term.name: term.loss for term in terms},
+            decoded=decoded,
+            mask=mask,
+        )
+
+    def mask(self, noise: Tensor, lesion: Tensor | None = None) -> Masking:
+        """Choose the patches to hide.
+
+        Args:
+            noise: (B, m) uniform, the part of a sample's noise that is the mask's.
+            lesion: As for `forward`.
+        """
+        ratio = self.config.mask_ratio
+        hidden = self.patches - visible_patches(self.patches, ratio)
+        return hide_highest(self.config.masking.scores(noise, hidden, lesion), ratio)
+
+    def encode(self, images: Tensor, masking: Masking) -> EncodedImage:
+        """Encode the visible patches, and bring them to the decoders' width.
+
+        Args:
+            images: (B, C, S, S).
+            masking: Which patches are visible.
+        """
+        levels = encode_levels(self.encoder, images, masking.keep, self.levels)
+        tokens = self.embed(levels[len(self.encoder.blocks)])  # (B, 1 + K, E) -> (B, 1 + K, D)
+        return EncodedImage(tokens, self.mask_token, masking, levels)
 
     def pyramid(self, images: Tensor) -> dict[int, Tensor]:
         """The images at scale 1 and at every decoder's scale.
@@ -172,88 +213,42 @@ class MaskedAutoencoder(nn.Module):
             raise ValueError(f"images must have side {side}, got {tuple(images.shape)}")
         scales = {1, *(decoder.scale for decoder in self.config.decoders)}
         if self.config.target == "nearest":
-            return {s: F.interpolate(images, scale_factor=s, mode="nearest") for s in scales}
-        top = self.config.max_scale
-        return {s: F.avg_pool2d(images, top // s) if s < top else images for s in scales}
-
-    def _unshuffle(self, visible: Tensor, restore: Tensor) -> Tensor:
-        hidden = restore.shape[1] - visible.shape[1]
-        masks = self.mask_token.expand(len(visible), hidden, -1).to(visible.dtype)
-        tokens = gather_tokens(torch.cat([visible, masks], dim=1), restore)  # (B, L, D)
-        return tokens.unflatten(1, (self.encoder_config.grid_side, -1))  # (B, L, D) -> (B, n, n, D)
-
-    def _loss(
-        self, decoder: DecoderConfig, prediction: Tensor, image: Tensor, mask: Tensor
-    ) -> Tensor:
-        target = patchify(image, self.encoder_config.patch_side)
-        if self.config.norm_pix:
-            target = standardize(target).values
-        # Losses stay in float32 under autocast: a mean over many small squares.
-        error = (prediction.float() - target).square().mean(dim=-1)  # (B, s*s*L)
-        if decoder.loss_on == "all":
-            return error.mean()
-        hidden = repeat_mask(mask, decoder.scale)
-        return (error * hidden).sum() / hidden.sum()
+            return enlargements(images, scales)
+        return pyramid(images, scales)
 
     @torch.no_grad()
-    def reconstruct(self, images: Tensor, noise: Tensor) -> list[Reconstruction]:
-        """Reconstruct in the units of the input, for looking at.
-
-        With `norm_pix` a decoder predicts standardized patches; mean and deviation of the
-        true patch bring them back, as in the figures of the MAE paper.
+    def reconstruct(
+        self, images: Tensor, noise: Tensor, lesion: Tensor | None = None
+    ) -> list[Reconstruction]:
+        """Reconstruct every patch in the units of the input, for looking at.
 
         Args:
             images: As for `forward`.
-            noise: (B, L).
+            noise: As for `forward`.
+            lesion: As for `forward`.
 
         Returns:
             One item per decoder.
         """
-        output = self(images, noise)
         views = self.pyramid(images)
+        masking = self.mask(self._deal(noise)[0], lesion)
+        encoded = self.encode(views[1], masking)
         return [
-            self._to_pixels(views[decoder.scale], prediction, output.mask, decoder.scale)
-            for decoder, prediction in zip(self.config.decoders, output.predictions, strict=True)
+            to_pixels(
+                views[config.scale],
+                decoder(encoded).pixels,
+                repeat_mask(masking.mask, config.scale),
+                scale=config.scale,
+                patch_side=self.encoder_config.patch_side,
+                norm_pix=self.config.norm_pix,
+            )
+            for config, decoder in zip(self.config.decoders, self.decoders, strict=True)
         ]
 
-    def _to_pixels(
-        self, image: Tensor, prediction: Tensor, mask: Tensor, scale: int
-    ) -> Reconstruction:
-        side, channels = self.encoder_config.patch_side, self.encoder_config.channels
-        target = patchify(image, side)
-        prediction = prediction.float()
-        if self.config.norm_pix:
-            standard = standardize(target)
-            prediction = prediction * standard.deviation + standard.mean
-        hidden = repeat_mask(mask, scale).unsqueeze(-1)  # (B, s*s*L, 1)
-        grey = target.mean(dim=(1, 2), keepdim=True)
-        masked = target * (1 - hidden) + grey * hidden
-        return Reconstruction(
-            scale, image, unpatchify(masked, side, channels), unpatchify(prediction, side, channels)
-        )
-
-
-@dataclass(frozen=True)
-class Standardized:
-    """Patches with zero mean and unit variance, and the way back.
-
-    Attributes:
-        values: (B, L, P).
-        mean: (B, L, 1).
-        deviation: (B, L, 1).
-    """
-
-    values: Tensor
-    mean: Tensor
-    deviation: Tensor
-
-
-def standardize(patches: Tensor) -> Standardized:
-    """Standardize each patch with its mean and unbiased variance (He et al., 2022).
-
-    Args:
-        patches: (B, L, P).
-    """
-    mean = patches.mean(dim=-1, keepdim=True)
-    deviation = (patches.var(dim=-1, keepdim=True) + EPSILON).sqrt()
-    return Standardized((patches - mean) / deviation, mean, deviation)
+    def _deal(self, noise: Tensor) -> tuple[Tensor, ...]:
+        if noise.shape[1] != self.noise_width:
+            raise ValueError(
+                f"a sample takes {self.noise_width} uniform numbers (noise_width), "
+                f"got noise of shape {tuple(noise.shape)}"
+            )
+        return noise.split(self.noise_widths, dim=1)

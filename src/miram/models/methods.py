@@ -1,12 +1,20 @@
-"""The pretraining methods by kind: what a method's block in the parameters becomes."""
+"""The pretraining methods by kind: what a method's block in the parameters becomes.
+
+A method that trains without labels has `crop_side(encoder)` and `build(encoder, seed)`; the
+model it builds has `encoder` and is called as `miram.training.batches` says. To add one: its
+configuration beside its class, and its name in the union below.
+"""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, RootModel
 
 from miram.configuration import Config
+from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.moco import MocoV3Config
+from miram.models.supervised import SupervisedConfig
 
 
 class RandomConfig(Config):
@@ -19,7 +27,12 @@ class RandomConfig(Config):
         return encoder.image_side
 
 
-AnyMethodConfig = Annotated[RandomConfig | MaskedAutoencoderConfig, Field(discriminator="kind")]
+FrozenMethodConfig = RandomConfig | TimmBackboneConfig
+SelfSupervisedConfig = MaskedAutoencoderConfig | MocoV3Config
+AnyMethodConfig = Annotated[
+    RandomConfig | TimmBackboneConfig | MaskedAutoencoderConfig | MocoV3Config | SupervisedConfig,
+    Field(discriminator="kind"),
+]
 
 
 class MethodConfig(RootModel[AnyMethodConfig]):

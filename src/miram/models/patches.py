@@ -1,6 +1,4 @@
-"""Images as patches, masks over patches, positions of patches: pure functions."""
-
-from dataclasses import dataclass
+"""Images as patches, tokens by index, positions of patches: pure functions."""
 
 import torch
 import torch.nn.functional as F
@@ -36,34 +34,6 @@ def unpatchify(patches: Tensor, patch_side: int, channels: int = 1) -> Tensor:
     return F.fold(patches.transpose(1, 2), (side, side), patch_side, stride=patch_side)
 
 
-@dataclass(frozen=True)
-class Masking:
-    """Which patches the encoder sees.
-
-    Attributes:
-        keep: (B, K) indices of the visible patches, in the order they are encoded.
-        restore: (B, L) position of every patch in the shuffled sequence.
-        mask: (B, L) 1 where a patch is hidden, 0 where it is visible.
-    """
-
-    keep: Tensor
-    restore: Tensor
-    mask: Tensor
-
-
-def random_masking(noise: Tensor, mask_ratio: float) -> Masking:
-    """Hide a random share of patches: those with the highest noise (He et al., 2022).
-
-    Args:
-        noise: (B, L) uniform noise; the same noise gives the same mask.
-        mask_ratio: Share of patches to hide; int(L * (1 - mask_ratio)) stay visible.
-    """
-    visible = int(noise.shape[1] * (1 - mask_ratio))
-    shuffle = torch.argsort(noise, dim=1)
-    restore = torch.argsort(shuffle, dim=1)
-    return Masking(shuffle[:, :visible], restore, (restore >= visible).to(noise.dtype))
-
-
 def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
     """Pick tokens by index: (B, N, D), (B, K) -> (B, K, D)."""
     return torch.gather(tokens, 1, indices.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
@@ -84,7 +54,7 @@ def repeat_mask(mask: Tensor, scale: int) -> Tensor:
     return fine.flatten(1)  # (B, s*n, s*n) -> (B, s*s*L)
 
 
-def sincos_2d(dim: int, side: int, prefix_tokens: int = 0) -> Tensor:
+def sincos_2d(dim: int, side: int, prefix_tokens: int = 0, step: int = 1) -> Tensor:
     """Fixed 2-D sine-cosine position embedding of a square grid (He et al., 2022).
 
     Half of the channels encode the column, half the row; frequencies are
@@ -94,6 +64,8 @@ def sincos_2d(dim: int, side: int, prefix_tokens: int = 0) -> Tensor:
         dim: D, a multiple of 4.
         side: n, patches along each side.
         prefix_tokens: Rows of zeros put before the grid, one per CLS token.
+        step: How many times coarser than the grid of the coordinates this one is; a patch of a
+            coarse grid stands at the center of the fine ones that cover the same area.
 
     Returns:
         (1, prefix_tokens + n * n, D) float32.
@@ -101,7 +73,8 @@ def sincos_2d(dim: int, side: int, prefix_tokens: int = 0) -> Tensor:
     if dim % 4:
         raise ValueError(f"dim ({dim}) must be a multiple of 4")
     omega = 10_000 ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim / 4))
-    angles = torch.arange(side, dtype=torch.float64).outer(omega)  # (n, D/4)
+    places = (torch.arange(side, dtype=torch.float64) + 0.5) * step - 0.5
+    angles = places.outer(omega)  # (n, D/4)
     axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (n, D/2)
     columns, rows = axis.repeat(side, 1), axis.repeat_interleave(side, dim=0)
     grid = torch.cat([columns, rows], dim=1)  # (n*n, D)

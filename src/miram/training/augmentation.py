@@ -1,21 +1,24 @@
 """Augmentation of a whole batch on its device, each sample from its own random numbers."""
 
+import math
 from typing import Self
 
 import torch
 import torch.nn.functional as F
 from kornia.enhance import adjust_brightness, adjust_contrast
+from kornia.filters import gaussian_blur2d
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from miram.configuration import Config
 from miram.models.pixels import standardize_pixels, to_unit
 
-DRAWS = 9  # random numbers that one sample takes
+DRAWS = 12  # random numbers that one view of one sample takes
+_LEAST_BLUR = 0.05  # of the greatest deviation, as SimCLR's 0.1 to 2 pixels
 
 
 class AugmentationConfig(Config):
-    """Random resized crop, flips, rotation and intensity; zeros switch a part off."""
+    """Random resized crop, flips, rotation, intensity, blur; zeros switch a part off."""
 
     min_area: float = Field(0.2, gt=0, le=1, description="least share of the crop's area kept")
     max_area: float = Field(1.0, gt=0, le=1, description="greatest share")
@@ -25,6 +28,13 @@ class AugmentationConfig(Config):
     rotation: float = Field(0.0, ge=0, le=180, description="greatest angle in degrees")
     brightness: float = Field(0.0, ge=0, le=1, description="greatest shift of [0, 1] grey levels")
     contrast: float = Field(0.0, ge=0, lt=1, description="greatest relative change")
+    blur: float = Field(0.0, ge=0, le=1, description="probability")
+    blur_sigma: float = Field(
+        2 / 224, gt=0, le=0.1, description="greatest deviation of the blur, share of the side"
+    )
+    solarize: float = Field(
+        0.0, ge=0, le=1, description="probability of turning grey levels above 1/2 over"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -44,14 +54,50 @@ def augment(crops: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tens
     Returns:
         (B, 1, H, H) float32, standardized as the encoder expects.
     """
-    images = to_unit(crops)
-    grid = F.affine_grid(crop_matrices(uniforms, config), list(images.shape), align_corners=False)
-    images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    images = _warp(to_unit(crops), uniforms, config)
     if config.contrast:
         images = adjust_contrast(images, 1 + config.contrast * (2 * uniforms[:, 7] - 1))
     if config.brightness:
         images = adjust_brightness(images, config.brightness * (2 * uniforms[:, 8] - 1))
+    if config.blur:
+        images = _sometimes(
+            uniforms[:, 9] < config.blur, _blur(images, uniforms[:, 10], config), images
+        )
+    if config.solarize:
+        turned = torch.where(images < 0.5, images, 1 - images)
+        images = _sometimes(uniforms[:, 11] < config.solarize, turned, images)
     return standardize_pixels(images)
+
+
+def augment_coverage(coverage: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tensor:
+    """Cut and turn lesion masks as `augment` does their crops.
+
+    Args:
+        coverage: (B, h, h) uint8, 255 for all of a cell.
+        uniforms: (B, DRAWS) in [0, 1), those of the crops.
+        config: Ranges and probabilities.
+
+    Returns:
+        (B, h, h) uint8.
+    """
+    cells = _warp(coverage.unsqueeze(1).float(), uniforms, config)
+    return cells.squeeze(1).round().clamp(0, 255).to(torch.uint8)
+
+
+def _warp(images: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tensor:
+    grid = F.affine_grid(crop_matrices(uniforms, config), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def _blur(images: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tensor:
+    greatest = config.blur_sigma * images.shape[-1]  # share of the side -> pixels
+    sigma = greatest * (_LEAST_BLUR + (1 - _LEAST_BLUR) * uniforms)
+    kernel = 2 * max(1, math.ceil(3 * greatest)) + 1
+    return gaussian_blur2d(images, kernel, sigma.unsqueeze(1).expand(-1, 2))
+
+
+def _sometimes(chosen: Tensor, changed: Tensor, images: Tensor) -> Tensor:
+    return torch.where(chosen[:, None, None, None], changed, images)
 
 
 def crop_matrices(uniforms: Tensor, config: AugmentationConfig) -> Tensor:

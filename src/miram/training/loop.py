@@ -3,13 +3,11 @@
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import TorchDynamoPlugin
@@ -19,8 +17,9 @@ from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.training.augmentation import DRAWS, AugmentationConfig, augment
-from miram.training.sampling import epoch_order, sample_uniforms
+from miram.training.augmentation import AugmentationConfig
+from miram.training.batches import ModelOutput, Needs, Samples, make_batch
+from miram.training.sampling import epoch_order
 from miram.training.schedule import OptimizerConfig, learning_rate_factor, make_optimizer
 from miram.training.telemetry import tell
 
@@ -43,31 +42,24 @@ class TrainingConfig(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What a method trains on in one step.
-
-    Attributes:
-        images: (B, 1, S, S) augmented, standardized.
-        noise: (B, m) uniform numbers for the method's own randomness, such as masks.
-    """
-
-    images: Tensor
-    noise: Tensor
-
-
 def train(
-    model: nn.Module, crops: NDArray[np.uint16], side: int, noise: int, config: TrainingConfig
+    model: nn.Module,
+    crops: NDArray[np.uint16],
+    side: int,
+    config: TrainingConfig,
+    *,
+    labels: NDArray[np.int64] | None = None,
+    lesion: NDArray[np.uint8] | None = None,
 ) -> pd.DataFrame:
-    """Train a model without labels.
+    """Train a model.
 
     Args:
-        model: Called with images (B, 1, side, side) and noise (B, noise); gives an output with
-            `loss` and `losses`.
+        model: What it is called with, and what it gives, is told in `miram.training.batches`.
         crops: (n, H, H) uint16, kept on the device.
         side: Side of the images the model takes, in pixels; it divides H.
-        noise: Uniform numbers per sample that the model takes.
         config: The budget.
+        labels: (n,) classes or (n, K) of 0 and 1, for a model that needs them.
+        lesion: (n, h, h) uint8 coverage by the lesion, for a model that needs it.
 
     Returns:
         The history: one row per logged step with `step`, `epoch`, `loss`, the single losses,
@@ -86,6 +78,7 @@ def train(
             f"crops of side {crops.shape[-1]} do not serve a method that takes side {side}: "
             f"set rois.side to a multiple of {side} and run `kedro run --pipeline rois`"
         )
+    needs, on_step = Needs.of(model), getattr(model, "on_step", None)
     accelerator = make_accelerator(config)
     optimizer = make_optimizer(model, config.optimizer, config.batch_size)
     model, optimizer = accelerator.prepare(model, optimizer)
@@ -93,15 +86,18 @@ def train(
     steps = len(crops) // config.batch_size
     warmup = config.optimizer.warmup_epochs * steps
     recorder = _Recorder(config, total=steps * config.epochs)
-    data = torch.from_numpy(np.ascontiguousarray(crops)).to(accelerator.device)
+    parts = (crops, labels if needs.needs_labels else None, lesion if needs.needs_lesion else None)
+    samples = Samples(*(_on_device(part, accelerator.device) for part in parts))
     model.train()
     for step, (epoch, indices) in enumerate(_batches(len(crops), config)):
-        batch = _make_batch(data, indices, epoch, side, noise, config)
+        batch = make_batch(samples, indices, epoch, side, needs, config.seed, config.augmentation)
         factor = learning_rate_factor(step, warmup, recorder.total)
         for group, lr in zip(optimizer.param_groups, peak, strict=True):
             group["lr"] = lr * factor
+        if on_step is not None:
+            on_step(step, recorder.total)
         with accelerator.autocast():
-            output = model(batch.images, batch.noise)
+            output: ModelOutput = model(**batch)
         accelerator.backward(output.loss)
         norm = accelerator.clip_grad_norm_(
             model.parameters(), config.optimizer.clip_norm or float("inf")
@@ -145,23 +141,10 @@ def _batches(samples: int, config: TrainingConfig) -> Iterator[tuple[int, NDArra
             yield epoch, order[start : start + config.batch_size]
 
 
-def _make_batch(
-    data: Tensor,
-    indices: NDArray[np.int64],
-    epoch: int,
-    side: int,
-    noise: int,
-    config: TrainingConfig,
-) -> Batch:
-    uniforms = torch.from_numpy(sample_uniforms(config.seed, epoch, indices, DRAWS + noise)).to(
-        data.device
-    )
-    crops = data[torch.from_numpy(indices).to(data.device)]
-    images = augment(crops, uniforms[:, :DRAWS], config.augmentation)
-    if side < images.shape[-1]:
-        # Every method augments at the side of the store, so that all see the same views.
-        images = F.interpolate(images, size=(side, side), mode="area")
-    return Batch(images, uniforms[:, DRAWS:])
+def _on_device(values: NDArray | None, device: torch.device) -> Any:
+    if values is None:
+        return None
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
 
 class _Recorder:
@@ -174,7 +157,7 @@ class _Recorder:
         self.count = 0
         self.started = self.last_row = self.last_line = time.monotonic()
 
-    def add(self, step: int, epoch: int, output: Any, norm: Tensor, lr: float) -> None:
+    def add(self, step: int, epoch: int, output: ModelOutput, norm: Tensor, lr: float) -> None:
         figures = {"loss": output.loss, **output.losses, "gradient_norm": norm}
         for name, value in figures.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()

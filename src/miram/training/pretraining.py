@@ -1,20 +1,25 @@
 """One method, one encoder: build, train, and show what it learned."""
 
 import logging
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel
+from torch import nn
 
 from miram.mammography.crop_store import CropStore
+from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderConfig
-from miram.models.methods import RandomConfig
+from miram.models.masked_autoencoder import MaskedAutoencoder
+from miram.models.methods import FrozenMethodConfig, RandomConfig, SelfSupervisedConfig
 from miram.models.pixels import plain_views, to_grey
 from miram.provenance import git_commit, versions
 from miram.training.loop import TrainingConfig, train
+from miram.training.recipe import recipe_of
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +27,16 @@ EXAMPLES = 6  # crops whose reconstruction is shown
 HISTORY = ("step", "epoch", "loss", "lr", "gradient_norm", "images_per_second")
 LICENSE_NOTE = "weights derived from the training data named in data_digest; its terms apply"
 
+Pretrained = tuple[EncoderCheckpoint, pd.DataFrame, dict[str, NDArray]]
+
 
 def pretrain(
     store: CropStore,
     rows: NDArray[np.int64],
     encoder: EncoderConfig,
-    method: RandomConfig | MaskedAutoencoderConfig,
+    method: FrozenMethodConfig | SelfSupervisedConfig,
     training: TrainingConfig,
-) -> tuple[EncoderCheckpoint, pd.DataFrame, dict[str, NDArray]]:
+) -> Pretrained:
     """Train one encoder without labels.
 
     Args:
@@ -37,41 +44,76 @@ def pretrain(
         rows: Positions of the crops that may be seen.
         encoder: The encoder.
         method: How it is trained.
-        training: The budget.
+        training: The budget that all methods share.
 
     Returns:
-        The encoder; the history with at least the columns `HISTORY`; and for methods with
-        decoders arrays `scale<s>_target`, `_masked`, `_prediction` (6, s*S, s*S) uint8.
+        The encoder; the history with at least the columns `HISTORY`, empty for a method that
+        does not train; and for methods with decoders arrays `scale<s>_target`, `_masked`,
+        `_prediction` (6, s*S, s*S) uint8.
     """
-    metadata = {
-        "timm": encoder.timm_arguments,
+    recipe = recipe_of(method, training)
+    metadata = header(store, encoder, method, recipe)
+    if isinstance(method, RandomConfig | TimmBackboneConfig):
+        frozen = frozen_encoder(encoder, method, recipe.seed)
+        return EncoderCheckpoint.of(frozen, metadata), pd.DataFrame(columns=list(HISTORY)), {}
+    model = method.build(encoder, recipe.seed)
+    log.info("training on %d crops for %d epochs", len(rows), recipe.epochs)
+    side = method.crop_side(encoder)
+    history = train(model, store.crops[rows], side, recipe, lesion=store.masks[rows])
+    shown = {}
+    if isinstance(model, MaskedAutoencoder):
+        examples = rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]
+        shown = reconstruct_examples(
+            model, store.crops[examples], store.masks[examples], side, recipe.seed
+        )
+    return EncoderCheckpoint.of(model.encoder, metadata), history, shown
+
+
+def header(
+    store: CropStore, encoder: EncoderConfig, method: BaseModel, recipe: TrainingConfig
+) -> dict[str, Any]:
+    """What a checkpoint's header tells of the encoder and what it came from.
+
+    Args:
+        store: The crop store.
+        encoder: The encoder that all methods share.
+        method: How it was trained.
+        recipe: The budget, with the method's own settings.
+    """
+    seen: dict[str, Any] = {"timm": encoder.timm_arguments, "image_side": encoder.image_side}
+    if isinstance(method, TimmBackboneConfig):
+        seen = {"timm": method.timm_arguments, "image_side": method.side, **method.pixels}
+    return {
+        **seen,
         "method": method.model_dump(mode="json"),
-        "training": training.model_dump(mode="json"),
+        "training": recipe.model_dump(mode="json"),
         "data_digest": store.digest,
         "git_commit": git_commit(),
         "versions": versions(),
         "license": LICENSE_NOTE,
     }
-    if isinstance(method, RandomConfig):
-        fresh = encoder.build(training.seed)
-        return EncoderCheckpoint.of(fresh, metadata), pd.DataFrame(columns=list(HISTORY)), {}
-    model = method.build(encoder, training.seed)
-    log.info("training on %d crops for %d epochs", len(rows), training.epochs)
-    side = method.crop_side(encoder)
-    history = train(model, store.crops[rows], side, model.patches, training)
-    examples = store.crops[rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]]
-    shown = reconstruct_examples(model, examples, side, training.seed)
-    return EncoderCheckpoint.of(model.encoder, metadata), history, shown
+
+
+def frozen_encoder(encoder: EncoderConfig, method: FrozenMethodConfig, seed: int) -> nn.Module:
+    """Make an encoder that is used as it is."""
+    if isinstance(method, TimmBackboneConfig):
+        return method.build_encoder(seed)
+    return encoder.build(seed)
 
 
 def reconstruct_examples(
-    model: MaskedAutoencoder, crops: NDArray[np.uint16], side: int, seed: int
+    model: MaskedAutoencoder,
+    crops: NDArray[np.uint16],
+    coverage: NDArray[np.uint8],
+    side: int,
+    seed: int,
 ) -> dict[str, NDArray[np.uint8]]:
     """Reconstruct crops at every scale, in true grey levels.
 
     Args:
         model: The trained model.
         crops: (n, H, H) uint16.
+        coverage: (n, h, h) uint8 lesion coverage.
         side: Side of the images the model takes.
         seed: Of the masks.
 
@@ -80,10 +122,11 @@ def reconstruct_examples(
     """
     device = next(model.parameters()).device
     images = plain_views(torch.from_numpy(np.array(crops)), side).to(device)
+    lesion = torch.from_numpy(np.array(coverage)).to(device)
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(len(images), model.patches, generator=generator).to(device)
+    noise = torch.rand(len(images), model.noise_width, generator=generator).to(device)
     shown = {}
-    for item in model.eval().reconstruct(images, noise):
+    for item in model.eval().reconstruct(images, noise, lesion):
         for name in ("target", "masked", "prediction"):
             grey = to_grey(getattr(item, name)).squeeze(1)
             shown[f"scale{item.scale}_{name}"] = (grey * 255).round().byte().cpu().numpy()

@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Sheet
     from plotly.graph_objects import Figure
 
+    from miram.evaluation.assessment import AssessmentConfig
     from miram.models.checkpoints import EncoderCheckpoint
     from miram.models.encoder import EncoderConfig
     from miram.models.methods import MethodConfig
+    from miram.models.supervised import SupervisedConfig
     from miram.training.loop import TrainingConfig
 else:
+    AssessmentConfig = deferred("miram.evaluation.assessment", "AssessmentConfig")
     EncoderConfig = deferred("miram.models.encoder", "EncoderConfig")
     MethodConfig = deferred("miram.models.methods", "MethodConfig")
+    SupervisedConfig = deferred("miram.models.supervised", "SupervisedConfig")
     TrainingConfig = deferred("miram.training.loop", "TrainingConfig")
     EncoderCheckpoint = Figure = Sheet = Any
 
@@ -48,6 +52,47 @@ def pretrain_encoder(
 
     rows = pretraining_crops(crops.manifest, splits)
     return pretrain(crops, rows, encoder, method.root, training)
+
+
+def train_supervised_encoder(
+    crops: CropStore,
+    splits: pd.DataFrame,
+    lesions: pd.DataFrame,
+    encoder: EncoderConfig,
+    method: SupervisedConfig,
+    training: TrainingConfig,
+    probe: AssessmentConfig,
+) -> tuple[EncoderCheckpoint, pd.DataFrame, dict[str, NDArray]]:
+    """Train one encoder from scratch on the labels of the training patients.
+
+    The other methods' node has no lesion table, so no label can reach them.
+
+    Args:
+        crops: The crop store.
+        splits: Which lesions lend their labels.
+        lesions: The lesion table.
+        encoder: The encoder.
+        method: The task and how long it is trained.
+        training: The budget.
+        probe: What the task means, such as how lesions without callback count.
+
+    Returns:
+        As `pretrain_encoder`; one encoder per fold where the splits are folds.
+    """
+    from miram.evaluation.assessment import targets_of
+    from miram.training.supervised import train_supervised
+
+    targets = targets_of(lesions, splits, probe.task(method.task), probe)
+    return train_supervised(
+        crops,
+        splits,
+        targets.rows,
+        targets.labels,
+        len(targets.classes),
+        encoder,
+        method,
+        training,
+    )
 
 
 def draw_loss_curve(history: pd.DataFrame) -> Figure:

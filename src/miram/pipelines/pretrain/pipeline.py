@@ -2,26 +2,27 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import METHODS
+from miram.models.names import METHODS, SUPERVISED
 from miram.pipelines.pretrain.nodes import (
     draw_loss_curve,
     draw_reconstructions,
     pretrain_encoder,
+    train_supervised_encoder,
 )
 
-SHARED_PARAMETERS = {"params:encoder", "params:training"}
+SHARED = {"crops", "splits", "lesions"}
+SHARED_PARAMETERS = {"params:encoder", "params:training", "params:probe"}
 
 
 def create_pipeline(**_: object) -> Pipeline:
     """Train every method on the same crops with the same budget."""
+    return sum((_of_method(method) for method in METHODS), start=Pipeline([]))
+
+
+def _of_method(method: str) -> Pipeline:
     template = Pipeline(
         [
-            Node(
-                pretrain_encoder,
-                inputs=["crops", "splits", "params:encoder", "params:method", "params:training"],
-                outputs=["encoder", "history", "reconstructions"],
-                name="pretrain_encoder",
-            ),
+            _supervised_node() if method == SUPERVISED else _pretraining_node(),
             Node(
                 draw_loss_curve,
                 inputs="history",
@@ -36,15 +37,35 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
         ]
     )
-    return sum(
-        (
-            Pipeline(
-                template,
-                namespace=method,
-                inputs={"crops", "splits"},
-                parameters=SHARED_PARAMETERS,
-            )
-            for method in METHODS
-        ),
-        start=Pipeline([]),
+    return Pipeline(
+        template,
+        namespace=method,
+        inputs=SHARED & template.inputs(),
+        parameters=SHARED_PARAMETERS & template.inputs(),
+    )
+
+
+def _pretraining_node() -> Node:
+    return Node(
+        pretrain_encoder,
+        inputs=["crops", "splits", "params:encoder", "params:method", "params:training"],
+        outputs=["encoder", "history", "reconstructions"],
+        name="pretrain_encoder",
+    )
+
+
+def _supervised_node() -> Node:
+    return Node(
+        train_supervised_encoder,
+        inputs=[
+            "crops",
+            "splits",
+            "lesions",
+            "params:encoder",
+            "params:method",
+            "params:training",
+            "params:probe",
+        ],
+        outputs=["encoder", "history", "reconstructions"],
+        name="pretrain_encoder",
     )

@@ -29,15 +29,14 @@ def encode_lesions(
         config: How tokens become one vector.
 
     Returns:
-        One row per lesion: `lesion_id` and the features, `f0`, `f1` and so on.
+        One row per lesion: `lesion_id` and the features, `f0`, `f1` and so on; for a method
+        with one encoder per fold, one row per lesion and `fold`.
     """
-    from miram.evaluation.features import extract_features
+    from miram.evaluation.features import feature_table
 
     lesion_ids = splits["lesion_id"]
-    features = extract_features(encoder, crops.crops[crops.rows(lesion_ids)], config)
-    table = pd.DataFrame(features, columns=[f"f{i}" for i in range(features.shape[1])])
-    table.insert(0, "lesion_id", lesion_ids.to_numpy())
-    return table
+    rows = crops.rows(lesion_ids)
+    return feature_table(encoder, lesion_ids, crops.crops[rows], crops.masks[rows], config)
 
 
 def assess_encoder(
@@ -55,7 +54,8 @@ def assess_encoder(
         Figures with intervals, and the predictions behind them.
     """
     from miram.evaluation.assessment import assess_features
+    from miram.evaluation.fold_features import features_by_fold
 
-    values = features.set_index("lesion_id").loc[splits["lesion_id"]].to_numpy()
-    assessment = assess_features(values, lesions, splits, config)
+    by_fold = features_by_fold(features, splits["lesion_id"])
+    assessment = assess_features(by_fold, lesions, splits, config)
     return assessment.metrics, assessment.predictions

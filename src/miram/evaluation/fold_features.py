@@ -1,0 +1,90 @@
+"""Probes on features of encoders that saw labels: each fold is judged by an encoder of its own.
+
+Under cross-validation a supervised encoder exists once per fold. Its features of all lesions
+train the probe of that fold and are judged there; features of two encoders never meet.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from miram.errors import MiramError
+from miram.evaluation.pairs import OutOfFold, Pair, check_pairs
+from miram.evaluation.probe import LinearProbeConfig, ProbeResult, fit_linear_probe
+
+WHOLE = ""  # one encoder for every fold; as in models.fold_checkpoints, which needs torch
+Features = Mapping[str, npt.NDArray]
+
+
+def features_by_fold(table: pd.DataFrame, lesion_ids: pd.Series) -> dict[str, npt.NDArray]:
+    """Take a table of features apart by encoder.
+
+    Args:
+        table: `lesion_id`, features, and `fold` if there is an encoder per fold.
+        lesion_ids: (n,) the lesions wanted, in order.
+
+    Returns:
+        (n, d) features by fold; {`WHOLE`: features} for an encoder that serves all.
+    """
+    folds = table["fold"] if "fold" in table else pd.Series(WHOLE, index=table.index)
+    values = table.drop(columns=["fold"], errors="ignore").set_index("lesion_id")
+    return {
+        str(fold): values[(folds == fold).to_numpy()].loc[lesion_ids].to_numpy()
+        for fold in folds.unique()
+    }
+
+
+def fit_probe_by_fold(
+    features: Features,
+    labels: npt.NDArray,
+    groups: npt.NDArray,
+    pairs: Sequence[Pair],
+    split: npt.NDArray,
+    config: LinearProbeConfig,
+) -> ProbeResult:
+    """Fit a linear probe on each pair, in the features of the encoder that may judge it.
+
+    Args:
+        features: (n, d) features by fold, see `features_by_fold`.
+        labels: (n,) or (n, K).
+        groups: (n,) patients.
+        pairs: Training and evaluation rows.
+        split: (n,) fold of each lesion.
+        config: How to fit.
+
+    Raises:
+        MiramError: A pair judges lesions of a fold without an encoder, or of several folds.
+    """
+    if set(features) == {WHOLE}:
+        return fit_linear_probe(features[WHOLE], labels, groups, pairs, config)
+    check_pairs(groups, pairs)
+    results = [
+        fit_linear_probe(
+            features[_fold_judged(split[evaluation], features)],
+            labels,
+            groups,
+            [(train, evaluation)],
+            config,
+        )
+        for train, evaluation in pairs
+    ]
+    found = [result.predictions for result in results]
+    rows = np.concatenate([part.rows for part in found])
+    scores = np.concatenate([part.scores for part in found])
+    pair = np.repeat(np.arange(len(found)), [len(part.rows) for part in found])
+    order = np.argsort(rows)
+    classifiers = tuple(one for result in results for one in result.classifiers)
+    return ProbeResult(OutOfFold(rows[order], scores[order], pair[order]), classifiers)
+
+
+def _fold_judged(split: npt.NDArray, features: Features) -> str:
+    folds = sorted(set(split.tolist()))
+    if len(folds) != 1 or folds[0] not in features:
+        raise MiramError(
+            f"lesions of {', '.join(map(str, folds))} are to be judged, but the encoder was "
+            f"trained for the folds {', '.join(features)}: the splits are newer than the "
+            "encoder; run `kedro run --pipeline pretrain --namespaces supervised` again"
+        )
+    return str(folds[0])

@@ -1,0 +1,129 @@
+"""Any timm model by name, frozen: what features made for other images are worth here."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from pydantic import Field, field_validator
+from timm.models import PretrainedCfg
+from torch import nn
+
+from miram.configuration import Config
+from miram.errors import MiramError
+from miram.models.encoder import EncoderConfig
+
+HUB = "hub"
+
+
+class TimmBackboneConfig(Config):
+    """A timm model with fresh weights, weights of a local file, or timm's own.
+
+    `pretrained: hub` is the one setting of the project that downloads weights at run time.
+    Weights for color images serve one channel as timm does it: the first layer's are summed.
+    """
+
+    kind: Literal["timm_backbone"] = "timm_backbone"
+    name: str = Field(description="name of a timm model, with its tag if weights are wanted")
+    image_side: int | None = Field(
+        None, ge=16, description="side of the input in pixels; the model's own if not given"
+    )
+    pretrained: str | None = Field(
+        None, description="a file of weights under timm's names, or `hub`; fresh if not given"
+    )
+    overrides: dict[str, Any] = Field(default_factory=dict, description="for timm.create_model")
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if not timm.is_model(name):
+            close = ", ".join(timm.list_models(f"{name.split('_')[0]}*")[:5])
+            raise ValueError(f"timm has no model {name!r}; it has, for instance: {close}")
+        return name
+
+    @property
+    def _published(self) -> PretrainedCfg:
+        return timm.get_pretrained_cfg(self.name) or PretrainedCfg()
+
+    @property
+    def side(self) -> int:
+        """Side of the input in pixels."""
+        return self.image_side or int(self._published.input_size[-1])
+
+    def crop_side(self, encoder: EncoderConfig) -> int:
+        """Side of the images to look at, in pixels."""
+        return self.side
+
+    @property
+    def timm_arguments(self) -> dict[str, Any]:
+        """Arguments that make the same model again with `timm.create_model`."""
+        # Models that take images of any size do not know the argument.
+        fixed = self._published.fixed_input_size
+        return {
+            "model_name": self.name,
+            **({"img_size": self.side} if fixed else {}),
+            "in_chans": 1,
+            "num_classes": 0,
+            **self.overrides,
+        }
+
+    @property
+    def pixels(self) -> dict[str, float]:
+        """`pixel_mean` and `pixel_std` that the weights expect, for a checkpoint's header."""
+        if self.pretrained is None:
+            return {}
+        known = self._published
+        return {
+            "pixel_mean": sum(known.mean) / len(known.mean),
+            "pixel_std": sum(known.std) / len(known.std),
+        }
+
+    def build_encoder(self, seed: int) -> nn.Module:
+        """Make the model, in evaluation mode.
+
+        Args:
+            seed: Of fresh weights.
+
+        Raises:
+            MiramError: There is no such file of weights, or it does not fit the model.
+        """
+        model = self._create(seed, {})
+        if self.pretrained is None:
+            return model
+        weights: dict[str, Any] = {"pretrained": True}
+        if self.pretrained != HUB:
+            if not Path(self.pretrained).is_file():
+                raise MiramError(
+                    f"there are no weights at {self.pretrained}: give method.pretrained the path "
+                    f"of a file, or {HUB!r} to download timm's own"
+                )
+            weights["pretrained_cfg_overlay"] = {"file": self.pretrained}
+        loaded = self._create(seed, weights)
+        # timm only warns of weights that it does not find.
+        if untouched := _equal_draws(model, loaded):
+            raise MiramError(
+                f"the weights of {self.pretrained} do not fit {self.name}: {untouched[0]} and "
+                f"{len(untouched) - 1} more would stay as they were drawn at random"
+            )
+        return loaded
+
+    def _create(self, seed: int, weights: dict[str, Any]) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                return timm.create_model(**self.timm_arguments, **weights).eval()
+            except (RuntimeError, TypeError, AssertionError) as error:
+                whose = f" and the weights of {self.pretrained}" if weights else ""
+                raise MiramError(
+                    f"timm cannot make {self.name} with {self.timm_arguments}{whose}: {error}"
+                ) from error
+
+
+def _equal_draws(fresh: nn.Module, loaded: nn.Module) -> list[str]:
+    """Names of weights that were drawn at random and are the same in both models."""
+    found = loaded.state_dict()
+    return [
+        name
+        for name, drawn in fresh.named_parameters()
+        if drawn.ndim > 1 and drawn.min() < drawn.max() and torch.equal(drawn, found[name])
+    ]

@@ -1,0 +1,131 @@
+"""The decoder of Hi-End-MAE, in 2-D: tokens read ever shallower levels of the encoder.
+
+Tang et al., "Hi-End-MAE: Hierarchical encoder-driven masked autoencoders are stronger vision
+learners for medical image segmentation", 2025, arXiv 2502.08347, made there for CT volumes. We
+follow the paper's figure: levels 12, 9, 6 and 3 of 12.
+"""
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from timm.layers import LayerNorm, Mlp
+from torch import Tensor, nn
+
+from miram.errors import MiramError
+from miram.models.attention import AttentionConfig, SoftmaxConfig
+from miram.models.decoders.base import BaseDecoderConfig, Decoder, DecoderSizes, EncodedImage
+from miram.models.decoders.cross import visible_positions
+from miram.models.decoders.cross_attention import CrossAttention
+from miram.models.decoders.self_attention import refine, self_attention_blocks
+from miram.models.patches import gather_tokens, sincos_2d
+
+
+class HierarchicalDecoderConfig(BaseDecoderConfig):
+    """Self-attention on the deepest level, then one block for each shallower one."""
+
+    kind: Literal["hierarchical"] = "hierarchical"
+    encoder_levels: tuple[int, ...] = Field(
+        (12, 9, 6, 3), min_length=2, description="encoder blocks, counted from 1, in order read"
+    )
+    attention: AttentionConfig = SoftmaxConfig()
+    self_depth: int = Field(2, ge=1, description="blocks on the deepest level")
+
+    @model_validator(mode="after")
+    def _descending(self) -> Self:
+        levels = self.encoder_levels
+        if list(levels) != sorted(set(levels), reverse=True) or levels[-1] < 1:
+            raise ValueError(f"encoder_levels must fall, down to 1 at the least: {list(levels)}")
+        return self
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels above which there are further blocks."""
+        return self.encoder_levels[1:]
+
+    def build(self, sizes: DecoderSizes) -> "HierarchicalDecoder":
+        """Make the decoder.
+
+        Raises:
+            MiramError: The levels do not fit the encoder.
+        """
+        depth, deepest = sizes.encoder_depth, self.encoder_levels[0]
+        if deepest != depth:
+            fault = "does not exist" if deepest > depth else "leaves the blocks after it untrained"
+            raise MiramError(
+                f"encoder_levels {list(self.encoder_levels)} start at block {deepest}, which "
+                f"{fault}: the encoder has {depth} blocks; begin with {depth}, such as "
+                f"{even_levels(depth)}"
+            )
+        return HierarchicalDecoder(self, sizes)
+
+
+def even_levels(depth: int) -> list[int]:
+    """Four levels, or as many as there are, at even steps, the deepest first."""
+    count = min(4, depth)
+    return [depth * step // count for step in range(count, 0, -1)]
+
+
+class LevelBlock(nn.Module):
+    """One level of the encoder: self-attention, reading the level, MLP.
+
+    The level's tokens come from the encoder's residual stream, whose size grows with depth; a
+    norm of their own comes before the linear map to the decoder's width.
+    """
+
+    def __init__(self, config: HierarchicalDecoderConfig, sizes: DecoderSizes) -> None:
+        super().__init__()
+        side, dim = config.scale * sizes.grid_side, sizes.dim
+        attention = config.attention.layer(num_prefix_tokens=1, grid_size=(side, side))
+        self.norm_level = LayerNorm(sizes.encoder_dim)
+        self.embed = nn.Linear(sizes.encoder_dim, dim)
+        self.norm1 = LayerNorm(dim)
+        self.attn = attention(dim, config.heads, qkv_bias=True)
+        self.norm2 = LayerNorm(dim)
+        self.cross_attn = CrossAttention(dim, config.heads)
+        self.norm3 = LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * config.mlp_ratio))
+
+    def forward(self, x: Tensor, level: Tensor, positions: Tensor) -> Tensor:
+        """Refine the tokens by what a level knows.
+
+        Args:
+            x: (B, 1 + s*s*L, D) tokens that ask.
+            level: (B, 1 + K, E) CLS and visible tokens of the level.
+            positions: (B, 1 + K, D) where they stand.
+
+        Returns:
+            (B, 1 + s*s*L, D).
+        """
+        memory = self.embed(self.norm_level(level)) + positions
+        x = x + self.attn(self.norm1(x))
+        x = x + self.cross_attn(self.norm2(x), memory)
+        return x + self.mlp(self.norm3(x))
+
+
+class HierarchicalDecoder(Decoder):
+    """Visible and mask tokens as queries, the encoder's levels as what they read.
+
+    The deepest level comes through the linear map that all decoders share.
+    """
+
+    level_positions: Tensor
+
+    def __init__(self, config: HierarchicalDecoderConfig, sizes: DecoderSizes) -> None:
+        super().__init__(config, sizes)
+        self.levels = config.levels
+        self.blocks = self_attention_blocks(config, config.attention, config.self_depth, sizes)
+        self.level_blocks = nn.ModuleList(LevelBlock(config, sizes) for _ in self.levels)
+        positions = sincos_2d(sizes.dim, sizes.grid_side, prefix_tokens=1, step=config.scale)
+        self.register_buffer("level_positions", positions, persistent=False)  # (1, 1 + L, D)
+
+    def decode(self, encoded: EncodedImage, chosen: Tensor | None) -> Tensor:
+        """Decode the deepest level, then read the others; drop CLS."""
+        grid = refine(encoded.grid(), self.scale, "nearest")
+        tokens = torch.cat([encoded.tokens[:, :1], grid], dim=1) + self.positions
+        tokens = self.blocks(tokens)  # (B, 1 + s*s*L, D)
+        positions = visible_positions(self.level_positions, encoded.masking.keep)
+        for level, block in zip(self.levels, self.level_blocks, strict=True):
+            tokens = block(tokens, encoded.levels[level], positions)
+        tokens = tokens[:, 1:]
+        return tokens if chosen is None else gather_tokens(tokens, chosen)

@@ -1,0 +1,87 @@
+"""The decoder of MAE, at any scale and with any attention: all tokens attend to all tokens.
+
+He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, arXiv 2111.06377; with a
+linear attention at scale 2 it is the high-resolution branch of MIRAM, arXiv 2503.07157.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from timm.layers import LayerNorm
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from miram.models.attention import AttentionConfig
+from miram.models.decoders.base import BaseDecoderConfig, Decoder, DecoderSizes, EncodedImage
+from miram.models.patches import gather_tokens
+
+
+class SelfDecoderConfig(BaseDecoderConfig):
+    """Transformer blocks over the whole grid."""
+
+    kind: Literal["self"] = "self"
+    attention: AttentionConfig
+    depth: int = Field(8, ge=1)
+    upsampling: Literal["nearest", "bilinear"] = "nearest"
+
+    def build(self, sizes: DecoderSizes) -> "SelfDecoder":
+        """Make the decoder."""
+        return SelfDecoder(self, sizes)
+
+
+class SelfDecoder(Decoder):
+    """Visible and mask tokens, repeated s x s, through transformer blocks."""
+
+    def __init__(self, config: SelfDecoderConfig, sizes: DecoderSizes) -> None:
+        super().__init__(config, sizes)
+        self.upsampling = config.upsampling
+        self.blocks = self_attention_blocks(config, config.attention, config.depth, sizes)
+
+    def decode(self, encoded: EncodedImage, chosen: Tensor | None) -> Tensor:
+        """Refine the grid, attend, drop CLS; all tokens are computed whatever is chosen."""
+        grid = refine(encoded.grid(), self.scale, self.upsampling)
+        tokens = torch.cat([encoded.tokens[:, :1], grid], dim=1) + self.positions
+        tokens = self.blocks(tokens)[:, 1:]  # (B, 1 + s*s*L, D) -> (B, s*s*L, D)
+        return tokens if chosen is None else gather_tokens(tokens, chosen)
+
+
+def self_attention_blocks(
+    config: BaseDecoderConfig, attention: AttentionConfig, depth: int, sizes: DecoderSizes
+) -> nn.Sequential:
+    """Make transformer blocks over CLS and the (s*n) x (s*n) grid."""
+    side = config.scale * sizes.grid_side
+    layer = attention.layer(num_prefix_tokens=1, grid_size=(side, side))
+    return nn.Sequential(
+        *(
+            Block(
+                sizes.dim,
+                config.heads,
+                config.mlp_ratio,
+                qkv_bias=True,
+                norm_layer=LayerNorm,
+                attn_layer=layer,
+            )
+            for _ in range(depth)
+        )
+    )
+
+
+def refine(grid: Tensor, scale: int, upsampling: Literal["nearest", "bilinear"]) -> Tensor:
+    """Bring a grid of tokens to a scale and lay it out as a sequence.
+
+    Args:
+        grid: (B, n, n, D).
+        scale: s.
+        upsampling: Whether tokens are repeated or interpolated.
+
+    Returns:
+        (B, s*s*n*n, D).
+    """
+    if scale > 1 and upsampling == "bilinear":
+        planes = grid.permute(0, 3, 1, 2)  # (B, n, n, D) -> (B, D, n, n)
+        planes = F.interpolate(planes, scale_factor=scale, mode="bilinear", align_corners=False)
+        return planes.flatten(2).transpose(1, 2)  # (B, D, s*n, s*n) -> (B, s*s*n*n, D)
+    fine = grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+    return fine.flatten(1, 2)  # (B, s*n, s*n, D) -> (B, s*s*n*n, D)

@@ -1,0 +1,165 @@
+"""What a method costs before it is run: parameters, multiplications, activation memory.
+
+Nothing is computed and no weight is drawn. The model is made without storage, and its forward
+pass is traced with tensors that have shapes only; every matrix product and every fused attention
+is counted as it is dispatched.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from miram.models.encoder import EncoderConfig
+from miram.models.masked_autoencoder import MaskedAutoencoder
+from miram.models.methods import AnyMethodConfig, RandomConfig, TimmBackboneConfig
+from miram.models.supervised import SupervisedConfig
+
+_BATCH = 2  # images traced; figures are per image
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a method, such as its encoder, in one training step.
+
+    Attributes:
+        name: Of the part.
+        parameters: Those that are trained.
+        macs: Multiply-accumulate operations of the forward pass, for one image; the backward
+            pass takes twice as many.
+        tokens: CLS and visible patches that an encoder reads, or patches that a decoder
+            predicts; 0 where there are none.
+        activation_bytes: What one image keeps for the backward pass, in float32. bf16 autocast
+            takes a little more than half of it.
+    """
+
+    name: str
+    parameters: int
+    macs: int
+    tokens: int
+    activation_bytes: int
+
+
+def describe(method: AnyMethodConfig, encoder: EncoderConfig) -> list[Part]:
+    """Measure the parts of a method.
+
+    Args:
+        method: The method.
+        encoder: The encoder it trains.
+
+    Returns:
+        The encoder first.
+    """
+    with torch.device("meta"):
+        model = _build(method, encoder)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model.to_empty(device="cpu")  # the fused kernels that are counted are chosen by device
+        images = torch.empty(_BATCH, encoder.channels, *2 * [method.crop_side(encoder)])
+        if isinstance(model, MaskedAutoencoder):
+            return list(_masked_autoencoder_parts(model, images))
+        if isinstance(method, RandomConfig | TimmBackboneConfig):
+            return [_encoder_part(model, images)]
+        return list(_other_parts(model, images))
+
+
+def _build(method: AnyMethodConfig, encoder: EncoderConfig) -> nn.Module:
+    if isinstance(method, RandomConfig):
+        return encoder.build(seed=0)
+    if isinstance(method, TimmBackboneConfig):
+        return method.model_copy(update={"pretrained": None}).build_encoder(seed=0)
+    if isinstance(method, SupervisedConfig):
+        return method.build_classifier(encoder, 0, torch.ones(2), several=False)
+    return method.build(encoder, seed=0)
+
+
+def _masked_autoencoder_parts(model: MaskedAutoencoder, images: Tensor) -> Iterator[Part]:
+    views = model.pyramid(images)
+    for_mask, *for_decoders = images.new_empty(_BATCH, model.noise_width).split(
+        model.noise_widths, dim=1
+    )
+    masking = model.mask(for_mask)
+    with _metered() as meter:
+        encoded = model.encode(views[1], masking)
+    shared = [*model.encoder.parameters(), *model.embed.parameters(), model.mask_token]
+    yield meter.part("encoder", shared, encoded.tokens.shape[1])
+    for config, decoder, noise in zip(
+        model.config.decoders, model.decoders, for_decoders, strict=True
+    ):
+        with _metered() as meter:
+            decoded = decoder(encoded, noise)
+        kind = config.attention.kind if config.kind == "self" else config.kind
+        name = f"decoder, scale {config.scale}, {kind}"
+        yield meter.part(name, decoder.parameters(), decoded.pixels.shape[1])
+
+
+def _encoder_part(encoder: nn.Module, images: Tensor) -> Part:
+    with _metered() as meter:
+        features = encoder.forward_features(images)  # type: ignore[operator]
+    tokens = features.shape[1] if features.ndim == 3 else 0
+    return meter.part("encoder", encoder.parameters(), tokens)
+
+
+def _other_parts(model: nn.Module, images: Tensor) -> Iterator[Part]:
+    """The encoder on one view, and all else: heads, further views, a momentum encoder."""
+    assert isinstance(model.encoder, nn.Module)
+    encoder = _encoder_part(model.encoder, images)
+    views = getattr(model, "views", 1)
+    batch = {"images": images if views == 1 else torch.stack([images] * views, dim=1)}
+    if getattr(model, "needs_labels", False):
+        batch["labels"] = torch.empty(_BATCH, dtype=torch.int64)
+    with _metered() as meter:
+        model(**batch)
+    whole = meter.part("all", model.parameters(), 0)
+    yield encoder
+    yield Part(
+        "all else",
+        whole.parameters - encoder.parameters,
+        whole.macs - encoder.macs,
+        0,
+        whole.activation_bytes - encoder.activation_bytes,
+    )
+
+
+@dataclass
+class _Meter:
+    """What happened within a block of code, for all images of the batch."""
+
+    flops: int = 0
+    saved: dict[int, Tensor] = field(default_factory=dict)
+
+    def part(self, name: str, parameters: Iterable[nn.Parameter], tokens: int) -> Part:
+        """The figures for one image."""
+        trained = [weight for weight in parameters if weight.requires_grad]
+        known = {_storage(weight) for weight in trained}
+        kept = [tensor for place, tensor in self.saved.items() if place not in known]
+        memory = sum(tensor.untyped_storage().nbytes() for tensor in kept)
+        return Part(
+            name=name,
+            parameters=sum(weight.numel() for weight in trained),
+            macs=self.flops // (2 * _BATCH),
+            tokens=tokens,
+            activation_bytes=memory // _BATCH,
+        )
+
+
+@contextmanager
+def _metered() -> Iterator[_Meter]:
+    meter = _Meter()
+
+    def keep(tensor: Tensor) -> Tensor:
+        # A tensor that several operations keep, or several views of it, takes memory once.
+        meter.saved.setdefault(_storage(tensor), tensor)
+        return tensor
+
+    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda kept: kept):
+        yield meter
+    meter.flops = counter.get_total_flops()
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata

@@ -1,0 +1,140 @@
+"""An encoder trained from scratch on labels: what pretraining without labels has to justify.
+
+One linear map on the pooled tokens. Classes weigh alike, whatever their number of samples.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from miram.configuration import Config
+from miram.models.encoder import EncoderConfig
+
+Overrides = dict[str, float | None]
+
+
+class SupervisedConfig(Config):
+    """Which labels are learned, and what differs from the shared training recipe."""
+
+    kind: Literal["supervised"] = "supervised"
+    task: str = Field("pathology", description="one of the probe's tasks")
+    pooling: Literal["patches", "cls"] = "patches"
+    epochs: int | None = Field(
+        None, ge=1, description="instead of training.epochs: labeled crops are fewer than all"
+    )
+    optimizer: Overrides = Field(default_factory=dict, description="over training.optimizer")
+    augmentation: Overrides = Field(default_factory=dict, description="over training.augmentation")
+
+    def crop_side(self, encoder: EncoderConfig) -> int:
+        """Side of the crops to train on, in pixels."""
+        return encoder.image_side
+
+    def build_classifier(
+        self, encoder: EncoderConfig, seed: int, weights: Tensor, *, several: bool
+    ) -> "Supervised":
+        """Make the model with fresh weights.
+
+        Args:
+            encoder: Which encoder.
+            seed: Of the weights.
+            weights: (K,) of the classes, see `class_weights`.
+            several: Whether a sample may have several labels.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return Supervised(self, encoder, seed, weights, several=several)
+
+
+@dataclass(frozen=True)
+class SupervisedOutput:
+    """What a forward pass gives.
+
+    Attributes:
+        loss: Weighted cross-entropy.
+        losses: Figures to log: `accuracy`.
+        logits: (B, K).
+    """
+
+    loss: Tensor
+    losses: dict[str, Tensor]
+    logits: Tensor
+
+
+class Supervised(nn.Module):
+    """An encoder and a linear classifier.
+
+    Args:
+        config: Pooling.
+        encoder: Which encoder.
+        seed: Of the encoder's weights.
+        weights: (K,) of the classes.
+        several: Whether a sample may have several labels.
+    """
+
+    needs_labels = True
+    weights: Tensor
+
+    def __init__(
+        self,
+        config: SupervisedConfig,
+        encoder: EncoderConfig,
+        seed: int,
+        weights: Tensor,
+        *,
+        several: bool,
+    ) -> None:
+        super().__init__()
+        self.config, self.several = config, several
+        self.encoder = encoder.build(seed)
+        self.head = nn.Linear(self.encoder.embed_dim, len(weights))
+        self.register_buffer("weights", weights)
+
+    def forward(self, images: Tensor, labels: Tensor) -> SupervisedOutput:
+        """Classify images and compare with their labels.
+
+        Args:
+            images: (B, C, S, S).
+            labels: (B,) classes from 0, or (B, K) of 0 and 1 for several labels.
+        """
+        logits = self.logits(images).float()  # the loss is in float32 under autocast
+        if self.several:
+            hot = labels.float()
+            loss = F.binary_cross_entropy_with_logits(logits, hot, pos_weight=self.weights)
+            hits = (logits.detach() > 0) == (labels > 0)
+        else:
+            loss = F.cross_entropy(logits, labels, weight=self.weights)
+            hits = logits.detach().argmax(dim=1) == labels
+        return SupervisedOutput(loss, {"accuracy": hits.float().mean()}, logits)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Classify images: (B, C, S, S) -> (B, K)."""
+        tokens = self.encoder.forward_features(images)  # (B, 1 + N, D)
+        if self.config.pooling == "cls":
+            return self.head(tokens[:, 0])
+        return self.head(tokens[:, self.encoder.num_prefix_tokens :].mean(dim=1))
+
+
+def class_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
+    """Weights that make up for unequal numbers of samples.
+
+    Args:
+        labels: (n,) classes from 0, or (n, K) of 0 and 1.
+        classes: K.
+
+    Returns:
+        (K,) float32. For classes n / (K n_k); for labels the absent over the present ones. A
+        class without samples counts as having one.
+    """
+    if labels.ndim == 2:
+        present = labels.sum(axis=0)
+        weights = (len(labels) - present) / np.maximum(present, 1)
+    else:
+        present = np.bincount(labels, minlength=classes)
+        weights = len(labels) / (classes * np.maximum(present, 1))
+    return torch.from_numpy(weights).float()

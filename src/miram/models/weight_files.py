@@ -1,0 +1,144 @@
+"""Reading checkpoints of others: weights only, never code, under one naming."""
+
+import argparse
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from miram.errors import MiramError
+from miram.models.checkpoints import read_header
+from miram.models.weight_names import (
+    ENCODER,
+    by_slot,
+    decoder_slots,
+    from_hugging_face,
+    from_mae,
+)
+
+_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+_WRAPPERS = ("model", "state_dict")
+
+
+@dataclass(frozen=True)
+class SourceWeights:
+    """What a checkpoint holds.
+
+    Attributes:
+        format: `miram`, `miram_encoder`, `hugging_face`, or `mae` for that and timm's own.
+        file: The file that was read.
+        weights: float32 by the names of `weight_names`.
+        heads: Attention heads of the encoder, where something says how many.
+        pixels: Mean and deviation by which a header of ours says pixels are standardized.
+    """
+
+    format: str
+    file: Path
+    weights: dict[str, Tensor]
+    heads: int | None
+    pixels: tuple[float, float] | None
+
+
+def read_weights(path: str | Path) -> SourceWeights:
+    """Read a checkpoint of facebookresearch/mae, Hugging Face, timm or ours.
+
+    Files of torch are read with `weights_only=True`: they may hold tensors, plain containers
+    and the arguments of a command line (`argparse.Namespace`, which the MAE code saves), and
+    nothing that could run.
+
+    Args:
+        path: A `.safetensors`, `.pth`, `.pt` or `.bin` file, or a Hugging Face folder.
+
+    Raises:
+        MiramError: There is no such file, it is damaged, it holds more than weights, or its
+            names are not known.
+    """
+    file = _file_of(Path(path))
+    raw, header = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
+    raw = {
+        name.removeprefix("module."): value.float() if value.is_floating_point() else value
+        for name, value in raw.items()
+    }
+    if any(name.startswith(f"{ENCODER}patch_embed.") for name in raw):
+        slots = decoder_slots(header.get("method", {}))
+        weights = {by_slot(name, slots): value for name, value in raw.items()}
+        return SourceWeights("miram", file, weights, _heads_of_timm(header), _pixels(header))
+    if any("embeddings.patch_embeddings.projection" in name for name in raw):
+        weights = from_mae(from_hugging_face(raw))
+        return SourceWeights("hugging_face", file, weights, _heads_of_config(file), None)
+    if "patch_embed.proj.weight" in raw:
+        kind = "miram_encoder" if "timm" in header else "mae"
+        heads = _heads_of_timm(header)
+        return SourceWeights(kind, file, from_mae(raw), heads, _pixels(header))
+    raise MiramError(
+        f"{file} is no vision transformer of facebookresearch/mae, Hugging Face ViT or ViTMAE, "
+        f"timm or miram; its first weights are {', '.join(list(raw)[:3]) or 'none'}"
+    )
+
+
+def _file_of(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise MiramError(f"there is no checkpoint at {path}")
+    for name in _FOLDER_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise MiramError(f"{path} holds neither {' nor '.join(_FOLDER_FILES)}: name the file itself")
+
+
+def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            header = read_header(opened)
+            return {key: opened.get_tensor(key) for key in opened.keys()}, header  # noqa: SIM118
+    except SafetensorError as error:
+        raise MiramError(f"{file} is not a whole safetensors file: {error}") from error
+
+
+def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise MiramError(
+            f"{file} holds Python objects besides weights, or is no file of torch; it is not "
+            "read, as that could run code: save its weights alone, best as safetensors"
+        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise MiramError(f"{file} is not a whole file of torch: {error}") from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping):
+        raise MiramError(f"{file} holds a {type(content).__name__}, not weights by name")
+    return {str(k): v for k, v in content.items() if isinstance(v, Tensor)}, {}
+
+
+def _pixels(header: Mapping[str, Any]) -> tuple[float, float] | None:
+    if "pixel_mean" not in header or "pixel_std" not in header:
+        return None
+    return float(header["pixel_mean"]), float(header["pixel_std"])
+
+
+def _heads_of_config(file: Path) -> int | None:
+    config = file.parent / "config.json"
+    if not config.is_file():
+        return None
+    heads = json.loads(config.read_text()).get("num_attention_heads")
+    return int(heads) if heads is not None else None
+
+
+def _heads_of_timm(header: Mapping[str, Any]) -> int | None:
+    if "timm" not in header:
+        return None
+    with torch.device("meta"):
+        encoder = timm.create_model(**header["timm"])
+    return int(encoder.get_submodule("blocks.0.attn").num_heads)  # type: ignore[arg-type]

@@ -1,0 +1,102 @@
+"""Training from scratch on labels, without a label of a patient who is judged later."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from miram.errors import MiramError
+from miram.mammography.crop_store import CropStore
+from miram.models.checkpoints import EncoderCheckpoint
+from miram.models.encoder import EncoderConfig
+from miram.models.fold_checkpoints import WHOLE, join_folds
+from miram.models.supervised import SupervisedConfig, class_weights
+from miram.training.loop import TrainingConfig, train
+from miram.training.pretraining import Pretrained, header
+from miram.training.recipe import recipe_of
+
+log = logging.getLogger(__name__)
+
+
+def training_sides(splits: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+    """Which lesions may lend their labels to an encoder.
+
+    Args:
+        splits: Table with `strategy` and `split`.
+
+    Returns:
+        Positions in the table. Under the official split one set, the training patients without
+        those who validate. Under cross-validation a set for each fold: all other patients.
+    """
+    split = splits["split"].to_numpy()
+    if (splits["strategy"] == "official").all():
+        return {WHOLE: np.flatnonzero(split == "train")}
+    return {str(fold): np.flatnonzero(split != fold) for fold in sorted(set(split))}
+
+
+def train_supervised(
+    store: CropStore,
+    splits: pd.DataFrame,
+    rows: NDArray[np.intp],
+    labels: NDArray[np.int64],
+    classes: int,
+    encoder: EncoderConfig,
+    method: SupervisedConfig,
+    training: TrainingConfig,
+) -> Pretrained:
+    """Train an encoder on labels: one, or under cross-validation one per fold.
+
+    The encoder of a fold has seen no label of the fold's patients. Lesions are to be judged in
+    its features alone; features of different encoders do not mix.
+
+    Args:
+        store: The crop store.
+        splits: One row per lesion, with `lesion_id`, `strategy` and `split`.
+        rows: (m,) positions in `splits` of the lesions that have a label.
+        labels: (m,) classes from 0, or (m, K) of 0 and 1 where a lesion may have several.
+        classes: K.
+        encoder: The encoder.
+        method: Which task, and how it is trained.
+        training: The budget that all methods share.
+
+    Returns:
+        The encoders in one checkpoint, see `miram.models.fold_checkpoints`; the history, with
+        `fold` if there are several, whose steps go on from fold to fold; and no reconstructions.
+
+    Raises:
+        MiramError: There are no labels.
+    """
+    if not len(rows):
+        raise MiramError(
+            f"no lesion has a label of task {method.task!r}: give supervised.method.task a task "
+            "that the data supports, or leave the method out"
+        )
+    recipe = recipe_of(method, training)
+    crops = store.rows(splits["lesion_id"].iloc[rows])
+    encoders: dict[str, EncoderCheckpoint] = {}
+    histories: list[pd.DataFrame] = []
+    for fold, side in training_sides(splits).items():
+        seen = np.isin(rows, side)
+        log.info("training on %d labeled crops %s", seen.sum(), f"outside {fold}" if fold else "")
+        weights = class_weights(labels[seen], classes)
+        model = method.build_classifier(encoder, recipe.seed, weights, several=labels.ndim == 2)
+        history = train(
+            model,
+            store.crops[crops[seen]],
+            method.crop_side(encoder),
+            recipe,
+            labels=labels[seen],
+        )
+        encoders[fold] = EncoderCheckpoint.of(model.encoder, header(store, encoder, method, recipe))
+        histories.append(history.assign(fold=fold) if fold else history)
+    return join_folds(encoders), _one_after_the_other(histories), {}
+
+
+def _one_after_the_other(histories: list[pd.DataFrame]) -> pd.DataFrame:
+    steps = np.cumsum([0, *(history["step"].max() for history in histories[:-1])])
+    moved = [
+        history.assign(step=history["step"] + start)
+        for start, history in zip(steps, histories, strict=True)
+    ]
+    return pd.concat(moved, ignore_index=True)

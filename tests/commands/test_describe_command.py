@@ -1,0 +1,90 @@
+"""`miram describe`: for people, for machines, and the page of the documentation."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from miram.commands.app import main
+from miram.commands.describe import describe_methods, markdown_table, renew
+from miram.errors import MiramError
+from miram.integrations.parameters import load_parameters
+
+PROJECT = Path(__file__).parents[2]
+PAGE = PROJECT / "docs" / "methods.md"
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(PROJECT)
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return caught.value.code or 0
+
+
+def test_the_documentation_tells_todays_costs():
+    costs = describe_methods(load_parameters("paper"))
+    assert markdown_table(costs) in PAGE.read_text(), (
+        "renew it: miram describe --env paper --page docs/methods.md"
+    )
+
+
+def test_people_get_a_table_and_machines_the_same_figures(capsys):
+    assert run("describe", "miram_nystrom") == 0
+    table = capsys.readouterr().out.splitlines()
+    assert run("describe", "miram_nystrom", "--json") == 0
+    ((name, parts),) = json.loads(capsys.readouterr().out).items()
+    assert name == "miram_nystrom"
+    assert table[0].split()[:2] == ["method", "part"]
+    for part, line in zip(parts, table[1:], strict=False):
+        assert part["name"] in line
+        assert f"{part['parameters'] / 1e6:.1f}" in line and f"{part['macs'] / 1e9:.2f}" in line
+    total = sum(part["parameters"] for part in parts)
+    assert table[-1].split()[:2] == ["sum", f"{total / 1e6:.1f}"]
+
+
+def test_an_environment_changes_the_figures(capsys):
+    figures = {}
+    for env in ("test", "base"):
+        assert run("describe", "mae", "--env", env, "--json") == 0
+        figures[env] = json.loads(capsys.readouterr().out)["mae"][0]
+    assert figures["test"]["macs"] < figures["base"]["macs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mea"], "there is no method 'mea': one of random, supervised, "),
+        (["--env", "papre"], "there is no environment 'papre': one of base, "),
+    ],
+)
+def test_unknown_names_are_told_with_those_there_are(arguments, message, capsys):
+    assert run("describe", *arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_outside_of_a_project_the_place_is_told(tmp_path):
+    with pytest.raises(MiramError, match="is in no Kedro project"):
+        load_parameters(start=tmp_path)
+
+
+def test_renewing_a_page_changes_nothing_but_the_table(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Title\n<!-- begin: miram describe -->\nold\n<!-- end: miram describe -->\nlast\n"
+    )
+    renew(page, {})
+    first, *table, end, last = page.read_text().splitlines()
+    assert (first, end, last) == ("# Title", "<!-- end: miram describe -->", "last")
+    assert "old" not in table and table[1].startswith("| method |")
+    page.write_text("no marks")
+    with pytest.raises(MiramError, match="has no lines"):
+        renew(page, {})
+
+
+def test_help_shows_an_example(capsys):
+    assert run("describe", "--help") == 0
+    assert "Example: miram describe" in capsys.readouterr().out

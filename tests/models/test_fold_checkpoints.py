@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from miram.errors import MiramError
+from miram.models.checkpoints import EncoderCheckpoint
+from miram.models.encoder import EncoderConfig
+from miram.models.fold_checkpoints import WHOLE, join_folds, single_encoder, split_folds
+
+CONFIG = EncoderConfig(
+    name="vit_tiny_patch16_224", image_side=16, patch_side=4, overrides={"depth": 1}
+)
+HEADER = {"timm": CONFIG.timm_arguments, "data_digest": "abc"}
+
+
+def encoders(count=11):
+    return {
+        f"fold{fold}": EncoderCheckpoint.of(CONFIG.build(fold), HEADER) for fold in range(count)
+    }
+
+
+def test_encoders_of_all_folds_come_back_from_one_file(tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    join_folds(encoders()).save(path)
+    found = split_folds(EncoderCheckpoint.load(path))
+    assert list(found) == list(encoders())
+    images = torch.rand(1, 1, 16, 16)
+    for fold, expected in encoders().items():
+        assert found[fold].metadata == expected.metadata
+        assert torch.equal(found[fold].build()(images), expected.build()(images))
+
+
+def test_one_encoder_for_all_stays_as_it_is():
+    whole = encoders(1)["fold0"]
+    assert join_folds({WHOLE: whole}) is whole
+    assert split_folds(whole) == {WHOLE: whole}
+    assert single_encoder(whole) is whole
+
+
+def test_encoders_of_several_folds_are_not_taken_for_one():
+    with pytest.raises(MiramError, match="2 encoders, one per fold"):
+        single_encoder(join_folds(encoders(2)))
+
+
+def test_encoders_of_different_origin_are_not_joined():
+    other = EncoderCheckpoint.of(CONFIG.build(0), {**HEADER, "data_digest": "other"})
+    with pytest.raises(ValueError, match="same header"):
+        join_folds({**encoders(1), "fold1": other})

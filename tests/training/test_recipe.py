@@ -1,0 +1,47 @@
+import pytest
+
+from miram.errors import MiramError
+from miram.models.methods import RandomConfig
+from miram.models.moco import MocoV3Config
+from miram.models.supervised import SupervisedConfig
+from miram.training.augmentation import AugmentationConfig
+from miram.training.loop import TrainingConfig
+from miram.training.recipe import recipe_of
+from miram.training.schedule import OptimizerConfig
+
+SHARED = TrainingConfig(
+    epochs=7,
+    batch_size=8,
+    optimizer=OptimizerConfig(base_lr=1e-3, weight_decay=0.02),
+    augmentation=AugmentationConfig(min_area=0.4),
+)
+
+
+def test_a_method_without_settings_of_its_own_takes_the_shared_ones():
+    assert recipe_of(RandomConfig(), SHARED) == SHARED
+
+
+def test_own_settings_go_over_the_shared_ones_and_the_rest_stays():
+    found = recipe_of(MocoV3Config(augmentation={"vertical_flip": 0.5}), SHARED)
+    assert found.optimizer == OptimizerConfig(base_lr=1e-3, weight_decay=0.1, beta2=0.999)
+    assert found.augmentation.min_area == 0.4
+    assert found.augmentation.vertical_flip == 0.5
+    assert found.augmentation.blur == 0.55
+    assert found.epochs == 7
+
+
+def test_a_method_may_train_for_other_epochs():
+    assert recipe_of(SupervisedConfig(epochs=30), SHARED).epochs == 30
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": {"weight_dekay": 0.1}}, r"method\.optimizer.*did you mean weight_decay"),
+        ({"augmentation": {"blur": 2}}, r"method\.augmentation: blur"),
+        ({"augmentation": {"min_area": 0.9, "max_area": 0.5}}, "above max_area"),
+    ],
+)
+def test_impossible_settings_are_named(settings, message):
+    with pytest.raises(MiramError, match=message):
+        recipe_of(SupervisedConfig(**settings), SHARED)

@@ -1,0 +1,235 @@
+"""Training on labels: it learns, and no label of a judged patient reaches the encoder."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from miram.errors import MiramError
+from miram.evaluation.assessment import evaluation_pairs
+from miram.evaluation.features import FeatureConfig, feature_table
+from miram.evaluation.fold_features import WHOLE, features_by_fold, fit_probe_by_fold
+from miram.evaluation.probe import LinearProbeConfig, fit_linear_probe
+from miram.mammography.crop_store import CropStore, write_store
+from miram.models.encoder import EncoderConfig
+from miram.models.fold_checkpoints import split_folds
+from miram.models.supervised import SupervisedConfig
+from miram.training.augmentation import AugmentationConfig
+from miram.training.loop import TrainingConfig
+from miram.training.schedule import OptimizerConfig
+from miram.training.supervised import train_supervised, training_sides
+
+ENCODER = EncoderConfig(
+    name="vit_tiny_patch16_224",
+    image_side=16,
+    patch_side=4,
+    overrides={"depth": 1, "embed_dim": 64, "num_heads": 2},
+)
+TRAINING = TrainingConfig(
+    epochs=40,
+    batch_size=16,
+    log_every=20,
+    precision="fp32",
+    device="cpu",
+    optimizer=OptimizerConfig(base_lr=3e-2, warmup_epochs=2, weight_decay=0),
+    augmentation=AugmentationConfig(min_area=1, horizontal_flip=0, aspect=1),
+)
+SHORT = TRAINING.model_copy(update={"epochs": 1})
+COUNT = 48
+
+
+def make_store(folder, pixels):
+    names = [f"lesion{i}" for i in range(len(pixels))]
+    manifest = pd.DataFrame({"crop_id": names, "kind": "lesion", "patient_id": patients()})
+    pieces = [{"crops": pixels, "masks": np.zeros((len(pixels), 2, 2), np.uint8)}]
+    write_store(folder, pieces, manifest=manifest, audit=pd.DataFrame(), parameters={}, tasks={})
+    return CropStore(folder, manifest, pd.DataFrame(), {"digest": "abc"})
+
+
+def patients():
+    return [f"P{i // 2}" for i in range(COUNT)]
+
+
+def noise():
+    random = np.random.default_rng(0)
+    return random.integers(0, 65_536, (COUNT, 16, 16), dtype=np.uint16)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("noise") / "crops", noise())
+
+
+def permuted_labels(seed=0):
+    """One label per patient that the pixels know nothing of, as frequent in every fold.
+
+    Unequal folds would push the AUC below one half: what is rare in a fold is frequent outside.
+    """
+    random = np.random.default_rng(seed)
+    halves = np.arange(COUNT // 6) % 2
+    by_fold = np.column_stack([random.permutation(halves) for _ in range(3)])
+    return np.repeat(by_fold.ravel(), 2)
+
+
+def splits(strategy="cv"):
+    folds = np.repeat(np.arange(COUNT // 2) % 3, 2)
+    names = [f"fold{fold}" for fold in folds]
+    sides = np.array(["train", "val", "test"])[folds]
+    return pd.DataFrame(
+        {
+            "lesion_id": [f"lesion{i}" for i in range(COUNT)],
+            "patient_id": patients(),
+            "strategy": strategy,
+            "split": names if strategy == "cv" else sides,
+        }
+    )
+
+
+def trained(store, table, labels, training=TRAINING, rows=None, method=None):
+    rows = np.arange(COUNT) if rows is None else rows
+    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    method = method or SupervisedConfig()
+    return train_supervised(store, table, rows, labels[rows], classes, ENCODER, method, training)
+
+
+def probed(store, checkpoint, table, labels):
+    """AUC of a probe over the folds of `table`, with the pipeline's own parts."""
+    found = feature_table(checkpoint, table["lesion_id"], store.crops, store.masks, FeatureConfig())
+    features = features_by_fold(found, table["lesion_id"])
+    groups, split = (table[name].to_numpy(dtype=object) for name in ("patient_id", "split"))
+    pairs = evaluation_pairs(table)
+    result = fit_probe_by_fold(features, labels, groups, pairs, split, LinearProbeConfig())
+    assert np.array_equal(result.predictions.rows, np.arange(COUNT))
+    return roc_auc_score(labels, result.predictions.scores)
+
+
+def test_labels_of_a_fold_do_not_touch_its_encoder(store):
+    table, labels = splits(), permuted_labels()
+    judged = (table["split"] == "fold1").to_numpy()
+    first = split_folds(trained(store, table, labels, SHORT)[0])
+    changed = np.where(judged, 1 - labels, labels)
+    second = split_folds(trained(store, table, changed, SHORT)[0])
+    assert list(first) == ["fold0", "fold1", "fold2"]
+    same = {
+        fold: all(torch.equal(value, second[fold].state[k]) for k, value in encoder.state.items())
+        for fold, encoder in first.items()
+    }
+    assert same == {"fold0": False, "fold1": True, "fold2": False}
+
+
+def test_permuted_labels_give_chance_where_a_leaking_encoder_would_know_them(store):
+    labels, table = permuted_labels(), splits()
+    honest = [
+        probed(store, trained(store, table, labels)[0], table, labels)
+        for labels in (permuted_labels(seed) for seed in range(2))
+    ]
+    assert 0.3 < np.mean(honest) < 0.7
+    everyone = splits("official").assign(split="train")
+    leaking, history, _ = trained(store, everyone, labels)
+    assert history["accuracy"].iloc[-1] > 0.95
+    assert probed(store, leaking, table, labels) > 0.9
+
+
+def test_what_the_pixels_know_is_learned(tmp_path):
+    labels = permuted_labels()
+    ramp = np.linspace(0, 20_000, 16)
+    signal = np.where(labels[:, None, None] > 0, ramp[:, None], ramp[None, :])
+    pixels = (signal + noise() * 0.4).astype(np.uint16)
+    store, table = make_store(tmp_path / "crops", pixels), splits()
+    assert probed(store, trained(store, table, labels)[0], table, labels) > 0.9
+
+
+def test_under_the_official_split_the_training_patients_alone_lend_labels(store):
+    table, labels = splits("official"), permuted_labels()
+    changed = np.where(table["split"] == "train", labels, 1 - labels)
+    (first, history, shown), (second, _, _) = (
+        trained(store, table, given, SHORT) for given in (labels, changed)
+    )
+    assert all(torch.equal(value, second.state[name]) for name, value in first.state.items())
+    assert "folds" not in first.metadata
+    assert "fold" not in history
+    assert shown == {}
+    assert first.build().embed_dim == 64
+
+
+def test_sides_of_cross_validation_leave_their_own_fold_out():
+    table = splits()
+    for fold, side in training_sides(table).items():
+        inside = set(table["patient_id"][table["split"] == fold])
+        assert not inside & set(table["patient_id"].iloc[side])
+        assert len(side) + (table["split"] == fold).sum() == COUNT
+    assert list(training_sides(splits("official"))) == [WHOLE]
+
+
+def test_the_history_goes_on_from_fold_to_fold(store):
+    _, history, _ = trained(store, splits(), permuted_labels(), SHORT)
+    assert history["fold"].unique().tolist() == ["fold0", "fold1", "fold2"]
+    assert history["step"].is_monotonic_increasing
+    assert history["step"].is_unique
+
+
+def test_lesions_without_a_label_are_not_seen(store):
+    rows = np.flatnonzero(np.arange(COUNT) % 4 != 0)
+    labels = permuted_labels()
+    other = np.where(np.arange(COUNT) % 4 == 0, 1 - labels, labels)
+    first, second = (trained(store, splits(), x, SHORT, rows)[0] for x in (labels, other))
+    assert all(torch.equal(value, second.state[name]) for name, value in first.state.items())
+
+
+def test_several_labels_per_lesion_train(store):
+    labels = np.column_stack([permuted_labels(seed) for seed in range(3)])
+    _, history, _ = trained(store, splits("official"), labels, SHORT)
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_its_own_number_of_epochs_holds(store):
+    method = SupervisedConfig(epochs=3)
+    checkpoint, history, _ = trained(
+        store, splits("official"), permuted_labels(), SHORT, method=method
+    )
+    assert history["epoch"].max() == 2
+    assert checkpoint.metadata["training"]["epochs"] == 3
+
+
+def test_without_labels_it_says_what_to_do(store):
+    with pytest.raises(MiramError, match=r"give supervised\.method\.task a task"):
+        trained(store, splits(), permuted_labels(), rows=np.arange(0))
+
+
+def test_one_encoder_for_all_is_probed_as_ever(store):
+    table, labels = splits(), permuted_labels()
+    random = np.random.default_rng(0)
+    features = random.normal(size=(COUNT, 5))
+    groups, split = (table[name].to_numpy(dtype=object) for name in ("patient_id", "split"))
+    pairs = evaluation_pairs(table)
+    found = fit_probe_by_fold(
+        {WHOLE: features}, labels, groups, pairs, split, LinearProbeConfig()
+    ).predictions
+    same = fit_probe_by_fold(
+        {fold: features for fold in ("fold0", "fold1", "fold2")},
+        labels,
+        groups,
+        pairs,
+        split,
+        LinearProbeConfig(),
+    ).predictions
+    expected = fit_linear_probe(features, labels, groups, pairs, LinearProbeConfig()).predictions
+    for result in (found, same):
+        np.testing.assert_array_equal(result.rows, expected.rows)
+        np.testing.assert_allclose(result.scores, expected.scores)
+        np.testing.assert_array_equal(result.pair, expected.pair)
+
+
+def test_folds_that_the_encoders_do_not_know_are_refused(store):
+    table, labels = splits(), permuted_labels()
+    groups, split = (table[name].to_numpy(dtype=object) for name in ("patient_id", "split"))
+    with pytest.raises(MiramError, match="the splits are newer than the encoder"):
+        fit_probe_by_fold(
+            {"fold0": np.zeros((COUNT, 2)), "fold9": np.zeros((COUNT, 2))},
+            labels,
+            groups,
+            evaluation_pairs(table),
+            split,
+            LinearProbeConfig(),
+        )
