@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from miram.errors import MiramError
 from miram.integrations.deferred import deferred
 from miram.mammography.crop_store import CropStore
 from miram.mammography.splits import pretraining_crops
@@ -48,8 +49,11 @@ def pretrain_encoder(
     Returns:
         The encoder, its training history, and reconstructions of a few crops.
     """
+    from miram.models.supervised import SupervisedConfig as Supervised
     from miram.training.pretraining import pretrain
 
+    if isinstance(method.root, Supervised):
+        raise MiramError("kind supervised needs labels, which only the method supervised is given")
     rows = pretraining_crops(crops.manifest, splits)
     return pretrain(crops, rows, encoder, method.root, training)
 
