@@ -78,6 +78,7 @@ def test_every_node_is_named_and_each_method_is_a_namespace(registered):
     short = {node.name.removeprefix(f"{node.namespace}.") for node in nodes}
     assert short == {
         "pretrain_encoder",
+        "train_supervised_encoder",
         "draw_loss_curve",
         "draw_reconstructions",
         "encode_lesions",
@@ -98,3 +99,9 @@ def test_listing_pipelines_imports_neither_torch_nor_mlflow(project):
         command, cwd=project, env=environment, capture_output=True, text=True, check=True
     )
     assert run.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_no_label_reaches_a_method_that_trains_without_labels(registered):
+    for node in registered["pretrain"].nodes:
+        if "lesions" in node.inputs:
+            assert node.namespace == "supervised"

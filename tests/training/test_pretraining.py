@@ -5,13 +5,15 @@ import torch
 
 from miram.mammography.crop_store import CropStore, write_store
 from miram.models.backbone import TimmBackboneConfig
+from miram.models.checkpoints import load_checkpoint
 from miram.models.encoder import EncoderConfig
+from miram.models.import_weights import InitializationConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.methods import MethodConfig, RandomConfig
 from miram.models.moco import MocoV3Config
 from miram.training.augmentation import AugmentationConfig
 from miram.training.loop import TrainingConfig, train
-from miram.training.pretraining import HISTORY, pretrain
+from miram.training.pretraining import HISTORY, pretrain, reconstruct_examples
 from miram.training.schedule import OptimizerConfig
 
 ENCODER = EncoderConfig(
@@ -63,7 +65,8 @@ def store(tmp_path_factory):
 
 
 def pretrained(store, method, training=TRAINING):
-    return pretrain(store, np.arange(24), ENCODER, method, training)
+    result = pretrain(store, np.arange(24), ENCODER, method, training)
+    return result.encoder, result.history, result.reconstructions
 
 
 def test_moco_learns_to_find_the_other_view():
@@ -138,3 +141,35 @@ def test_frozen_encoders_have_no_history(store):
 )
 def test_methods_are_told_apart_by_kind(block, expected):
     assert type(MethodConfig.model_validate(block).root).__name__ == expected
+
+
+def test_the_whole_method_is_saved_and_made_again(store, tmp_path):
+    result = pretrain(store, np.arange(24), ENCODER, MAE, TRAINING)
+    path = tmp_path / "pretrained.safetensors"
+    result.pretrained.save(path)
+    model = load_checkpoint(path).build()
+    found = reconstruct_examples(model, store.crops[:6], store.masks[:6], 32, TRAINING.seed)
+    first = result.reconstructions["scale2_prediction"][0]
+    assert np.array_equal(found["scale2_prediction"][0], first)
+    encoder = result.pretrained.encoder().state
+    assert all(torch.equal(value, encoder[name]) for name, value in result.encoder.state.items())
+
+
+def test_training_starts_from_the_checkpoint_that_is_named(store, tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    source, _, _ = pretrained(store, MAE)
+    source.save(path)
+    still = OptimizerConfig(base_lr=1e-12, weight_decay=0.0, warmup_epochs=0)
+    training = TRAINING.model_copy(
+        update={
+            "epochs": 1,
+            "seed": 5,
+            "optimizer": still,
+            "initialization": InitializationConfig(checkpoint=str(path)),
+        }
+    )
+    found, _, _ = pretrained(store, MAE, training)
+    for name, value in source.state.items():
+        torch.testing.assert_close(found.state[name], value, atol=1e-6, rtol=0)
+    assert found.metadata["initialization"]["source"] == "encoder.safetensors"
+    assert not found.metadata["initialization"]["not_used"]

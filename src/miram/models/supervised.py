@@ -4,7 +4,7 @@ One linear map on the pooled tokens. Classes weigh alike, whatever their number 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from miram.configuration import Config
+from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
 
 Overrides = dict[str, float | None]
@@ -25,6 +26,9 @@ class SupervisedConfig(Config):
     kind: Literal["supervised"] = "supervised"
     task: str = Field("pathology", description="one of the probe's tasks")
     pooling: Literal["patches", "cls"] = "patches"
+    backbone: TimmBackboneConfig | None = Field(
+        None, description="any timm model in place of the shared encoder, pooled in its own way"
+    )
     epochs: int | None = Field(
         None, ge=1, description="instead of training.epochs: labeled crops are fewer than all"
     )
@@ -33,7 +37,7 @@ class SupervisedConfig(Config):
 
     def crop_side(self, encoder: EncoderConfig) -> int:
         """Side of the crops to train on, in pixels."""
-        return encoder.image_side
+        return self.backbone.side if self.backbone else encoder.image_side
 
     def build_classifier(
         self, encoder: EncoderConfig, seed: int, weights: Tensor, *, several: bool
@@ -91,8 +95,10 @@ class Supervised(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.several = config, several
-        self.encoder = encoder.build(seed)
-        self.head = nn.Linear(self.encoder.embed_dim, len(weights))
+        self.encoder: Any = encoder.build(seed)
+        if config.backbone:
+            self.encoder = config.backbone.build_encoder(seed)
+        self.head = nn.Linear(self.encoder.num_features, len(weights))
         self.register_buffer("weights", weights)
 
     def forward(self, images: Tensor, labels: Tensor) -> SupervisedOutput:
@@ -114,6 +120,8 @@ class Supervised(nn.Module):
 
     def logits(self, images: Tensor) -> Tensor:
         """Classify images: (B, C, S, S) -> (B, K)."""
+        if self.config.backbone:
+            return self.head(self.encoder(images))
         tokens = self.encoder.forward_features(images)  # (B, 1 + N, D)
         if self.config.pooling == "cls":
             return self.head(tokens[:, 0])

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.errors import MiramError
+from miram.models.import_weights import InitializationConfig
 from miram.training.augmentation import AugmentationConfig
 from miram.training.batches import ModelOutput, Needs, Samples, make_batch
 from miram.training.sampling import epoch_order
@@ -40,6 +41,7 @@ class TrainingConfig(Config):
     log_every: int = Field(10, ge=1, description="steps between two logged records")
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    initialization: InitializationConfig = InitializationConfig()
 
 
 def train(

@@ -1,6 +1,7 @@
 """One method, one encoder: build, train, and show what it learned."""
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from torch import nn
 
 from miram.mammography.crop_store import CropStore
 from miram.models.backbone import TimmBackboneConfig
-from miram.models.checkpoints import EncoderCheckpoint
+from miram.models.checkpoints import EncoderCheckpoint, PretrainedCheckpoint
 from miram.models.encoder import EncoderConfig
+from miram.models.import_weights import initialize_from
 from miram.models.masked_autoencoder import MaskedAutoencoder
 from miram.models.methods import FrozenMethodConfig, RandomConfig, SelfSupervisedConfig
 from miram.models.pixels import plain_views, to_grey
+from miram.models.supervised import SupervisedConfig
 from miram.provenance import git_commit, versions
 from miram.training.loop import TrainingConfig, train
 from miram.training.recipe import recipe_of
@@ -27,7 +30,23 @@ EXAMPLES = 6  # crops whose reconstruction is shown
 HISTORY = ("step", "epoch", "loss", "lr", "gradient_norm", "images_per_second")
 LICENSE_NOTE = "weights derived from the training data named in data_digest; its terms apply"
 
-Pretrained = tuple[EncoderCheckpoint, pd.DataFrame, dict[str, NDArray]]
+
+@dataclass(frozen=True)
+class PretrainingResult:
+    """What a method leaves behind.
+
+    Attributes:
+        encoder: The encoder alone.
+        pretrained: All weights of the method, decoders included.
+        history: At least the columns `HISTORY`; empty for a method that does not train.
+        reconstructions: Of methods with decoders `scale<s>_target`, `_masked`, `_prediction`
+            (6, s*S, s*S) uint8.
+    """
+
+    encoder: EncoderCheckpoint
+    pretrained: PretrainedCheckpoint
+    history: pd.DataFrame
+    reconstructions: dict[str, NDArray]
 
 
 def pretrain(
@@ -36,7 +55,7 @@ def pretrain(
     encoder: EncoderConfig,
     method: FrozenMethodConfig | SelfSupervisedConfig,
     training: TrainingConfig,
-) -> Pretrained:
+) -> PretrainingResult:
     """Train one encoder without labels.
 
     Args:
@@ -46,17 +65,21 @@ def pretrain(
         method: How it is trained.
         training: The budget that all methods share.
 
-    Returns:
-        The encoder; the history with at least the columns `HISTORY`, empty for a method that
-        does not train; and for methods with decoders arrays `scale<s>_target`, `_masked`,
-        `_prediction` (6, s*S, s*S) uint8.
+    Raises:
+        MiramError: The checkpoint to start from does not fit.
     """
     recipe = recipe_of(method, training)
     metadata = header(store, encoder, method, recipe)
     if isinstance(method, RandomConfig | TimmBackboneConfig):
         frozen = frozen_encoder(encoder, method, recipe.seed)
-        return EncoderCheckpoint.of(frozen, metadata), pd.DataFrame(columns=list(HISTORY)), {}
+        return PretrainingResult(
+            EncoderCheckpoint.of(frozen, metadata),
+            PretrainedCheckpoint.of(nn.ModuleDict({"encoder": frozen}), metadata),
+            pd.DataFrame(columns=list(HISTORY)),
+            {},
+        )
     model = method.build(encoder, recipe.seed)
+    metadata["initialization"] = initialize_from(model, recipe.initialization).header()
     log.info("training on %d crops for %d epochs", len(rows), recipe.epochs)
     side = method.crop_side(encoder)
     history = train(model, store.crops[rows], side, recipe, lesion=store.masks[rows])
@@ -66,7 +89,12 @@ def pretrain(
         shown = reconstruct_examples(
             model, store.crops[examples], store.masks[examples], side, recipe.seed
         )
-    return EncoderCheckpoint.of(model.encoder, metadata), history, shown
+    return PretrainingResult(
+        EncoderCheckpoint.of(model.encoder, metadata),
+        PretrainedCheckpoint.of(model, metadata),
+        history,
+        shown,
+    )
 
 
 def header(
@@ -81,8 +109,11 @@ def header(
         recipe: The budget, with the method's own settings.
     """
     seen: dict[str, Any] = {"timm": encoder.timm_arguments, "image_side": encoder.image_side}
-    if isinstance(method, TimmBackboneConfig):
-        seen = {"timm": method.timm_arguments, "image_side": method.side, **method.pixels}
+    backbone = method if isinstance(method, TimmBackboneConfig) else None
+    if isinstance(method, SupervisedConfig):
+        backbone = method.backbone
+    if backbone:
+        seen = {"timm": backbone.timm_arguments, "image_side": backbone.side, **backbone.pixels}
     return {
         **seen,
         "method": method.model_dump(mode="json"),

@@ -11,9 +11,10 @@ from miram.mammography.crop_store import CropStore
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
 from miram.models.fold_checkpoints import WHOLE, join_folds
+from miram.models.import_weights import initialize_from
 from miram.models.supervised import SupervisedConfig, class_weights
 from miram.training.loop import TrainingConfig, train
-from miram.training.pretraining import Pretrained, header
+from miram.training.pretraining import header
 from miram.training.recipe import recipe_of
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def train_supervised(
     encoder: EncoderConfig,
     method: SupervisedConfig,
     training: TrainingConfig,
-) -> Pretrained:
+) -> tuple[EncoderCheckpoint, pd.DataFrame]:
     """Train an encoder on labels: one, or under cross-validation one per fold.
 
     The encoder of a fold has seen no label of the fold's patients. Lesions are to be judged in
@@ -61,8 +62,8 @@ def train_supervised(
         training: The budget that all methods share.
 
     Returns:
-        The encoders in one checkpoint, see `miram.models.fold_checkpoints`; the history, with
-        `fold` if there are several, whose steps go on from fold to fold; and no reconstructions.
+        The encoders in one checkpoint, see `miram.models.fold_checkpoints`; and the history, with
+        `fold` if there are several, whose steps go on from fold to fold.
 
     Raises:
         MiramError: There are no labels.
@@ -81,6 +82,8 @@ def train_supervised(
         log.info("training on %d labeled crops %s", seen.sum(), f"outside {fold}" if fold else "")
         weights = class_weights(labels[seen], classes)
         model = method.build_classifier(encoder, recipe.seed, weights, several=labels.ndim == 2)
+        if method.backbone is None:
+            initialize_from(model, recipe.initialization)
         history = train(
             model,
             store.crops[crops[seen]],
@@ -90,7 +93,7 @@ def train_supervised(
         )
         encoders[fold] = EncoderCheckpoint.of(model.encoder, header(store, encoder, method, recipe))
         histories.append(history.assign(fold=fold) if fold else history)
-    return join_folds(encoders), _one_after_the_other(histories), {}
+    return join_folds(encoders), _one_after_the_other(histories)
 
 
 def _one_after_the_other(histories: list[pd.DataFrame]) -> pd.DataFrame:

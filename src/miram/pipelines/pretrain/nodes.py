@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from miram.evaluation.assessment import AssessmentConfig
-    from miram.models.checkpoints import EncoderCheckpoint
+    from miram.models.checkpoints import EncoderCheckpoint, PretrainedCheckpoint
     from miram.models.encoder import EncoderConfig
     from miram.models.methods import MethodConfig
     from miram.models.supervised import SupervisedConfig
@@ -27,7 +27,7 @@ else:
     MethodConfig = deferred("miram.models.methods", "MethodConfig")
     SupervisedConfig = deferred("miram.models.supervised", "SupervisedConfig")
     TrainingConfig = deferred("miram.training.loop", "TrainingConfig")
-    EncoderCheckpoint = Figure = Sheet = Any
+    EncoderCheckpoint = PretrainedCheckpoint = Figure = Sheet = Any
 
 
 def pretrain_encoder(
@@ -36,7 +36,7 @@ def pretrain_encoder(
     encoder: EncoderConfig,
     method: MethodConfig,
     training: TrainingConfig,
-) -> tuple[EncoderCheckpoint, pd.DataFrame, dict[str, NDArray]]:
+) -> tuple[EncoderCheckpoint, PretrainedCheckpoint, pd.DataFrame, dict[str, NDArray]]:
     """Train one encoder without labels.
 
     Args:
@@ -47,7 +47,8 @@ def pretrain_encoder(
         training: The budget.
 
     Returns:
-        The encoder, its training history, and reconstructions of a few crops.
+        The encoder, all weights of the method, the training history, and reconstructions of a
+        few crops.
     """
     from miram.models.supervised import SupervisedConfig as Supervised
     from miram.training.pretraining import pretrain
@@ -55,7 +56,8 @@ def pretrain_encoder(
     if isinstance(method.root, Supervised):
         raise MiramError("kind supervised needs labels, which only the method supervised is given")
     rows = pretraining_crops(crops.manifest, splits)
-    return pretrain(crops, rows, encoder, method.root, training)
+    result = pretrain(crops, rows, encoder, method.root, training)
+    return result.encoder, result.pretrained, result.history, result.reconstructions
 
 
 def train_supervised_encoder(
@@ -66,7 +68,7 @@ def train_supervised_encoder(
     method: SupervisedConfig,
     training: TrainingConfig,
     probe: AssessmentConfig,
-) -> tuple[EncoderCheckpoint, pd.DataFrame, dict[str, NDArray]]:
+) -> tuple[EncoderCheckpoint, pd.DataFrame]:
     """Train one encoder from scratch on the labels of the training patients.
 
     The other methods' node has no lesion table, so no label can reach them.
@@ -81,7 +83,7 @@ def train_supervised_encoder(
         probe: What the task means, such as how lesions without callback count.
 
     Returns:
-        As `pretrain_encoder`; one encoder per fold where the splits are folds.
+        The encoder, one per fold where the splits are folds, and the training history.
     """
     from miram.evaluation.assessment import targets_of
     from miram.training.supervised import train_supervised

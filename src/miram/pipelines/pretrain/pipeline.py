@@ -20,23 +20,9 @@ def create_pipeline(**_: object) -> Pipeline:
 
 
 def _of_method(method: str) -> Pipeline:
-    template = Pipeline(
-        [
-            _supervised_node() if method == SUPERVISED else _pretraining_node(),
-            Node(
-                draw_loss_curve,
-                inputs="history",
-                outputs="loss_curve",
-                name="draw_loss_curve",
-            ),
-            Node(
-                draw_reconstructions,
-                inputs="reconstructions",
-                outputs="reconstruction_sheet",
-                name="draw_reconstructions",
-            ),
-        ]
-    )
+    curve = Node(draw_loss_curve, inputs="history", outputs="loss_curve", name="draw_loss_curve")
+    trained = _supervised() if method == SUPERVISED else _self_supervised()
+    template = Pipeline([*trained, curve])
     return Pipeline(
         template,
         namespace=method,
@@ -45,27 +31,37 @@ def _of_method(method: str) -> Pipeline:
     )
 
 
-def _pretraining_node() -> Node:
-    return Node(
-        pretrain_encoder,
-        inputs=["crops", "splits", "params:encoder", "params:method", "params:training"],
-        outputs=["encoder", "history", "reconstructions"],
-        name="pretrain_encoder",
-    )
+def _self_supervised() -> list[Node]:
+    return [
+        Node(
+            pretrain_encoder,
+            inputs=["crops", "splits", "params:encoder", "params:method", "params:training"],
+            outputs=["encoder", "pretrained", "history", "reconstructions"],
+            name="pretrain_encoder",
+        ),
+        Node(
+            draw_reconstructions,
+            inputs="reconstructions",
+            outputs="reconstruction_sheet",
+            name="draw_reconstructions",
+        ),
+    ]
 
 
-def _supervised_node() -> Node:
-    return Node(
-        train_supervised_encoder,
-        inputs=[
-            "crops",
-            "splits",
-            "lesions",
-            "params:encoder",
-            "params:method",
-            "params:training",
-            "params:probe",
-        ],
-        outputs=["encoder", "history", "reconstructions"],
-        name="pretrain_encoder",
-    )
+def _supervised() -> list[Node]:
+    return [
+        Node(
+            train_supervised_encoder,
+            inputs=[
+                "crops",
+                "splits",
+                "lesions",
+                "params:encoder",
+                "params:method",
+                "params:training",
+                "params:probe",
+            ],
+            outputs=["encoder", "history"],
+            name="train_supervised_encoder",
+        )
+    ]

@@ -63,7 +63,7 @@ def build_report(
     methods = {
         method: MethodResult(
             history=results[f"{method}_history"],
-            reconstructions=results[f"{method}_reconstructions"],
+            reconstructions=results.get(f"{method}_reconstructions", {}),
             metrics=results[f"{method}_metrics"],
             predictions=results[f"{method}_predictions"],
         )

@@ -4,7 +4,7 @@ import warnings
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import METHODS
+from miram.models.names import METHODS, SUPERVISED
 from miram.pipelines.report.nodes import build_leaderboard, build_report, draw_leaderboard
 
 PARTS = ("history", "reconstructions", "metrics", "predictions")
@@ -12,7 +12,12 @@ PARTS = ("history", "reconstructions", "metrics", "predictions")
 
 def create_pipeline(**_: object) -> Pipeline:
     """Compare all methods and write the page."""
-    results = {f"{method}_{part}": f"{method}.{part}" for method in METHODS for part in PARTS}
+    results = {
+        f"{method}_{part}": f"{method}.{part}"
+        for method in METHODS
+        for part in PARTS
+        if (method, part) != (SUPERVISED, "reconstructions")
+    }
     shared = {"lesions", "ingest_audit", "crops", "splits"}
     with warnings.catch_warnings():
         # A fan-in has to name the datasets of other namespaces, which Kedro advises against.

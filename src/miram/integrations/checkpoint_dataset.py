@@ -1,4 +1,4 @@
-"""Encoders in the catalog: versioned safetensors files with a metadata header."""
+"""Checkpoints in the catalog: versioned safetensors files with a metadata header."""
 
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -7,11 +7,11 @@ from kedro.io import AbstractVersionedDataset
 from kedro.io.core import DatasetError, Version
 
 if TYPE_CHECKING:
-    from miram.models.checkpoints import EncoderCheckpoint
+    from miram.models.checkpoints import Checkpoint
 
 
-class EncoderDataset(AbstractVersionedDataset["EncoderCheckpoint", "EncoderCheckpoint"]):
-    """An encoder that `timm.create_model(..., checkpoint_path=...)` loads as well.
+class CheckpointDataset(AbstractVersionedDataset["Checkpoint", "Checkpoint"]):
+    """An encoder, which `timm.create_model(..., checkpoint_path=...)` loads, or a whole method.
 
     Args:
         filepath: The file, or with `version` the folder of its versions.
@@ -33,13 +33,13 @@ class EncoderDataset(AbstractVersionedDataset["EncoderCheckpoint", "EncoderCheck
         )
         self.metadata = metadata
 
-    def load(self) -> "EncoderCheckpoint":
-        """Read weights and header."""
-        from miram.models.checkpoints import EncoderCheckpoint
+    def load(self) -> "Checkpoint":
+        """Read weights and header; the header tells which kind of checkpoint it is."""
+        from miram.models.checkpoints import load_checkpoint
 
-        return EncoderCheckpoint.load(str(self._get_load_path()))
+        return load_checkpoint(str(self._get_load_path()))
 
-    def save(self, data: "EncoderCheckpoint") -> None:
+    def save(self, data: "Checkpoint") -> None:
         """Write weights and header, whole or not at all."""
         data.save(str(self._get_save_path()))
 
