@@ -105,7 +105,15 @@ def test_a_mask_of_another_scanner_is_repaired_and_every_one_written_down(ingest
 
 
 def test_nothing_else_is_in_the_audit(ingested):
-    assert set(ingested.audit["code"]) == {"mask_resized"}
+    assert set(ingested.audit["code"]) == {"mask_resized", "swapped_files"}
+
+
+def test_swapped_file_names_are_repaired_and_every_one_written_down(ingested, lesions, cases):
+    swapped = set(cases.index[cases["swapped_files"]])
+    audit = ingested.audit.query("code == 'swapped_files'")
+    assert swapped and set(audit["lesion_id"]) == swapped and len(audit) == len(swapped)
+    flagged = lesions["repairs"].map(lambda repairs: "swapped_files" in repairs)
+    assert (flagged == cases["swapped_files"]).all()
 
 
 def test_leaking_patients_are_flagged(lesions, cases):

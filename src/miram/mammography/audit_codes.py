@@ -17,6 +17,8 @@ AUDIT_CODES: dict[str, str] = {
     NoteCode.CROP_MISSING: "the data set's own crop is not there. Nothing to do: it is not needed",
     NoteCode.SWAPPED_COLUMNS: "a file stands in the series of another column of the table and was "
     "told by its content",
+    "swapped_files": "the mask column names the crop's file and the crop column the mask's, in one "
+    "series. The content told them apart",
     NoteCode.MASK_IN_CROP_SERIES: "the mask was found in the series of the crop column",
     NoteCode.SEVERAL_IMAGES: "several full mammograms in one series; the largest is taken",
     NoteCode.SEVERAL_MASKS: "several masks; their union is taken",

@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from miram.errors import MiramError
-from miram.mammography.cbis_paths import parse_cbis_path
+from miram.mammography.cbis_paths import CbisPath, parse_cbis_path
 from miram.mammography.cbis_tables import read_case_descriptions
 from miram.mammography.decoding_errors import DecodingError
 from miram.mammography.file_looks import FileLook
@@ -22,6 +22,7 @@ from miram.progress import track
 log = logging.getLogger(__name__)
 
 _REPAIRS = {NoteCode.SWAPPED_COLUMNS, NoteCode.MASK_IN_CROP_SERIES, NoteCode.SEVERAL_MASKS}
+SWAPPED_FILES = "swapped_files"
 _OBSTACLES = {NoteCode.IMAGE_MISSING, NoteCode.MASK_MISSING}
 
 
@@ -117,7 +118,11 @@ class _Finder:
             "source_bits": facts.bits,
             "image_rows": facts.rows,
             "image_columns": facts.columns,
-            "repairs": [*self._note_repairs(lesion_id, files), *resized],
+            "repairs": [
+                *self._note_repairs(lesion_id, files),
+                *self._note_swapped_files(lesion_id, files, paths),
+                *resized,
+            ],
         }
 
     def _facts(self, path: Path) -> ImageFacts | DecodingError:
@@ -144,6 +149,18 @@ class _Finder:
             if repaired:
                 repairs.append(str(note.code))
         return repairs
+
+    def _note_swapped_files(
+        self, lesion_id: str, files: LesionFiles, paths: dict[str, CbisPath]
+    ) -> list[str]:
+        """Write down where the mask column names the crop's file and the crop column the mask's."""
+        crop, mask = files.crop, files.masks[0]
+        named = paths["crop"].file_name, paths["mask"].file_name
+        if crop is None or crop.parent != mask.parent or (mask.name, crop.name) != named:
+            return []
+        detail = f"the mask column names {crop.name}, which is the crop; the mask is {mask.name}"
+        self.note(lesion_id, mask, SWAPPED_FILES, "repaired", detail)
+        return [SWAPPED_FILES]
 
     def _fit_masks(
         self, lesion_id: str, masks: tuple[Path, ...], image: ImageFacts
