@@ -1,5 +1,7 @@
 """Start the MLflow UI and Kedro-Viz together: `python -m miram.integrations.ui`."""
 
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +23,8 @@ _START_LIMIT = 120.0  # seconds
 
 def main() -> None:
     """Start both servers, print their addresses, and stop them with Ctrl-C."""
+    # Ending in any way must end the servers as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with ExitStack() as stack:
         servers = start(Path.cwd())
         for _, process in servers:
@@ -55,13 +59,24 @@ def start(project: Path) -> list[tuple[str, subprocess.Popen[bytes]]]:
         mlflow_address = config.tracking_uri
     else:
         mlflow = ["-m", "mlflow", "ui", "--backend-store-uri", config.tracking_uri]
-        mlflow += ["--host", HOST, "--port", str(MLFLOW_PORT)]
-        mlflow_address = f"http://{HOST}:{MLFLOW_PORT}"
-    viz = ["-m", "kedro", "viz", "run", "--no-browser", "--host", HOST, "--port", str(VIZ_PORT)]
+        port = free_port(MLFLOW_PORT)
+        mlflow += ["--host", HOST, "--port", str(port)]
+        mlflow_address = f"http://{HOST}:{port}"
+    viz_port = free_port(VIZ_PORT)
+    viz = ["-m", "kedro", "viz", "run", "--no-browser", "--host", HOST, "--port", str(viz_port)]
     return [
         (mlflow_address, subprocess.Popen([sys.executable, *mlflow], cwd=project)),
-        (f"http://{HOST}:{VIZ_PORT}", subprocess.Popen([sys.executable, *viz], cwd=project)),
+        (f"http://{HOST}:{viz_port}", subprocess.Popen([sys.executable, *viz], cwd=project)),
     ]
+
+
+def free_port(first: int) -> int:
+    """The first port from `first` on that nobody listens on."""
+    for port in range(first, first + 100):
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)):
+                return port
+    raise MiramError(f"no free port from {first} to {first + 99}: stop a server")
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
