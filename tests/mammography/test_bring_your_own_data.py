@@ -59,5 +59,7 @@ def test_every_block_of_options_on_the_page_is_valid():
 
 
 def test_every_script_on_the_page_is_python():
-    for number, script in enumerate(blocks("python")):
-        compile(script, f"block {number}", "exec")
+    scripts = blocks("python")
+    assert scripts
+    for number, script in enumerate(scripts):
+        assert compile(script, f"block {number}", "exec").co_code

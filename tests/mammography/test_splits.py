@@ -217,6 +217,8 @@ def test_a_patient_on_two_sides_is_refused(splits):
 
 
 def test_a_patient_whose_training_lesions_are_dropped_may_be_tested():
+    with pytest.raises(MiramError):
+        assert_patients_apart(splits_of("train", "test"))
     assert_patients_apart(splits_of("dropped", "test"))
     assert_patients_apart(splits_of("train", "test", leakage="official"))
 
