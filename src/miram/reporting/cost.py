@@ -20,13 +20,13 @@ from miram.models.describe import Part, describe
 from miram.models.encoder import EncoderConfig
 from miram.models.methods import MethodConfig, RandomConfig, TimmBackboneConfig
 from miram.models.supervised import SupervisedConfig
-from miram.reporting.figures import TEMPLATE
+from miram.reporting.figures import TEMPLATE, error_bar, panel_title, sentence
 from miram.reporting.method_facts import is_trained, method_block
 from miram.reporting.settings import plain
 from miram.reporting.study import Study
 from miram.reporting.styles import MAIN_FIGURES, figure_label, method_style
 from miram.reporting.tables import Table
-from miram.reporting.words import counted, interval, number
+from miram.reporting.words import interval, number
 
 COLUMNS = (
     "method",
@@ -177,12 +177,12 @@ def cost_figure(table: pd.DataFrame) -> Figure:
     """
     known = table[table["gmacs"].notna() & table["estimate"].notna()]
     if known.empty:
-        return _sentence("No method has both a figure and a known cost.")
+        return sentence("No method has both a figure and a known cost.")
     groups = list(known.groupby("task", sort=False))
     figure = make_subplots(
         rows=len(groups),
         cols=1,
-        subplot_titles=[_panel_title(str(task), rows) for task, rows in groups],
+        subplot_titles=[panel_title(str(task), rows) for task, rows in groups],
         vertical_spacing=0.18 / len(groups),
     )
     named: set[str] = set()
@@ -208,24 +208,13 @@ def cost_figure(table: pd.DataFrame) -> Figure:
     )
 
 
-def _panel_title(task: str, rows: pd.DataFrame) -> str:
-    lesions, patients = int(rows["lesions"].iloc[0]), int(rows["patients"].iloc[0])
-    return f"{task}: {counted(lesions, 'lesion')}, {counted(patients, 'patient')}"
-
-
 def _mark(row: pd.Series, *, named: bool) -> Scatter:
     style = method_style(row["method"])
     told = f"{number(row['estimate'])} ({interval(row['lower'], row['upper'])})"
     return Scatter(
         x=[row["gmacs"]],
         y=[row["estimate"]],
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [row["upper"] - row["estimate"]],
-            "arrayminus": [row["estimate"] - row["lower"]],
-            "thickness": 2,
-        },
+        error_y=error_bar(row),
         mode="markers",
         marker={"color": style.color, "symbol": style.symbol, "size": 10},
         name=row["method"],
@@ -236,12 +225,3 @@ def _mark(row: pd.Series, *, named: bool) -> Scatter:
             f"{row['parameters'] / 1e6:.1f} M parameters"
         ),
     )
-
-
-def _sentence(text: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
-    figure = Figure()
-    figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
-    return figure.update_layout(template=TEMPLATE, height=160)

@@ -10,6 +10,7 @@ from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
 from miram.reporting.styles import MAIN_FIGURES, method_style
+from miram.reporting.words import counted
 
 TEMPLATE = "plotly_white"
 PARTS = ("target", "masked", "prediction")
@@ -29,7 +30,7 @@ def loss_curve(history: pd.DataFrame) -> Figure:
         One line for the sum and one per scale, or a sentence where nothing was trained.
     """
     if history.empty:
-        return _sentence(NOT_TRAINED)
+        return sentence(NOT_TRAINED)
     figure = Figure()
     for name, dash in zip(loss_columns([history]), _LOSS_DASHES, strict=False):
         figure.add_scatter(
@@ -88,13 +89,13 @@ def leaderboard_figure(leaderboard: pd.DataFrame) -> Figure:
     """
     main = leaderboard[leaderboard["figure"].isin(MAIN_FIGURES)]
     if main.empty:
-        return _sentence("No task could be evaluated.")
+        return sentence("No task could be evaluated.")
     groups = list(main.groupby("task", sort=False))
     figure = make_subplots(
         rows=len(groups),
         cols=1,
         shared_xaxes=True,
-        subplot_titles=[_panel_title(task, rows) for task, rows in groups],
+        subplot_titles=[panel_title(task, rows) for task, rows in groups],
         row_heights=[len(rows) + 1 for _, rows in groups],
         vertical_spacing=0.12 / len(groups),
     )
@@ -157,9 +158,26 @@ def scales_of(arrays: Mapping[str, NDArray[np.uint8]]) -> list[int]:
     return sorted({int(scale) for scale in ends})
 
 
-def _panel_title(task: str, rows: pd.DataFrame) -> str:
-    lesions, patients = rows["lesions"].iloc[0], rows["patients"].iloc[0]
-    return f"{task}: {lesions} lesions, {patients} patients"
+def panel_title(task: str, rows: pd.DataFrame) -> str:
+    """A task with what its figures rest on.
+
+    Args:
+        task: Its name.
+        rows: Of the leaderboard.
+    """
+    lesions, patients = int(rows["lesions"].iloc[0]), int(rows["patients"].iloc[0])
+    return f"{task}: {counted(lesions, 'lesion')}, {counted(patients, 'patient')}"
+
+
+def error_bar(row: pd.Series) -> dict[str, object]:
+    """The interval of a row of the leaderboard, as plotly's error bars want it."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [row["upper"] - row["estimate"]],
+        "arrayminus": [row["estimate"] - row["lower"]],
+        "thickness": 2,
+    }
 
 
 def _interval_mark(row: pd.Series) -> Scatter:
@@ -168,13 +186,7 @@ def _interval_mark(row: pd.Series) -> Scatter:
     return Scatter(
         x=[row["estimate"]],
         y=[row["method"]],
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [row["upper"] - row["estimate"]],
-            "arrayminus": [row["estimate"] - row["lower"]],
-            "thickness": 2,
-        },
+        error_x=error_bar(row),
         marker={"color": style.color, "symbol": style.symbol, "size": 10},
         name=row["method"],
         hovertemplate=f"%{{y}}: {text}<extra></extra>",
@@ -194,7 +206,7 @@ def _loss_layout(figure: Figure) -> Figure:
     )
 
 
-def _sentence(text: str) -> Figure:
+def sentence(text: str) -> Figure:
     """A figure that says why there is nothing to draw."""
     figure = Figure()
     figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)

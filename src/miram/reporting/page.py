@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -32,9 +31,9 @@ from miram.reporting.study import MethodResult, Study
 from miram.reporting.styles import MAIN_FIGURES, figure_direction, figure_label, method_style
 from miram.reporting.summary import TaskFinding, task_findings
 from miram.reporting.tables import data_facts, left_out, skipped_parts, training_table
+from miram.reporting.words import interval, number
 
 _SHEET = (10, 4)  # columns and rows of the contact sheet
-_MISSING = "not defined"
 
 
 def render_report(study: Study, costs: pd.DataFrame | None = None) -> str:
@@ -97,8 +96,8 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         lstrip_blocks=True,
     )
-    environment.filters["figure"] = _number
-    environment.filters["p_value"] = lambda p: "< 0.001" if p < 0.001 else _number(p)
+    environment.filters["figure"] = number
+    environment.filters["p_value"] = lambda p: "< 0.001" if p < 0.001 else number(p)
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
     environment.filters["percents"] = lambda value: (
         f"{100 * value.lower:.1f} to {100 * value.upper:.1f} %"
@@ -107,19 +106,11 @@ def _environment() -> Environment:
     return environment
 
 
-def _number(value: float | None) -> str:
-    return _MISSING if value is None or not np.isfinite(value) else f"{value:.3f}"
-
-
 def _interval(value: Any) -> str:
     """The interval of anything with `lower` and `upper`."""
-    lower, upper = (
-        (value["lower"], value["upper"])
-        if isinstance(value, Mapping)
-        else (value.lower, value.upper)
-    )
-    ends = _number(lower), _number(upper)
-    return _MISSING if _MISSING in ends else " to ".join(ends)
+    if isinstance(value, Mapping):
+        return interval(value["lower"], value["upper"])
+    return interval(value.lower, value.upper)
 
 
 def _contact_sheet(study: Study) -> dict[str, Any]:
@@ -199,7 +190,7 @@ def _drawn(points: Mapping[str, roc.Points], areas: Mapping[str, Any]) -> Figure
     texts = {}
     for method, area in areas.items():
         estimate = area["estimate"] if isinstance(area, Mapping) else area.estimate
-        texts[method] = f"{_number(estimate)} ({_interval(area)})"
+        texts[method] = f"{number(estimate)} ({_interval(area)})"
     return roc.roc_figure(points, texts)
 
 

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from miram.reporting.tables import Table
+if TYPE_CHECKING:
+    from miram.reporting.tables import Table
 
 NOT_DEFINED = "not defined"
 _SPECIAL = re.compile(r"([\\`*<>|~]|\](?=[(\[]))")  # a bracket alone is no link
@@ -49,7 +50,7 @@ def inline(text: object) -> Markup:
     return Markup(_SPECIAL.sub(r"\\\1", _SPACE.sub(" ", str(text))))
 
 
-def markdown_table(content: Table) -> Markup:
+def markdown_table(content: "Table") -> Markup:
     """A table in GitHub's Markdown, numbers set to the right."""
     ruler = ["---:" if numeric else "---" for numeric in content.numeric]
     rows = [[str(inline(_cell(value))) for value in row] for row in content.rows]

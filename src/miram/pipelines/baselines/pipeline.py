@@ -4,9 +4,8 @@ from kedro.pipeline import Node, Pipeline
 
 from miram.models.names import ANCHORS
 from miram.pipelines.baselines import nodes
+from miram.pipelines.namespaces import for_each
 from miram.pipelines.probe.nodes import assess_encoder
-
-SHARED_PARAMETERS = {"params:handcrafted", "params:probe"}
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -31,9 +30,4 @@ def _of_anchor(anchor: str) -> Pipeline:
             ),
         ]
     )
-    return Pipeline(
-        template,
-        namespace=anchor,
-        inputs={"crops", "splits", "lesions"},
-        parameters=SHARED_PARAMETERS,
-    )
+    return for_each(template, [anchor])

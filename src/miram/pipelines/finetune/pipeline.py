@@ -8,8 +8,7 @@ from miram.pipelines.finetune.nodes import (
     finetune_encoder,
     judge_finetuned,
 )
-
-SHARED_PARAMETERS = {"params:finetuning", "params:training", "params:probe", "params:engine"}
+from miram.pipelines.namespaces import for_each
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -46,15 +45,4 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
         ]
     )
-    return sum(
-        (
-            Pipeline(
-                template,
-                namespace=method,
-                inputs={"crops", "splits", "lesions"},
-                parameters=SHARED_PARAMETERS,
-            )
-            for method in METHODS
-        ),
-        start=Pipeline([]),
-    )
+    return for_each(template, METHODS)

@@ -3,15 +3,13 @@
 from kedro.pipeline import Node, Pipeline
 
 from miram.models.names import METHODS, SUPERVISED
+from miram.pipelines.namespaces import for_each
 from miram.pipelines.pretrain.nodes import (
     draw_loss_curve,
     draw_reconstructions,
     pretrain_encoder,
     train_supervised_encoder,
 )
-
-SHARED = {"crops", "splits", "lesions"}
-SHARED_PARAMETERS = {"params:encoder", "params:training", "params:probe", "params:engine"}
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -23,12 +21,7 @@ def _of_method(method: str) -> Pipeline:
     curve = Node(draw_loss_curve, inputs="history", outputs="loss_curve", name="draw_loss_curve")
     trained = _supervised() if method == SUPERVISED else _self_supervised()
     template = Pipeline([*trained, curve])
-    return Pipeline(
-        template,
-        namespace=method,
-        inputs=SHARED & template.inputs(),
-        parameters=SHARED_PARAMETERS & template.inputs(),
-    )
+    return for_each(template, [method])
 
 
 def _self_supervised() -> list[Node]:

@@ -3,14 +3,13 @@
 from kedro.pipeline import Node, Pipeline
 
 from miram.models.names import METHODS
+from miram.pipelines.namespaces import for_each
 from miram.pipelines.probe.nodes import (
     assess_encoder,
     describe_predictions,
     encode_lesions,
     measure_label_efficiency,
 )
-
-SHARED_PARAMETERS = {"params:features", "params:probe"}
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -43,15 +42,4 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
         ]
     )
-    return sum(
-        (
-            Pipeline(
-                template,
-                namespace=method,
-                inputs={"crops", "splits", "lesions"},
-                parameters=SHARED_PARAMETERS,
-            )
-            for method in METHODS
-        ),
-        start=Pipeline([]),
-    )
+    return for_each(template, METHODS)
