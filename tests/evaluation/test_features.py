@@ -14,7 +14,7 @@ from miram.evaluation.features import (
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
-from miram.models.fold_checkpoints import join_folds
+from miram.models.joined_checkpoints import join_folds, join_seeds
 from miram.models.pixels import plain_views
 
 ENCODER = EncoderConfig(
@@ -187,9 +187,9 @@ def test_small_crops_are_enlarged_to_the_encoders_side():
 def test_a_table_has_a_row_per_lesion():
     names = pd.Series([f"lesion{i}" for i in range(5)], index=range(10, 15))
     found = feature_table(checkpoint(), names, crops(), masks(), FeatureConfig())
-    assert found.columns.tolist() == ["lesion_id", *(f"f{i}" for i in range(WIDTH))]
+    assert found.columns.tolist() == ["lesion_id", "seed", *(f"f{i}" for i in range(WIDTH))]
     assert found["lesion_id"].tolist() == names.tolist()
-    np.testing.assert_array_equal(found.iloc[:, 1:], features())
+    np.testing.assert_array_equal(found.iloc[:, 2:], features())
 
 
 def test_with_an_encoder_per_fold_a_table_has_a_row_per_fold_and_lesion():
@@ -197,13 +197,24 @@ def test_with_an_encoder_per_fold_a_table_has_a_row_per_fold_and_lesion():
     names = pd.Series([f"lesion{i}" for i in range(5)])
     joined = join_folds(encoders)
     found = feature_table(joined, names, crops(), masks(), FeatureConfig())
-    assert found.columns[:2].tolist() == ["lesion_id", "fold"]
+    assert found.columns[:3].tolist() == ["lesion_id", "seed", "fold"]
     for fold, encoder in encoders.items():
-        values = found[found["fold"] == fold].iloc[:, 2:]
+        values = found[found["fold"] == fold].iloc[:, 3:]
         expected = extract_features(encoder, crops(), masks(), FeatureConfig())
         np.testing.assert_array_equal(values, expected)
     with pytest.raises(MiramError, match="one per fold"):
         extract_features(joined, crops(), masks(), FeatureConfig())
+
+
+def test_a_method_of_several_seeds_has_a_row_per_seed_and_lesion():
+    names = pd.Series([f"lesion{i}" for i in range(5)])
+    trained = {seed: checkpoint(seed) for seed in (3, 1)}
+    found = feature_table(join_seeds(trained), names, crops(), masks(), FeatureConfig())
+    assert found["seed"].tolist() == [3] * 5 + [1] * 5
+    for seed, encoder in trained.items():
+        values = found[found["seed"] == seed].iloc[:, 2:]
+        expected = extract_features(encoder, crops(), masks(), FeatureConfig())
+        np.testing.assert_array_equal(values, expected)
 
 
 @pytest.mark.parametrize("pooling", ["corner", "cls+cls", (), "both+cls"])

@@ -225,7 +225,7 @@ def test_the_pipeline_gives_each_anchor_what_each_method_gives():
         "splits",
         "lesions",
         "params:handcrafted",
-        "params:probe",
+        "params:evaluation",
     }
     outputs = {f"{anchor}.{part}" for anchor in ANCHORS for part in ("metrics", "predictions")}
     assert pipeline.outputs() == outputs

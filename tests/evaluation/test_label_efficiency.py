@@ -19,7 +19,7 @@ def config(**options):
 
 
 def table_of(given, asked):
-    return label_efficiency_table({WHOLE: given.features}, given.lesions, given.splits, asked)
+    return label_efficiency_table({0: {WHOLE: given.features}}, given.lesions, given.splits, asked)
 
 
 @pytest.mark.parametrize("strategy", ["official", "cv"])

@@ -48,11 +48,12 @@ def test_predictions_come_back_as_they_were(assessed, given):
     names = judged_lesions(assessed.predictions, "density")
     table = given.lesions.set_index("lesion_id").loc[names]
     np.testing.assert_array_equal(found.patients, table["patient_id"])
-    labels, scores = found.of_kind("single")
+    labels, seeds = found.of_kind("single")
+    (scores,) = seeds.each
     np.testing.assert_array_equal(labels + 1, table["density"])
     np.testing.assert_allclose(scores.sum(axis=1), 1)
     other = task_scores(assessed.predictions, "density", protocol="knn")
-    assert np.abs(other.scores - scores).max() > 0.01
+    assert np.abs(other.each()[0] - scores).max() > 0.01
 
 
 def test_the_curve_has_the_error_of_the_figures_and_counts_every_answer(curves, assessed):
@@ -75,7 +76,8 @@ def test_the_curve_has_the_error_of_the_figures_and_counts_every_answer(curves, 
 
 
 def test_a_binary_curve_is_of_the_positive_class(curves, assessed):
-    labels, scores = task_scores(assessed.predictions, "pathology").of_kind("binary")
+    labels, seeds = task_scores(assessed.predictions, "pathology").of_kind("binary")
+    (scores,) = seeds.each
     rows = curves[(curves["task"] == "pathology") & (curves["scaling"] == "none")]
     gaps = (rows["confidence"] - rows["frequency"]).abs() * rows["answers"]
     assert gaps.sum() / len(labels) == pytest.approx(expected_calibration_error(labels, scores))

@@ -70,7 +70,7 @@ def test_what_cannot_be_trained_is_told():
     with pytest.raises(MiramError, match="too few"):
         probe((train[0][:1], train[1][:1]), features)
     wild = CONFIG.model_copy(update={"weight_decay": 1e3})
-    with pytest.raises(MiramError, match=r"diverged: lower probe\.mae_probe\.base_lr"):
+    with pytest.raises(MiramError, match=r"diverged: lower evaluation.mae_probe.base_lr"):
         probe(train, features, config=wild)
 
 

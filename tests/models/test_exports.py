@@ -15,8 +15,8 @@ from miram.models.encoder import EncoderConfig
 from miram.models.export_hugging_face import export_hugging_face
 from miram.models.export_onnx import export_onnx
 from miram.models.export_timm import export_timm
-from miram.models.fold_checkpoints import join_folds
 from miram.models.import_weights import InitializationConfig, initialize_from
+from miram.models.joined_checkpoints import join_folds
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",

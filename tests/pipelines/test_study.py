@@ -160,8 +160,8 @@ def copied(study, tmp_path):
 
 def test_one_method_answers_all_tasks_by_every_protocol(copied, run_pipeline, open_context):
     shares = {"enabled": True, "shares": [0.5, 1.0], "draws": 2}
-    probe = {"tasks": "all", "protocols": "all", "label_efficiency": shares}
-    run_pipeline(copied, "probe", namespaces=["random"], probe=probe)
+    evaluation = {"tasks": "all", "protocols": "all", "label_efficiency": shares}
+    run_pipeline(copied, "probe", namespaces=["random"], evaluation=evaluation)
     catalog = open_context(copied).catalog
     metrics = catalog.load("random.metrics")
     skipped = {row["task"] for row in metrics["skipped"] if row["what"] == "task"}
@@ -177,7 +177,7 @@ def test_one_method_answers_all_tasks_by_every_protocol(copied, run_pipeline, op
         assert {"pathology", "calc_type"} <= set(table["task"])
         assert (table["patients"] > 0).all()
     # The report of a method with more protocols than the others is still of the linear probe.
-    run_pipeline(copied, "report", probe=probe)
+    run_pipeline(copied, "report", evaluation=evaluation)
     board = catalog.load("leaderboard")
     mine = board[(board["method"] == "random") & (board["task"] == "pathology")]
     expected = metrics["tasks"]["pathology"]["figures"]

@@ -125,7 +125,7 @@ def make_study(tmp_path_factory: pytest.TempPathFactory) -> MakeStudy:
             "source": "phantom",
             "data_root": "/home/somebody/data",
             "encoder": {"name": "vit_tiny_patch16_224", "overrides": {"depth": 2}},
-            "probe": config,
+            "evaluation": config,
             "_low": {"scale": 1},
             **{name: {"method": {"kind": f"kind of {name}"}} for name in METHODS},
         }

@@ -216,8 +216,8 @@ def test_comparisons_are_told_where_there_are_any(study: Study, without_random: 
     assert "Comparisons are corrected" in filled(study)[40].answer
     assert "compared with" not in filled(without_random)[29].answer
     assert "Comparisons are corrected" not in filled(without_random)[40].answer
-    probe = {"comparison": {"reference": "mae"}, "bootstrap_draws": 100}
-    assert "compared with mae" in filled(with_parameters(study, probe=probe))[29].answer
+    evaluation = {"comparison": {"reference": "mae"}, "bootstrap_draws": 100}
+    assert "compared with mae" in filled(with_parameters(study, evaluation=evaluation))[29].answer
 
 
 def test_markdown_shows_every_item_and_lets_no_name_become_markup(make_study: MakeStudy) -> None:

@@ -19,7 +19,7 @@ from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
 from miram.models.export_timm import export_timm
-from miram.models.fold_checkpoints import join_folds
+from miram.models.joined_checkpoints import join_folds
 from miram.reporting.card_data import card_data
 from miram.reporting.method_facts import assessment_config
 from miram.reporting.model_card import model_card

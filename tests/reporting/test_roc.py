@@ -1,14 +1,16 @@
 """ROC curves agree with the areas that stand beside them."""
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import auc, roc_auc_score
 
 from miram.errors import MiramError
 from miram.evaluation.comparison import Comparison, ComparisonConfig
+from miram.evaluation.seeds import SeedScores
 from miram.reporting.roc import (
     TaskScores,
     class_area,
@@ -36,7 +38,8 @@ def scores() -> TaskScores:
     generator = np.random.default_rng(0)
     labels = np.eye(3, dtype=np.int64)[generator.integers(0, 3, 400)]
     noisy = labels + generator.normal(size=labels.shape)
-    return TaskScores(("a", "b", "c"), labels, noisy, np.repeat(np.arange(200), 2).astype(object))
+    seeds = SeedScores((noisy,))
+    return TaskScores(("a", "b", "c"), labels, seeds, np.repeat(np.arange(200), 2).astype(object))
 
 
 def test_predictions_come_back_in_one_row_per_lesion(scores: TaskScores) -> None:
@@ -48,7 +51,7 @@ def test_predictions_come_back_in_one_row_per_lesion(scores: TaskScores) -> None
                 "task": "t",
                 "class": name,
                 "label": scores.labels[:, place],
-                "score": scores.scores[:, place],
+                "score": scores.each()[0][:, place],
             }
         ).sample(frac=1, random_state=place)
         for place, name in enumerate(scores.classes)
@@ -57,14 +60,14 @@ def test_predictions_come_back_in_one_row_per_lesion(scores: TaskScores) -> None
     found = task_scores(pd.concat([other, *frames]), "t")
     assert found.classes == scores.classes
     np.testing.assert_array_equal(found.labels, scores.labels)
-    np.testing.assert_array_equal(found.scores, scores.scores)
+    np.testing.assert_array_equal(found.each(), scores.each())
     np.testing.assert_array_equal(found.patients, scores.patients)
 
 
 def test_area_under_the_class_curve_is_the_auc(scores: TaskScores) -> None:
     for index in range(3):
         x, y = class_points(scores, index)
-        expected = roc_auc_score(scores.labels[:, index], scores.scores[:, index])
+        expected = roc_auc_score(scores.labels[:, index], scores.each()[0][:, index])
         assert np.trapezoid(y, x) == pytest.approx(expected, abs=1e-12)
         area = class_area(scores, index, draws=100, seed=0)
         assert area.estimate == pytest.approx(expected)
@@ -73,7 +76,7 @@ def test_area_under_the_class_curve_is_the_auc(scores: TaskScores) -> None:
 
 def test_area_under_the_macro_curve_is_the_macro_auc(scores: TaskScores) -> None:
     x, y = macro_points(scores)
-    expected = roc_auc_score(scores.labels, scores.scores, average="macro")
+    expected = roc_auc_score(scores.labels, scores.each()[0], average="macro")
     assert np.trapezoid(y, x) == pytest.approx(expected, abs=0.005)
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
     assert all(a <= b for a, b in pairwise(y))
@@ -82,9 +85,9 @@ def test_area_under_the_macro_curve_is_the_macro_auc(scores: TaskScores) -> None
 def test_class_without_positives_has_no_curve(scores: TaskScores) -> None:
     labels = scores.labels.copy()
     labels[:, 2] = 0
-    without = TaskScores(scores.classes, labels, scores.scores, scores.patients)
+    without = TaskScores(scores.classes, labels, scores.seeds, scores.patients)
     assert len(class_points(without, 2)[0]) == 0
-    two = TaskScores(("a", "b"), labels[:, :2], scores.scores[:, :2], scores.patients)
+    two = TaskScores(("a", "b"), labels[:, :2], scores.seeds.of(np.s_[:, :2]), scores.patients)
     np.testing.assert_array_equal(macro_points(without), macro_points(two))
 
 
@@ -138,3 +141,13 @@ def test_comparisons_are_of_the_linear_probe_whatever_else_was_run(tables: Table
         for name, table in tables.items()
     }
     assert paired(beside, ComparisonConfig()) == expected
+
+
+def test_the_curve_of_several_seeds_has_the_mean_of_their_areas(scores: TaskScores) -> None:
+    (one,) = scores.each()
+    other = np.random.default_rng(1).random(one.shape)
+    both = dataclasses.replace(scores, seeds=SeedScores((one, other)))
+    alone = [dataclasses.replace(scores, seeds=SeedScores((each,))) for each in (one, other)]
+    areas = [auc(*class_points(found, 0)) for found in alone]
+    assert auc(*class_points(both, 0)) == pytest.approx(np.mean(areas), abs=0.005)
+    assert class_area(both, 0, draws=100, seed=0).estimate == pytest.approx(np.mean(areas))

@@ -24,7 +24,7 @@ from miram.models.finetuned import (
     classify,
     split_models,
 )
-from miram.models.fold_checkpoints import join_folds
+from miram.models.joined_checkpoints import join_folds
 from miram.training.augmentation import AugmentationConfig
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.finetuning import LabeledCrops, finetune

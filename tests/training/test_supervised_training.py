@@ -14,7 +14,7 @@ from miram.evaluation.probe import LinearProbeConfig, fit_linear_probe
 from miram.mammography.crop_store import CropStore, write_store
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
-from miram.models.fold_checkpoints import split_folds
+from miram.models.joined_checkpoints import split_folds
 from miram.models.supervised import SupervisedConfig
 from miram.training.augmentation import AugmentationConfig
 from miram.training.config import TrainingConfig

@@ -1,6 +1,7 @@
-"""From features to figures: every task of one encoder, with intervals and predictions."""
+"""From features to figures: every task of one method, with intervals and predictions."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,18 +28,22 @@ __all__ = [
     "Assessment",
     "AssessmentConfig",
     "assess_features",
+    "assess_seeds",
     "evaluation_pairs",
     "targets_of",
 ]
 
 
 class AssessmentConfig(ProtocolConfig):
-    """Which tasks are asked, by which protocols, and how many draws the intervals take."""
+    """Which tasks are asked, of which seeds, by which protocols, and how sure the answers are."""
 
     tasks: tuple[str, ...] = Field(
         ("pathology",), min_length=1, description="names, joined by + in one text; or all"
     )
     own_tasks: tuple[TaskConfig, ...] = Field((), description="tasks on further columns")
+    seeds: tuple[int, ...] = Field(
+        (), description="trainings that are judged, joined by + in one text; all if empty"
+    )
     without_callback: WithoutCallback = "benign"
     bootstrap_draws: int = Field(DRAWS, ge=100)
     seed: int = Field(0, ge=0)
@@ -69,6 +74,11 @@ class AssessmentConfig(ProtocolConfig):
     def _task_names(cls, given: Any) -> Any:
         return split_names(given, TASKS)
 
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _seeds(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, int) else split_names(given, ())
+
     @model_validator(mode="after")
     def _consistent(self) -> "AssessmentConfig":
         own = [task.name for task in self.own_tasks]
@@ -88,10 +98,11 @@ def _known(own: tuple[TaskConfig, ...]) -> dict[str, TaskConfig]:
 
 @dataclass(frozen=True)
 class Assessment:
-    """What one encoder achieved.
+    """What one method achieved.
 
     Attributes:
-        metrics: `strategy`, `leakage`, `skipped`, and by task its entry, see `task_figures`.
+        metrics: `strategy`, `leakage`, `seeds`, `skipped`, and by task its entry, see
+            `task_figures`.
         predictions: One row per protocol, lesion, task and class, see `prediction_table`.
     """
 
@@ -102,11 +113,21 @@ class Assessment:
 def assess_features(
     features: Features, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
 ) -> Assessment:
-    """Ask every task of one encoder's features.
+    """Ask every task of the features of one training; as `assess_seeds`."""
+    return assess_seeds({0: features}, lesions, splits, config)
+
+
+def assess_seeds(
+    features: Mapping[int, Features],
+    lesions: pd.DataFrame,
+    splits: pd.DataFrame,
+    config: AssessmentConfig,
+) -> Assessment:
+    """Ask every task of one method's features.
 
     Args:
-        features: (n, d) features, one row per row of `splits`, by the fold they may judge; see
-            `features_by_fold`.
+        features: By seed (n, d) features, one row per row of `splits`, by the fold they may
+            judge; see `features_by_fold`.
         lesions: Lesion table.
         splits: Which lesion is on which side, n rows. Their order does not matter.
         config: Tasks and statistics.
@@ -121,7 +142,10 @@ def assess_features(
         )
     order = splits["lesion_id"].to_numpy(dtype=object).argsort(kind="stable")
     splits = splits.iloc[order].reset_index(drop=True)
-    features = {fold: values[order] for fold, values in features.items()}
+    ordered = {
+        seed: {fold: values[order] for fold, values in by_fold.items()}
+        for seed, by_fold in features.items()
+    }
     tasks: dict[str, Any] = {}
     predictions, skipped = [], []
     for task in config.all_tasks():
@@ -130,12 +154,15 @@ def assess_features(
         if not targets.supported:
             log.warning("task %s is skipped: %s", task.name, targets.skipped[-1].reason)
             continue
-        scored = score_task(features, targets, splits, config)
-        predictions.append(prediction_table(scored))
-        tasks[task.name] = task_figures(scored, draws=config.bootstrap_draws, seed=config.seed)
+        runs = {
+            seed: score_task(by_fold, targets, splits, config) for seed, by_fold in ordered.items()
+        }
+        predictions += [prediction_table(scored, seed) for seed, scored in runs.items()]
+        tasks[task.name] = task_figures(runs, draws=config.bootstrap_draws, seed=config.seed)
     metrics = {
         "strategy": splits["strategy"].iloc[0],
         "leakage": splits["leakage"].iloc[0],
+        "seeds": list(features),
         "tasks": tasks,
         "skipped": skipped,
     }

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from miram.errors import MiramError
 from miram.evaluation.metrics import WeightedMetrics
+from miram.evaluation.seeds import Scores, by_seed, columns_of, mean_statistic
 
 Array = npt.NDArray[np.float64]
 
@@ -57,7 +58,7 @@ class Resampled:
 
 def cluster_bootstrap(
     labels: npt.ArrayLike,
-    scores: npt.ArrayLike,
+    scores: Scores,
     groups: npt.ArrayLike,
     metrics: Sequence[str] | None = None,
     *,
@@ -72,7 +73,7 @@ def cluster_bootstrap(
 
     Args:
         labels: (n,) or (n, K), as in `metrics`.
-        scores: (n,) or (n, K).
+        scores: (n,) or (n, K); of several seeds, whose mean each figure is then.
         groups: (n,) patient of each lesion.
         metrics: Names of the figures, all of the kind by default.
         draws: Number of defined draws per figure.
@@ -85,17 +86,16 @@ def cluster_bootstrap(
     Raises:
         MiramError: As `WeightedMetrics`, or if the groups do not match the labels.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
-    order = canonical_order(groups, labels, scores)
-    groups = np.asarray(groups)[order]
-    statistic = WeightedMetrics(labels[order], scores[order], metrics)
-    estimates = {k: float(v[0]) for k, v in statistic(np.ones((statistic.n, 1))).items()}
-    resampled = resample(
-        lambda weights: np.stack(list(statistic(weights).values())), groups, draws=draws, seed=seed
-    )
+    labels, seeds = np.asarray(labels), by_seed(scores)
+    order = canonical_order(groups, labels, columns_of(seeds))
+    labels, groups = labels[order], np.asarray(groups)[order]
+    parts = [WeightedMetrics(labels, one, metrics) for one in seeds.of(order).each]
+    statistic = mean_statistic([part.stacked for part in parts])
+    estimates = statistic(np.ones((len(labels), 1)))[:, 0]
+    resampled = resample(statistic, groups, draws=draws, seed=seed)
     return {
-        name: percentile_interval(estimates[name], drawn, groups, level)
-        for name, drawn in zip(estimates, resampled, strict=True)
+        name: percentile_interval(float(estimate), drawn, groups, level)
+        for name, estimate, drawn in zip(parts[0].metrics, estimates, resampled, strict=True)
     }
 
 

@@ -19,6 +19,7 @@ from miram.evaluation.bootstrap import (
 )
 from miram.evaluation.kinds import decisions, kind_of, one_hot
 from miram.evaluation.ranking import RankingCurve
+from miram.evaluation.seeds import Scores, by_seed, columns_of, mean_statistic
 
 Array = npt.NDArray[np.float64]
 
@@ -87,7 +88,7 @@ class ClassMetrics:
 
 def class_rows(
     labels: npt.ArrayLike,
-    scores: npt.ArrayLike,
+    scores: Scores,
     groups: npt.ArrayLike,
     classes: Sequence[str],
     *,
@@ -99,7 +100,7 @@ def class_rows(
 
     Args:
         labels: (n,) or (n, K), as in `kinds`.
-        scores: (n,) or (n, K).
+        scores: (n,) or (n, K); of several seeds, whose mean each figure is then.
         groups: (n,) patient of each lesion.
         classes: K names; two for a binary task, of which only the second has a row.
         draws: Number of defined draws per figure.
@@ -109,14 +110,20 @@ def class_rows(
     Raises:
         MiramError: Names and scores do not fit together.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
-    order = canonical_order(groups, labels, scores)
-    labels, scores, groups = labels[order], scores[order], np.asarray(groups)[order]
-    true, called, names = _decided(labels, scores, classes)
-    columns = scores.reshape(len(scores), -1)
+    labels, seeds = np.asarray(labels), by_seed(scores)
+    order = canonical_order(groups, labels, columns_of(seeds))
+    labels, groups = labels[order], np.asarray(groups)[order]
+    each = seeds.of(order).each
+    decided = [_decided(labels, one, classes) for one in each]
+    true, _, names = decided[0]
     rows = []
     for k, name in enumerate(names):
-        statistic = ClassMetrics(true[:, k], called[:, k], columns[:, k])
+        statistic = mean_statistic(
+            [
+                ClassMetrics(true[:, k], called[:, k], one.reshape(len(one), -1)[:, k])
+                for one, (_, called, _) in zip(each, decided, strict=True)
+            ]
+        )
         estimates = statistic(np.ones((len(labels), 1)))[:, 0]
         drawn = resample(statistic, groups, draws=draws, seed=seed)
         figures = {

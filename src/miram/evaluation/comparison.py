@@ -1,6 +1,6 @@
 """Is one method better than another on the same patients: paired bootstrap with Holm correction."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,18 @@ from statsmodels.stats.multitest import multipletests
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.evaluation.bootstrap import DRAWS, canonical_order, percentile_interval, resample
+from miram.evaluation.bootstrap import (
+    DRAWS,
+    Interval,
+    canonical_order,
+    percentile_interval,
+    resample,
+)
 from miram.evaluation.kinds import METRICS, PRIMARY_METRIC, Kind, kind_of
 from miram.evaluation.metrics import WeightedMetrics
+from miram.evaluation.seeds import Scores, SeedScores, by_seed, columns_of, mean_statistic
+
+Statistic = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 
 class ComparisonConfig(Config):
@@ -73,7 +82,7 @@ class Comparison:
 
 def compare_methods(
     labels: npt.ArrayLike,
-    scores: Mapping[str, npt.ArrayLike],
+    scores: Mapping[str, Scores],
     groups: npt.ArrayLike,
     *,
     reference: str,
@@ -88,7 +97,8 @@ def compare_methods(
 
     Args:
         labels: (n,) or (n, K), as in `metrics`.
-        scores: Scores of each method on the same lesions, in the order of the labels.
+        scores: Scores of each method on the same lesions, in the order of the labels; a method
+            trained with several seeds is judged by its mean over them.
         groups: (n,) patient of each lesion.
         reference: Name of the method that the others are compared with.
         metric: The figure compared, the primary one of the kind by default.
@@ -106,52 +116,67 @@ def compare_methods(
         raise MiramError(
             f"the reference method {reference!r} has no scores: choose from {', '.join(scores)}"
         )
-    labels = np.asarray(labels)
-    arrays = {name: np.asarray(values, np.float64) for name, values in scores.items()}
-    if len({values.shape for values in arrays.values()}) > 1:
-        shapes = ", ".join(f"{name} {values.shape}" for name, values in arrays.items())
+    labels, groups = np.asarray(labels), np.asarray(groups)
+    by_method = {name: by_seed(values) for name, values in scores.items()}
+    if len({seeds.each[0].shape for seeds in by_method.values()}) > 1:
+        shapes = ", ".join(f"{name} {seeds.each[0].shape}" for name, seeds in by_method.items())
         raise MiramError(f"methods must be scored on the same lesions, got {shapes}")
-    name_of_metric = metric or PRIMARY_METRIC[kind_of(labels, arrays[reference])]
-    # Sorted names: the order in which the methods come must not decide the order of the rows.
-    stacked = np.column_stack([arrays[name].reshape(len(labels), -1) for name in sorted(arrays)])
-    order = canonical_order(groups, labels, stacked)
-    groups = np.asarray(groups)[order]
-    metrics = {
-        name: WeightedMetrics(labels[order], values[order], [name_of_metric])
-        for name, values in arrays.items()
-    }
-    others = [name for name in arrays if name != reference]
+    figure = metric or PRIMARY_METRIC[kind_of(labels, by_method[reference].each[0])]
+    statistics, groups = _in_one_order(labels, by_method, groups, figure)
+    others = [name for name in by_method if name != reference]
 
     def differences(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        base = metrics[reference](weights)[name_of_metric]
-        rows = [metrics[name](weights)[name_of_metric] - base for name in others]
+        base = statistics[reference](weights)
+        rows = [statistics[name](weights) - base for name in others]
         return np.array(rows).reshape(len(others), -1)
 
     estimates = differences(np.ones((len(labels), 1)))[:, 0]
     drawn = resample(differences, groups, draws=draws, seed=seed) if others else []
     p_values = [two_sided_p(resampled.values) for resampled in drawn]
-    rows = []
-    for name, estimate, resampled, p, p_holm in zip(
-        others, estimates, drawn, p_values, holm(p_values), strict=True
-    ):
-        interval = percentile_interval(float(estimate), resampled, groups, level)
-        rows.append(
-            Comparison(
-                method=name,
-                reference=reference,
-                metric=name_of_metric,
-                difference=interval.estimate,
-                lower=interval.lower,
-                upper=interval.upper,
-                p_value=p,
-                p_holm=p_holm,
-                lesions=interval.lesions,
-                patients=interval.patients,
-                draws=interval.draws,
-                undefined_draws=interval.undefined_draws,
-            )
+    intervals = [
+        percentile_interval(float(estimate), resampled, groups, level)
+        for estimate, resampled in zip(estimates, drawn, strict=True)
+    ]
+    return [
+        _comparison((name, reference, figure), interval, p, p_holm)
+        for name, interval, p, p_holm in zip(
+            others, intervals, p_values, holm(p_values), strict=True
         )
-    return rows
+    ]
+
+
+def _in_one_order(
+    labels: npt.NDArray, by_method: Mapping[str, SeedScores], groups: npt.NDArray, figure: str
+) -> tuple[dict[str, Statistic], npt.NDArray]:
+    """The figure of each method as a function of the weights, and the patients in that order."""
+    # Sorted names: the order in which the methods come must not decide the order of the rows.
+    stacked = np.column_stack([columns_of(by_method[name]) for name in sorted(by_method)])
+    order = canonical_order(groups, labels, stacked)
+    statistics = {}
+    for name, seeds in by_method.items():
+        parts = [WeightedMetrics(labels[order], one, [figure]) for one in seeds.of(order).each]
+        statistics[name] = mean_statistic([part.stacked for part in parts])
+    return statistics, groups[order]
+
+
+def _comparison(
+    names: tuple[str, str, str], interval: Interval, p_value: float, p_holm: float
+) -> Comparison:
+    method, reference, metric = names
+    return Comparison(
+        method=method,
+        reference=reference,
+        metric=metric,
+        difference=interval.estimate,
+        lower=interval.lower,
+        upper=interval.upper,
+        p_value=p_value,
+        p_holm=p_holm,
+        lesions=interval.lesions,
+        patients=interval.patients,
+        draws=interval.draws,
+        undefined_draws=interval.undefined_draws,
+    )
 
 
 def two_sided_p(differences: npt.ArrayLike) -> float:

@@ -12,7 +12,7 @@ from miram.evaluation.features import FeatureConfig, encode_in_batches, encode_p
 from miram.files import atomic_path
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.export_checks import require_same
-from miram.models.fold_checkpoints import single_encoder
+from miram.models.joined_checkpoints import single_encoder
 from miram.models.pixels import to_unit
 
 _BATCH = 2  # torch.export would take a batch of one for a constant

@@ -20,8 +20,15 @@ from miram.mammography.crop_store import CropStore
 from miram.models.checkpoints import EncoderCheckpoint
 
 ORIGIN = "origin"
-_READS = ("timm", "image_side", "pixel_mean", "pixel_std", "folds")  # of an encoder's header
-_FORMAT = 1  # to be raised when the same encoder and settings give other features
+_READS = (
+    "timm",
+    "image_side",
+    "pixel_mean",
+    "pixel_std",
+    "folds",
+    "seeds",
+)  # of an encoder's header
+_FORMAT = 2  # to be raised when the same encoder and settings give other features
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ def plan_features(
     """Plan to encode lesions.
 
     Args:
-        checkpoint: The encoder, or the encoders of all folds.
+        checkpoint: The encoder, or the encoders of all seeds and folds.
         crops: The crop store.
         lesion_ids: (n,) names of the lesions.
         config: How tokens become one vector.

@@ -16,7 +16,7 @@ from miram.configuration import Config
 from miram.errors import MiramError
 from miram.evaluation.tokens import EncodedImages, encode_images
 from miram.models.checkpoints import EncoderCheckpoint
-from miram.models.fold_checkpoints import WHOLE, single_encoder, split_folds
+from miram.models.joined_checkpoints import WHOLE, single_encoder, split_folds, split_seeds
 from miram.models.masking import patch_coverage
 from miram.models.pixels import to_unit
 from miram.progress import track
@@ -142,24 +142,27 @@ def feature_table(
     """Encode lesions into a table.
 
     Args:
-        checkpoint: The encoder, or the encoders of all folds.
+        checkpoint: The encoder, or the encoders of all seeds and folds.
         lesion_ids: (n,) names of the lesions.
         crops: (n, H, H) uint16.
         masks: (n, h, h) uint8 lesion coverage.
         config: Pooling.
 
     Returns:
-        `lesion_id` and the features `f0`, `f1` and so on, one row per lesion. With an encoder
-        per fold one row per fold and lesion, with the encoder's `fold` as second column.
+        `lesion_id`, the `seed` of the training, and the features `f0`, `f1` and so on, one row
+        per seed and lesion. With an encoder per fold one row per seed, fold and lesion, with the
+        encoder's `fold` as second column.
     """
     tables = []
-    for fold, encoder in split_folds(checkpoint).items():
-        features = extract_features(encoder, crops, masks, config)
-        table = pd.DataFrame(features, columns=[f"f{i}" for i in range(features.shape[1])])
-        table.insert(0, "lesion_id", lesion_ids.to_numpy())
-        if fold != WHOLE:
-            table.insert(1, "fold", fold)
-        tables.append(table)
+    for seed, trained in split_seeds(checkpoint).items():
+        for fold, encoder in split_folds(trained).items():
+            features = extract_features(encoder, crops, masks, config)
+            table = pd.DataFrame(features, columns=[f"f{i}" for i in range(features.shape[1])])
+            table.insert(0, "lesion_id", lesion_ids.to_numpy())
+            if fold != WHOLE:
+                table.insert(1, "fold", fold)
+            table.insert(1, "seed", seed)
+            tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 

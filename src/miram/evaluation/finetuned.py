@@ -31,7 +31,7 @@ from miram.models.finetuned import (
     sides_digest,
     split_models,
 )
-from miram.models.fold_checkpoints import WHOLE
+from miram.models.joined_checkpoints import WHOLE
 
 PROTOCOL = "finetuned"  # in the tables of predictions
 _DRAWS = 200  # of an interval that is looked at after every epoch
@@ -127,7 +127,8 @@ def assess_finetuned(
     rows = splits.iloc[targets.rows].reset_index(drop=True)
     _check(about, targets, rows)
     scored = _score(models, about, store, targets, rows)
-    figures = task_figures(scored, draws=config.bootstrap_draws, seed=config.seed)
+    seed = int(checkpoint.metadata["training"]["seed"])
+    figures = task_figures({seed: scored}, draws=config.bootstrap_draws, seed=config.seed)
     metrics = {
         "strategy": splits["strategy"].iloc[0],
         "leakage": splits["leakage"].iloc[0],
@@ -135,7 +136,7 @@ def assess_finetuned(
         "skipped": [vars(row) for row in targets.skipped],
         ABOUT: about,
     }
-    return Assessment(metrics, prediction_table(scored).assign(protocol=PROTOCOL))
+    return Assessment(metrics, prediction_table(scored, seed).assign(protocol=PROTOCOL))
 
 
 def _check(about: dict[str, Any], targets: TaskTargets, rows: pd.DataFrame) -> None:

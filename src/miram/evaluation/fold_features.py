@@ -14,7 +14,7 @@ from miram.errors import MiramError
 from miram.evaluation.pairs import OutOfFold, Pair, check_pairs
 from miram.evaluation.probe import LinearProbeConfig, ProbeResult, fit_linear_probe
 
-WHOLE = ""  # one encoder for every fold; as in models.fold_checkpoints, which needs torch
+WHOLE = ""  # one encoder for every fold; as in models.joined_checkpoints, which needs torch
 Features = Mapping[str, npt.NDArray]
 KEYS = ("lesion_id", "fold", "seed")  # columns of a table of features that are no features
 
@@ -34,6 +34,33 @@ def features_by_fold(table: pd.DataFrame, lesion_ids: pd.Series) -> dict[str, np
     return {
         str(fold): values[(folds == fold).to_numpy()].loc[lesion_ids].to_numpy()
         for fold in folds.unique()
+    }
+
+
+def features_by_seed(
+    table: pd.DataFrame, lesion_ids: pd.Series, seeds: Sequence[int] = ()
+) -> dict[int, dict[str, npt.NDArray]]:
+    """Take a table of features apart by training, and each by encoder.
+
+    Args:
+        table: As in `features_by_fold`, with `seed` if it tells the trainings.
+        lesion_ids: (n,) the lesions wanted, in order.
+        seeds: The trainings wanted; all if empty. Features that no training made, which have no
+            `seed`, stand for any.
+
+    Raises:
+        MiramError: There is no training with such a seed.
+    """
+    if "seed" not in table:
+        return {0: features_by_fold(table, lesion_ids)}
+    found = list(dict.fromkeys(table["seed"].tolist()))
+    if missing := set(seeds) - set(found):
+        raise MiramError(
+            f"evaluation.seeds asks for the training with seed {min(missing)}, but there are only "
+            f"those of {', '.join(map(str, found))}: train it with training.seeds"
+        )
+    return {
+        seed: features_by_fold(table[table["seed"] == seed], lesion_ids) for seed in seeds or found
     }
 
 

@@ -7,7 +7,7 @@ were labeled; what depends on which patients are judged is the interval in `metr
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from miram.configuration import Config
 from miram.evaluation.fold_features import Features, fit_probe_by_fold
 from miram.evaluation.metrics import figures
 from miram.evaluation.pairs import Pair, evaluation_pairs, patients_apart
+from miram.evaluation.probe import LinearProbeConfig
 from miram.evaluation.scoring import of_kind
 from miram.evaluation.targets import TaskTargets, targets_of
 
@@ -62,12 +63,15 @@ class LabelEfficiencyConfig(Config):
 
 
 def label_efficiency_table(
-    features: Features, lesions: pd.DataFrame, splits: pd.DataFrame, config: "AssessmentConfig"
+    features: Mapping[int, Features],
+    lesions: pd.DataFrame,
+    splits: pd.DataFrame,
+    config: "AssessmentConfig",
 ) -> pd.DataFrame:
     """Judge probes that learned from shares of the training patients.
 
     Args:
-        features: (n, d) features by the fold they may judge, one row per row of `splits`.
+        features: By seed (n, d) features by the fold they may judge, one row per row of `splits`.
         lesions: Lesion table.
         splits: (n rows) which lesion is on which side.
         config: Tasks, probe and shares.
@@ -75,9 +79,9 @@ def label_efficiency_table(
     Returns:
         `COLUMNS`, one row per task, figure and share. `estimate` is the mean over the draws,
         `lower` and `upper` the 2.5 and 97.5 % points of the draws and `deviation` their standard
-        deviation; a share of all patients has one draw. `redrawn` counts draws thrown away
-        because they had nothing to learn from. Training patients and lesions are means over
-        draws and folds.
+        deviation, each draw judged by its mean over seeds; a share of all patients has one draw.
+        `redrawn` counts draws thrown away because they had nothing to learn
+        from. Training patients and lesions are means over draws and folds.
     """
     rows: list[dict[str, Any]] = []
     for task in config.all_tasks():
@@ -85,14 +89,20 @@ def label_efficiency_table(
         if not targets.supported:
             continue
         here = splits.iloc[targets.rows].reset_index(drop=True)
-        known = {fold: values[targets.rows] for fold, values in features.items()}
+        known = [
+            {fold: values[targets.rows] for fold, values in by_fold.items()}
+            for by_fold in features.values()
+        ]
         rows += _task_rows(known, targets, here, config)
     split = {name: splits[name].iloc[0] for name in ("strategy", "leakage")} if rows else {}
     return pd.DataFrame(rows).assign(**split).reindex(columns=list(COLUMNS))
 
 
 def _task_rows(
-    features: Features, targets: TaskTargets, splits: pd.DataFrame, config: "AssessmentConfig"
+    seeds: Sequence[Features],
+    targets: TaskTargets,
+    splits: pd.DataFrame,
+    config: "AssessmentConfig",
 ) -> list[dict[str, Any]]:
     asked, groups = config.label_efficiency, patients_apart(splits)
     pairs, split = evaluation_pairs(splits), splits["split"].to_numpy(dtype=object)
@@ -106,17 +116,29 @@ def _task_rows(
             redrawn += attempts
             if drawn is None:
                 continue
-            judged = fit_probe_by_fold(
-                features, targets.labels, groups, drawn, split, config.linear_probe
-            ).predictions
-            scores = of_kind(judged.scores, targets.kind)
-            found.append(figures(targets.labels[judged.rows], scores))
+            each = [
+                _judged(features, targets, groups, drawn, split, config.linear_probe)
+                for features in seeds
+            ]
+            found.append({name: float(np.mean([one[name] for one in each])) for name in each[0]})
             sizes += [(len(np.unique(groups[train])), len(train)) for train, _ in drawn]
         rows += _share_rows(share, found, sizes, redrawn)
     patients = splits["patient_id"].to_numpy(dtype=object)
     judged_rows = np.concatenate([evaluation for _, evaluation in pairs])
     numbers = {"lesions": len(judged_rows), "patients": len(np.unique(patients[judged_rows]))}
     return [{"task": targets.task, **row, **numbers} for row in rows]
+
+
+def _judged(
+    features: Features,
+    targets: TaskTargets,
+    groups: npt.NDArray,
+    pairs: Sequence[Pair],
+    split: npt.NDArray,
+    config: LinearProbeConfig,
+) -> dict[str, float]:
+    judged = fit_probe_by_fold(features, targets.labels, groups, pairs, split, config).predictions
+    return figures(targets.labels[judged.rows], of_kind(judged.scores, targets.kind))
 
 
 def drawn_pairs(

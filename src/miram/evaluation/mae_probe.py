@@ -59,7 +59,7 @@ def mae_probe_scores(
             logits = probe(torch.from_numpy(np.ascontiguousarray(features, np.float32))).double()
     if not bool(logits.isfinite().all()):
         raise MiramError(
-            "the MAE-style probe diverged: lower probe.mae_probe.base_lr, or its weight_decay"
+            "the MAE-style probe diverged: lower evaluation.mae_probe.base_lr, or its weight_decay"
         )
     if labels.ndim == 2:
         return logits.sigmoid().numpy()

@@ -83,6 +83,10 @@ class WeightedMetrics:
             values["ece"] = self._calibration.error(weights)
         return {name: values[name] for name in self.metrics}
 
+    def stacked(self, weights: npt.ArrayLike) -> Array:
+        """Evaluate as above; (M, D) in the order of `metrics`."""
+        return np.stack(list(self(weights).values()))
+
     def _prepare_ranking(self) -> None:
         wanted = set(self.metrics)
         self._columns: list[RankingCurve] = []

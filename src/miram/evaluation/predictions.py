@@ -1,4 +1,4 @@
-"""Predictions as a tidy table, and back: one row per protocol, lesion, task and class."""
+"""Predictions as a tidy table, and back: one row per seed, protocol, lesion, task and class."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ import pandas as pd
 from miram.evaluation.kinds import Kind, one_hot
 from miram.evaluation.protocols import MAIN
 from miram.evaluation.scoring import ScoredTask
+from miram.evaluation.seeds import SeedScores
 
 Array = npt.NDArray[np.float64]
 
@@ -22,6 +23,7 @@ COLUMNS = (
     "fold",
     "protocol",
     "calibrated",
+    "seed",
 )
 
 
@@ -32,24 +34,32 @@ class TaskScores:
     Attributes:
         classes: K class names; of a binary task the positive one alone.
         labels: (n, K) of 0 and 1.
-        scores: (n, K).
+        seeds: (n, K) scores of every seed.
         patients: (n,) patient of each lesion.
     """
 
     classes: tuple[str, ...]
     labels: npt.NDArray[np.int64]
-    scores: Array
+    seeds: SeedScores
     patients: npt.NDArray[np.object_]
 
-    def of_kind(self, kind: Kind) -> tuple[npt.NDArray[np.int64], Array]:
+    def each(self) -> tuple[Array, ...]:
+        """(n, K) scores of every seed."""
+        return self.seeds.each
+
+    def of_kind(self, kind: Kind) -> tuple[npt.NDArray[np.int64], SeedScores]:
         """Labels and scores in the shapes of `kinds`."""
         if kind == "binary":
-            return self.labels[:, 0], self.scores[:, 0]
-        return (self.labels.argmax(axis=1) if kind == "single" else self.labels), self.scores
+            return self.labels[:, 0], SeedScores(tuple(one[:, 0] for one in self.each()))
+        return (self.labels.argmax(axis=1) if kind == "single" else self.labels), self.seeds
 
 
-def prediction_table(task: ScoredTask) -> pd.DataFrame:
+def prediction_table(task: ScoredTask, seed: int = 0) -> pd.DataFrame:
     """Write scores as a table.
+
+    Args:
+        task: The scores.
+        seed: Of the training they come from.
 
     Returns:
         `COLUMNS`; `class` is only the positive one of a binary task, `label` 0 or 1, `fold` the
@@ -68,6 +78,7 @@ def prediction_table(task: ScoredTask) -> pd.DataFrame:
             score=scores.reshape(labels.shape)[:, k],
             protocol=protocol,
             calibrated=mended[:, k] if protocol == MAIN else np.nan,
+            seed=seed,
         )
         for protocol, scores in task.scores.items()
         for k, name in enumerate(names)
@@ -82,7 +93,7 @@ def task_scores(
 
     Args:
         predictions: `lesion_id`, `patient_id`, `task`, `class`, `label`, `score`, one row per
-            lesion and class, and by protocol if there are several.
+            lesion and class, and by protocol and seed if there are several.
         task: Name of the task.
         protocol: Whose scores.
         column: `score`, or `calibrated`.
@@ -90,13 +101,15 @@ def task_scores(
     rows = predictions[predictions["task"] == task]
     if "protocol" in rows:
         rows = rows[rows["protocol"] == protocol]
+    rows = rows if "seed" in rows else rows.assign(seed=0)
     classes = list(dict.fromkeys(rows["class"]))
-    table = rows.pivot(index="lesion_id", columns="class", values=["label", column])
+    seeds = list(dict.fromkeys(rows["seed"]))
+    table = rows.pivot(index="lesion_id", columns=["seed", "class"], values=["label", column])
     patients = rows.drop_duplicates("lesion_id").set_index("lesion_id")["patient_id"]
     return TaskScores(
         tuple(map(str, classes)),
-        table["label"][classes].to_numpy(np.int64),
-        table[column][classes].to_numpy(np.float64),
+        table["label"][seeds[0]][classes].to_numpy(np.int64),
+        SeedScores(tuple(table[column][seed][classes].to_numpy(np.float64) for seed in seeds)),
         patients.loc[table.index].to_numpy(dtype=object),
     )
 

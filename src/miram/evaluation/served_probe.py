@@ -9,7 +9,7 @@ import pandas as pd
 
 from miram.errors import MiramError
 from miram.evaluation.assessment import AssessmentConfig
-from miram.evaluation.fold_features import WHOLE, features_by_fold
+from miram.evaluation.fold_features import WHOLE, features_by_seed
 from miram.evaluation.kinds import Kind
 from miram.evaluation.pairs import evaluation_pairs
 from miram.evaluation.probe import LinearClassifier, LinearProbeConfig, fit_linear_probe
@@ -124,7 +124,8 @@ def fit_served_probe(
     targets = targets_of(lesions, splits, config.task(task), config)
     if not targets.supported:
         raise MiramError(f"no probe can be fitted for task {task}: {targets.skipped[-1].reason}")
-    by_fold = features_by_fold(features, splits["lesion_id"])
+    # Of several trainings the first is served.
+    by_fold = next(iter(features_by_seed(features, splits["lesion_id"]).values()))
     if set(by_fold) != {WHOLE}:
         raise MiramError(
             "a method with one encoder per fold has none that could be served: run the study "

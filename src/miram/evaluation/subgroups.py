@@ -19,9 +19,10 @@ from miram.evaluation.bootstrap import (
     percentile_interval,
     resample,
 )
-from miram.evaluation.comparison import holm, two_sided_p
+from miram.evaluation.comparison import Statistic, holm, two_sided_p
 from miram.evaluation.kinds import PRIMARY_METRIC, kind_of
 from miram.evaluation.metrics import WeightedMetrics
+from miram.evaluation.seeds import Scores, SeedScores, by_seed, columns_of, mean_statistic
 
 VARIABLES = ("density", "view", "laterality", "abnormality_type", "subtlety", "assessment")
 """Columns of the lesion table by which figures are split up, where they are filled."""
@@ -63,7 +64,7 @@ class SubgroupRow:
 
 def subgroup_rows(
     labels: npt.ArrayLike,
-    scores: npt.ArrayLike,
+    scores: Scores,
     groups: npt.ArrayLike,
     values: npt.ArrayLike,
     *,
@@ -76,7 +77,7 @@ def subgroup_rows(
 
     Args:
         labels: (n,) or (n, K), as in `kinds`.
-        scores: (n,) or (n, K).
+        scores: (n,) or (n, K); of several seeds, whose mean each figure is then.
         groups: (n,) patient of each lesion.
         values: (n,) value of the variable of each lesion, missing ones included.
         subgroup: Name of the variable.
@@ -90,9 +91,8 @@ def subgroup_rows(
     Raises:
         MiramError: As `cluster_bootstrap`.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
-    groups = np.asarray(groups)
-    metrics = list(metrics or [PRIMARY_METRIC[kind_of(labels, scores)]])
+    labels, groups, seeds = np.asarray(labels), np.asarray(groups), by_seed(scores)
+    metrics = list(metrics or [PRIMARY_METRIC[kind_of(labels, seeds.each[0])]])
     names = pd.Series(values).map(_text)
     found = sorted(set(names) - {"missing"}) + (["missing"] if (names == "missing").any() else [])
     intervals, differences, p_values = [], [], []
@@ -100,13 +100,13 @@ def subgroup_rows(
         inside = (names == value).to_numpy()
         intervals.append(
             cluster_bootstrap(
-                labels[inside], scores[inside], groups[inside], metrics, draws=draws, seed=seed
+                labels[inside], seeds.of(inside), groups[inside], metrics, draws=draws, seed=seed
             )
         )
         difference, p_value = None, float("nan")
         if min(len(np.unique(groups[side])) for side in (inside, ~inside)) >= MIN_PATIENTS:
             difference, p_value = _difference(
-                labels, scores, groups, inside, metrics[0], draws=draws, seed=seed
+                labels, seeds, groups, inside, metrics[0], draws=draws, seed=seed
             )
         differences.append(difference)
         p_values.append(p_value)
@@ -131,7 +131,7 @@ def subgroup_rows(
 
 def _difference(
     labels: npt.NDArray,
-    scores: npt.NDArray[np.float64],
+    seeds: SeedScores,
     groups: npt.NDArray,
     inside: npt.NDArray[np.bool_],
     metric: str,
@@ -140,14 +140,17 @@ def _difference(
     seed: int,
 ) -> tuple[Interval, float]:
     # Patients are drawn as a whole, since one may have lesions inside and outside.
-    columns = np.column_stack([scores.reshape(len(scores), -1), inside])
-    order = canonical_order(groups, labels, columns)
-    labels, scores, groups, inside = labels[order], scores[order], groups[order], inside[order]
-    here = WeightedMetrics(labels[inside], scores[inside], [metric])
-    elsewhere = WeightedMetrics(labels[~inside], scores[~inside], [metric])
+    order = canonical_order(groups, labels, np.column_stack([columns_of(seeds), inside]))
+    labels, seeds, groups, inside = labels[order], seeds.of(order), groups[order], inside[order]
+
+    def figure(rows: npt.NDArray[np.bool_]) -> Statistic:
+        parts = [WeightedMetrics(labels[rows], one[rows], [metric]) for one in seeds.each]
+        return mean_statistic([part.stacked for part in parts])
+
+    here, elsewhere = figure(inside), figure(~inside)
 
     def difference(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return (here(weights[inside])[metric] - elsewhere(weights[~inside])[metric])[None]
+        return here(weights[inside]) - elsewhere(weights[~inside])
 
     estimate = float(difference(np.ones((len(labels), 1)))[0, 0])
     (drawn,) = resample(difference, groups, draws=draws, seed=seed)

@@ -1,6 +1,6 @@
 """From the scores of a task to its entry in `metrics.json`: no figure without n and interval."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,54 +10,88 @@ from miram.errors import MiramError
 from miram.evaluation.bootstrap import Interval, cluster_bootstrap
 from miram.evaluation.class_figures import ClassRow, class_rows, confusion_matrix
 from miram.evaluation.delong import auc_interval
+from miram.evaluation.metrics import figures as plain_figures
 from miram.evaluation.protocols import MAIN
 from miram.evaluation.scoring import ScoredTask
+from miram.evaluation.seeds import SeedScores, seed_deviation
 
 Array = npt.NDArray[np.float64]
 
 CALIBRATED = ("brier", "ece", "log_loss")
 
 
-def task_figures(task: ScoredTask, *, draws: int, seed: int) -> dict[str, Any]:
+def task_figures(runs: Mapping[int, ScoredTask], *, draws: int, seed: int) -> dict[str, Any]:
     """Give all figures of a task.
 
     Args:
-        task: The scores.
+        runs: The scores by the seed of the training they come from, of the same lesions.
         draws: Bootstrap draws per figure.
         seed: Seed of the draws.
 
     Returns:
-        `kind`, `classes`, `without_callback`; `lesions` and `patients` judged; `training`, the
-        lesions and patients learned from by pair; `majority`, the accuracy of the most frequent
-        answer; of the linear probe `figures`, `per_class`, `confusion_matrix`, `delong` (None
-        where it is not defined) and `calibration`; and `protocols`, the figures of the others.
-        Each figure has `estimate`, `lower`, `upper` and `undefined_draws`.
+        `kind`, `classes`, `without_callback`, `seeds`; `lesions` and `patients` judged;
+        `training`, the lesions and patients learned from by pair; `majority`, the accuracy of the
+        most frequent answer; of the linear probe `figures`, `per_class`, `confusion_matrix`,
+        `delong` (None where it is not defined) and `calibration`; and `protocols`, the figures of
+        the others. Each figure has `estimate`, `lower`, `upper` and `undefined_draws`; with
+        several seeds it is their mean, and `figures` have `by_seed` and `seed_deviation` besides.
+        The confusion matrix is the mean over seeds.
     """
-    targets, labels, patients = task.targets, task.labels, task.patients
+    first = next(iter(runs.values()))
+    targets, labels, patients = first.targets, first.labels, first.patients
 
-    def figures(scores: Array, names: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
-        return _plain(cluster_bootstrap(labels, scores, patients, names, draws=draws, seed=seed))
+    def figures(scores: SeedScores, names: Sequence[str] | None = None) -> dict[str, Any]:
+        found = _plain(cluster_bootstrap(labels, scores, patients, names, draws=draws, seed=seed))
+        return found if names else _with_seeds(found, labels, scores)
 
-    main, others = task.scores[MAIN], {k: v for k, v in task.scores.items() if k != MAIN}
+    scores = {
+        name: SeedScores(tuple(run.scores[name] for run in runs.values())) for name in first.scores
+    }
+    main = scores.pop(MAIN)
+    calibrated = SeedScores(tuple(run.calibrated for run in runs.values()))
     rows = class_rows(labels, main, patients, targets.classes, draws=draws, seed=seed)
     return {
         "kind": targets.kind,
         "classes": list(targets.classes),
         "without_callback": targets.without_callback,
+        "seeds": list(runs),
         "lesions": len(labels),
         "patients": len(np.unique(patients)),
-        "training": [{"lesions": one, "patients": other} for one, other in task.training],
+        "training": [{"lesions": one, "patients": other} for one, other in first.training],
         "majority": float(np.max(_class_shares(labels, targets.kind))),
         "figures": figures(main),
         "per_class": [_class_entry(row) for row in rows],
-        "confusion_matrix": confusion_matrix(labels, main).tolist(),
-        "delong": _delong(task) if targets.kind == "binary" else None,
+        "confusion_matrix": _mean_confusion(labels, main),
+        "delong": _delong(first) if targets.kind == "binary" and len(runs) == 1 else None,
         "calibration": {
-            "temperatures": list(task.temperatures),
-            "figures": figures(task.calibrated, CALIBRATED),
+            "temperatures": [value for run in runs.values() for value in run.temperatures],
+            "figures": figures(calibrated, CALIBRATED),
         },
-        "protocols": {name: {"figures": figures(scores)} for name, scores in others.items()},
+        "protocols": {name: {"figures": figures(values)} for name, values in scores.items()},
     }
+
+
+def _with_seeds(
+    found: dict[str, Any], labels: npt.NDArray, scores: SeedScores
+) -> dict[str, dict[str, Any]]:
+    """Figures with what every seed achieved alone, where there are several."""
+    if len(scores.each) == 1:
+        return found
+    alone = [plain_figures(labels, one) for one in scores.each]
+    return {
+        name: {
+            **values,
+            "by_seed": [one[name] for one in alone],
+            "seed_deviation": seed_deviation([one[name] for one in alone]),
+        }
+        for name, values in found.items()
+    }
+
+
+def _mean_confusion(labels: npt.NDArray, scores: SeedScores) -> list[Any]:
+    """Counts of decisions, of several seeds their mean."""
+    counts = [confusion_matrix(labels, one) for one in scores.each]
+    return (counts[0] if len(counts) == 1 else np.mean(counts, axis=0)).tolist()
 
 
 def _plain(intervals: dict[str, Interval]) -> dict[str, dict[str, float]]:

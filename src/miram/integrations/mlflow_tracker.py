@@ -163,12 +163,13 @@ class Tracker(logging.Handler):
 
 
 def is_unfinished(folder: TrainingFolder) -> bool:
-    """Whether a folder holds a part of a training, such as the first of its folds.
+    """Whether a folder holds a part of a training, such as the first of its folds or seeds.
 
-    If all folds are there, the note that names their run is not.
+    If all are there, the note that names their run is not.
     """
-    folds = [TrainingFolder(path) for path in folder.path.glob("*/")]
-    return folder.unfinished or any(fold.unfinished or fold.finished.exists() for fold in folds)
+    parts = [TrainingFolder(path.parent) for path in folder.path.rglob("*.pt")]
+    parts = [part for part in parts if part.path != folder.path]
+    return folder.unfinished or any(part.unfinished or part.finished.exists() for part in parts)
 
 
 def _note(folder: TrainingFolder) -> str:

@@ -61,23 +61,27 @@ def require_same(theirs: Tensor, ours: Tensor, what: str) -> None:
 
 
 @contextmanager
-def atomic_folder(folder: str | Path) -> Iterator[Path]:
+def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder that becomes `folder` when the block ends without an error.
 
     Args:
         folder: Where the finished folder shall be; missing parents are made.
+        replace: Whether it takes the place of one that is there.
 
     Raises:
-        MiramError: There is something already.
+        MiramError: There is something already, and it is not to be replaced.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if taken and not replace:
         raise MiramError(f"{folder} exists: remove it, or export to another place")
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
+        if taken:  # a full folder cannot be renamed over
+            shutil.rmtree(folder)
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -20,7 +20,7 @@ from miram.models.export_checks import (
     require_same,
     sample_images,
 )
-from miram.models.fold_checkpoints import single_encoder
+from miram.models.joined_checkpoints import single_encoder
 from miram.models.weight_names import HUGGING_FACE_BLOCK, HUGGING_FACE_TOP
 
 _LOADING = """from transformers import ViTModel
@@ -48,7 +48,8 @@ def export_hugging_face(checkpoint: EncoderCheckpoint, folder: str | Path) -> No
     require_packages("transformers")
     from transformers import ViTConfig, ViTImageProcessor
 
-    encoder = single_encoder(checkpoint).build_vision_transformer()
+    checkpoint = single_encoder(checkpoint)
+    encoder = checkpoint.build_vision_transformer()
     config = ViTConfig(**vit_arguments(encoder), architectures=["ViTModel"])
     weights = hugging_face_weights(checkpoint.state)
     with atomic_folder(folder) as temporary:

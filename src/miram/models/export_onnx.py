@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from miram.files import atomic_path
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.export_checks import encode, require_packages, require_same, sample_images
-from miram.models.fold_checkpoints import single_encoder
+from miram.models.joined_checkpoints import single_encoder
 
 INPUT = "images"
 OUTPUTS = ("features", "cls", "patches")
@@ -33,7 +33,8 @@ def export_onnx(checkpoint: EncoderCheckpoint, path: str | Path) -> None:
             vision transformer or one of several folds, or the file gives other numbers.
     """
     require_packages("onnx", "onnxscript", "onnxruntime")
-    encoder = single_encoder(checkpoint).build_vision_transformer()
+    checkpoint = single_encoder(checkpoint)
+    encoder = checkpoint.build_vision_transformer()
     with atomic_path(path) as temporary:
         _write(checkpoint, encoder, temporary)
         _check(checkpoint, encoder, temporary)

@@ -8,7 +8,7 @@ from timm.models._hub import save_config_for_hf
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.export_card import license_of, write_card
 from miram.models.export_checks import atomic_folder, encode, require_same, sample_images
-from miram.models.fold_checkpoints import single_encoder
+from miram.models.joined_checkpoints import single_encoder
 
 _LOADING = """import timm
 
@@ -30,7 +30,8 @@ def export_timm(checkpoint: EncoderCheckpoint, folder: str | Path) -> None:
         MiramError: The folder is taken, there is an encoder per fold, or the written model
             gives other tokens.
     """
-    encoder = single_encoder(checkpoint).build()
+    checkpoint = single_encoder(checkpoint)
+    encoder = checkpoint.build()
     arguments = checkpoint.timm_arguments()
     arguments.pop("model_name")
     shape, (mean, deviation) = checkpoint.input_shape, checkpoint.pixels

@@ -15,7 +15,8 @@ def leaderboard_table(metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
 
     Returns:
         `method`, `task`, `figure`, `estimate`, `lower`, `upper` (95 % interval), `lesions`,
-        `patients`, `strategy`, `leakage`; by task and figure, the best estimate first.
+        `patients`, `seeds` (how many), `seed_deviation` (of the estimate between them),
+        `strategy`, `leakage`; by task and figure, the best estimate first.
     """
     rows = [
         {
@@ -27,6 +28,8 @@ def leaderboard_table(metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
             "upper": values["upper"],
             "lesions": found["lesions"],
             "patients": found["patients"],
+            "seeds": len(found.get("seeds", (0,))),
+            "seed_deviation": values.get("seed_deviation"),
             "strategy": result["strategy"],
             "leakage": result["leakage"],
         }
@@ -35,7 +38,8 @@ def leaderboard_table(metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
         for figure, values in found["figures"].items()
     ]
     columns = ["method", "task", "figure", "estimate", "lower", "upper", "lesions", "patients"]
-    table = pd.DataFrame(rows, columns=[*columns, "strategy", "leakage"])
+    columns += ["seeds", "seed_deviation", "strategy", "leakage"]
+    table = pd.DataFrame(rows, columns=columns)
     order = {name: place for place, name in enumerate(dict.fromkeys(table["figure"]))}
     sign = table["figure"].map(lambda name: -1 if figure_direction(name) == "higher" else 1)
     table["rank"], table["place"] = sign * table["estimate"], table["figure"].map(order)

@@ -14,7 +14,7 @@ from miram.reporting.words import counted
 
 def assessment_config(study: Study) -> AssessmentConfig:
     """How the probes of a study were judged."""
-    return AssessmentConfig.model_validate(study.parameters.get("probe", AssessmentConfig()))
+    return AssessmentConfig.model_validate(study.parameters.get("evaluation", AssessmentConfig()))
 
 
 def method_block(study: Study, method: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from miram.reporting.study import Study
 from miram.reporting.tables import Table, data_facts, skipped_parts, training_table
 from miram.reporting.words import listed, markdown_environment
 
-_SETTINGS = ("encoder", "training", "rois", "splits", "features", "probe")
+_SETTINGS = ("encoder", "training", "rois", "splits", "features", "evaluation")
 _KINDS = {
     "random": "An encoder with fresh weights. Nothing was trained: it is what every other method "
     "has to beat",

@@ -1,6 +1,6 @@
 """ROC curves and their areas, from predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from miram.evaluation.bootstrap import Interval, cluster_bootstrap
 from miram.evaluation.comparison import Comparison, ComparisonConfig, compare_methods
 from miram.evaluation.kinds import Kind
 from miram.evaluation.predictions import TaskScores, task_scores
+from miram.evaluation.seeds import SeedScores
 from miram.reporting.figures import TEMPLATE
 from miram.reporting.styles import method_style
 
@@ -31,12 +32,14 @@ Points = tuple[Array, Array]
 
 
 def class_points(found: TaskScores, index: int) -> Points:
-    """ROC points of one class against the rest; empty where one of the two is missing."""
+    """ROC points of one class against the rest; empty where one of the two is missing.
+
+    Of several seeds the mean of their curves, as in `macro_points`.
+    """
     labels = found.labels[:, index]
     if labels.min() == labels.max():
         return np.empty(0), np.empty(0)
-    false_positive, true_positive, _ = roc_curve(labels, found.scores[:, index])
-    return false_positive, true_positive
+    return _mean_curve([roc_curve(labels, one[:, index])[:2] for one in found.each()])
 
 
 def macro_points(found: TaskScores) -> Points:
@@ -45,7 +48,10 @@ def macro_points(found: TaskScores) -> Points:
     With one class it is that class's own curve.
     """
     curves = [class_points(found, index) for index in range(len(found.classes))]
-    curves = [curve for curve in curves if len(curve[0])]
+    return _mean_curve([curve for curve in curves if len(curve[0])])
+
+
+def _mean_curve(curves: Sequence[Points]) -> Points:
     if len(curves) < 2:
         return curves[0] if curves else (np.empty(0), np.empty(0))
     grid = np.unique(np.concatenate([curve[0] for curve in curves]))
@@ -55,7 +61,8 @@ def macro_points(found: TaskScores) -> Points:
 
 def class_area(found: TaskScores, index: int, *, draws: int, seed: int) -> Interval:
     """Area under one class's curve against the rest, with its patient-cluster interval."""
-    labels, scores = found.labels[:, index], found.scores[:, index]
+    labels = found.labels[:, index]
+    scores = SeedScores(tuple(one[:, index] for one in found.each()))
     areas = cluster_bootstrap(labels, scores, found.patients, ["auc"], draws=draws, seed=seed)
     return areas["auc"]
 
@@ -164,6 +171,6 @@ def _require_methods(config: ComparisonConfig, results: Mapping[str, pd.DataFram
     unknown = sorted(named - set(results))
     if unknown:
         raise MiramError(
-            f"probe.comparison names {unknown[0]!r}, which is not in this study: choose among "
+            f"evaluation.comparison names {unknown[0]!r}, which is not in this study: choose among "
             f"{', '.join(results)}"
         )

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from miram.reporting.tables import Table
 
-_ORDER = ("encoder", "training", "rois", "splits", "features", "probe")
+_ORDER = ("encoder", "training", "rois", "splits", "features", "evaluation")
 _PLACES = {"data_root", "raw_root"}
 ABSENT = "–"  # noqa: RUF001
 

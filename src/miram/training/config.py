@@ -1,8 +1,8 @@
 """The budget of a training: how long, in which portions, with which precision, kept how."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from miram.configuration import Config
 from miram.models.import_weights import InitializationConfig
@@ -41,6 +41,9 @@ class TrainingConfig(Config):
         None, description="limit for batch_size auto, such as 12GB; what is free if not given"
     )
     seed: int = Field(0, ge=0)
+    seeds: tuple[int, ...] = Field(
+        (), description="train once per seed, joined by + in one text; empty: with `seed` alone"
+    )
     precision: Precision = Field(
         AUTO, description="auto: bf16 where the hardware multiplies in it, fp16 on older GPUs"
     )
@@ -73,6 +76,20 @@ class TrainingConfig(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
     initialization: InitializationConfig = InitializationConfig()
 
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _joined(cls, given: Any) -> Any:
+        # A run-time parameter of Kedro cannot hold a list with commas.
+        given = (given,) if isinstance(given, int) else given
+        return tuple(given.split("+")) if isinstance(given, str) else given
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds, default=0) < 0:
+            raise ValueError(f"seeds are different numbers from 0, got {seeds}")
+        return seeds
+
     @model_validator(mode="after")
     def _portions(self) -> Self:
         if self.batch_size == AUTO:
@@ -93,6 +110,13 @@ class TrainingConfig(Config):
                 f"select {self.select} needs watch_every, at most epochs ({self.epochs})"
             )
         return self
+
+    def each_seed(self) -> "tuple[TrainingConfig, ...]":
+        """The budget of every training that is asked for, each with one seed."""
+        return tuple(
+            self.model_copy(update={"seed": seed, "seeds": ()})
+            for seed in self.seeds or (self.seed,)
+        )
 
     @property
     def samples_per_step(self) -> int:
@@ -124,6 +148,7 @@ OPERATIONAL = {
     "on_nan",
     "max_skips",
     "resume",
+    "seeds",
     "watch_every",
 }
 

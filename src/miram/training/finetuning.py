@@ -29,7 +29,7 @@ from miram.models.finetuned import (
     sides_digest,
     weights_digest,
 )
-from miram.models.fold_checkpoints import WHOLE, split_folds
+from miram.models.joined_checkpoints import WHOLE, split_folds
 from miram.models.supervised import class_weights
 from miram.provenance import git_commit, versions
 from miram.training.config import TrainingConfig

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from miram.errors import MiramError
-from miram.models.fold_checkpoints import WHOLE
+from miram.models.joined_checkpoints import WHOLE
 from miram.training.supervised import training_sides
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,12 @@ from miram.errors import MiramError
 from miram.mammography.crop_store import CropStore
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
-from miram.models.fold_checkpoints import WHOLE, join_folds
 from miram.models.import_weights import initialize_from
+from miram.models.joined_checkpoints import WHOLE, join_folds
 from miram.models.supervised import SupervisedConfig, class_weights
 from miram.training.config import TrainingConfig
 from miram.training.folder import TrainingFolder
+from miram.training.histories import join_histories
 from miram.training.keeping import Keep
 from miram.training.loop import train
 from miram.training.pretraining import header, identity
@@ -69,7 +70,7 @@ def train_supervised(
         folder: Where the training keeps its state; None keeps nothing.
 
     Returns:
-        The encoders in one checkpoint, see `miram.models.fold_checkpoints`; and the history, with
+        The encoders in one checkpoint, see `miram.models.joined_checkpoints`; and the history, with
         `fold` if there are several, whose steps go on from fold to fold.
 
     Raises:
@@ -83,7 +84,7 @@ def train_supervised(
     recipe = recipe_of(method, training)
     crops = store.rows(splits["lesion_id"].iloc[rows])
     encoders: dict[str, EncoderCheckpoint] = {}
-    histories: list[pd.DataFrame] = []
+    histories: dict[str | int, pd.DataFrame] = {}
     for fold, side in training_sides(splits).items():
         seen = np.isin(rows, side)
         log.info("training on %d labeled crops %s", seen.sum(), f"outside {fold}" if fold else "")
@@ -104,14 +105,5 @@ def train_supervised(
             keep=None if folder is None else Keep(folder.part(fold) if fold else folder, about),
         )
         encoders[fold] = EncoderCheckpoint.of(model.encoder, header(store, encoder, method, recipe))
-        histories.append(history.assign(fold=fold) if fold else history)
-    return join_folds(encoders), _one_after_the_other(histories)
-
-
-def _one_after_the_other(histories: list[pd.DataFrame]) -> pd.DataFrame:
-    steps = np.cumsum([0, *(history["step"].max() for history in histories[:-1])])
-    moved = [
-        history.assign(step=history["step"] + start)
-        for start, history in zip(steps, histories, strict=True)
-    ]
-    return pd.concat(moved, ignore_index=True)
+        histories[fold] = history
+    return join_folds(encoders), join_histories(histories, "fold")

@@ -6,6 +6,9 @@ other tracker: a listener is a `logging.Handler` on `LOGGER`. A record has `step
 """
 
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,3 +31,29 @@ def tell(
     """
     extra = {"step": step, "metrics": metrics, "pictures": pictures or {}}
     LOGGER.info("step %d", step, extra=extra)
+
+
+@contextmanager
+def told_under(prefix: str) -> Iterator[None]:
+    """Put a prefix before the names of all that this thread tells, also for its workers.
+
+    Args:
+        prefix: Such as `seed1/`; an empty one changes nothing.
+    """
+    thread = threading.get_ident()
+
+    def rename(record: logging.LogRecord) -> bool:
+        if threading.get_ident() == thread:
+            for kind in ("metrics", "pictures"):
+                found = getattr(record, kind, {})
+                setattr(record, kind, {f"{prefix}{name}": one for name, one in found.items()})
+        return True
+
+    if not prefix:
+        yield
+        return
+    LOGGER.addFilter(rename)
+    try:
+        yield
+    finally:
+        LOGGER.removeFilter(rename)

@@ -151,8 +151,8 @@ def _decide(client: Any, champion: Any, release: Release) -> Decision:
     judged = release.metrics["tasks"].get(config.task)
     if judged is None:
         raise MiramError(
-            f"{release.method} was not judged on task {config.task}: name it in probe.tasks and "
-            "run `kedro run --pipeline probe`"
+            f"{release.method} was not judged on task {config.task}: name it in "
+            "evaluation.tasks and run `kedro run --pipeline probe`"
         )
     before = None
     if champion:

@@ -24,7 +24,7 @@ def _of_anchor(anchor: str) -> Pipeline:
             ),
             Node(
                 assess_encoder,
-                inputs=["features", "lesions", "splits", "params:probe"],
+                inputs=["features", "lesions", "splits", "params:evaluation"],
                 outputs=["metrics", "predictions"],
                 name="assess_encoder",
             ),

@@ -30,11 +30,13 @@ def finetune_encoder(
     lesions: pd.DataFrame,
     config: FinetuningConfig,
     training: TrainingConfig,
-    probe: AssessmentConfig,
+    evaluation: AssessmentConfig,
     engine: EngineConfig,
     finetuning_folder: TrainingFolder,
 ) -> tuple[PretrainedCheckpoint, pd.DataFrame]:
     """Train encoder and head on the labels of the training patients.
+
+    Of a method with several seeds the first is fine-tuned.
 
     Args:
         encoder: Where to start.
@@ -43,7 +45,7 @@ def finetune_encoder(
         lesions: The lesion table.
         config: Task and recipe.
         training: What all trainings share, such as device and precision.
-        probe: What the task means, such as how lesions without callback count.
+        evaluation: What the task means, such as how lesions without callback count.
         engine: Where it is computed.
         finetuning_folder: Where the training keeps its state.
 
@@ -52,10 +54,11 @@ def finetune_encoder(
     """
     from miram.evaluation.assessment import targets_of
     from miram.evaluation.finetuned import ValidationJudge
+    from miram.models.joined_checkpoints import first_seed
     from miram.training.finetuning import LabeledCrops, finetune
     from miram.training.keeping import begun
 
-    targets = targets_of(lesions, splits, probe.task(config.task), probe)
+    targets = targets_of(lesions, splits, evaluation.task(config.task), evaluation)
     if not targets.supported:
         raise MiramError(
             f"the data cannot answer task {config.task!r} ({targets.skipped[-1].reason}): set "
@@ -63,13 +66,13 @@ def finetune_encoder(
         )
     labeled = splits.iloc[targets.rows].reset_index(drop=True)
     data = LabeledCrops(crops, labeled, targets.labels, targets.classes, targets.kind)
-    judge = ValidationJudge(targets.kind, probe.seed)
+    judge = ValidationJudge(targets.kind, evaluation.seed)
     return launch(
         finetune,
         data,
-        encoder,
+        first_seed(encoder),
         config,
-        begun(training, finetuning_folder),
+        begun(training.each_seed()[0], finetuning_folder),
         judge,
         engine=engine,
         folder=finetuning_folder,
@@ -81,7 +84,7 @@ def judge_finetuned(
     crops: CropStore,
     splits: pd.DataFrame,
     lesions: pd.DataFrame,
-    probe: AssessmentConfig,
+    evaluation: AssessmentConfig,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Judge the classifier, once, on the patients that neither trained it nor chose the epoch.
 
@@ -90,14 +93,14 @@ def judge_finetuned(
         crops: The crop store.
         splits: Which lesions are judged.
         lesions: The lesion table.
-        probe: Statistics.
+        evaluation: Statistics.
 
     Returns:
         Figures with intervals, and the predictions behind them.
     """
     from miram.evaluation.finetuned import assess_finetuned
 
-    found = assess_finetuned(finetuned, crops, lesions, splits, probe)
+    found = assess_finetuned(finetuned, crops, lesions, splits, evaluation)
     return found.metrics, found.predictions
 
 
@@ -105,7 +108,7 @@ def describe_finetuned(
     predictions: pd.DataFrame,
     metrics: dict[str, Any],
     lesions: pd.DataFrame,
-    probe: AssessmentConfig,
+    evaluation: AssessmentConfig,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Ask predictions how well they are calibrated, and whether figures hold in all subgroups.
 
@@ -113,10 +116,10 @@ def describe_finetuned(
         predictions: Predictions of `judge_finetuned`.
         metrics: Figures of `judge_finetuned`.
         lesions: The lesion table.
-        probe: Subgroups and statistics.
+        evaluation: Subgroups and statistics.
 
     Returns:
         Reliability curves, and figures by subgroup.
     """
     # The tables take the one protocol there is, whatever its name.
-    return describe_predictions(predictions.drop(columns="protocol"), metrics, lesions, probe)
+    return describe_predictions(predictions.drop(columns="protocol"), metrics, lesions, evaluation)

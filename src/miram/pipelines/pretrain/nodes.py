@@ -10,6 +10,7 @@ from miram.errors import MiramError
 from miram.integrations.deferred import deferred
 from miram.mammography.crop_store import CropStore
 from miram.mammography.splits import pretraining_crops
+from miram.pipelines.pretrain.seeds import each_training
 from miram.pipelines.pretrain.watching import EncoderWatch
 from miram.training.engine import EngineConfig, launch
 from miram.training.folder import TrainingFolder
@@ -40,11 +41,11 @@ def pretrain_encoder(
     encoder: EncoderConfig,
     method: MethodConfig,
     training: TrainingConfig,
-    probe: AssessmentConfig,
+    evaluation: AssessmentConfig,
     engine: EngineConfig,
     training_folder: TrainingFolder,
 ) -> tuple[EncoderCheckpoint, PretrainedCheckpoint, pd.DataFrame, dict[str, NDArray]]:
-    """Train one encoder without labels.
+    """Train one encoder without labels, or one per seed of `training.seeds`.
 
     Args:
         crops: The crop store.
@@ -53,16 +54,17 @@ def pretrain_encoder(
         encoder: The encoder.
         method: How it is trained.
         training: The budget.
-        probe: Whose first task is asked while watching.
+        evaluation: Whose first task is asked while watching.
         engine: Where it is computed.
         training_folder: Where the training keeps its state.
 
     Returns:
         The encoder, all weights of the method, the training history, and reconstructions of a
-        few crops.
+        few crops by the first seed.
     """
+    from miram.models.joined_checkpoints import join_seeds
     from miram.models.supervised import SupervisedConfig as Supervised
-    from miram.training.keeping import begun
+    from miram.training.histories import join_histories
     from miram.training.pretraining import pretrain
 
     if isinstance(method.root, Supervised):
@@ -70,19 +72,27 @@ def pretrain_encoder(
     rows = pretraining_crops(crops.manifest, splits)
     frozen = method.root.kind in ("random", "timm_backbone")
     side = method.root.crop_side(encoder)
-    watch = EncoderWatch(crops, rows, side, splits, lesions, probe)
-    result = launch(
-        pretrain,
-        crops,
-        rows,
-        encoder,
-        method.root,
-        begun(training, training_folder),
-        engine=EngineConfig() if frozen else engine,  # nothing to share out
-        folder=training_folder,
-        watch=watch,
+    watch = EncoderWatch(crops, rows, side, splits, lesions, evaluation)
+    results = {
+        one.seed: launch(
+            pretrain,
+            crops,
+            rows,
+            encoder,
+            method.root,
+            one,
+            engine=EngineConfig() if frozen else engine,  # nothing to share out
+            folder=folder,
+            watch=watch,
+        )
+        for one, folder in each_training(training, training_folder)
+    }
+    return (
+        join_seeds({seed: result.encoder for seed, result in results.items()}),
+        join_seeds({seed: result.pretrained for seed, result in results.items()}),
+        join_histories({seed: result.history for seed, result in results.items()}, "seed"),
+        next(iter(results.values())).reconstructions,
     )
-    return result.encoder, result.pretrained, result.history, result.reconstructions
 
 
 def train_supervised_encoder(
@@ -92,11 +102,11 @@ def train_supervised_encoder(
     encoder: EncoderConfig,
     method: SupervisedConfig,
     training: TrainingConfig,
-    probe: AssessmentConfig,
+    evaluation: AssessmentConfig,
     engine: EngineConfig,
     training_folder: TrainingFolder,
 ) -> tuple[EncoderCheckpoint, pd.DataFrame]:
-    """Train one encoder from scratch on the labels of the training patients.
+    """Train one encoder from scratch on the labels of the training patients, or one per seed.
 
     The other methods' training is given no label; see `EncoderWatch`.
 
@@ -107,7 +117,7 @@ def train_supervised_encoder(
         encoder: The encoder.
         method: The task and how long it is trained.
         training: The budget.
-        probe: What the task means, such as how lesions without callback count.
+        evaluation: What the task means, such as how lesions without callback count.
         engine: Where it is computed.
         training_folder: Where the training keeps its state.
 
@@ -115,22 +125,30 @@ def train_supervised_encoder(
         The encoder, one per fold where the splits are folds, and the training history.
     """
     from miram.evaluation.assessment import targets_of
-    from miram.training.keeping import begun
+    from miram.models.joined_checkpoints import join_seeds
+    from miram.training.histories import join_histories
     from miram.training.supervised import train_supervised
 
-    targets = targets_of(lesions, splits, probe.task(method.task), probe)
-    return launch(
-        train_supervised,
-        crops,
-        splits,
-        targets.rows,
-        targets.labels,
-        len(targets.classes),
-        encoder,
-        method,
-        begun(training, training_folder),
-        engine=engine,
-        folder=training_folder,
+    targets = targets_of(lesions, splits, evaluation.task(method.task), evaluation)
+    results = {
+        one.seed: launch(
+            train_supervised,
+            crops,
+            splits,
+            targets.rows,
+            targets.labels,
+            len(targets.classes),
+            encoder,
+            method,
+            one,
+            engine=engine,
+            folder=folder,
+        )
+        for one, folder in each_training(training, training_folder)
+    }
+    return (
+        join_seeds({seed: encoder for seed, (encoder, _) in results.items()}),
+        join_histories({seed: history for seed, (_, history) in results.items()}, "seed"),
     )
 
 

@@ -38,7 +38,7 @@ class EncoderWatch:
         side: Side of the images the method takes, in pixels.
         splits: Which lesion is on which side.
         lesions: The lesion table.
-        probe: Its first task is asked.
+        evaluation: Its first task is asked.
     """
 
     store: CropStore
@@ -46,7 +46,7 @@ class EncoderWatch:
     side: int
     splits: pd.DataFrame
     lesions: pd.DataFrame
-    probe: "AssessmentConfig"
+    evaluation: "AssessmentConfig"
 
     def __call__(self, model: "nn.Module") -> "Looks":
         """Look at a model in evaluation mode."""
@@ -84,7 +84,9 @@ class EncoderWatch:
         from miram.evaluation.assessment import targets_of
         from miram.evaluation.bootstrap import cluster_bootstrap
 
-        targets = targets_of(self.lesions, self.splits, self.probe.all_tasks()[0], self.probe)
+        targets = targets_of(
+            self.lesions, self.splits, self.evaluation.all_tasks()[0], self.evaluation
+        )
         split = self.splits["split"].to_numpy()[targets.rows]
         train, judged = split == "train", split == "val"
         labels = targets.labels
@@ -97,7 +99,7 @@ class EncoderWatch:
         scores = scores[:, 1] if scores.shape[1] == 2 else scores
         name = "auc" if scores.ndim == 1 else "auc_macro"
         auc = cluster_bootstrap(
-            labels[judged], scores, patients, [name], draws=200, seed=self.probe.seed
+            labels[judged], scores, patients, [name], draws=200, seed=self.evaluation.seed
         )[name]
         return {
             "validation_auc": auc.estimate,
@@ -115,7 +117,7 @@ class EncoderWatch:
 
         some = self.rows[:: max(1, len(self.rows) // _EXAMPLES)][:_EXAMPLES]
         arrays = reconstruct_examples(
-            model, self.store.crops[some], self.store.masks[some], self.side, self.probe.seed
+            model, self.store.crops[some], self.store.masks[some], self.side, self.evaluation.seed
         )
         canvas = FigureCanvasAgg(reconstruction_sheet(arrays))
         canvas.draw()

@@ -31,8 +31,8 @@ def encode_lesions(
 
     Returns:
         A plan, carried out when it is saved, unless the very same features are there. They have
-        one row per lesion: `lesion_id` and `f0`, `f1` and so on; for a method with one encoder
-        per fold, one row per lesion and `fold`.
+        one row per lesion and `seed`: `lesion_id` and `f0`, `f1` and so on; for a method with one
+        encoder per fold, one row per lesion, seed and `fold`.
     """
     from miram.evaluation.feature_plan import plan_features
 
@@ -45,7 +45,7 @@ def assess_encoder(
     """Fit probes on frozen features and judge them on patients they have not seen.
 
     Args:
-        features: One row per lesion.
+        features: One row per lesion and seed.
         lesions: The lesion table.
         splits: Which lesion is on which side.
         config: Tasks and statistics.
@@ -53,11 +53,11 @@ def assess_encoder(
     Returns:
         Figures with intervals, and the predictions behind them.
     """
-    from miram.evaluation.assessment import assess_features
-    from miram.evaluation.fold_features import features_by_fold
+    from miram.evaluation.assessment import assess_seeds
+    from miram.evaluation.fold_features import features_by_seed
 
-    by_fold = features_by_fold(features, splits["lesion_id"])
-    assessment = assess_features(by_fold, lesions, splits, config)
+    by_seed = features_by_seed(features, splits["lesion_id"], config.seeds)
+    assessment = assess_seeds(by_seed, lesions, splits, config)
     # Which encoder, crops and settings the figures are of; empty for features from elsewhere.
     origin = features.attrs.get("origin", {})
     return {**assessment.metrics, "features": origin}, assessment.predictions
@@ -94,7 +94,7 @@ def measure_label_efficiency(
     """Judge probes that learned from shares of the training patients, where that is asked for.
 
     Args:
-        features: One row per lesion.
+        features: One row per lesion and seed.
         lesions: The lesion table.
         splits: Which lesion is on which side.
         config: Tasks, shares and draws.
@@ -102,10 +102,10 @@ def measure_label_efficiency(
     Returns:
         Figures by task and share; empty unless `label_efficiency.enabled`.
     """
-    from miram.evaluation.fold_features import features_by_fold
+    from miram.evaluation.fold_features import features_by_seed
     from miram.evaluation.label_efficiency import COLUMNS, label_efficiency_table
 
     if not config.label_efficiency.enabled:
         return pd.DataFrame(columns=list(COLUMNS))
-    by_fold = features_by_fold(features, splits["lesion_id"])
-    return label_efficiency_table(by_fold, lesions, splits, config)
+    by_seed = features_by_seed(features, splits["lesion_id"], config.seeds)
+    return label_efficiency_table(by_seed, lesions, splits, config)

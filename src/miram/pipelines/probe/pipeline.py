@@ -24,19 +24,19 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 assess_encoder,
-                inputs=["features", "lesions", "splits", "params:probe"],
+                inputs=["features", "lesions", "splits", "params:evaluation"],
                 outputs=["metrics", "predictions"],
                 name="assess_encoder",
             ),
             Node(
                 describe_predictions,
-                inputs=["predictions", "metrics", "lesions", "params:probe"],
+                inputs=["predictions", "metrics", "lesions", "params:evaluation"],
                 outputs=["calibration", "subgroups"],
                 name="describe_predictions",
             ),
             Node(
                 measure_label_efficiency,
-                inputs=["features", "lesions", "splits", "params:probe"],
+                inputs=["features", "lesions", "splits", "params:evaluation"],
                 outputs="label_efficiency",
                 name="measure_label_efficiency",
             ),

@@ -31,10 +31,12 @@ def build_predictor(
     lesions: pd.DataFrame,
     splits: pd.DataFrame,
     reading: FeatureConfig,
-    probe: AssessmentConfig,
+    evaluation: AssessmentConfig,
     promote: PromotionConfig,
 ) -> Predictor:
     """Fit the probe on all training lesions and put it beside its encoder.
+
+    Of a method with several seeds the first is served; its figures are the means over the seeds.
 
     Args:
         method: Name of the method.
@@ -45,7 +47,7 @@ def build_predictor(
         lesions: The lesion table.
         splits: Which lesion is on which side.
         reading: How the features were read.
-        probe: Settings of the probe.
+        evaluation: Settings of the probe.
         promote: The task that is served.
     """
     from miram.evaluation.predictor import Predictor as Built
@@ -58,8 +60,13 @@ def build_predictor(
             f"{method}: give it as --params promote.method={promote.method}"
         )
     check_origin(encoder, crops, features, metrics, reading)
-    fitted = fit_served_probe(features, lesions, splits, promote.task, probe)
-    about = {"method": method, "data_digest": crops.digest, "split": splits["strategy"].iloc[0]}
+    fitted = fit_served_probe(features, lesions, splits, promote.task, evaluation)
+    about = {
+        "method": method,
+        "data_digest": crops.digest,
+        "split": splits["strategy"].iloc[0],
+        "seeds": "+".join(map(str, metrics.get("seeds", ()))),
+    }
     return Built(encoder, reading, crop_settings(crops, promote.patches), fitted, about)
 
 
@@ -68,7 +75,7 @@ def propose(
     predictor: Predictor,
     metrics: dict[str, Any],
     predictions: pd.DataFrame,
-    probe: AssessmentConfig,
+    evaluation: AssessmentConfig,
     promote: PromotionConfig,
 ) -> Release:
     """Ask for a place in the registry; saving registers, and moves the alias if it is earned.
@@ -78,7 +85,7 @@ def propose(
         predictor: The model.
         metrics: Its figures.
         predictions: The predictions behind them, compared with the champion's.
-        probe: Draws and seed of the comparison.
+        evaluation: Draws and seed of the comparison.
         promote: Task, figure, force and reason.
     """
     from miram.integrations.registry.versions import Release as Asked
@@ -89,6 +96,6 @@ def propose(
         metrics=metrics,
         predictions=predictions,
         config=promote,
-        draws=probe.bootstrap_draws,
-        seed=probe.seed,
+        draws=evaluation.bootstrap_draws,
+        seed=evaluation.seed,
     )

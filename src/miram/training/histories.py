@@ -1,0 +1,26 @@
+"""Histories of several trainings of one method, one after the other."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+
+def join_histories(histories: Mapping[str | int, pd.DataFrame], column: str) -> pd.DataFrame:
+    """Put the histories of folds or seeds into one, whose steps go on from part to part.
+
+    Args:
+        histories: Table with `step` by part, at least one; a single one stays as it is.
+        column: Where the part is named.
+    """
+    if len(histories) == 1:
+        return next(iter(histories.values()))
+    tables = list(histories.values())
+    # A method that does not train has no steps.
+    last = [0 if table.empty else table["step"].max() for table in tables]
+    before = np.cumsum([0, *last[:-1]])
+    moved = [
+        table.assign(**{"step": table["step"] + start, column: part})
+        for part, table, start in zip(histories, tables, before, strict=True)
+    ]
+    return pd.concat(moved, ignore_index=True)

@@ -1,0 +1,66 @@
+"""One method, several seeds: from the command line to the leaderboard."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from miram.errors import MiramError
+from miram.models.joined_checkpoints import split_seeds
+
+
+@pytest.fixture(scope="module")
+def of_two_seeds(study, tmp_path_factory, run_pipeline):
+    """The study, with a method that is trained and judged with two seeds."""
+    root = tmp_path_factory.mktemp("seeds") / "study"
+    shutil.copytree(study, root, ignore=shutil.ignore_patterns("mlflow"))
+    run_pipeline(root, "pretrain", namespaces=["mae"], training={"seeds": "0+1"})
+    run_pipeline(root, "probe", namespaces=["mae"])
+    return root
+
+
+def test_each_seed_is_the_training_of_that_seed_alone(of_two_seeds, study, open_context):
+    alone = open_context(study).catalog.load("mae.encoder")
+    found = split_seeds(open_context(of_two_seeds).catalog.load("mae.encoder"))
+    assert list(found) == [0, 1]
+    name = "blocks.0.attn.qkv.weight"
+    assert torch.equal(found[0].state[name], alone.state[name])
+    assert not torch.equal(found[1].state[name], alone.state[name])
+    assert [one.metadata["training"]["seed"] for one in found.values()] == [0, 1]
+
+
+def test_the_leaderboard_tells_the_mean_over_seeds_and_how_they_differ(
+    of_two_seeds, study, run_pipeline, open_context
+):
+    run_pipeline(of_two_seeds, "report")
+    catalog = open_context(of_two_seeds).catalog
+    figure = catalog.load("mae.metrics")["tasks"]["pathology"]["figures"]["auc"]
+    alone = open_context(study).catalog.load("mae.metrics")["tasks"]["pathology"]["figures"]["auc"]
+    assert figure["by_seed"][0] == pytest.approx(alone["estimate"])
+    assert figure["estimate"] == pytest.approx(np.mean(figure["by_seed"]))
+    board = catalog.load("leaderboard").set_index(["method", "task", "figure"])
+    row = board.loc[("mae", "pathology", "auc")]
+    assert row["seeds"] == 2
+    assert row["seed_deviation"] == pytest.approx(np.std(figure["by_seed"], ddof=1))
+    assert np.isnan(board.loc[("random", "pathology", "auc"), "seed_deviation"])
+
+
+def test_seeds_to_be_judged_can_be_chosen(of_two_seeds, tmp_path, run_pipeline, open_context):
+    root = shutil.copytree(of_two_seeds, tmp_path / "study")
+    run_pipeline(root, "probe", namespaces=["mae"], evaluation={"seeds": 1})
+    catalog = open_context(root).catalog
+    assert catalog.load("mae.metrics")["seeds"] == [1]
+    assert set(catalog.load("mae.predictions")["seed"]) == {1}
+    with pytest.raises(MiramError, match=r"seed 2, but there are only those of 0, 1"):
+        run_pipeline(root, "probe", namespaces=["mae"], evaluation={"seeds": "0+2"})
+
+
+def test_figures_of_further_seeds_have_names_of_their_own_in_mlflow(of_two_seeds):
+    client = MlflowClient(f"sqlite:///{of_two_seeds / 'mlflow/mlflow.db'}")
+    (experiment,) = [one for one in client.search_experiments() if one.name != "Default"]
+    runs = client.search_runs(experiment.experiment_id, "tags.method = 'mae'")
+    known = {name for run in runs for name in run.data.metrics}
+    assert {"loss", "seed1/loss"} <= known
+    assert "seed0/loss" not in known

@@ -1,0 +1,39 @@
+"""What a training tells, and under which names."""
+
+import logging
+import threading
+
+import pandas as pd
+import pytest
+
+from miram.training.histories import join_histories
+from miram.training.telemetry import LOGGER, tell, told_under
+
+
+@pytest.fixture
+def heard():
+    told = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.metrics)
+    LOGGER.addHandler(handler)
+    yield told
+    LOGGER.removeHandler(handler)
+
+
+def test_a_prefix_is_put_before_the_names_of_this_thread_alone(heard):
+    with told_under("seed1/"):
+        tell(1, {"loss": 2.0})
+        other = threading.Thread(target=tell, args=(1, {"loss": 3.0}))
+        other.start()
+        other.join()
+    tell(2, {"loss": 1.0})
+    assert heard == [{"seed1/loss": 2.0}, {"loss": 3.0}, {"loss": 1.0}]
+
+
+def test_histories_go_on_from_part_to_part():
+    one = pd.DataFrame({"step": [2, 4], "loss": [1.0, 0.5]})
+    joined = join_histories({5: one, 6: one}, "seed")
+    assert joined["step"].tolist() == [2, 4, 6, 8]
+    assert joined["seed"].tolist() == [5, 5, 6, 6]
+    assert join_histories({5: one}, "seed") is one
+    assert join_histories({0: one.iloc[:0], 1: one.iloc[:0]}, "seed").empty
