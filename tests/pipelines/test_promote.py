@@ -99,7 +99,7 @@ def study(judged):
     return SimpleNamespace(
         names=names,
         crops=crops,
-        features=features.set_index("lesion_id").loc[names].to_numpy(),
+        features=features.drop(columns="seed").set_index("lesion_id").loc[names].to_numpy(),
         malignant=predictions.loc[names, "calibrated"].to_numpy(),
         store=store,
         dicom=judged / "01_raw/phantom" / lesions.loc[names[0], "image_path"],

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny import ENCODER
 
 from miram.evaluation.assessment import AssessmentConfig
 from miram.mammography.crop_store import CropStore, write_store
-from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.methods import MethodConfig
 from miram.pipelines.pretrain.nodes import pretrain_encoder
@@ -18,12 +18,6 @@ from miram.training.config import TrainingConfig
 from miram.training.engine import EngineConfig
 from miram.training.folder import TrainingFolder
 
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224",
-    image_side=16,
-    patch_side=4,
-    overrides={"depth": 1, "embed_dim": 32, "num_heads": 2},
-)
 METHOD = MaskedAutoencoderConfig(
     decoder_dim=16,
     decoders=({"scale": 2, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),

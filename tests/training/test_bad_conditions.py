@@ -10,10 +10,9 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
+from tiny import ENCODER, METHOD
 
 from miram.errors import MiramError
-from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.moco import MocoV3Config
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.folder import TrainingFolder
@@ -22,16 +21,6 @@ from miram.training.loop import train
 from miram.training.state_files import read_state
 from miram.training.telemetry import LOGGER
 
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224",
-    image_side=16,
-    patch_side=4,
-    overrides={"depth": 1, "embed_dim": 32, "num_heads": 2},
-)
-METHOD = MaskedAutoencoderConfig(
-    decoder_dim=16,
-    decoders=({"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
-)
 CONFIG = TrainingConfig(
     epochs=4,
     batch_size=8,

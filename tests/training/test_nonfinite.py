@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny import ENCODER, METHOD
 from torch import nn
 from typer.testing import CliRunner
 
 from miram.commands.app import app
 from miram.errors import MiramError
-from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig, MaskedAutoencoderOutput
+from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.training.config import TrainingConfig
 from miram.training.folder import TrainingFolder
 from miram.training.keeping import Keep
@@ -20,16 +20,6 @@ from miram.training.loop import train
 from miram.training.nonfinite import Replay, advice, keep_replay, load_replay, take_again
 from miram.training.schedule import OptimizerConfig
 
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224",
-    image_side=16,
-    patch_side=4,
-    overrides={"depth": 1, "embed_dim": 32, "num_heads": 2},
-)
-METHOD = MaskedAutoencoderConfig(
-    decoder_dim=16,
-    decoders=({"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
-)
 CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
 CONFIG = TrainingConfig(
     epochs=4,

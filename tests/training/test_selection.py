@@ -3,27 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from tiny import ENCODER, METHOD
 from torch import nn
 
 from miram.errors import MiramError
-from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.training.config import CheckpointConfig, TrainingConfig, identity_of
 from miram.training.looks import Looks
 from miram.training.loop import train
 from miram.training.schedule import OptimizerConfig
 from miram.training.selection import Selection
 
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224",
-    image_side=16,
-    patch_side=4,
-    overrides={"depth": 1, "embed_dim": 32, "num_heads": 2},
-)
-METHOD = MaskedAutoencoderConfig(
-    decoder_dim=16,
-    decoders=({"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
-)
 CONFIG = TrainingConfig(
     epochs=3,
     batch_size=8,

@@ -108,14 +108,7 @@ def task_targets(
     Raises:
         MiramError: If a column is missing.
     """
-    needed = ["patient_id", task.column, *([task.by] if task.by else [])]
-    needed += ["abnormality_type"] if task.abnormality_type else []
-    missing = [column for column in needed if column not in lesions]
-    if missing:
-        raise MiramError(
-            f"task {task.name!r} needs {', '.join(missing)}, which the lesion table does not have: "
-            f"its columns are {', '.join(map(str, lesions.columns))}"
-        )
+    _require_columns(lesions, task)
     sides = None if split is None else pd.Series(np.asarray(split, dtype=object))
     found, reasons = _found_values(lesions, task, without_callback)
     if sides is not None:
@@ -127,37 +120,61 @@ def task_targets(
         known = found.map(lambda here: bool(set(here) & set(values))).to_numpy()
         reasons[kept & ~known] = "value is none of the classes"
         kept = kept & known
-    skipped = [
-        Skipped(task.name, "lesions", int(count), str(reason))
-        for reason, count in reasons[~kept].value_counts(sort=False).sort_index().items()
-    ]
     rows = np.flatnonzero(kept)
     hot = _hot(found[kept], task, values)
     patients = lesions["patient_id"].to_numpy()[rows]
     lacking = _lacking(hot, patients, None if sides is None else sides.to_numpy()[rows], task)
+    usable, problem = _usable_classes(names, lacking, task.kind)
+    skipped = _skipped_lesions(task.name, reasons[~kept])
     if task.kind == "multi":
-        for index, reason in lacking.items():
-            count = int(hot[:, index].sum())
-            skipped.append(Skipped(task.name, f"class {names[index]}", count, reason))
-        usable = [index for index in range(len(names)) if index not in lacking]
-        names, hot = tuple(names[index] for index in usable), hot[:, usable]
-        problem = "" if usable else "no class has enough patients"
-    else:
-        problem = "; ".join(f"{names[index]}: {reason}" for index, reason in lacking.items())
-        problem = problem or ("" if len(names) > 1 else "fewer than two classes")
+        skipped += [
+            Skipped(task.name, f"class {names[index]}", int(hot[:, index].sum()), reason)
+            for index, reason in lacking.items()
+        ]
     if problem:
         skipped.append(Skipped(task.name, "task", len(rows), problem))
         rows, hot = rows[:0], hot[:0]
+    hot = hot[:, usable]
     return TaskTargets(
         task=task.name,
         kind=task.kind,
         rows=rows,
         labels=(hot if task.kind == "multi" else hot.argmax(axis=1)).astype(np.int64),
-        classes=names,
+        classes=tuple(names[index] for index in usable),
         skipped=tuple(skipped),
         without_callback=without_callback if task.column == "pathology" else None,
         supported=not problem,
     )
+
+
+def _require_columns(lesions: pd.DataFrame, task: TaskConfig) -> None:
+    needed = ["patient_id", task.column, *([task.by] if task.by else [])]
+    needed += ["abnormality_type"] if task.abnormality_type else []
+    missing = [column for column in needed if column not in lesions]
+    if missing:
+        raise MiramError(
+            f"task {task.name!r} needs {', '.join(missing)}, which the lesion table does not have: "
+            f"its columns are {', '.join(map(str, lesions.columns))}"
+        )
+
+
+def _skipped_lesions(task: str, reasons: pd.Series) -> list[Skipped]:
+    """A row per reason for which lesions were left out."""
+    return [
+        Skipped(task, "lesions", int(count), str(reason))
+        for reason, count in reasons.value_counts(sort=False).sort_index().items()
+    ]
+
+
+def _usable_classes(
+    names: tuple[str, ...], lacking: dict[int, str], kind: Kind
+) -> tuple[list[int], str]:
+    """The classes that stay, and why the task as a whole cannot be answered, or ''."""
+    if kind == "multi":
+        usable = [index for index in range(len(names)) if index not in lacking]
+        return usable, "" if usable else "no class has enough patients"
+    problem = "; ".join(f"{names[index]}: {reason}" for index, reason in lacking.items())
+    return list(range(len(names))), problem or ("" if len(names) > 1 else "fewer than two classes")
 
 
 def _found_values(

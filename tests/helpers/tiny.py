@@ -1,0 +1,15 @@
+"""The smallest models that train: shared by tests that only need some training."""
+
+from miram.models.encoder import EncoderConfig
+from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+
+ENCODER = EncoderConfig(
+    name="vit_tiny_patch16_224",
+    image_side=16,
+    patch_side=4,
+    overrides={"depth": 1, "embed_dim": 32, "num_heads": 2},
+)
+METHOD = MaskedAutoencoderConfig(
+    decoder_dim=16,
+    decoders=({"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
+)
