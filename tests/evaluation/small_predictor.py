@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from miram.evaluation.assessment import AssessmentConfig
-from miram.evaluation.features import FeatureConfig
+from miram.evaluation.pooling import FeatureConfig
 from miram.evaluation.predictor import Predictor
 from miram.evaluation.served_probe import fit_served_probe
 from miram.mammography.cropping import CropConfig

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from miram.evaluation.crop_encoder import CropEncoder, encode_crops, example_crops, export_graph
-from miram.evaluation.features import FeatureConfig, extract_features
+from miram.evaluation.features import extract_features
+from miram.evaluation.pooling import FeatureConfig
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints import EncoderCheckpoint
 

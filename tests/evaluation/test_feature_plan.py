@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from miram.evaluation.feature_plan import encoder_digest, plan_features, stored_origin
-from miram.evaluation.features import FeatureConfig
+from miram.evaluation.pooling import FeatureConfig
 from miram.mammography.crop_store import CropStore, write_store
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig

@@ -5,12 +5,8 @@ import torch
 from pydantic import ValidationError
 
 from miram.errors import MiramError
-from miram.evaluation.features import (
-    FeatureConfig,
-    encode_in_batches,
-    extract_features,
-    feature_table,
-)
+from miram.evaluation.features import extract_features, feature_table
+from miram.evaluation.pooling import FeatureConfig
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
@@ -123,30 +119,6 @@ def test_layers_differ_and_the_last_is_the_default():
 
 def test_features_do_not_depend_on_the_batch():
     np.testing.assert_allclose(features(batch_size=2), features(), atol=1e-5)
-
-
-class SmallDevice:
-    """Encodes as many rows at once as its memory holds, and keeps count."""
-
-    def __init__(self, rows):
-        self.rows, self.asked = rows, []
-
-    def __call__(self, rows):
-        size = rows.stop - rows.start
-        self.asked.append(size)
-        if size > self.rows:
-            raise torch.OutOfMemoryError("out of memory")
-        return torch.arange(rows.start, rows.stop)
-
-
-def test_batches_are_halved_until_memory_suffices_and_stay_small():
-    device = SmallDevice(rows=3)
-    found = torch.cat(encode_in_batches(device, 21, batch_size=8))
-    assert found.tolist() == list(range(21))
-    assert device.asked[:3] == [8, 4, 2]
-    assert max(device.asked[2:]) == 2
-    with pytest.raises(MiramError, match="does not suffice to encode one crop"):
-        encode_in_batches(SmallDevice(rows=0), 5, batch_size=8)
 
 
 def test_features_are_single_precision():

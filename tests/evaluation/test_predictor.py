@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from miram.errors import MiramError
-from miram.evaluation.features import FeatureConfig
+from miram.evaluation.pooling import FeatureConfig
 from miram.evaluation.predictor import Predictor
 
 _SPEC = importlib.util.spec_from_file_location(

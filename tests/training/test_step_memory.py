@@ -139,7 +139,7 @@ from miram.models.encoder import EncoderConfig
 from miram.models.methods import MethodConfig
 from miram.training.config import TrainingConfig
 from miram.training.loop import train
-from miram.training.memory import memory_use
+from miram.memory import memory_use
 
 def run(encoder, method, batch):
     encoder = EncoderConfig.model_validate(encoder)

@@ -8,8 +8,9 @@ from sklearn.metrics import roc_auc_score
 
 from miram.errors import MiramError
 from miram.evaluation.assessment import evaluation_pairs
-from miram.evaluation.features import FeatureConfig, extract_features, feature_table
+from miram.evaluation.features import extract_features, feature_table
 from miram.evaluation.fold_features import WHOLE, features_by_fold, fit_probe_by_fold
+from miram.evaluation.pooling import FeatureConfig
 from miram.evaluation.probe import LinearProbeConfig, fit_linear_probe
 from miram.mammography.crop_store import CropStore, write_store
 from miram.models.backbone import TimmBackboneConfig

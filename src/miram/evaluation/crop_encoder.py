@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from miram.evaluation.features import FeatureConfig, encode_in_batches, encode_parts
+from miram.evaluation.encoding_batches import batch_that_fits, encode_in_batches
+from miram.evaluation.pooling import FeatureConfig, encode_parts
 from miram.files import atomic_path
+from miram.memory import free_memory
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.export_checks import require_same
 from miram.models.joined_checkpoints import single_encoder
@@ -79,12 +81,15 @@ def encode_crops(
     """
     device = next(encoder.parameters()).device
 
-    def encode(rows: slice) -> Tensor:
+    def inputs(rows: slice) -> tuple[Tensor, Tensor]:
         images = to_unit(torch.from_numpy(np.array(crops[rows])).to(device)).squeeze(1)
-        coverage = torch.from_numpy(np.array(masks[rows])).to(device)
-        return encoder(images, coverage).cpu()
+        return images, torch.from_numpy(np.array(masks[rows])).to(device)
 
-    return torch.cat(encode_in_batches(encode, len(crops), encoder.config.batch_size)).numpy()
+    batch = encoder.config.batch_size
+    if len(crops) > 1:
+        batch = batch_that_fits(encoder, inputs(slice(0, 1)), free_memory(device), batch)
+    pieces = encode_in_batches(lambda rows: encoder(*inputs(rows)).cpu(), len(crops), batch)
+    return torch.cat(pieces).numpy()
 
 
 def example_crops(side: int, cells: int, batch: int = _BATCH) -> tuple[Tensor, Tensor]:

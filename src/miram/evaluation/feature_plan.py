@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-from miram.evaluation.features import FeatureConfig, feature_table
+from miram.evaluation.features import feature_table
+from miram.evaluation.pooling import FeatureConfig
 from miram.mammography.crop_store import CropStore
 from miram.models.checkpoints import EncoderCheckpoint
 

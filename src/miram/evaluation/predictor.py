@@ -8,7 +8,7 @@ from typing import Any
 
 from miram.errors import MiramError
 from miram.evaluation.feature_plan import encoder_digest
-from miram.evaluation.features import FeatureConfig
+from miram.evaluation.pooling import FeatureConfig
 from miram.evaluation.regions import require_cropping
 from miram.evaluation.served_probe import ServedProbe
 from miram.mammography.cropping import CROPPING_VERSION, MASK_STEP, CropConfig

@@ -6,7 +6,7 @@ import pandas as pd
 
 from miram.errors import MiramError
 from miram.evaluation.feature_plan import ORIGIN, plan_features
-from miram.evaluation.features import FeatureConfig
+from miram.evaluation.pooling import FeatureConfig
 from miram.mammography.crop_store import CropStore
 from miram.mammography.cropping import CROPPING_VERSION, CropConfig
 from miram.models.checkpoints import EncoderCheckpoint

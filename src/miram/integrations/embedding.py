@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from miram.evaluation.embedding import EmbeddingConfig, EmbeddingPlan
-    from miram.evaluation.features import FeatureConfig
+    from miram.evaluation.pooling import FeatureConfig
     from miram.mammography.cropping import CropConfig
 
 
@@ -44,7 +44,7 @@ def plan_folder(
 
 def _settings(env: str | None) -> "tuple[CropConfig, FeatureConfig]":
     """How the project cuts crops and reads features, for an encoder that does not say."""
-    from miram.evaluation.features import FeatureConfig
+    from miram.evaluation.pooling import FeatureConfig
     from miram.integrations.parameters import load_parameters
     from miram.mammography.cropping import CropConfig
 

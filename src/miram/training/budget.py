@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from miram.errors import MiramError
+from miram.memory import free_memory, parse_size, show_size
 from miram.training.batches import Needs
 from miram.training.config import AUTO, TrainingConfig
 from miram.training.device import fastest_precision
-from miram.training.memory import free_memory, parse_size, show_size
 from miram.training.portions import Choice, choose
 from miram.training.step_memory import StepKind, measured_peak, traced_peak
 

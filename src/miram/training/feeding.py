@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from miram.memory import free_memory
 from miram.training.batches import Needs, Portion, Samples, draw_portion
-from miram.training.memory import free_memory
 from miram.training.sampling import Step
 
 _FREE_SHARE = 0.5  # of the device's free memory that crops may take

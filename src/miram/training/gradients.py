@@ -10,10 +10,10 @@ from accelerate import Accelerator
 from torch import nn
 
 from miram.errors import MiramError
+from miram.memory import is_out_of_memory
 from miram.training.batches import ModelOutput, Needs, Portion
 from miram.training.config import TrainingConfig
 from miram.training.feeding import Served
-from miram.training.memory import is_out_of_memory
 from miram.training.recorder import StepFigures
 from miram.training.sampling import step_seed
 

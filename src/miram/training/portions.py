@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from miram.training.memory import is_out_of_memory
+from miram.memory import is_out_of_memory
 
 # Bytes at the peak of a step by its samples and whether activations are recomputed; it may raise
 # what `is_out_of_memory` knows.

@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from miram.memory import memory_use
 from miram.training.config import TrainingConfig
 from miram.training.display import Display
-from miram.training.memory import memory_use
 from miram.training.telemetry import tell
 
 

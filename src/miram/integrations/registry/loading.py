@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from miram.errors import MiramError
 
 if TYPE_CHECKING:
-    from miram.evaluation.features import FeatureConfig
+    from miram.evaluation.pooling import FeatureConfig
     from miram.evaluation.predictor import Predictor
     from miram.mammography.cropping import CropConfig
 

@@ -9,10 +9,10 @@ from miram.mammography.sources import make_source
 
 if TYPE_CHECKING:
     from miram.evaluation.embedding import EmbeddingConfig, EmbeddingPlan
-    from miram.evaluation.features import FeatureConfig
+    from miram.evaluation.pooling import FeatureConfig
 else:
     EmbeddingConfig = deferred("miram.evaluation.embedding", "EmbeddingConfig")
-    FeatureConfig = deferred("miram.evaluation.features", "FeatureConfig")
+    FeatureConfig = deferred("miram.evaluation.pooling", "FeatureConfig")
     EmbeddingPlan = Any
 
 

@@ -10,11 +10,11 @@ from miram.mammography.crop_store import CropStore
 if TYPE_CHECKING:
     from miram.evaluation.assessment import AssessmentConfig
     from miram.evaluation.feature_plan import FeaturePlan
-    from miram.evaluation.features import FeatureConfig
+    from miram.evaluation.pooling import FeatureConfig
     from miram.models.checkpoints import EncoderCheckpoint
 else:
     AssessmentConfig = deferred("miram.evaluation.assessment", "AssessmentConfig")
-    FeatureConfig = deferred("miram.evaluation.features", "FeatureConfig")
+    FeatureConfig = deferred("miram.evaluation.pooling", "FeatureConfig")
     EncoderCheckpoint = FeaturePlan = Any
 
 

@@ -10,14 +10,14 @@ from miram.mammography.crop_store import CropStore
 
 if TYPE_CHECKING:
     from miram.evaluation.assessment import AssessmentConfig
-    from miram.evaluation.features import FeatureConfig
+    from miram.evaluation.pooling import FeatureConfig
     from miram.evaluation.predictor import Predictor
     from miram.integrations.registry.decision import PromotionConfig
     from miram.integrations.registry.versions import Release
     from miram.models.checkpoints import EncoderCheckpoint
 else:
     AssessmentConfig = deferred("miram.evaluation.assessment", "AssessmentConfig")
-    FeatureConfig = deferred("miram.evaluation.features", "FeatureConfig")
+    FeatureConfig = deferred("miram.evaluation.pooling", "FeatureConfig")
     PromotionConfig = deferred("miram.integrations.registry.decision", "PromotionConfig")
     EncoderCheckpoint = Predictor = Release = Any
 

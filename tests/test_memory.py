@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miram.errors import MiramError
-from miram.training.memory import (
+from miram.memory import (
     MemoryUse,
     free_in_groups,
     free_memory,
