@@ -13,7 +13,8 @@ from huggingface_hub import ModelCard
 from sklearn.metrics import roc_auc_score
 
 from miram.errors import MiramError
-from miram.evaluation.features import FeatureConfig, extract_features
+from miram.evaluation.features import extract_features
+from miram.evaluation.pooling import FeatureConfig
 from miram.evaluation.prediction_tables import subgroup_figures
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints import EncoderCheckpoint

@@ -1,5 +1,7 @@
 """The page says what a reader needs, and nothing it has no right to say."""
 
+import base64
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -8,15 +10,20 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from plotly.offline import get_plotlyjs
 
 from miram.mammography.audit_codes import AUDIT_CODES
 from miram.reporting.page import render_report
-from miram.reporting.study import Study
+from miram.reporting.study import MethodResult, Study
 
 SECTIONS = (
     "summary",
     "leaderboard",
     "roc",
+    "calibration",
+    "subgroups",
+    "label-efficiency",
+    "neighbors",
     "paper",
     "data",
     "left-out",
@@ -123,7 +130,8 @@ def test_every_method_is_in_every_part(page: Page, study: Study) -> None:
     charts = json.loads(page.scripts["charts"])
     for method in study.methods:
         assert any(trace["name"] == method for trace in charts["leaderboard-chart"]["data"])
-        assert any(trace["name"].startswith(f"{method}:") for trace in charts["roc-0"]["data"])
+        assert any(trace["name"].startswith(f"{method}:") for trace in charts["roc-0-0"]["data"])
+        assert any(trace["name"].startswith(f"{method}:") for trace in charts["pr-0-0"]["data"])
         assert page.text.count(method) > 5
 
 
@@ -213,6 +221,12 @@ def test_study_without_random_encoder_says_so(without_random: Study) -> None:
     )
 
 
+def test_page_without_further_tables_says_so(page: Page) -> None:
+    assert "--params evaluation.label_efficiency.enabled=true" in page.text
+    assert "No variable of the lesion table splits the judged lesions of any task" in page.text
+    assert "the features were not kept" in page.text
+
+
 def test_hostile_names_stay_text(make_study: MakeStudy) -> None:
     hostile = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
     html = render_report(make_study(hostile=hostile))
@@ -256,3 +270,35 @@ def test_undefined_figures_are_named_as_such(study: Study) -> None:
     found = Page(render_report(replace(study, leaderboard=board)))
     assert "mae pathology ROC AUC not defined not defined higher" in found.text
     assert "nan" not in found.text.split()
+
+
+def test_results_can_be_filtered_by_what_stands_in_the_table(page: Page, study: Study) -> None:
+    filters = {tag.get("data-filter") for tag in page.all("select")}
+    assert filters == {"task", "method", "figure"}
+    rows = [tag for tag in page.all("tr") if tag.get("data-method")]
+    assert len(rows) == len(study.leaderboard)
+    assert {row["data-method"] for row in rows} == set(study.methods)
+
+
+def test_library_of_the_charts_travels_compressed_and_whole(page: Page) -> None:
+    packed = base64.b64decode(page.scripts["plotly"])
+    assert gzip.decompress(packed).decode() == get_plotlyjs()
+
+
+def test_spread_over_seeds_is_shown_where_there_are_several(study: Study) -> None:
+    board = study.leaderboard.assign(seeds=3, seed_deviation=0.0123)
+    methods = {name: _seeded(result) for name, result in study.methods.items()}
+    found = Page(render_report(replace(study, leaderboard=board, methods=methods)))
+    assert "Seeds SD over seeds" in found.text
+    assert "3 0.012" in found.text
+    assert "with up to 3 seeds" in found.text
+
+
+def test_single_training_is_said_to_be_one(page: Page) -> None:
+    assert "Each method was trained once" in page.text
+    assert "SD over seeds" not in page.text
+
+
+def _seeded(result: MethodResult) -> MethodResult:
+    tasks = {name: entry | {"seeds": [0, 1, 2]} for name, entry in result.metrics["tasks"].items()}
+    return replace(result, metrics=result.metrics | {"tasks": tasks})

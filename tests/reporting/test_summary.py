@@ -58,6 +58,18 @@ def test_methods_are_compared_with_the_reference_that_was_chosen(study: Study) -
     assert found.figure == "ROC AUC"
 
 
+def test_methods_outside_the_noise_follow_from_corrected_p_values(finding: TaskFinding) -> None:
+    first, second = finding.comparisons
+    rows = (
+        replace(first, difference=0.2, p_holm=0.049),
+        replace(second, difference=-0.1, p_holm=0.001),
+        replace(second, method="other", difference=0.3, p_value=0.01, p_holm=0.05),
+    )
+    many = replace(finding, patients=30, comparisons=rows)
+    assert many.outside_noise == {"above": (first.method,), "below": (second.method,)}
+    assert replace(many, patients=29).outside_noise == {"above": (), "below": ()}
+
+
 def test_few_patients_are_no_ground_for_a_verdict(finding: TaskFinding) -> None:
     assert replace(finding, patients=29).too_few
     assert not replace(finding, patients=30).too_few

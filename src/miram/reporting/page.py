@@ -1,7 +1,10 @@
 """The report: one self-contained HTML page about a whole study."""
 
+import base64
+import gzip
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -10,11 +13,10 @@ from markupsafe import Markup
 from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
-from miram.evaluation.assessment import AssessmentConfig
 from miram.provenance import git_commit, versions
-from miram.reporting import roc
 from miram.reporting.contact_sheet import contact_sheet
 from miram.reporting.cost import cost_figure, cost_rows
+from miram.reporting.curves import task_curves
 from miram.reporting.figures import (
     NOT_TRAINED,
     PARTS,
@@ -25,12 +27,26 @@ from miram.reporting.figures import (
     scales_of,
 )
 from miram.reporting.images import data_uri, strip
+from miram.reporting.method_facts import assessment_config
 from miram.reporting.paper_table import PaperTable, paper_table
 from miram.reporting.settings import method_table, setting_tables
 from miram.reporting.study import MethodResult, Study
 from miram.reporting.styles import MAIN_FIGURES, figure_direction, figure_label, method_style
-from miram.reporting.summary import TaskFinding, task_findings
-from miram.reporting.tables import data_facts, left_out, skipped_parts, training_table
+from miram.reporting.summary import VERDICT_PATIENTS, TaskFinding, task_findings
+from miram.reporting.tables import (
+    data_facts,
+    left_out,
+    most_seeds,
+    skipped_parts,
+    training_table,
+)
+from miram.reporting.task_views import (
+    TaskView,
+    calibration_view,
+    label_view,
+    neighbor_view,
+    subgroup_view,
+)
 from miram.reporting.words import interval, number
 
 _SHEET = (10, 4)  # columns and rows of the contact sheet
@@ -48,10 +64,11 @@ def render_report(study: Study, costs: pd.DataFrame | None = None) -> str:
     Returns:
         HTML.
     """
-    config = AssessmentConfig.model_validate(study.parameters.get("probe", AssessmentConfig()))
+    config = assessment_config(study)
     options = {"draws": config.bootstrap_draws, "seed": config.seed}
     findings = task_findings(study, config.comparison, **options)
-    curves = [_task_curves(study.methods, item, config) for item in findings]
+    curves = [task_curves(study.methods, item) for item in findings]
+    views = _views(study, findings)
     losses = loss_columns(result.history for result in study.methods.values())
     names = list(study.methods)
     return (
@@ -65,6 +82,7 @@ def render_report(study: Study, costs: pd.DataFrame | None = None) -> str:
             folds=study.splits["split"].nunique(),
             findings=findings,
             draws=config.bootstrap_draws,
+            verdict_patients=VERDICT_PATIENTS,
             facts=data_facts(study),
             contact_sheet=_contact_sheet(study),
             left_out=left_out(study),
@@ -75,6 +93,8 @@ def render_report(study: Study, costs: pd.DataFrame | None = None) -> str:
             losses={name: loss_label(name) for name in losses},
             reconstructions=_reconstructions(study.methods),
             curves=curves,
+            **views,
+            neighbors=neighbor_view(study, findings),
             board=_board(study.leaderboard),
             outside=_outside_interval(study.leaderboard),
             styles={name: method_style(name) for name in (*names, *study.leaderboard["method"])},
@@ -82,9 +102,11 @@ def render_report(study: Study, costs: pd.DataFrame | None = None) -> str:
             versions=versions(),
             paper=_paper(study),
             costs=None if costs is None else cost_rows(costs),
-            charts=_charts(study, losses, curves, costs),
+            charts=_charts(study, losses, curves, costs) | _plain(_charts_of(views)),
             not_trained=NOT_TRAINED,
-            plotly=Markup(get_plotlyjs()),
+            encoders=_encoders(study.methods),
+            seeds=most_seeds(study.methods),
+            plotly=Markup(_packed_plotly()),
         )
     )
 
@@ -141,57 +163,39 @@ def _strips(arrays: Mapping[str, Any], scale: int) -> dict[str, Any]:
     }
 
 
-def _task_curves(
-    methods: Mapping[str, MethodResult], finding: TaskFinding, config: AssessmentConfig
-) -> dict[str, Any]:
-    """ROC curves of a task: of the task as a whole, and of each class where there are several."""
+def _views(study: Study, findings: list[TaskFinding]) -> dict[str, list[TaskView]]:
+    """Views of every task by section; a task of which a section has nothing to show is absent."""
+    makers = {
+        "calibration": calibration_view,
+        "subgroups": subgroup_view,
+        "label_efficiency": label_view,
+    }
     found = {
-        method: roc.task_scores(result.predictions, finding.task)
-        for method, result in methods.items()
-        if finding.task in result.metrics["tasks"]
+        section: [make(study.methods, item, place) for place, item in enumerate(findings)]
+        for section, make in makers.items()
     }
-    areas = {method: _main_area(methods[method], finding.task) for method in found}
-    several = len(next(iter(found.values())).classes) > 1
+    return {section: [view for view in views if view] for section, views in found.items()}
+
+
+def _charts_of(views: Mapping[str, list[TaskView]]) -> dict[str, Figure]:
     return {
-        "finding": finding,
-        "several": several,
-        "figure": _drawn({name: roc.macro_points(item) for name, item in found.items()}, areas),
-        "classes": _class_curves(found, config) if several else [],
+        name: figure
+        for section in views.values()
+        for view in section
+        for name, figure in view.charts.items()
     }
 
 
-def _main_area(result: MethodResult, task: str) -> Mapping[str, float]:
-    figures = result.metrics["tasks"][task]["figures"]
-    return next(figures[name] for name in MAIN_FIGURES if name in figures)
+def _encoders(methods: Mapping[str, MethodResult]) -> dict[str, str]:
+    """Digest of the encoder behind each method's figures, where it was told."""
+    found = {name: result.metrics.get("features", {}) for name, result in methods.items()}
+    return {name: origin["encoder"] for name, origin in found.items() if "encoder" in origin}
 
 
-def _class_curves(
-    found: Mapping[str, roc.TaskScores], config: AssessmentConfig
-) -> list[dict[str, Any]]:
-    options = {"draws": config.bootstrap_draws, "seed": config.seed}
-    first = next(iter(found.values()))
-    curves = []
-    for index, name in enumerate(first.classes):
-        areas = {method: roc.class_area(item, index, **options) for method, item in found.items()}
-        points = {method: roc.class_points(item, index) for method, item in found.items()}
-        curves.append(
-            {
-                "name": name,
-                "lesions": int(first.labels[:, index].sum()),
-                "patients": len(set(first.patients[first.labels[:, index] == 1])),
-                "areas": areas,
-                "figure": _drawn(points, areas),
-            }
-        )
-    return curves
-
-
-def _drawn(points: Mapping[str, roc.Points], areas: Mapping[str, Any]) -> Figure:
-    texts = {}
-    for method, area in areas.items():
-        estimate = area["estimate"] if isinstance(area, Mapping) else area.estimate
-        texts[method] = f"{number(estimate)} ({_interval(area)})"
-    return roc.roc_figure(points, texts)
+@cache
+def _packed_plotly() -> str:
+    """The library of the charts, compressed to two fifths; the browser unpacks it."""
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode("ascii")
 
 
 def _board(leaderboard: pd.DataFrame) -> list[dict[str, Any]]:
@@ -227,12 +231,17 @@ def _charts(
     figures = {f"loss-{place}": loss_comparison(histories, n) for place, n in enumerate(losses)}
     figures["leaderboard-chart"] = leaderboard_figure(study.leaderboard)
     for place, task in enumerate(curves):
-        figures[f"roc-{place}"] = task["figure"]
-        for index, item in enumerate(task["classes"]):
-            figures[f"roc-{place}-{index}"] = item["figure"]
+        for index, item in enumerate((task, *task["classes"])):
+            # The task as a whole, then its classes.
+            figures[f"roc-{place}-{index}"] = item["roc"]
+            figures[f"pr-{place}-{index}"] = item["precision_recall"]
     if costs is not None:
         figures["cost-chart"] = cost_figure(costs)
-    # The page brings its own light and dark theme.
+    return _plain(figures)
+
+
+def _plain(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """Charts as plain JSON values; the page brings its own light and dark theme."""
     return {
         name: json.loads(figure.update_layout(template="none").to_json())
         for name, figure in figures.items()

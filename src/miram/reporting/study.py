@@ -1,6 +1,6 @@
 """All that a report is made from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,21 @@ class MethodResult:
             empty.
         metrics: Figures of `miram.evaluation.assessment.assess_features`.
         predictions: Predictions behind the figures.
+        calibration: Reliability curves of `miram.evaluation.prediction_tables`; this and the
+            tables below are empty where they were not made.
+        subgroups: Figures by subgroup, from there as well.
+        label_efficiency: Table of `miram.evaluation.label_efficiency`.
+        features: What the encoder made of the lesions, as `miram.evaluation.features` tells it.
     """
 
     history: pd.DataFrame
     reconstructions: dict[str, NDArray[np.uint8]]
     metrics: dict[str, Any]
     predictions: pd.DataFrame
+    calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    subgroups: pd.DataFrame = field(default_factory=pd.DataFrame)
+    label_efficiency: pd.DataFrame = field(default_factory=pd.DataFrame)
+    features: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)

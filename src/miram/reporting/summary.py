@@ -95,6 +95,18 @@ class TaskFinding:
         return "above" if best.lower > CHANCE else "below" if best.upper < CHANCE else "around"
 
     @property
+    def outside_noise(self) -> dict[str, tuple[str, ...]]:
+        """Methods `above` and `below` the reference by more than chance explains.
+
+        At 5 % after Holm's correction; both empty where the patients are too few for a verdict.
+        """
+        sure = [row for row in self.comparisons if row.p_holm < 0.05 and not self.too_few]
+        return {
+            "above": tuple(row.method for row in sure if row.difference > 0),
+            "below": tuple(row.method for row in sure if row.difference < 0),
+        }
+
+    @property
     def too_few(self) -> bool:
         """Whether the patients are too few for any verdict."""
         return self.patients < VERDICT_PATIENTS

@@ -152,6 +152,12 @@ def skipped_parts(methods: Mapping[str, MethodResult]) -> Table:
     return Table(("Task", "Left out", "Lesions", "Why"), tuple(found))
 
 
+def most_seeds(methods: Mapping[str, MethodResult]) -> int:
+    """With how many seeds a method was trained, at most."""
+    entries = [entry for result in methods.values() for entry in result.metrics["tasks"].values()]
+    return max((len(entry.get("seeds", [0])) for entry in entries), default=1)
+
+
 def training_table(methods: Mapping[str, MethodResult]) -> Table:
     """Length, last losses and speed of each training."""
     histories = [result.history for result in methods.values()]

@@ -9,6 +9,8 @@ from miram.models.names import METHODS
 from miram.reporting.leaderboard import leaderboard_table
 from miram.reporting.study import MethodResult, Study
 
+TABLES = ("predictions", "calibration", "subgroups", "label_efficiency", "features")
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 else:
@@ -54,7 +56,7 @@ def write_cards(**results: Any) -> tuple[str, ...]:
     """Write the checklist of the study and the model card of each method.
 
     Args:
-        results: As `gather_study`, and `<method>_subgroups`.
+        results: As `gather_study`.
 
     Returns:
         The CLAIM 2024 checklist, then the card of each method, in Markdown.
@@ -100,14 +102,15 @@ def gather_study(
         splits: Which lesion was on which side.
         leaderboard: All figures.
         parameters: All parameters of the run.
-        results: `<method>_history`, `_reconstructions`, `_metrics` and `_predictions`.
+        results: Of each method `<method>_<name>` for every field of `MethodResult`; a method
+            without decoders has no reconstructions.
     """
     methods = {
         method: MethodResult(
             history=results[f"{method}_history"],
             reconstructions=results.get(f"{method}_reconstructions", {}),
             metrics=results[f"{method}_metrics"],
-            predictions=results[f"{method}_predictions"],
+            **{part: results[f"{method}_{part}"] for part in TABLES},
         )
         for method in METHODS
     }

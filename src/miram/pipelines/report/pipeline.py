@@ -6,6 +6,7 @@ from kedro.pipeline import Node, Pipeline
 
 from miram.models.names import ANCHORS, METHODS, SUPERVISED
 from miram.pipelines.report.nodes import (
+    TABLES,
     build_leaderboard,
     build_report,
     draw_leaderboard,
@@ -13,7 +14,7 @@ from miram.pipelines.report.nodes import (
     write_cards,
 )
 
-PARTS = ("history", "reconstructions", "metrics", "predictions", "subgroups")
+PARTS = ("history", "reconstructions", "metrics", *TABLES)
 SHARED = ("lesions", "ingest_audit", "crops", "splits")
 
 

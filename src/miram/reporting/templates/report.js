@@ -14,6 +14,10 @@ function themed(layout) {
     ...layout, font, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     hoverlabel: { bgcolor: color("--paper"), bordercolor: color("--line"), font },
   };
+  if (layout.legend?.yanchor === "top") {
+    // Below everything else, however many lines it takes.
+    result.legend = { ...layout.legend, yref: "container", yanchor: "bottom", y: 0 };
+  }
   for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
     result[key] = { automargin: true, showgrid: true, fixedrange: true, ...layout[key], ...axis };
   }
@@ -42,10 +46,16 @@ async function drawShown() {
   }
 }
 
+async function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+}
+
 // The library is large: it starts once the page can be read.
-function startCharts() {
+async function startCharts() {
   const script = document.createElement("script");
-  script.textContent = document.getElementById("plotly").textContent;
+  script.textContent = await unpacked(document.getElementById("plotly").textContent);
   document.head.append(script);
   drawShown();
 }
@@ -66,12 +76,13 @@ const rows = [...board.tBodies[0].rows];
 const filters = document.getElementById("board-filters");
 
 function applyFilters() {
-  const task = filters.querySelector("[data-filter=task]").value;
-  const figure = filters.querySelector("[data-filter=figure]").value;
+  const chosen = (name) => filters.querySelector(`[data-filter=${name}]`).value;
+  const [task, method, figure] = ["task", "method", "figure"].map(chosen);
   for (const row of rows) {
     const figureFits =
       !figure || row.dataset.figure === figure || (figure === "main" && "main" in row.dataset);
-    row.hidden = !(figureFits && (!task || row.dataset.task === task));
+    const others = (!task || row.dataset.task === task) && (!method || row.dataset.method === method);
+    row.hidden = !(figureFits && others);
   }
   const shown = rows.filter((row) => !row.hidden).length;
   document.getElementById("board-count").textContent = `${shown} of ${rows.length} rows`;
@@ -107,10 +118,18 @@ filters.addEventListener("change", applyFilters);
 filters.hidden = false;
 applyFilters();
 
-// Reconstructions: fade into the target.
+// Reconstructions: from the masked input over the reconstruction to the target.
+const stops = ["Masked input", "Reconstruction", "Target"];
 for (const label of document.querySelectorAll(".fade")) {
   label.hidden = false;
-  label.querySelector("input").addEventListener("input", (event) => {
-    label.closest(".strips").style.setProperty("--fade", event.target.value / 100);
+  const input = label.querySelector("input");
+  input.addEventListener("input", () => {
+    const value = input.value / 100;
+    const style = label.closest(".strips").style;
+    style.setProperty("--prediction", Math.min(value, 1));
+    style.setProperty("--target", Math.max(value - 1, 0));
+    const [from, part] = [Math.floor(value), Math.round(100 * (value % 1))];
+    const text = part ? `${100 - part} % ${stops[from]}, ${part} % ${stops[from + 1]}` : stops[from];
+    input.setAttribute("aria-valuetext", text);
   });
 }
