@@ -84,8 +84,3 @@ def test_mistakes_become_one_line(arguments, message, capsys):
     assert run(*arguments, *env) == 1
     error = capsys.readouterr().err
     assert message in error.splitlines()[-1]
-
-
-def test_help_shows_an_example(capsys):
-    assert run("--help") == 0
-    assert "Example: miram budget miram_nystrom" in capsys.readouterr().out

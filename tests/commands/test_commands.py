@@ -109,12 +109,6 @@ def test_wrong_options_are_told_before_anything_is_asked(tmp_path, capsys, argum
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["download", "verify"])
-def test_help_shows_an_example(command, capsys):
-    assert run(command, "--help") == 0
-    assert f"Example: miram {command}" in capsys.readouterr().out
-
-
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, miram.commands.app;"

@@ -83,8 +83,3 @@ def test_renewing_a_page_changes_nothing_but_the_table(tmp_path):
     page.write_text("no marks")
     with pytest.raises(MiramError, match="has no lines"):
         renew(page, {})
-
-
-def test_help_shows_an_example(capsys):
-    assert run("describe", "--help") == 0
-    assert "Example: miram describe" in capsys.readouterr().out

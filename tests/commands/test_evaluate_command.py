@@ -137,8 +137,3 @@ def test_errors_are_one_line_without_a_traceback(files, capsys, arguments, words
     assert run("evaluate", "--labels", files / "lesions.parquet", *given) == 1
     output = capsys.readouterr()
     assert output.out == "" and words in output.err and output.err.count("\n") == 1
-
-
-def test_help_shows_an_example(capsys):
-    assert run("evaluate", "--help") == 0
-    assert "Example: miram evaluate" in capsys.readouterr().out

@@ -83,8 +83,3 @@ def test_what_cannot_be_exported_is_told_on_one_line(
     assert output.out == "" and output.err.count("\n") == 1
     assert message in output.err
     assert not (tmp_path / "out").exists()
-
-
-def test_help_shows_an_example(capsys):
-    assert run("--help") == 0
-    assert "Example: miram export" in capsys.readouterr().out

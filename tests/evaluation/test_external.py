@@ -123,6 +123,21 @@ def test_the_scores_of_one_protocol_are_taken_where_there_are_several(studies):
         ask(table, protocol="mae_probe")
 
 
+@pytest.mark.parametrize("task", ["pathology", "pathology4"])
+def test_trainings_with_several_seeds_are_one_model_with_its_mean(task):
+    own = [study("cv", seed=seed, tasks=(task,)).predictions for seed in (1, 2)]
+    tables = [table.assign(seed=seed) for seed, table in enumerate(own)]
+    found = ask(pd.concat(tables), task=task)
+    alone = [plain_figures(ask(table, task=task)) for table in own]
+    assert list(found.models) == ["model"]
+    for name, figure in plain_figures(found).items():
+        expected = np.mean([one[name]["estimate"] for one in alone])
+        assert figure["estimate"] == pytest.approx(expected)
+    compared = ask({"ours": pd.concat(tables), "theirs": own[0]}, task=task, reference="theirs")
+    assert compared.models["ours"].delong is None
+    assert compared.comparisons[0].draws == DRAWS
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_csv_on_the_way_changes_no_digit(studies, task, tmp_path):
     path, labels = tmp_path / "scores.csv", tmp_path / "labels.csv"

@@ -51,7 +51,9 @@ def test_the_example_can_be_cut(ingested, my_lab, tmp_path):
 
 
 def test_every_block_of_options_on_the_page_is_valid():
-    found = [yaml.safe_load(block)["sources"] for block in blocks("yaml")]
+    found = [
+        block["sources"] for block in map(yaml.safe_load, blocks("yaml")) if "sources" in block
+    ]
     assert len(found) == 5
     for sources in found:
         for name, options in sources.items():

@@ -1,33 +1,36 @@
-"""The command line: `miram describe`, `miram download`, `miram export`, `miram verify`."""
+"""The command line: every command of `miram`, and how its errors are shown."""
 
 import sys
 
 import typer
 
 from miram.commands.budget import budget
+from miram.commands.compare import compare
 from miram.commands.describe import describe
 from miram.commands.download import download
 from miram.commands.embed import embed
 from miram.commands.evaluate import evaluate
 from miram.commands.export import export
 from miram.commands.replay import replay
+from miram.commands.report import report
 from miram.commands.verify import verify
 from miram.errors import MiramError
 
 app = typer.Typer(
     name="miram",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Tools around the pipelines of MIRAM, which run as `kedro run`.",
 )
 app.command("budget")(budget)
+app.command("compare")(compare)
 app.command("describe")(describe)
 app.command("download")(download)
 app.command("embed")(embed)
 app.command("evaluate")(evaluate)
 app.command("export")(export)
 app.command("replay")(replay)
+app.command("report")(report)
 app.command("verify")(verify)
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from miram.commands.completion import complete_method
+
 if TYPE_CHECKING:
     from rich.table import Table
     from torch import nn
@@ -23,7 +25,10 @@ _WIDTH = 120  # of a table that no terminal limits
 
 def budget(
     method: Annotated[
-        str | None, typer.Argument(help="name of a method; without it all of them")
+        str | None,
+        typer.Argument(
+            help="name of a method; without it all of them", autocompletion=complete_method
+        ),
     ] = None,
     env: Annotated[str | None, typer.Option(help="environment of the parameters")] = None,
     memory: Annotated[
@@ -183,7 +188,7 @@ def _table(budgets: Budgets) -> "Table":
     from rich import box
     from rich.table import Table
 
-    from miram.training.memory import show_size
+    from miram.memory import show_size
 
     table = Table(box=box.SIMPLE_HEAD, caption=_caption(budgets), caption_justify="left")
     table.add_column("method")
@@ -201,7 +206,7 @@ def _table(budgets: Budgets) -> "Table":
 
 
 def _caption(budgets: Budgets) -> str | None:
-    from miram.training.memory import show_size
+    from miram.memory import show_size
 
     for found in budgets.values():
         if not isinstance(found, str):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from miram.commands.completion import complete_method
+
 if TYPE_CHECKING:
     from miram.models.describe import Part
 
@@ -18,7 +20,10 @@ _BEGIN, _END = "<!-- begin: miram describe -->", "<!-- end: miram describe -->"
 
 def describe(
     method: Annotated[
-        str | None, typer.Argument(help="name of a method; without it all of them")
+        str | None,
+        typer.Argument(
+            help="name of a method; without it all of them", autocompletion=complete_method
+        ),
     ] = None,
     env: Annotated[str | None, typer.Option(help="environment of the parameters")] = None,
     page: Annotated[

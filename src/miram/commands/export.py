@@ -1,21 +1,26 @@
 """`miram export`: hand an encoder to programs that do not know this project."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
-if TYPE_CHECKING:
-    from miram.models.checkpoints import EncoderCheckpoint
+from miram.commands.completion import complete_method
 
-FORMATS = ("timm", "onnx", "hugging_face")
+# Those of `miram.models.exports`, without importing it for every command.
+Format = Literal["timm", "onnx", "hugging_face"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 _FILE = "encoder.safetensors"
 
 
 def export(
-    method: Annotated[str, typer.Argument(help="name of the method, such as miram_nystrom")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="name of the method, such as miram_nystrom", autocompletion=complete_method
+        ),
+    ],
     to: Annotated[Path, typer.Option(help="folder for the export; made where missing")],
     data_root: Annotated[Path, typer.Option(help="folder of the project's data")] = Path("data"),
     version: Annotated[
@@ -33,26 +38,30 @@ def export(
 
     Example: miram export miram_nystrom --to exports/miram_nystrom --format all
     """
-    from miram.errors import MiramError
-
-    if format not in (*FORMATS, "all"):
-        raise MiramError(f"unknown format {format!r}: one of {', '.join(FORMATS)}, all")
+    formats = _formats(format)
     path = find_encoder(data_root, method, version)
 
     from miram.models.checkpoints import EncoderCheckpoint
     from miram.models.export_card import license_of
+    from miram.models.exports import export_encoder
 
     checkpoint = EncoderCheckpoint.load(path)
-    written = {
-        name: str(_writer(name)(checkpoint, to))
-        for name in (FORMATS if format == "all" else (format,))
-    }
+    written = {name: str(export_encoder(checkpoint, to, name)) for name in formats}
     result = {"encoder": str(path), "license": license_of(checkpoint), "written": written}
     if as_json:
         typer.echo(json.dumps(result))
         return
     lines = [f"{name}: {place}" for name, place in written.items()]
     typer.echo("\n".join([f"from {path}", *lines, f"license: {result['license']}"]))
+
+
+def _formats(asked: str) -> tuple[Format, ...]:
+    from miram.errors import MiramError
+
+    chosen = tuple(name for name in FORMATS if asked in (name, "all"))
+    if not chosen:
+        raise MiramError(f"unknown format {asked!r}: one of {', '.join(FORMATS)}, all")
+    return chosen
 
 
 def find_encoder(data_root: Path, method: str, version: str | None) -> Path:
@@ -66,10 +75,11 @@ def find_encoder(data_root: Path, method: str, version: str | None) -> Path:
     Raises:
         MiramError: There is none; the message names those that are there.
     """
+    from miram.commands.study_files import versions_of
     from miram.errors import MiramError
 
     models = data_root / "06_models"
-    found = sorted((models / method / _FILE).glob(f"*/{_FILE}"))
+    found = versions_of(models / method / _FILE)
     if not found:
         there = sorted({p.parents[2].name for p in models.glob(f"*/{_FILE}/*/{_FILE}")})
         known = f"there are encoders of {', '.join(there)}" if there else "there are no encoders"
@@ -83,28 +93,3 @@ def find_encoder(data_root: Path, method: str, version: str | None) -> Path:
     if version not in versions:
         raise MiramError(f"no version {version!r} of {method}: there are {', '.join(versions)}")
     return found[versions.index(version)]
-
-
-def _writer(name: str) -> Callable[["EncoderCheckpoint", Path], Path]:
-    return {"timm": _to_timm, "onnx": _to_onnx, "hugging_face": _to_hugging_face}[name]
-
-
-def _to_timm(checkpoint: "EncoderCheckpoint", to: Path) -> Path:
-    from miram.models.export_timm import export_timm
-
-    export_timm(checkpoint, to / "timm")
-    return to / "timm"
-
-
-def _to_onnx(checkpoint: "EncoderCheckpoint", to: Path) -> Path:
-    from miram.models.export_onnx import export_onnx
-
-    export_onnx(checkpoint, to / "encoder.onnx")
-    return to / "encoder.onnx"
-
-
-def _to_hugging_face(checkpoint: "EncoderCheckpoint", to: Path) -> Path:
-    from miram.models.export_hugging_face import export_hugging_face
-
-    export_hugging_face(checkpoint, to / "hugging_face")
-    return to / "hugging_face"

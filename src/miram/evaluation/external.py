@@ -208,13 +208,13 @@ def _figures(name: str, found: JudgedLesions, kind: Kind, config: ExternalConfig
     intervals = cluster_bootstrap(
         found.labels, scores, found.patients, draws=config.draws, seed=config.seed
     )
-    if kind != "binary":
+    if kind != "binary" or len(scores.each) > 1:
         return ModelFigures(intervals, None, None)
-    test = None
+    (only,), test = scores.each, None
     if config.reference not in (None, name):
-        base = found.scores[str(config.reference)]
-        test = auc_test(found.labels, scores, base, found.patients)
-    return ModelFigures(intervals, auc_interval(found.labels, scores, found.patients), test)
+        base = found.scores[str(config.reference)].each
+        test = auc_test(found.labels, only, base[0], found.patients) if len(base) == 1 else None
+    return ModelFigures(intervals, auc_interval(found.labels, only, found.patients), test)
 
 
 def _comparisons(found: JudgedLesions, config: ExternalConfig) -> tuple[Comparison, ...]:

@@ -8,7 +8,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.evaluation.external_tables import check_labels, given_labels, score_frame
+from miram.evaluation.external_tables import (
+    check_labels,
+    given_labels,
+    score_frame,
+    split_trainings,
+)
+from miram.evaluation.seeds import SeedScores
 from miram.evaluation.targets import Skipped, TaskTargets, WithoutCallback, task_targets
 from miram.evaluation.tasks import TaskConfig
 
@@ -24,7 +30,7 @@ class JudgedLesions:
     Attributes:
         classes: Names of the classes; of a binary task both.
         labels: (n,) classes from 0, or (n, K) of 0 and 1, as in `kinds`.
-        scores: (n,) or (n, K) by model.
+        scores: By model (n,) or (n, K) of each of its trainings.
         patients: (n,) patient of each lesion.
         skipped: Lesions and classes that were left out, and why.
         unscored: Lesions of the label table that no model has scored.
@@ -32,7 +38,7 @@ class JudgedLesions:
 
     classes: tuple[str, ...]
     labels: npt.NDArray[np.int64]
-    scores: dict[str, Array]
+    scores: dict[str, SeedScores]
     patients: npt.NDArray[np.object_]
     skipped: tuple[Skipped, ...]
     unscored: int
@@ -64,9 +70,11 @@ def judged_lesions(
             a class that others have, or the lesions cannot answer the task.
     """
     names = _class_names(task)
+    trainings = {model: split_trainings(table, model) for model, table in scores.items()}
+    tables = {name: table for each in trainings.values() for name, table in each.items()}
     frames = {
-        model: score_frame(table, task.name, names, task.kind == "binary", f"model {model}")
-        for model, table in scores.items()
+        name: score_frame(table, task.name, names, task.kind == "binary", f"model {name}")
+        for name, table in tables.items()
     }
     labels = check_labels(labels, where)
     scored = _scored(frames, labels, where)
@@ -78,13 +86,16 @@ def judged_lesions(
     classes, dropped = _classes_scored(frames, wanted, task)
     hot = _one_hot(targets)[:, [targets.classes.index(name) for name in classes]]
     truth = pd.DataFrame(hot, index=pd.Index(rows["lesion_id"]), columns=list(classes))
-    for model, table in scores.items():
-        _check_given(given_labels(table, task.name, f"model {model}"), truth, model, where)
-    arrays = {model: _aligned(frame, truth, task.kind, model) for model, frame in frames.items()}
+    for name, table in tables.items():
+        _check_given(given_labels(table, task.name, f"model {name}"), truth, name, where)
+    arrays = {name: _aligned(frame, truth, task.kind, name) for name, frame in frames.items()}
     return JudgedLesions(
         classes=targets.classes if task.kind == "binary" else classes,
         labels=hot if task.kind == "multi" else targets.labels,
-        scores=arrays,
+        scores={
+            model: SeedScores(tuple(arrays[name] for name in each))
+            for model, each in trainings.items()
+        },
         patients=rows["patient_id"].to_numpy(dtype=object),
         skipped=(*_outside(scored & ~inside, task, part), *targets.skipped, *dropped),
         unscored=int((~scored).sum()),

@@ -1,7 +1,8 @@
 """Score tables of any model, from any program: read, told apart by model, and checked.
 
 Two shapes are understood. Long, as `predictions.parquet` of this project: one row per lesion and
-class, in `lesion_id`, `class`, `score`; where there are several, with `task` and `protocol`.
+class, in `lesion_id`, `class`, `score`; where there are several, with `task`, `protocol` and
+`seed`.
 Wide: one row per lesion with a column of probabilities per class; of a binary task, the positive
 class alone or a column named `score` will do. Several models share a file by a column `method`.
 """
@@ -15,7 +16,7 @@ import pandas as pd
 from miram.errors import MiramError
 
 _TEXT = ("lesion_id", "patient_id", "method", "task", "class")
-_BESIDE = {"lesion_id", "patient_id", "method", "task", "fold", "label", "protocol"}
+_BESIDE = {"lesion_id", "patient_id", "method", "task", "fold", "label", "protocol", "seed"}
 """Columns of a wide table that are no scores."""
 
 
@@ -96,6 +97,18 @@ def split_methods(table: pd.DataFrame, name: str, where: str) -> dict[str, pd.Da
         return {name: table}
     methods = _names(table, "method", where, "the model that a score is of")
     return {method: table[methods == method].drop(columns="method") for method in methods.unique()}
+
+
+def split_trainings(table: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
+    """Take the trainings of one model apart, each under a name for messages.
+
+    Args:
+        table: Scores of one model, with a column `seed` if it was trained several times.
+        name: Name of the model.
+    """
+    if "seed" not in table or table["seed"].nunique() < 2:
+        return {name: table}
+    return {f"{name}, seed {seed}": rows for seed, rows in table.groupby("seed", sort=False)}
 
 
 def rows_where(table: pd.DataFrame, column: str, value: str, where: str) -> pd.DataFrame:

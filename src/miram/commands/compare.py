@@ -1,0 +1,202 @@
+"""`miram compare`: is a method of a finished study better than another one?"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from miram.commands.completion import complete_result
+
+if TYPE_CHECKING:
+    from miram.evaluation.assessment import AssessmentConfig
+    from miram.evaluation.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Methods of a study against a reference, on one task.
+
+    Attributes:
+        task: Name of the task.
+        figure: The figure compared.
+        strategy: How patients were split.
+        leakage: What became of patients on both sides of the split.
+        seed: Seed of the draws.
+        comparisons: One per method, paired; Holm over all of them.
+        left_out: Methods of the study that were not judged on the task.
+    """
+
+    task: str
+    figure: str
+    strategy: str
+    leakage: str
+    seed: int
+    comparisons: "tuple[Comparison, ...]"
+    left_out: tuple[str, ...]
+
+
+def compare(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="methods or anchors; without names all methods of the study",
+            autocompletion=complete_result,
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="what they are compared with; random if not given",
+            autocompletion=complete_result,
+        ),
+    ] = None,
+    task: Annotated[str, typer.Option(help="name of the task")] = "pathology",
+    figure: Annotated[
+        str | None, typer.Option(help="figure compared; ROC AUC if not given")
+    ] = None,
+    data_root: Annotated[Path, typer.Option(help="folder of the study's data")] = Path("data"),
+    draws: Annotated[int | None, typer.Option(help="bootstrap draws")] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of the draws")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print the result for machines, on one line")
+    ] = False,
+) -> None:
+    """Compare methods of a finished study with one of them, on the same patients.
+
+    Differences are paired: each bootstrap draw judges both methods on the same
+    patients. p is two-sided, and corrected after Holm for the number of methods.
+
+    Example: miram compare miram_nystrom mae --reference random --task pathology
+    """
+    config = _config(
+        {"bootstrap_draws": draws, "seed": seed}, {"reference": reference, "figure": figure}
+    )
+    found = compare_study(data_root, tuple(methods or ()), task, config)
+    if as_json:
+        typer.echo(json.dumps(_plain(asdict(found)), allow_nan=False))
+    else:
+        _print(found)
+
+
+def compare_study(
+    data_root: Path, methods: tuple[str, ...], task: str, config: "AssessmentConfig"
+) -> Compared:
+    """Compare methods of a study with `config.comparison.reference`.
+
+    Args:
+        data_root: Folder of the study's data.
+        methods: Their names; empty for all that were judged on the task.
+        task: Name of the task.
+        config: Reference, figure, draws and seed.
+
+    Raises:
+        MiramError: There is no such method, task or figure, nothing to compare, or methods were
+            judged on different lesions.
+    """
+    from miram.commands.study_files import read_results
+    from miram.errors import MiramError
+    from miram.reporting.roc import paired_with_reference
+
+    comparison = config.comparison
+    wanted = _wanted(data_root, methods, comparison.reference)
+    results = {name: read_results(data_root, name) for name in wanted}
+    judged = {name: item for name, item in results.items() if task in item.metrics["tasks"]}
+    missing = [name for name in (comparison.reference, *methods) if name not in judged]
+    if missing:
+        answered = results[missing[0]].metrics["tasks"]
+        raise MiramError(
+            f"{missing[0]} was not judged on the task {task!r}: choose among {', '.join(answered)}"
+        )
+    if len(judged) < 2:
+        raise MiramError(f"there is no other method to compare with {comparison.reference!r}")
+    facts = judged[comparison.reference].metrics
+    kind = facts["tasks"][task]["kind"]
+    _require_figure(comparison.figure, kind, task)
+    rows = paired_with_reference(
+        {name: item.predictions for name, item in judged.items()},
+        task,
+        kind,
+        comparison,
+        draws=config.bootstrap_draws,
+        seed=config.seed,
+    )
+    return Compared(
+        task=task,
+        figure=comparison.metric(kind),
+        strategy=facts["strategy"],
+        leakage=facts["leakage"],
+        seed=config.seed,
+        comparisons=tuple(rows),
+        left_out=tuple(name for name in wanted if name not in judged),
+    )
+
+
+def _config(given: dict[str, Any], comparison: dict[str, Any]) -> "AssessmentConfig":
+    """Check what was given; what was not keeps the default of the evaluation."""
+    from miram.evaluation.assessment import AssessmentConfig
+
+    def named(values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if value is not None}
+
+    return AssessmentConfig.model_validate({**named(given), "comparison": named(comparison)})
+
+
+def _wanted(data_root: Path, methods: tuple[str, ...], reference: str) -> tuple[str, ...]:
+    """The methods to read, the reference among them, each once."""
+    from miram.commands.study_files import methods_of
+    from miram.errors import MiramError
+    from miram.models.names import ANCHORS
+
+    there = methods_of(data_root)
+    # As in the report, anchors take no part unless they are named: Holm counts every model.
+    usual = [name for name in there if name not in ANCHORS]
+    wanted = tuple(dict.fromkeys((reference, *(methods or usual))))
+    for name in wanted:
+        if name not in there:
+            raise MiramError(f"{name!r} is not in this study: choose among {', '.join(there)}")
+    return wanted
+
+
+def _require_figure(figure: str | None, kind: Any, task: str) -> None:
+    from miram.errors import MiramError
+    from miram.evaluation.kinds import METRICS
+
+    if figure is not None and figure not in METRICS[kind]:
+        raise MiramError(
+            f"the {kind} task {task!r} has no figure {figure!r}: choose among "
+            f"{', '.join(METRICS[kind])}"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """The result as JSON values; what is not defined is None."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print(found: Compared) -> None:
+    from rich.console import Console
+
+    from miram.commands.comparison_table import comparison_table, holm_note, too_few_note
+    from miram.reporting.words import counted
+
+    first = found.comparisons[0]
+    counts = f"{counted(first.lesions, 'lesion')} of {counted(first.patients, 'patient')}"
+    console = Console(highlight=False)
+    console.print(comparison_table(found.comparisons, f"{found.task}, {counts}"))
+    lines = [
+        f"Split: {found.strategy}; lesions of patients on both sides: {found.leakage}.",
+        "Intervals: 95 % percentile intervals of a bootstrap over patients, "
+        f"{first.draws} draws, seed {found.seed}.",
+        holm_note(found.comparisons),
+        *too_few_note(first.patients),
+        *(f"Left out: {name} was not judged on this task." for name in found.left_out),
+    ]
+    for line in lines:
+        console.print(line, markup=False)

@@ -1,0 +1,15 @@
+"""What the shell offers when the tabulator key is pressed; typer leaves out what does not match."""
+
+
+def complete_method() -> list[str]:
+    """Methods of the study."""
+    from miram.models.names import METHODS
+
+    return list(METHODS)
+
+
+def complete_result() -> list[str]:
+    """Methods and anchors: all that a study has predictions of."""
+    from miram.models.names import ANCHORS
+
+    return [*complete_method(), *ANCHORS]

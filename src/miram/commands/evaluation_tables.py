@@ -1,0 +1,102 @@
+"""The figures of any model's scores, as they are shown on the screen."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from miram.evaluation.external import Evaluation
+
+
+def print_evaluation(found: "Evaluation") -> None:
+    """Show figures, comparisons and what to know about them."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(_figures(found))
+    if found.comparisons:
+        console.print(_comparisons(found))
+    for line in _notes(found):
+        console.print(line, markup=False)
+
+
+def _figures(found: "Evaluation") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    from miram.reporting.words import interval as ends
+    from miram.reporting.words import number
+
+    title = (
+        f"{found.task} ({', '.join(found.classes)}): {found.lesions} lesions of "
+        f"{found.patients} patients"
+    )
+    table = Table(title=Text(title), title_justify="left")
+    for name in ("model", "figure"):
+        table.add_column(name, overflow="fold")
+    for name in ("estimate", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for model, result in found.models.items():
+        table.add_section()
+        shown = model
+        for figure, interval in result.figures.items():
+            cells = (figure, number(interval.estimate), ends(interval.lower, interval.upper))
+            table.add_row(Text(shown), *cells)
+            shown = ""
+            if figure == "auc" and result.delong:
+                delong = result.delong
+                area, width = number(delong.auc), ends(delong.lower, delong.upper)
+                table.add_row("", "auc, DeLong", area, width)
+    return table
+
+
+def _comparisons(found: "Evaluation") -> "Table":
+    from miram.commands.comparison_table import comparison_table
+
+    delong = {}
+    if found.comparisons[0].metric == "auc":
+        tests = {name: model.delong_test for name, model in found.models.items()}
+        delong = {name: test.p_value for name, test in tests.items() if test is not None}
+    return comparison_table(found.comparisons, "the same lesions", delong)
+
+
+def _notes(found: "Evaluation") -> list[str]:
+    from miram.commands.comparison_table import holm_note, too_few_note
+    from miram.reporting.words import interval, number
+
+    majority = found.majority
+    answer = (
+        f"Always answering {found.majority_answer!r}"
+        if found.majority_answer
+        else "Giving every label its more frequent value"
+    )
+    ends = interval(majority.lower, majority.upper)
+    lines = [
+        f"{answer} has an accuracy of {number(majority.estimate)} ({ends}).",
+        "Intervals: 95 % percentile intervals of a bootstrap over patients, "
+        f"{found.config.draws} draws, seed {found.config.seed}.",
+    ]
+    if found.comparisons:
+        lines.append(holm_note(found.comparisons))
+    lines += _beside(found)
+    lines += too_few_note(found.patients)
+    lines += [f"Left out: {row.lesions} {row.what}: {row.reason}." for row in found.skipped]
+    if found.unscored:
+        lines.append(f"{found.unscored} lesions of the label table have no score.")
+    return lines
+
+
+def _beside(found: "Evaluation") -> list[str]:
+    """Say of which figures an estimate lies beside its own interval, and why that can be."""
+    names = dict.fromkeys(
+        figure
+        for result in found.models.values()
+        for figure, interval in result.figures.items()
+        if interval.estimate < interval.lower or interval.estimate > interval.upper
+    )
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: some estimates lie beside their own interval. Resampling repeats "
+        "lesions, which shifts such a figure in every draw."
+    ]

@@ -1,0 +1,123 @@
+"""`miram compare`: the paired tests of a finished study, from its files."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from miram.commands.app import main
+from miram.evaluation.assessment import AssessmentConfig, assess_features
+from miram.evaluation.comparison import ComparisonConfig
+from miram.evaluation.fold_features import WHOLE
+from miram.evaluation.probe import LinearProbeConfig
+from miram.mammography.lesion_table import validate_lesions
+from miram.mammography.splits import SplitConfig, assign_splits
+from miram.reporting.roc import paired_with_reference
+
+DRAWS = 200
+STRENGTHS = {"random": 0.0, "mae": 2.0, "hog": 1.0, "odd": 0.5}
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+    """A study of an untrained encoder, one with a strong sign, an anchor, and one of a user."""
+    root = tmp_path_factory.mktemp("study")
+    patients = np.repeat(np.arange(40), 2)
+    lesions = validate_lesions(
+        pd.DataFrame(
+            {
+                "lesion_id": [f"P_{patient}_{row}" for row, patient in enumerate(patients)],
+                "patient_id": [f"P_{patient}" for patient in patients],
+                "image_id": [str(row) for row in range(len(patients))],
+                "pathology": np.where(patients % 3 == 0, "MALIGNANT", "BENIGN"),
+                "leaks": False,
+                "image_path": "image.dcm",
+                "mask_paths": [[] for _ in patients],
+            }
+        )
+    )
+    splits = assign_splits(lesions, SplitConfig(strategy="cv", folds=3))
+    config = AssessmentConfig(
+        bootstrap_draws=DRAWS, linear_probe=LinearProbeConfig(regularization=(0.1,))
+    )
+    malignant = lesions["pathology"].eq("MALIGNANT").to_numpy(float)
+    for method, strength in STRENGTHS.items():
+        features = np.random.default_rng(0).normal(size=(len(lesions), 4))
+        features[:, 0] += strength * malignant
+        found = assess_features({WHOLE: features}, lesions, splits, config)
+        folder = root / "07_model_output" / method
+        version = folder / "metrics.json" / "2026-01-02T03.04.05.678Z"
+        version.mkdir(parents=True)
+        found.predictions.to_parquet(folder / "predictions.parquet")
+        (version / "metrics.json").write_text(json.dumps(found.metrics))
+    return root
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["compare", *map(str, arguments)])
+    return caught.value.code or 0
+
+
+def test_the_comparisons_are_those_of_the_report(data_root, capsys):
+    assert run("--data-root", data_root, "--draws", DRAWS, "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    tables = {
+        name: pd.read_parquet(data_root / "07_model_output" / name / "predictions.parquet")
+        for name in ("random", "mae", "odd")
+    }
+    expected = paired_with_reference(
+        tables, "pathology", "binary", ComparisonConfig(), draws=DRAWS, seed=0
+    )
+    assert [row["method"] for row in found["comparisons"]] == ["mae", "odd"]
+    for row, other in zip(found["comparisons"], expected, strict=True):
+        for name in ("method", "difference", "lower", "upper", "p_value", "p_holm"):
+            assert row[name] == getattr(other, name)
+    assert found["strategy"] == "cv" and found["figure"] == "auc"
+
+
+def test_named_methods_stand_against_the_reference_that_was_named(data_root, capsys):
+    asked = ("mae", "hog", "--reference", "odd", "--figure", "accuracy")
+    assert run(*asked, "--data-root", data_root, "--draws", DRAWS) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "accuracy minus that of odd: pathology, 80 lesions of 40 patients" in text
+    assert "│ mae │" in text and "│ hog │" in text and "│ random │" not in text
+    assert "Holm over 2 models" in text and "Split: cv" in text and "200 draws, seed 0" in text
+
+
+def test_a_method_without_the_task_is_left_out_and_named(data_root, tmp_path, capsys):
+    root = tmp_path / "copy"
+    for method in ("random", "mae", "odd"):
+        there = root / "07_model_output" / method
+        there.mkdir(parents=True)
+        original = data_root / "07_model_output" / method
+        (there / "predictions.parquet").symlink_to(original / "predictions.parquet")
+        (there / "metrics.json").symlink_to(original / "metrics.json")
+    metrics = json.loads(next((there / "metrics.json").glob("*/*")).read_text())
+    (there / "metrics.json").unlink()
+    (there / "metrics.json" / "2026-02").mkdir(parents=True)
+    text = json.dumps({**metrics, "tasks": {}})
+    (there / "metrics.json" / "2026-02" / "metrics.json").write_text(text)
+    assert run("--data-root", root, "--draws", DRAWS) == 0
+    assert "Left out: odd was not judged on this task." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["moco"], "'moco' is not in this study: choose among random, mae, hog, odd"),
+        (["--reference", "moco"], "'moco' is not in this study"),
+        (["--task", "density"], "random was not judged on the task 'density': choose among path"),
+        (["--figure", "auc_macro"], "the binary task 'pathology' has no figure 'auc_macro'"),
+        (["--figure", "luck"], "no figure 'luck': choose among"),
+        (["random"], "there is no other method to compare with 'random'"),
+        (["--draws", "3"], "bootstrap_draws: Input should be greater than or equal to 100"),
+        (["--data-root", "nowhere"], "no predictions under nowhere/07_model_output: kedro run"),
+    ],
+)
+def test_errors_are_one_line_without_a_traceback(data_root, capsys, arguments, words):
+    assert run("--data-root", data_root, *arguments) == 1
+    output = capsys.readouterr()
+    assert output.out == "" and words in output.err and output.err.count("\n") == 1

@@ -1,0 +1,66 @@
+"""`miram report`: where the page is, the page itself, and who makes it where there is none."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from miram.commands.app import main
+
+
+@pytest.fixture
+def data_root(tmp_path):
+    page = tmp_path / "a study" / "08_reporting" / "report.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<title>figures</title>")
+    return tmp_path / "a study"
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["report", *map(str, arguments)])
+    return caught.value.code or 0
+
+
+def test_the_place_of_the_page_is_told_for_people_and_machines(data_root, capsys):
+    page = data_root / "08_reporting" / "report.html"
+    assert run("--data-root", data_root) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    assert run("--data-root", data_root, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"report": str(page)}
+
+
+def open_with(browser, data_root, folder):
+    """Open the page where the only browser is a shell script."""
+    script = folder / "browser"
+    script.write_text(f"#!/bin/sh\n{browser}\n")
+    script.chmod(0o755)
+    code = "from miram.commands.app import main; main()"
+    command = [sys.executable, "-c", code, "report", "--data-root", data_root, "--open"]
+    environment = {**os.environ, "BROWSER": f"{script} %s", "PATH": ""}
+    environment.pop("DISPLAY", None)
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_open_hands_the_page_to_the_browser_of_the_user(data_root, tmp_path):
+    shown = tmp_path / "shown.txt"
+    done = open_with(f'echo "$1" > "{shown}"', data_root, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert shown.read_text().strip() == (data_root / "08_reporting" / "report.html").as_uri()
+
+
+def test_without_a_browser_the_place_of_the_page_is_told_still(data_root, tmp_path):
+    done = open_with("exit 1", data_root, tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.strip() == str(data_root / "08_reporting" / "report.html")
+    assert "no web browser could be started here: copy" in done.stderr
+
+
+def test_without_a_page_the_command_that_makes_it_is_named(tmp_path, capsys):
+    assert run("--data-root", tmp_path) == 1
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1
+    assert "there is no report at" in output.err
+    assert "kedro run --pipeline report" in output.err

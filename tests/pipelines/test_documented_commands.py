@@ -1,0 +1,44 @@
+"""Commands of the documentation that are cheap, run word for word on a finished study.
+
+`tests/test_docs.py` reads every command; here those of `miram` run that need nothing but a study.
+"""
+
+import re
+import shlex
+
+import pytest
+
+from miram.commands.app import main
+
+NAMES = "compare|export|report|verify"
+COMMAND = re.compile(rf"(?:^|`)(miram (?:{NAMES}) [^`#\n]+)", re.MULTILINE)
+
+
+def commands(pages):
+    found = {command.strip() for page in pages for command in COMMAND.findall(page.read_text())}
+    # The browser of whoever runs the tests stays closed, and other folders than `data` are theirs.
+    return sorted(
+        command for command in found if "--open" not in command and "/data/" not in command
+    )
+
+
+@pytest.fixture
+def workplace(study, tmp_path, monkeypatch):
+    """A folder as the documentation assumes it: a finished study in `data`."""
+    (tmp_path / "data").symlink_to(study)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_cheap_commands_of_the_documentation_run_as_they_stand(project, workplace, capsys):
+    pages = [project / "README.md", *project.glob("docs/*.md")]
+    asked = commands(pages)
+    assert {command.split()[1] for command in asked} == set(NAMES.split("|")) - {"report"}
+    for command in [*asked, "miram report"]:
+        with pytest.raises(SystemExit) as caught:
+            main(shlex.split(command)[1:])
+        output = capsys.readouterr()
+        assert not caught.value.code, f"{command}: {output.err}"
+        assert output.out, command
+    written = {path.name for path in (workplace / "exported").iterdir()}
+    assert written == {"timm", "encoder.onnx", "hugging_face"}

@@ -1,0 +1,56 @@
+"""The worked example of docs/bring_your_own_data.md, from its table to figures of its own task."""
+
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+
+@pytest.fixture(scope="module")
+def example(project):
+    """Blocks of the page by language."""
+    page = (project / "docs/bring_your_own_data.md").read_text(encoding="utf-8")
+    return {
+        language: re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+        for language in ("python", "yaml")
+    }
+
+
+@pytest.fixture(scope="module")
+def own_study(example, tmp_path_factory, run_pipeline):
+    my_lab = tmp_path_factory.mktemp("my_lab")
+    subprocess.run([sys.executable, "-c", example["python"][0]], cwd=my_lab, check=True)
+    data_root = tmp_path_factory.mktemp("own_study")
+    params = {"source": "image_table", "raw_root": str(my_lab)}
+    for block in example["yaml"]:
+        options = yaml.safe_load(block)
+        if "own_tasks" in options.get("evaluation", {}) or len(params) == 2:
+            params |= options
+    for name in ("ingest", "rois"):
+        run_pipeline(data_root, name, **params)
+    for name in ("pretrain", "probe"):
+        run_pipeline(data_root, name, namespaces=["random"], **params)
+    return data_root
+
+
+def test_a_column_of_ones_own_is_asked_beside_the_pathology(own_study, open_context):
+    catalog = open_context(own_study).catalog
+    metrics = catalog.load("random.metrics")
+    assert list(metrics["tasks"]) == ["pathology", "grade"]
+    grade = metrics["tasks"]["grade"]
+    assert grade["classes"] == ["1", "2", "3"]
+    assert (grade["lesions"], grade["patients"]) == (30, 30)
+    auc = grade["figures"]["auc_macro"]
+    assert auc["lower"] <= auc["estimate"] <= auc["upper"]
+
+
+def test_its_labels_are_those_of_the_table(own_study, open_context):
+    catalog = open_context(own_study).catalog
+    predictions = catalog.load("random.predictions").query("task == 'grade' and label == 1")
+    lesions = pd.read_parquet(own_study / "02_intermediate/lesions.parquet")
+    expected = lesions.set_index("lesion_id")["grade"].astype(int).astype(str)
+    found = predictions.set_index("lesion_id")["class"]
+    assert found.to_dict() == expected.to_dict()
