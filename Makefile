@@ -4,13 +4,14 @@
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs
 # make ui     MLflow and Kedro-Viz in the browser
+# make viz-site   Kedro-Viz of the phantom study as a static site, in build/viz
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test lint format benchmark docs ui clean
+.PHONY: demo test lint format benchmark docs ui viz-site clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
@@ -27,8 +28,8 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks notebooks
+	$(BIN)/ruff format --check src tests benchmarks notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -44,6 +45,12 @@ docs: $(VENV)/installed
 
 ui: $(VENV)/installed
 	$(BIN)/python -m miram.integrations.ui
+
+viz-site: $(VENV)/installed data/08_reporting/report.html
+	$(BIN)/python -m miram.integrations.viz_site
+
+data/08_reporting/report.html: | $(VENV)/installed
+	$(BIN)/kedro run
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

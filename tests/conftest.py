@@ -1,17 +1,52 @@
 """Fixtures for all tests: the real data where it is at hand, and a small phantom."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Several test processes share the cores; threads that wait for each other would stall all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from miram.mammography.phantom import PhantomConfig, phantom_files
 
-SHARED_DATA = Path(__file__).parents[1].parent / "shared" / "data"
+PROJECT = Path(__file__).parents[1]
+SHARED_DATA = PROJECT.parent / "shared" / "data"
 TINY_PHANTOM = PhantomConfig(patients=16, image_side=512, seed=3)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "browser: needs Chromium; leave out by -m 'not browser'")
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory, worker_id):
+    """A project of its own after `kedro run`, for all test processes; not to be written to.
+
+    Its configuration is that of this checkout, its data and the status of its run are its own.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+    folder = base / "finished_project"
+    with FileLock(base / "finished_project.lock"):
+        if not (folder / "data/08_reporting/report.html").is_file():
+            run_study(folder)
+    return folder
+
+
+def run_study(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "src").mkdir(parents=True)  # Kedro looks for it; the package is installed
+    for name in ("conf", "pyproject.toml"):
+        (folder / name).symlink_to(PROJECT / name)
+    command = [sys.executable, "-m", "kedro", "run", "--env", "test"]
+    environment = {**os.environ, "DO_NOT_TRACK": "1"}
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,6 @@ def open_context():
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory, run_pipeline):
-    """A finished study on the phantom: the folder of its data."""
-    data_root = tmp_path_factory.mktemp("study")
-    run_pipeline(data_root)
-    return data_root
+def study(tmp_path_factory, finished_project):
+    """A finished study on the phantom, to be changed: the folder of its data."""
+    return shutil.copytree(finished_project / "data", tmp_path_factory.mktemp("study") / "data")

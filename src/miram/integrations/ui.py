@@ -1,5 +1,6 @@
 """Start the MLflow UI and Kedro-Viz together: `python -m miram.integrations.ui`."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ MLFLOW_PORT = 5000
 VIZ_PORT = 4141
 _START_LIMIT = 120.0  # seconds
 
+Server = tuple[str, subprocess.Popen[bytes]]  # address and process
+
 
 def main() -> None:
     """Start both servers, print their addresses, and stop them with Ctrl-C."""
@@ -32,8 +35,9 @@ def main() -> None:
             stack.callback(process.terminate)
         for address, process in servers:
             wait_for(address, process)
-        for name, (address, _) in zip(("MLflow", "Kedro-Viz"), servers, strict=True):
-            print(f"{name:<9} {address}", flush=True)
+        (mlflow, _), (kedro_viz, _) = servers
+        print(f"MLflow    {runs_page(mlflow, read_config(Path.cwd()))}", flush=True)
+        print(f"Kedro-Viz {kedro_viz}", flush=True)
         print("Ctrl-C stops both", flush=True)
         try:
             while all(process.poll() is None for _, process in servers):
@@ -42,32 +46,63 @@ def main() -> None:
             print("stopped")
 
 
-def start(project: Path) -> list[tuple[str, subprocess.Popen[bytes]]]:
+def start(project: Path) -> list[Server]:
     """Start both servers of a project.
 
     Args:
         project: Folder of the Kedro project.
 
     Returns:
-        Address and process of MLflow, then of Kedro-Viz.
+        MLflow, then Kedro-Viz.
     """
+    return [start_mlflow(project), start_kedro_viz(project)]
+
+
+def start_mlflow(project: Path) -> Server:
+    """Start MLflow on the project's own store; a tracking server is there already."""
+    config = read_config(project)
+    if not config.database:
+        return config.tracking_uri, _run(project, "-c", "import time; time.sleep(1e9)")
+    port = free_port(MLFLOW_PORT)
+    # One reader needs one process, and none of the jobs that judge the traces of language models.
+    options = ["--backend-store-uri", config.tracking_uri, "--workers", "1"]
+    options += ["--host", HOST, "--port", str(port)]
+    process = _run(project, "-m", "mlflow", "ui", *options, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="0")
+    return f"http://{HOST}:{port}", process
+
+
+def read_config(project: Path) -> MlflowConfig:
+    """Where the runs of a project are recorded."""
     bootstrap_project(project)
     loader = KedroSession.create(project).load_context().config_loader
-    config = resolve_paths(MlflowConfig(**loader["mlflow"]), project)
-    if not config.tracking_uri.startswith("sqlite:"):
-        mlflow = ["-c", "import time; time.sleep(1e9)"]
-        mlflow_address = config.tracking_uri
-    else:
-        mlflow = ["-m", "mlflow", "ui", "--backend-store-uri", config.tracking_uri]
-        port = free_port(MLFLOW_PORT)
-        mlflow += ["--host", HOST, "--port", str(port)]
-        mlflow_address = f"http://{HOST}:{port}"
-    viz_port = free_port(VIZ_PORT)
-    viz = ["-m", "kedro", "viz", "run", "--no-browser", "--host", HOST, "--port", str(viz_port)]
-    return [
-        (mlflow_address, subprocess.Popen([sys.executable, *mlflow], cwd=project)),
-        (f"http://{HOST}:{viz_port}", subprocess.Popen([sys.executable, *viz], cwd=project)),
-    ]
+    return resolve_paths(MlflowConfig(**loader["mlflow"]), project)
+
+
+def runs_page(address: str, config: MlflowConfig) -> str:
+    """Address of the list of runs; of the front page while there are none.
+
+    MLflow shows the tools for language models unless the address asks for those for training.
+    """
+    from mlflow import MlflowClient
+
+    found = MlflowClient(address).get_experiment_by_name(config.experiment)
+    if not found:
+        return address
+    return f"{address}/#/experiments/{found.experiment_id}?workflowType=machine_learning"
+
+
+def start_kedro_viz(project: Path) -> Server:
+    """Start Kedro-Viz on the project."""
+    port = free_port(VIZ_PORT)
+    options = ["--no-browser", "--host", HOST, "--port", str(port)]
+    process = _run(project, "-m", "kedro", "viz", "run", *options)
+    return f"http://{HOST}:{port}", process
+
+
+def _run(project: Path, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=project, env={**os.environ, **environment}
+    )
 
 
 def free_port(first: int) -> int:

@@ -1,0 +1,32 @@
+"""A Parquet table whose preview may hold lists and missing values."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro_datasets._typing import TablePreview
+from kedro_datasets.pandas import ParquetDataset
+
+
+class TableDataset(ParquetDataset):
+    """A Parquet table; Kedro-Viz shows lists as text and leaves missing values empty.
+
+    `pandas.ParquetDataset` hands Kedro-Viz arrays and `pandas.NA`, which JSON does not have: the
+    node cannot be opened, and a static site cannot be built.
+    """
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """The first rows for Kedro-Viz.
+
+        Args:
+            nrows: How many rows.
+        """
+        table: dict[str, Any] = super().preview(nrows)
+        table["data"] = [[_cell(value) for value in row] for row in table["data"]]
+        return TablePreview(table)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list | tuple | np.ndarray):
+        return ", ".join(str(item) for item in value)
+    return None if pd.isna(value) else value
