@@ -144,7 +144,7 @@ def check_miram(words, snippet):
 
 
 def check_make(words, _):
-    targets = re.findall(r"^(\w+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
     assert {word for word in words if "=" not in word} <= set(targets)
 
 
