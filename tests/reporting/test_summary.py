@@ -1,6 +1,7 @@
 """The findings follow from the figures, and the settings from the parameters."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,3 +146,18 @@ def test_columns_of_numbers_are_known_in_spite_of_empty_cells() -> None:
     table = Table(("a", "b", "c", "d"), (("x", None, 1.5, None), ("y", 2, "z", None)))
     assert table.numeric == (False, True, False, False)
     assert Table(("a", "b"), ()).numeric == (False, False)
+
+
+def test_an_anchor_is_compared_where_it_is_named_and_only_there(study: Study) -> None:
+    anchors = {"hog": study.methods["random"].predictions}
+    with_anchor = replace(study, anchors=anchors)
+
+    def compared(**options: Any) -> tuple[str, list[str]]:
+        comparison = ComparisonConfig(**options)
+        (finding,) = task_findings(with_anchor, comparison, draws=100, seed=0)
+        return finding.reference, [row.method for row in finding.comparisons]
+
+    others = [name for name in study.methods if name != "random"]
+    assert compared() == ("random", others)
+    assert compared(reference="hog") == ("hog", list(study.methods))
+    assert compared(reference="mae", methods=("hog",)) == ("mae", ["hog"])

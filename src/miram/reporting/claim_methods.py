@@ -161,7 +161,8 @@ def _statistics(study: Study) -> str:
         "95 % percentile intervals of a bootstrap over patients with all their lesions, "
         f"{config.bootstrap_draws} draws."
     )
-    if config.comparison.reference in study.methods and len(study.methods) > 1:
+    compared = study.compared(config.comparison)
+    if config.comparison.reference in compared and len(study.methods) > 1:
         text += (
             f" Methods are compared with {config.comparison.reference} by a paired bootstrap over "
             "patients, two-sided, corrected over the methods of a task by Holm."

@@ -106,7 +106,8 @@ def _of_the_figures(study: Study) -> list[str]:
         "A linear probe on a frozen encoder asks what the features hold, not what fine-tuning "
         "could reach.",
     ]
-    if assessment_config(study).comparison.reference in study.methods and len(study.methods) > 1:
+    comparison = assessment_config(study).comparison
+    if comparison.reference in study.compared(comparison) and len(study.methods) > 1:
         found.append(
             "Comparisons are corrected over the methods of one task, not over tasks, settings or "
             "earlier studies on the same patients."

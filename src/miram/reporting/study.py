@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from miram.evaluation.comparison import ComparisonConfig
 from miram.mammography.crop_store import CropStore
 
 
@@ -49,6 +50,7 @@ class Study:
         leaderboard: All figures with their intervals.
         parameters: All parameters of the run.
         methods: Results by method, in the order of the tables.
+        anchors: Predictions from hand-crafted features, by anchor.
     """
 
     lesions: pd.DataFrame
@@ -58,3 +60,13 @@ class Study:
     leaderboard: pd.DataFrame
     parameters: dict[str, Any]
     methods: dict[str, MethodResult]
+    anchors: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def compared(self, comparison: ComparisonConfig) -> dict[str, pd.DataFrame]:
+        """Predictions of what may be compared: all methods, and the anchors that are named.
+
+        Holm's correction counts whatever is compared, so nobody pays for anchors unasked.
+        """
+        named = {comparison.reference, *comparison.methods}
+        methods = {name: result.predictions for name, result in self.methods.items()}
+        return methods | {name: found for name, found in self.anchors.items() if name in named}

@@ -147,7 +147,7 @@ def _finding(
     method = standings[0].method
     facts = study.methods[method].metrics["tasks"][task]
     scores = task_scores(study.methods[method].predictions, task)
-    tables = {name: result.predictions for name, result in study.methods.items()}
+    tables = study.compared(comparison)
     answer, majority = majority_answer(scores, facts["kind"], facts["classes"], draws, seed)
     return TaskFinding(
         task=task,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from miram.mammography.crop_store import CropStore
-from miram.models.names import METHODS
+from miram.models.names import ANCHORS, METHODS
 from miram.reporting.leaderboard import leaderboard_table
 from miram.reporting.study import MethodResult, Study
 
@@ -103,7 +103,7 @@ def gather_study(
         leaderboard: All figures.
         parameters: All parameters of the run.
         results: Of each method `<method>_<name>` for every field of `MethodResult`; a method
-            without decoders has no reconstructions.
+            without decoders has no reconstructions. Of each anchor `<anchor>_predictions`.
     """
     methods = {
         method: MethodResult(
@@ -114,4 +114,5 @@ def gather_study(
         )
         for method in METHODS
     }
-    return Study(lesions, ingest_audit, crops, splits, leaderboard, parameters, methods)
+    anchors = {anchor: results[f"{anchor}_predictions"] for anchor in ANCHORS}
+    return Study(lesions, ingest_audit, crops, splits, leaderboard, parameters, methods, anchors)

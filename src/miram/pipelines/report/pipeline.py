@@ -25,7 +25,7 @@ def create_pipeline(**_: object) -> Pipeline:
         for method in METHODS
         for part in PARTS
         if (method, part) != (SUPERVISED, "reconstructions")
-    }
+    } | {f"{anchor}_predictions": f"{anchor}.predictions" for anchor in ANCHORS}
     anchors = {f"{anchor}_metrics": f"{anchor}.metrics" for anchor in ANCHORS}
     cards = {f"{method}_card": f"{method}.model_card" for method in METHODS}
     inputs = {name: name for name in SHARED} | results | anchors
