@@ -1,11 +1,42 @@
 """The base of every typed configuration: frozen, validated, closed to unknown names."""
 
 import difflib
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    NonNegativeInt,
+    ValidationError,
+)
 
 from miram.errors import MiramError
+
+Item = TypeVar("Item")
+
+
+def listed(given: Any) -> Any:
+    """A list from a text such as `0+1+2`, or from a single number; anything else as it is.
+
+    A run-time parameter of Kedro cannot hold a list with commas.
+    """
+    if isinstance(given, str):
+        return tuple(part.strip() for part in given.split("+"))
+    return (given,) if isinstance(given, int) else given
+
+
+def _once(given: tuple[Item, ...]) -> tuple[Item, ...]:
+    if len(set(given)) < len(given):
+        raise ValueError(f"each once, got {'+'.join(map(str, given))}")
+    return given
+
+
+Listed = Annotated[tuple[Item, ...], BeforeValidator(listed), AfterValidator(_once)]
+"""Different values, joined by + where they stand in one text."""
+
+Seeds = Listed[NonNegativeInt]
 
 
 class Config(BaseModel):

@@ -1,5 +1,7 @@
 """Batches are as large as memory allows, and no larger."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -66,3 +68,25 @@ def test_a_batch_is_at_most_what_is_asked_and_at_least_one():
     encoder, row = encoder_and_row(32)
     assert batch_that_fits(encoder, row, 10**12, at_most=64) == 64
     assert batch_that_fits(encoder, row, 0, at_most=64) == 1
+
+
+def test_a_trial_that_memory_refuses_leaves_one_row_at_a_time():
+    class TooLarge(torch.nn.Module):
+        def forward(self, _):
+            raise torch.OutOfMemoryError("out of memory")
+
+    assert batch_that_fits(TooLarge(), (torch.zeros(1),), 10**12, at_most=64) == 1
+
+
+def test_what_a_failed_batch_held_is_free_before_the_next():
+    held = []
+
+    def encode(rows):
+        if rows.stop - rows.start > 1:
+            tensor = torch.zeros(8)
+            held.append(weakref.ref(tensor))
+            raise torch.OutOfMemoryError("out of memory")
+        assert all(reference() is None for reference in held)
+        return torch.zeros(1)
+
+    assert len(encode_in_batches(encode, 3, batch_size=4)) == 3

@@ -5,7 +5,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from miram.errors import MiramError
-from miram.evaluation.knn import knn_scores, prior_scores
+from miram.evaluation.knn import knn_scores
 
 
 def data(seed=0, n=120, m=30, d=8):
@@ -56,14 +56,8 @@ def test_fewer_lesions_than_neighbours_all_vote():
     np.testing.assert_allclose(found, [2 / 3])
 
 
-def test_the_prior_is_the_class_frequency_for_every_lesion():
-    np.testing.assert_allclose(prior_scores([0, 1, 1, 1], 2), [0.75, 0.75])
-    np.testing.assert_allclose(prior_scores([0, 0, 2, 1], 1), [[0.5, 0.25, 0.25]])
-    np.testing.assert_allclose(prior_scores(np.array([[1, 1], [0, 1]]), 1), [[0.5, 1.0]])
-
-
 def test_impossible_settings_are_told():
     with pytest.raises(MiramError, match="k >= 1"):
         knn_scores(np.eye(2), [0, 1], np.eye(2), k=0)
     with pytest.raises(MiramError, match="no training lesion"):
-        prior_scores([], 3)
+        knn_scores(np.empty((0, 2)), [], np.eye(2))

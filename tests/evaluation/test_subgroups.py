@@ -95,3 +95,13 @@ def test_rows_do_not_depend_on_the_order_of_lesions():
     first = subgroup_rows(labels, scores, groups, density, **options)
     again = subgroup_rows(labels[order], scores[order], groups[order], density[order], **options)
     assert first == again
+
+
+def test_one_value_against_the_other_is_one_test():
+    labels, scores, groups, density = lesions()
+    rows = subgroup_rows(
+        labels, scores, groups, density == 3, subgroup="dense", metrics=["auc"], draws=400, seed=0
+    )
+    assert len(rows) == 2
+    assert all(row.p_holm == row.p_value for row in rows)
+    assert rows[0].difference.estimate == pytest.approx(-rows[1].difference.estimate)

@@ -94,3 +94,16 @@ def test_where_one_encoder_is_wanted_that_of_the_first_seed_serves():
     images = torch.rand(1, 1, 16, 16)
     assert torch.equal(single_encoder(joined).build()(images), of_seed(2).build()(images))
     assert single_encoder(joined).metadata["training"] == {"seed": 2}
+
+
+def test_what_one_seed_alone_has_in_its_header_stays_its_own():
+    first, second = of_seed(0), of_seed(1)
+    first.metadata["initialization"] = {"file": "start.bin"}
+    found = split_seeds(join_seeds({0: first, 1: second}))
+    assert found[0].metadata == first.metadata
+    assert found[1].metadata == second.metadata
+
+
+def test_folds_of_several_seeds_are_not_taken_apart_at_once():
+    with pytest.raises(ValueError, match="split_seeds first"):
+        split_folds(join_seeds({0: of_seed(0), 1: of_seed(1)}))

@@ -8,7 +8,11 @@ import torch
 from mlflow import MlflowClient
 
 from miram.errors import MiramError
+from miram.evaluation.assessment import AssessmentConfig
+from miram.evaluation.pooling import FeatureConfig
+from miram.integrations.registry.decision import PromotionConfig
 from miram.models.joined_checkpoints import split_seeds
+from miram.pipelines.promote.nodes import build_predictor
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +68,26 @@ def test_figures_of_further_seeds_have_names_of_their_own_in_mlflow(of_two_seeds
     known = {name for run in runs for name in run.data.metrics}
     assert {"loss", "seed1/loss"} <= known
     assert "seed0/loss" not in known
+
+
+def test_the_training_that_is_judged_is_the_one_that_is_served(
+    of_two_seeds, tmp_path, run_pipeline, open_context
+):
+    root = shutil.copytree(of_two_seeds, tmp_path / "study")
+    run_pipeline(root, "probe", namespaces=["mae"], evaluation={"seeds": 1})
+    context = open_context(root)
+    load, parameters = context.catalog.load, context.params
+    shared = [load(name) for name in ("crops", "lesions", "splits")]
+    predictor = build_predictor(
+        "mae",
+        *(load(f"mae.{name}") for name in ("encoder", "features", "metrics")),
+        *shared,
+        FeatureConfig.model_validate(parameters["features"]),
+        AssessmentConfig.model_validate(parameters["evaluation"]),
+        PromotionConfig.model_validate(parameters["promote"]),
+    )
+    assert predictor.about["seed"] == 1
+    name = "blocks.0.attn.qkv.weight"
+    expected = split_seeds(load("mae.encoder"))[1]
+    assert predictor.encoder.state.keys() == expected.state.keys()
+    assert torch.equal(predictor.encoder.state[name], expected.state[name])

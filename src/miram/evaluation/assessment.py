@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
+from miram.configuration import Seeds
 from miram.errors import MiramError
 from miram.evaluation.bootstrap import DRAWS
 from miram.evaluation.comparison import ComparisonConfig
 from miram.evaluation.fold_features import Features
 from miram.evaluation.label_efficiency import LabelEfficiencyConfig
-from miram.evaluation.pairs import evaluation_pairs
+from miram.evaluation.pairs import evaluation_pairs, require_lesions
 from miram.evaluation.predictions import COLUMNS, prediction_table
 from miram.evaluation.protocols import ProtocolConfig, split_names
 from miram.evaluation.scoring import score_task
@@ -41,7 +42,7 @@ class AssessmentConfig(ProtocolConfig):
         ("pathology",), min_length=1, description="names, joined by + in one text; or all"
     )
     own_tasks: tuple[TaskConfig, ...] = Field((), description="tasks on further columns")
-    seeds: tuple[int, ...] = Field(
+    seeds: Seeds = Field(
         (), description="trainings that are judged, joined by + in one text; all if empty"
     )
     without_callback: WithoutCallback = "benign"
@@ -73,11 +74,6 @@ class AssessmentConfig(ProtocolConfig):
     @classmethod
     def _task_names(cls, given: Any) -> Any:
         return split_names(given, TASKS)
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _seeds(cls, given: Any) -> Any:
-        return (given,) if isinstance(given, int) else split_names(given, ())
 
     @model_validator(mode="after")
     def _consistent(self) -> "AssessmentConfig":
@@ -135,11 +131,7 @@ def assess_seeds(
     Raises:
         MiramError: There is no lesion to judge.
     """
-    if splits.empty:
-        raise MiramError(
-            "there is no lesion with a crop, so nothing can be probed: does the source have "
-            "lesions? Unlabeled images serve pretraining only"
-        )
+    require_lesions(splits)
     order = splits["lesion_id"].to_numpy(dtype=object).argsort(kind="stable")
     splits = splits.iloc[order].reset_index(drop=True)
     ordered = {

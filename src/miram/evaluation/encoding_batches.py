@@ -41,6 +41,10 @@ def batch_that_fits(encoder: nn.Module, row: tuple[Tensor, ...], free: int, at_m
     try:
         with torch.inference_mode():
             encoder(*row)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return 1
     finally:
         for hook in hooks:
             hook.remove()
@@ -68,19 +72,29 @@ def encode_in_batches(
     for start in track(starts, "encoded batches", total=len(starts)):
         stop = min(start + batch_size, count)
         while start < stop:
-            try:
-                found.append(encode(slice(start, min(start + piece, stop))))
+            part = _encoded(encode, slice(start, min(start + piece, stop)))
+            if part is not None:
+                found.append(part)
                 start += piece
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if piece == 1:
-                    raise MiramError(
-                        "the memory of the device does not suffice to encode one crop: free it, "
-                        "or set CUDA_VISIBLE_DEVICES= to use the CPU"
-                    ) from error
-                piece //= 2
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
-                log.warning("memory does not suffice: encoding %d crops at once", piece)
+                continue
+            if piece == 1:
+                raise MiramError(
+                    "the memory of the device does not suffice to encode one crop: free it, "
+                    "or set CUDA_VISIBLE_DEVICES= to use the CPU"
+                )
+            piece //= 2
+            log.warning("memory does not suffice: encoding %d crops at once", piece)
+            # Only now: what the failed batch held is free once its error is forgotten.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
     return found
+
+
+def _encoded(encode: Callable[[slice], Tensor], rows: slice) -> Tensor | None:
+    """The features of some rows, None where memory does not suffice for them."""
+    try:
+        return encode(rows)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None

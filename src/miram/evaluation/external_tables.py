@@ -105,7 +105,13 @@ def split_trainings(table: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
     Args:
         table: Scores of one model, with a column `seed` if it was trained several times.
         name: Name of the model.
+
+    Raises:
+        MiramError: A row names no training.
     """
+    if "seed" in table and table["seed"].isna().any():
+        row = int(table["seed"].isna().to_numpy().argmax()) + 1
+        raise MiramError(f"model {name}: seed is empty in row {row} (the training a score is of)")
     if "seed" not in table or table["seed"].nunique() < 2:
         return {name: table}
     return {f"{name}, seed {seed}": rows for seed, rows in table.groupby("seed", sort=False)}

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import torch
 
 from miram.evaluation.features import feature_table
+from miram.evaluation.pairs import require_lesions
 from miram.evaluation.pooling import FeatureConfig
 from miram.mammography.crop_store import CropStore
 from miram.models.checkpoints import EncoderCheckpoint
@@ -61,7 +62,11 @@ def plan_features(
         crops: The crop store.
         lesion_ids: (n,) names of the lesions.
         config: How tokens become one vector.
+
+    Raises:
+        MiramError: There are no lesions.
     """
+    require_lesions(lesion_ids)
 
     def compute() -> pd.DataFrame:
         rows = crops.rows(lesion_ids)

@@ -132,6 +132,7 @@ def assess_finetuned(
     metrics = {
         "strategy": splits["strategy"].iloc[0],
         "leakage": splits["leakage"].iloc[0],
+        "seeds": [seed],
         "tasks": {targets.task: figures},
         "skipped": [vars(row) for row in targets.skipped],
         ABOUT: about,

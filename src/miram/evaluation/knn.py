@@ -64,23 +64,6 @@ def knn_scores(
     return _shape(np.clip(scores, 0.0, 1.0), train_labels)
 
 
-def prior_scores(train_labels: npt.ArrayLike, rows: int, *, classes: int | None = None) -> Array:
-    """The answer that ignores the image: the class frequencies of the training lesions.
-
-    Its decision is the majority class; its ranking is chance.
-
-    Args:
-        train_labels: (n,) classes from 0, or (n, K) of 0 and 1.
-        rows: Number of lesions to score.
-        classes: Number of classes, by default the highest label and one.
-
-    Returns:
-        The same scores for each: (rows,) for two classes, otherwise (rows, K).
-    """
-    frequencies = _votes(train_labels, classes).mean(axis=0)
-    return _shape(np.tile(frequencies, (rows, 1)), train_labels)
-
-
 def _votes(labels: npt.ArrayLike, classes: int | None) -> Array:
     labels = np.asarray(labels)
     if not len(labels):

@@ -1,6 +1,6 @@
 """Training and evaluation rows with no patient on both sides, and predictions over such pairs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,3 +141,16 @@ def out_of_fold(
     pair = np.repeat(np.arange(len(checked)), [len(evaluation) for _, evaluation in checked])
     order = np.argsort(rows)
     return OutOfFold(rows[order], scores[order], pair[order])
+
+
+def require_lesions(lesions: Sized) -> None:
+    """Refuse a study without lesions.
+
+    Raises:
+        MiramError: There are none.
+    """
+    if not len(lesions):
+        raise MiramError(
+            "there is no lesion with a crop, so nothing can be probed: does the source have "
+            "lesions? Unlabeled images serve pretraining only"
+        )

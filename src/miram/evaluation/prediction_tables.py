@@ -3,8 +3,6 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from miram.evaluation.calibration import reliability_curve
@@ -50,8 +48,6 @@ SUBGROUP_COLUMNS = (
     "strategy",
     "leakage",
 )
-Array = npt.NDArray[np.float64]
-
 _SCALINGS = {"none": "score", "temperature": "calibrated"}
 
 
@@ -64,28 +60,23 @@ def calibration_table(predictions: pd.DataFrame, metrics: dict[str, Any]) -> pd.
 
     Returns:
         `CALIBRATION_COLUMNS`, one row per bin. `answers` counts the probabilities in the bin:
-        one per seed and lesion, of a task with several labels one per label besides. The interval
-        of the frequency takes patients as its number.
+        one per lesion, of a task with several labels one per lesion and label. The interval of
+        the frequency takes patients as its number. Of several seeds it is the curve of the first:
+        one that is too sure and one that is not sure enough would make a good one together.
     """
     rows = []
     for task, found in metrics["tasks"].items():
         for scaling, column in _SCALINGS.items():
             scored = task_scores(predictions, task, column=column)
-            curve = reliability_curve(*_answers(scored, found["kind"]))
+            labels, seeds = scored.of_kind(found["kind"])
+            outcome, confidence, sample = calibration_pairs(labels, seeds.each[0])
+            curve = reliability_curve(outcome, confidence, scored.patients[sample])
             rows += [
                 {"task": task, "scaling": scaling, "bin": place, **asdict(one)}
                 for place, one in enumerate(curve, start=1)
             ]
     table = pd.DataFrame(rows).rename(columns={"lesions": "answers"})
     return _with_split(table, metrics, CALIBRATION_COLUMNS)
-
-
-def _answers(scored: TaskScores, kind: Kind) -> tuple[Array, Array, npt.NDArray[np.object_]]:
-    """Outcome, confidence and patient of each answer, those of all seeds one after the other."""
-    labels, seeds = scored.of_kind(kind)
-    pairs = [calibration_pairs(labels, one) for one in seeds.each]
-    outcome, confidence, sample = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    return outcome, confidence, scored.patients[sample]
 
 
 def subgroup_figures(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from miram.configuration import Config
+from miram.configuration import Config, listed
 from miram.evaluation.knn import KnnConfig, knn_scores
 from miram.evaluation.probe import LinearProbeConfig
 
@@ -62,13 +62,8 @@ class ProtocolConfig(Config):
 
 
 def split_names(given: Any, known: Iterable[str]) -> Any:
-    """Names as a list, from a text such as `pathology+density` or `all`; else as they are.
-
-    A run-time parameter of Kedro cannot hold a list with commas.
-    """
-    if given == "all":
-        return tuple(known)
-    return tuple(name.strip() for name in given.split("+")) if isinstance(given, str) else given
+    """Names as a list, from a text such as `pathology+density` or `all`; else as they are."""
+    return tuple(known) if given == "all" else listed(given)
 
 
 def protocol_scores(

@@ -104,6 +104,7 @@ def fit_served_probe(
     splits: pd.DataFrame,
     task: str,
     config: AssessmentConfig,
+    seed: int = 0,
 ) -> ServedProbe:
     """Fit one probe on all training lesions of a task.
 
@@ -117,6 +118,7 @@ def fit_served_probe(
         splits: Which lesion is on which side.
         task: Name of the task.
         config: What the task means, and the settings of the probe.
+        seed: Of the training whose features are read.
 
     Raises:
         MiramError: The lesions at hand cannot answer the task, or there is an encoder per fold.
@@ -124,8 +126,7 @@ def fit_served_probe(
     targets = targets_of(lesions, splits, config.task(task), config)
     if not targets.supported:
         raise MiramError(f"no probe can be fitted for task {task}: {targets.skipped[-1].reason}")
-    # Of several trainings the first is served.
-    by_fold = next(iter(features_by_seed(features, splits["lesion_id"]).values()))
+    (by_fold,) = features_by_seed(features, splits["lesion_id"], (seed,)).values()
     if set(by_fold) != {WHOLE}:
         raise MiramError(
             "a method with one encoder per fold has none that could be served: run the study "

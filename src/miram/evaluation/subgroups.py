@@ -44,7 +44,7 @@ class SubgroupRow:
         metric: The figure that the verdict is about.
         difference: That figure here minus among all other lesions; None without a verdict.
         p_value: Two-sided, of that difference; NaN without a verdict.
-        p_holm: Corrected over the values of the variable.
+        p_holm: Corrected over the values of the variable; two values are one test.
         verdict: `higher`, `lower` or `no difference shown` than the other lesions at 5 % after
             correction; `too few` under 30 patients here or elsewhere; `undefined` where a class is
             missing.
@@ -110,6 +110,8 @@ def subgroup_rows(
             )
         differences.append(difference)
         p_values.append(p_value)
+    # Of two values the one against the other is one test, not two.
+    corrected = holm(p_values) if len(found) > 2 else p_values
     return [
         SubgroupRow(
             subgroup=subgroup,
@@ -124,7 +126,7 @@ def subgroup_rows(
             verdict=_verdict(difference, p_holm),
         )
         for value, interval, difference, p_value, p_holm in zip(
-            found, intervals, differences, p_values, holm(p_values), strict=True
+            found, intervals, differences, p_values, corrected, strict=True
         )
     ]
 

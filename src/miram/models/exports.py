@@ -6,11 +6,11 @@ Of a method with several seeds the first is written; of one with an encoder per 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from miram.configuration import Config
+from miram.configuration import Config, Listed
 from miram.errors import MiramError
 
 if TYPE_CHECKING:
@@ -23,15 +23,9 @@ SUMMARY = "exports.json"
 class ExportConfig(Config):
     """For which programs an encoder is written."""
 
-    formats: tuple[ExportFormat, ...] = Field(
+    formats: Listed[ExportFormat] = Field(
         ("timm", "onnx", "hugging_face"), min_length=1, description="joined by + in one text"
     )
-
-    @field_validator("formats", mode="before")
-    @classmethod
-    def _from_text(cls, given: Any) -> Any:
-        # A run-time parameter of Kedro cannot hold a list with commas.
-        return tuple(given.split("+")) if isinstance(given, str) else given
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,13 @@ def join_folds(encoders: Mapping[str, EncoderCheckpoint]) -> EncoderCheckpoint:
 
 
 def split_folds(checkpoint: EncoderCheckpoint) -> dict[str, EncoderCheckpoint]:
-    """The inverse of `join_folds`: encoder by fold, {`WHOLE`: checkpoint} if there is one."""
+    """The inverse of `join_folds`: encoder by fold, {`WHOLE`: checkpoint} if there is one.
+
+    Raises:
+        ValueError: It holds several seeds; `split_seeds` and `first_seed` take these apart.
+    """
+    if "seeds" in checkpoint.metadata:
+        raise ValueError("the checkpoint holds several seeds: take them apart by split_seeds first")
     folds = checkpoint.metadata.get("folds")
     if folds is None:
         return {WHOLE: checkpoint}
@@ -54,11 +60,8 @@ def join_seeds(checkpoints: Mapping[int, Some]) -> Some:
     first, *others = checkpoints.values()
     if not others:
         return first
-    # The header is that of the first; of the others it keeps what they have different.
-    own = {
-        str(seed): {k: v for k, v in one.metadata.items() if first.metadata.get(k) != v}
-        for seed, one in checkpoints.items()
-    }
+    # Read as a whole the header is that of the first.
+    own = {str(seed): one.metadata for seed, one in checkpoints.items()}
     named = {f"seed{seed}": one for seed, one in checkpoints.items()}
     return type(first)(_prefixed(named), {**first.metadata, "seeds": own})
 
@@ -68,10 +71,9 @@ def split_seeds(checkpoint: Some) -> dict[int, Some]:
     own: dict[str, dict[str, Any]] | None = checkpoint.metadata.get("seeds")
     if own is None:
         return {int(checkpoint.metadata.get("training", {}).get("seed", 0)): checkpoint}
-    shared = {key: value for key, value in checkpoint.metadata.items() if key != "seeds"}
     return {
-        int(seed): type(checkpoint)(_under(checkpoint, f"seed{seed}"), {**shared, **different})
-        for seed, different in own.items()
+        int(seed): type(checkpoint)(_under(checkpoint, f"seed{seed}"), header)
+        for seed, header in own.items()
     }
 
 

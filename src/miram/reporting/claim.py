@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from miram.reporting import claim_data, claim_methods, claim_results
 from miram.reporting.claim_answer import Answer, Status
 from miram.reporting.claim_items import CLAIM_2024
@@ -83,27 +81,11 @@ def claim_markdown(items: list[ClaimItem]) -> str:
     Args:
         items: Items of `claim_checklist`.
     """
-    return markdown_environment().get_template("claim.md").render(claim_context(items))
+    return markdown_environment().get_template("claim.md").render(_context(items))
 
 
-def claim_html(items: list[ClaimItem]) -> str:
-    """The checklist as one HTML page that needs no network and no other file.
-
-    Args:
-        items: Items of `claim_checklist`.
-    """
-    environment = Environment(
-        loader=PackageLoader("miram.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        lstrip_blocks=True,
-        trim_blocks=True,
-    )
-    return environment.get_template("claim_page.html").render(claim_context(items))
-
-
-def claim_context(items: list[ClaimItem]) -> dict[str, Any]:
-    """What the templates `claim.md` and `claim.html` show.
+def _context(items: list[ClaimItem]) -> dict[str, Any]:
+    """What the template shows.
 
     Args:
         items: Items of `claim_checklist`.

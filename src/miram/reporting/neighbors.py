@@ -74,7 +74,7 @@ def neighborhoods(
 
     Args:
         study: The finished study.
-        method: Whose features and probe; of several seeds the first.
+        method: Whose features and probe; of several seeds the first that was judged.
         task: By whose answers lesions are chosen.
         chosen: Lesions answered right, and as many answered wrong, at most.
 
@@ -88,7 +88,8 @@ def neighborhoods(
     config = assessment_config(study)
     targets = targets_of(study.lesions, study.splits, config.task(task), config)
     splits = study.splits.iloc[targets.rows].reset_index(drop=True)
-    features = next(iter(features_by_seed(table, splits["lesion_id"]).values()))
+    seeds = study.methods[method].metrics.get("seeds", ())[:1]
+    (features,) = features_by_seed(table, splits["lesion_id"], seeds).values()
     found = task_scores(study.methods[method].predictions, task)
     scores = found.each()[0]
     right, sureness = answers(found.labels, scores, targets.kind)

@@ -9,17 +9,14 @@ from plotly.graph_objects import Figure
 from sklearn.metrics import roc_curve
 
 from miram.errors import MiramError
-from miram.evaluation.bootstrap import Interval, cluster_bootstrap
 from miram.evaluation.comparison import Comparison, ComparisonConfig, compare_methods
 from miram.evaluation.kinds import Kind
 from miram.evaluation.predictions import TaskScores, task_scores
-from miram.evaluation.seeds import SeedScores
 from miram.reporting.figures import TEMPLATE
 from miram.reporting.styles import method_style
 
 __all__ = [
     "TaskScores",
-    "class_area",
     "class_points",
     "macro_points",
     "paired_with_reference",
@@ -55,16 +52,10 @@ def _mean_curve(curves: Sequence[Points]) -> Points:
     if len(curves) < 2:
         return curves[0] if curves else (np.empty(0), np.empty(0))
     grid = np.unique(np.concatenate([curve[0] for curve in curves]))
-    mean = np.mean([np.interp(grid, *curve) for curve in curves], axis=0)
-    return np.concatenate([[0.0], grid]), np.concatenate([[0.0], mean])
-
-
-def class_area(found: TaskScores, index: int, *, draws: int, seed: int) -> Interval:
-    """Area under one class's curve against the rest, with its patient-cluster interval."""
-    labels = found.labels[:, index]
-    scores = SeedScores(tuple(one[:, index] for one in found.each()))
-    areas = cluster_bootstrap(labels, scores, found.patients, ["auc"], draws=draws, seed=seed)
-    return areas["auc"]
+    # A curve rises where its rate stands still: the mean has a lower and an upper end there.
+    low = np.mean([np.interp(-grid, -x[::-1], y[::-1]) for x, y in curves], axis=0)
+    high = np.mean([np.interp(grid, x, y) for x, y in curves], axis=0)
+    return np.repeat(grid, 2), np.column_stack([low, high]).ravel()
 
 
 def roc_figure(curves: Mapping[str, Points], areas: Mapping[str, str]) -> Figure:

@@ -1,10 +1,10 @@
 """The budget of a training: how long, in which portions, with which precision, kept how."""
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from miram.configuration import Config
+from miram.configuration import Config, Seeds
 from miram.models.import_weights import InitializationConfig
 from miram.training.augmentation import AugmentationConfig
 from miram.training.schedule import OptimizerConfig
@@ -41,7 +41,7 @@ class TrainingConfig(Config):
         None, description="limit for batch_size auto, such as 12GB; what is free if not given"
     )
     seed: int = Field(0, ge=0)
-    seeds: tuple[int, ...] = Field(
+    seeds: Seeds = Field(
         (), description="train once per seed, joined by + in one text; empty: with `seed` alone"
     )
     precision: Precision = Field(
@@ -75,20 +75,6 @@ class TrainingConfig(Config):
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     initialization: InitializationConfig = InitializationConfig()
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _joined(cls, given: Any) -> Any:
-        # A run-time parameter of Kedro cannot hold a list with commas.
-        given = (given,) if isinstance(given, int) else given
-        return tuple(given.split("+")) if isinstance(given, str) else given
-
-    @field_validator("seeds")
-    @classmethod
-    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds) or min(seeds, default=0) < 0:
-            raise ValueError(f"seeds are different numbers from 0, got {seeds}")
-        return seeds
 
     @model_validator(mode="after")
     def _portions(self) -> Self:

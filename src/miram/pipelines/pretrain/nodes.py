@@ -14,6 +14,7 @@ from miram.pipelines.pretrain.seeds import each_training
 from miram.pipelines.pretrain.watching import EncoderWatch
 from miram.training.engine import EngineConfig, launch
 from miram.training.folder import TrainingFolder
+from miram.training.telemetry import told_under
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Sheet
@@ -73,20 +74,20 @@ def pretrain_encoder(
     frozen = method.root.kind in ("random", "timm_backbone")
     side = method.root.crop_side(encoder)
     watch = EncoderWatch(crops, rows, side, splits, lesions, evaluation)
-    results = {
-        one.seed: launch(
-            pretrain,
-            crops,
-            rows,
-            encoder,
-            method.root,
-            one,
-            engine=EngineConfig() if frozen else engine,  # nothing to share out
-            folder=folder,
-            watch=watch,
-        )
-        for one, folder in each_training(training, training_folder)
-    }
+    results = {}
+    for one in each_training(training, training_folder):
+        with told_under(one.prefix):
+            results[one.config.seed] = launch(
+                pretrain,
+                crops,
+                rows,
+                encoder,
+                method.root,
+                one.config,
+                engine=EngineConfig() if frozen else engine,  # nothing to share out
+                folder=one.folder,
+                watch=watch,
+            )
     return (
         join_seeds({seed: result.encoder for seed, result in results.items()}),
         join_seeds({seed: result.pretrained for seed, result in results.items()}),
@@ -130,22 +131,22 @@ def train_supervised_encoder(
     from miram.training.supervised import train_supervised
 
     targets = targets_of(lesions, splits, evaluation.task(method.task), evaluation)
-    results = {
-        one.seed: launch(
-            train_supervised,
-            crops,
-            splits,
-            targets.rows,
-            targets.labels,
-            len(targets.classes),
-            encoder,
-            method,
-            one,
-            engine=engine,
-            folder=folder,
-        )
-        for one, folder in each_training(training, training_folder)
-    }
+    results = {}
+    for one in each_training(training, training_folder):
+        with told_under(one.prefix):
+            results[one.config.seed] = launch(
+                train_supervised,
+                crops,
+                splits,
+                targets.rows,
+                targets.labels,
+                len(targets.classes),
+                encoder,
+                method,
+                one.config,
+                engine=engine,
+                folder=one.folder,
+            )
     return (
         join_seeds({seed: encoder for seed, (encoder, _) in results.items()}),
         join_histories({seed: history for seed, (_, history) in results.items()}, "seed"),

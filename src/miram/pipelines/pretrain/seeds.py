@@ -1,6 +1,7 @@
 """The trainings of one method, one per seed."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from miram.training.folder import TrainingFolder
@@ -9,22 +10,33 @@ if TYPE_CHECKING:
     from miram.training.config import TrainingConfig
 
 
-def each_training(
-    training: "TrainingConfig", folder: TrainingFolder
-) -> Iterator[tuple["TrainingConfig", TrainingFolder]]:
-    """Give the budget and the folder of every training that is asked for.
+@dataclass(frozen=True)
+class OneTraining:
+    """One of the trainings of a method.
 
-    While one is under way, its figures go by their plain names, those of the seeds behind the
-    first under a prefix such as `seed1/`: methods compare on the plain names.
+    Attributes:
+        config: Its budget, with its one seed.
+        folder: Where it keeps its state.
+        prefix: Before the names of its figures; empty for the first.
+    """
+
+    config: "TrainingConfig"
+    folder: TrainingFolder
+    prefix: str
+
+
+def each_training(training: "TrainingConfig", folder: TrainingFolder) -> Iterator[OneTraining]:
+    """Give every training that is asked for, ready to begin.
+
+    The figures of the first go by their plain names, those of the seeds behind it under a prefix
+    such as `seed1/`: methods compare on the plain names.
 
     Args:
         training: The budget, with the seeds.
         folder: Of the method; with several seeds each has a part of it.
     """
     from miram.training.keeping import begun
-    from miram.training.telemetry import told_under
 
     for place, one in enumerate(training.each_seed()):
         part = folder.part(f"seed{one.seed}") if training.seeds else folder
-        with told_under(f"seed{one.seed}/" if place else ""):
-            yield begun(one, part), part
+        yield OneTraining(begun(one, part), part, f"seed{one.seed}/" if place else "")

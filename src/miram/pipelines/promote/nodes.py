@@ -36,7 +36,8 @@ def build_predictor(
 ) -> Predictor:
     """Fit the probe on all training lesions and put it beside its encoder.
 
-    Of a method with several seeds the first is served; its figures are the means over the seeds.
+    Of a method with several seeds the first that was judged is served; the figures beside it are
+    means over the seeds.
 
     Args:
         method: Name of the method.
@@ -53,6 +54,7 @@ def build_predictor(
     from miram.evaluation.predictor import Predictor as Built
     from miram.evaluation.served_predictor import check_origin, crop_settings
     from miram.evaluation.served_probe import fit_served_probe
+    from miram.models.joined_checkpoints import split_seeds
 
     if promote.method not in (None, method):
         raise MiramError(
@@ -60,14 +62,18 @@ def build_predictor(
             f"{method}: give it as --params promote.method={promote.method}"
         )
     check_origin(encoder, crops, features, metrics, reading)
-    fitted = fit_served_probe(features, lesions, splits, promote.task, evaluation)
+    seed = metrics["seeds"][0]
+    fitted = fit_served_probe(features, lesions, splits, promote.task, evaluation, seed)
     about = {
         "method": method,
         "data_digest": crops.digest,
         "split": splits["strategy"].iloc[0],
-        "seeds": "+".join(map(str, metrics.get("seeds", ()))),
+        "seed": seed,
+        "seeds": "+".join(map(str, metrics["seeds"])),
     }
-    return Built(encoder, reading, crop_settings(crops, promote.patches), fitted, about)
+    return Built(
+        split_seeds(encoder)[seed], reading, crop_settings(crops, promote.patches), fitted, about
+    )
 
 
 def propose(
