@@ -30,7 +30,7 @@ from miram.training.finetuning_config import FinetuningConfig, RecipeConfig
 from miram.training.folder import TrainingFolder
 from miram.training.schedule import OptimizerConfig
 
-SIDE, COUNT, EPOCHS, BATCH, ROUNDS = 64, 320, 2, 32, 3
+SIDE, COUNT, TRAINED, EPOCHS, BATCH, ROUNDS = 64, 640, 512, 3, 32, 3
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224", image_side=SIDE, patch_side=8, overrides={"depth": 4}
 )
@@ -63,7 +63,7 @@ def collection(folder) -> LabeledCrops:
     write_store(folder, pieces, manifest=manifest, audit=audit, parameters={}, tasks={})
     store = CropStore(folder, manifest, audit, {"digest": "abc"})
     table = pd.DataFrame({"lesion_id": names, "patient_id": patients, "strategy": "official"})
-    table["leakage"], table["split"] = "drop", np.where(np.arange(COUNT) < 256, "train", "val")
+    table["leakage"], table["split"] = "drop", np.where(np.arange(COUNT) < TRAINED, "train", "val")
     labels = np.repeat(random.integers(0, 2, COUNT // 2), 2)
     return LabeledCrops(store, table, labels, ("benign", "malignant"), "binary")
 
@@ -122,7 +122,7 @@ def test_fine_tuning_against_a_plain_loop(benchmark, tmp_path):
 
     benchmark.pedantic(take_turns, rounds=1)
     ratios = [ours / theirs for theirs, ours in zip(*seconds.values(), strict=True)]
-    images = EPOCHS * 256
+    images = EPOCHS * TRAINED
     benchmark.extra_info |= {
         "processor_seconds_over_plain": statistics.median(ratios),
         "ratios": ratios,

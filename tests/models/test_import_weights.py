@@ -16,6 +16,7 @@ from miram.errors import MiramError
 from miram.models.checkpoints import EncoderCheckpoint, PretrainedCheckpoint
 from miram.models.encoder import EncoderConfig
 from miram.models.import_weights import InitializationConfig, initialize_from
+from miram.models.joined_checkpoints import join_seeds
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.moco import MocoV3Config
 
@@ -467,3 +468,13 @@ def test_another_number_of_heads_is_refused_where_it_is_known(reference, tmp_pat
 def test_a_misspelled_setting_is_refused():
     with pytest.raises(MiramError, match="did you mean strict"):
         InitializationConfig.model_validate({"stict": True})
+
+
+def test_a_file_of_several_seeds_starts_from_the_first(tmp_path):
+    header = {"timm": encoder_config().timm_arguments}
+    trained = {seed: EncoderCheckpoint.of(encoder_config().build(seed), header) for seed in (4, 2)}
+    join_seeds(trained).save(tmp_path / "several.safetensors")
+    model = masked_autoencoder()
+    start(model, tmp_path / "several.safetensors")
+    name = "blocks.0.attn.qkv.weight"
+    assert torch.equal(model.encoder.state_dict()[name], trained[4].state[name])

@@ -107,3 +107,10 @@ def test_what_one_seed_alone_has_in_its_header_stays_its_own():
 def test_folds_of_several_seeds_are_not_taken_apart_at_once():
     with pytest.raises(ValueError, match="split_seeds first"):
         split_folds(join_seeds({0: of_seed(0), 1: of_seed(1)}))
+
+
+def test_several_trainings_are_not_built_as_one():
+    with pytest.raises(MiramError, match="holds 2 seeds: take one by first_seed"):
+        join_seeds({0: of_seed(0), 1: of_seed(1)}).build()
+    with pytest.raises(MiramError, match="holds 2 folds: take one by split_folds"):
+        join_folds(encoders(2)).build()

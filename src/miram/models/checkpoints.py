@@ -86,6 +86,19 @@ class Checkpoint:
                 raise MiramError(f"{path} holds {held!r} weights, not {cls.holds!r} weights")
             return cls({key: file.get_tensor(key) for key in file.keys()}, metadata)  # noqa: SIM118
 
+    def require_one(self) -> None:
+        """Refuse a file of several trainings, whose weights have names of their own.
+
+        Raises:
+            MiramError: It holds several seeds or folds.
+        """
+        for several, taken in (("seeds", "first_seed or split_seeds"), ("folds", "split_folds")):
+            if several in self.metadata:
+                raise MiramError(
+                    f"the checkpoint holds {len(self.metadata[several])} {several}: take one by "
+                    f"{taken} of miram.models.joined_checkpoints"
+                )
+
     def timm_arguments(self) -> dict[str, Any]:
         """Arguments of `timm.create_model` for the encoder.
 
@@ -108,7 +121,12 @@ class EncoderCheckpoint(Checkpoint):
     holds: ClassVar[str] = "encoder"
 
     def build(self) -> nn.Module:
-        """Make the encoder with these weights, in evaluation mode: any model of timm."""
+        """Make the encoder with these weights, in evaluation mode: any model of timm.
+
+        Raises:
+            MiramError: There are several.
+        """
+        self.require_one()
         encoder: nn.Module = timm.create_model(**self.timm_arguments())
         encoder.load_state_dict(self.state)
         return encoder.eval()
@@ -161,8 +179,10 @@ class PretrainedCheckpoint(Checkpoint):
         """Make the method's model with these weights, in evaluation mode.
 
         Raises:
-            MiramError: The header does not say which method it is, or is not enough to make it.
+            MiramError: The header does not say which method it is, or is not enough to make it;
+                or there are several.
         """
+        self.require_one()
         from miram.models.methods import MethodConfig
 
         if "method" not in self.metadata:
@@ -176,7 +196,12 @@ class PretrainedCheckpoint(Checkpoint):
         return model.eval()
 
     def encoder(self) -> EncoderCheckpoint:
-        """The encoder alone, with the same header."""
+        """The encoder alone, with the same header.
+
+        Raises:
+            MiramError: There are several.
+        """
+        self.require_one()
         state = {
             name.removeprefix(ENCODER_PREFIX): value
             for name, value in self.state.items()

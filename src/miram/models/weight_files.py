@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from miram.errors import MiramError
-from miram.models.checkpoints import read_header
+from miram.models.checkpoints import EncoderCheckpoint, read_header
+from miram.models.joined_checkpoints import first_seed
 from miram.models.weight_names import (
     ENCODER,
     by_slot,
@@ -97,8 +98,9 @@ def _file_of(path: Path) -> Path:
 def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(file, framework="pt") as opened:
-            header = read_header(opened)
-            return {key: opened.get_tensor(key) for key in opened.keys()}, header  # noqa: SIM118
+            weights = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+            one = first_seed(EncoderCheckpoint(weights, read_header(opened)))
+            return one.state, one.metadata
     except SafetensorError as error:
         raise MiramError(f"{file} is not a whole safetensors file: {error}") from error
 
