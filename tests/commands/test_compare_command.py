@@ -104,6 +104,19 @@ def test_a_method_without_the_task_is_left_out_and_named(data_root, tmp_path, ca
     assert "Left out: odd was not judged on this task." in capsys.readouterr().out
 
 
+def test_means_over_trainings_are_called_so(data_root, tmp_path, capsys):
+    for method in ("random", "mae"):
+        there, original = (root / "07_model_output" / method for root in (tmp_path, data_root))
+        there.mkdir(parents=True)
+        (there / "metrics.json").symlink_to(original / "metrics.json")
+        one = pd.read_parquet(original / "predictions.parquet")
+        pd.concat([one, one.assign(seed=1)]).to_parquet(there / "predictions.parquet")
+    assert run("--data-root", tmp_path, "--draws", DRAWS) == 0
+    assert "Figures: mean over 2 trainings of each model." in capsys.readouterr().out
+    assert run("--data-root", data_root, "--draws", DRAWS) == 0
+    assert "mean over" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -92,6 +92,19 @@ def test_a_peers_table_stands_beside_ours_for_people(files, tmp_path, capsys):
     assert "Holm over 1 model" in text
 
 
+def test_means_over_trainings_are_called_so(files, tmp_path, capsys):
+    one = pd.read_parquet(predictions(files, "mae"))
+    other = pd.read_parquet(predictions(files, "random")).assign(seed=1)
+    pd.concat([one, other]).to_parquet(tmp_path / "twice.parquet")
+    assert run(*asked(files, tmp_path / "twice.parquet", predictions(files, "mae"))) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Figures: mean over trainings, 2 of twice; DeLong is for one." in text
+    assert "SD over seeds" in text
+    assert run(*asked(files, predictions(files, "mae"))) == 0
+    text = capsys.readouterr().out
+    assert "mean over" not in text and "SD over seeds" not in text
+
+
 def test_figures_are_written_as_a_table_with_n_and_interval(files, tmp_path, capsys):
     place = tmp_path / "new" / "figures.csv"
     models = [predictions(files, "mae"), f"untrained={predictions(files, 'random')}"]

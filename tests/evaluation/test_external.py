@@ -138,6 +138,31 @@ def test_trainings_with_several_seeds_are_one_model_with_its_mean(task):
     assert compared.comparisons[0].draws == DRAWS
 
 
+def test_means_over_trainings_are_told_with_their_spread(studies):
+    trainings = [study("cv", seed=seed).predictions for seed in (1, 2)]
+    several = pd.concat([table.assign(seed=seed) for seed, table in enumerate(trainings)])
+    found = ask({"several": several, "one": studies["cv"].predictions}, reference="several")
+    areas = [ask(table).models["model"].figures["auc"].estimate for table in trainings]
+    model, one = found.models["several"], found.models["one"]
+    assert (model.seeds, one.seeds) == (2, 1)
+    assert model.seed_deviation["auc"] == pytest.approx(np.std(areas, ddof=1))
+    assert set(one.seed_deviation.values()) == {None}
+    (row,) = found.comparisons
+    assert (row.seeds, row.reference_seeds) == (1, 2)
+    table = found.table().set_index(["method", "figure"])
+    assert table.loc[("several", "auc"), "seeds"] == 2
+    assert table.loc[("several", "auc"), "seed_deviation"] == model.seed_deviation["auc"]
+    assert found.plain()["models"]["several"]["seeds"] == 2
+
+
+def test_a_score_of_no_training_is_refused(studies):
+    predictions = studies["cv"].predictions.copy()
+    predictions["seed"] = predictions["seed"].astype(float)
+    predictions.loc[predictions.index[3], "seed"] = np.nan
+    with pytest.raises(MiramError, match=r"seed is empty in row \d+"):
+        ask(predictions)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_csv_on_the_way_changes_no_digit(studies, task, tmp_path):
     path, labels = tmp_path / "scores.csv", tmp_path / "labels.csv"

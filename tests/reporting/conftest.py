@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.assessment import AssessmentConfig, assess_features
+from miram.evaluation.assessment import AssessmentConfig, assess_features, assess_seeds
 from miram.evaluation.fold_features import WHOLE
 from miram.mammography.crop_store import CropStore, write_store
 from miram.mammography.lesion_table import audit_rows, validate_lesions
 from miram.mammography.splits import SplitConfig, assign_splits
 from miram.reporting.leaderboard import leaderboard_table
 from miram.reporting.study import MethodResult, Study
+from miram.training.histories import join_histories
 
 METHODS = {"random": 0.0, "mae": 0.6, "miram_nystrom": 1.2}  # by how much features tell pathology
 PATIENTS, SIDE = 32, 32
@@ -91,13 +92,17 @@ def _reconstructions(method: str) -> dict[str, Any]:
     }
 
 
+def _features(method: str, lesions: pd.DataFrame, seed: int) -> dict[str, Any]:
+    malignant = lesions["pathology"].eq("MALIGNANT").to_numpy(float)
+    features = np.random.default_rng(seed).normal(size=(len(lesions), 4))
+    features[:, 0] += METHODS[method] * malignant
+    return {WHOLE: features}
+
+
 def _result(
     method: str, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
 ) -> MethodResult:
-    malignant = lesions["pathology"].eq("MALIGNANT").to_numpy(float)
-    features = np.random.default_rng(1).normal(size=(len(lesions), 4))
-    features[:, 0] += METHODS[method] * malignant
-    found = assess_features({WHOLE: features}, lesions, splits, config)
+    found = assess_features(_features(method, lesions, 1), lesions, splits, config)
     return MethodResult(
         _history(method), _reconstructions(method), found.metrics, found.predictions
     )
@@ -138,6 +143,26 @@ def make_study(tmp_path_factory: pytest.TempPathFactory) -> MakeStudy:
 def study(make_study: MakeStudy) -> Study:
     """The plain case: official split, leaking patients dropped, one binary task."""
     return make_study()
+
+
+@pytest.fixture(scope="session")
+def seeded(study: Study) -> Study:
+    """The plain case, every method trained with the seeds 5 and 7."""
+    config = study.parameters["evaluation"]
+    results = {}
+    for name, result in study.methods.items():
+        by_seed = {seed: _features(name, study.lesions, seed) for seed in (5, 7)}
+        found = assess_seeds(by_seed, study.lesions, study.splits, config)
+        histories = {seed: result.history.assign(loss=seed) for seed in by_seed}
+        results[name] = replace(
+            result,
+            history=join_histories(histories, "seed"),
+            metrics=found.metrics,
+            predictions=found.predictions,
+        )
+    board = leaderboard_table({name: result.metrics for name, result in results.items()})
+    parameters = {**study.parameters, "training": {"seed": 0, "seeds": "5+7", "epochs": 1}}
+    return replace(study, methods=results, leaderboard=board, parameters=parameters)
 
 
 @pytest.fixture

@@ -198,13 +198,15 @@ def test_settings_that_the_run_does_not_tell_are_left_to_the_author(study: Study
 def test_several_seeds_are_told_where_one_is_asked_for(study: Study, seeded: Study) -> None:
     one, several = filled(study), filled(seeded)
     assert "each method once with every one of the seeds 5, 7" in several[24].answer
+    assert "it is that of the first seed" in several[26].answer
+    assert "first seed" not in one[26].answer
     assert "each seed judged by its own scores" in several[27].answer
     assert "and the seed: figures are means over 2 seeds" in several[30].answer
     assert "not the seed" in one[30].answer
     for number in (29, 40):
         assert "Figures are means over 2 seeds" in several[number].answer
         assert "one training at most" in one[number].answer
-    assert "mae, seed 7 1 epochs, 5 steps" in several[25].answer
+    assert "mae, seed 7: 1 epochs, 5 steps" in several[25].answer
 
 
 def test_weights_to_start_from_are_told_without_their_folder(study: Study) -> None:

@@ -18,6 +18,7 @@ from miram.reporting.figures import (
 from miram.reporting.images import strip
 from miram.reporting.study import Study
 from miram.reporting.styles import MethodStyle, method_style
+from miram.training.histories import join_histories
 
 
 @pytest.fixture
@@ -43,6 +44,23 @@ def _luminance(color: str) -> float:
 def test_loss_curve_draws_every_scale_and_the_sum(history: pd.DataFrame) -> None:
     traces = {trace.name: list(trace.y) for trace in loss_curve(history).data}
     assert traces == {"sum of scales": [3.0, 2.0], "scale 1": [1.0, 0.5], "scale 2": [2.0, 1.5]}
+
+
+def test_loss_curve_draws_every_seed_in_the_color_of_its_loss(history: pd.DataFrame) -> None:
+    seeds = {seed: history.assign(loss=history["loss"] + seed) for seed in (5, 7)}
+    figure = loss_curve(join_histories(seeds, "seed"))
+    traces = figure.data
+    assert (figure.layout.hovermode, loss_curve(history).layout.hovermode) == (
+        "closest",
+        "x unified",
+    )
+    sums = [trace for trace in traces if trace.legendgroup == "sum of scales"]
+    assert len(traces) == 6
+    assert [list(trace.y) for trace in sums] == [[8.0, 7.0], [10.0, 9.0]]
+    assert [list(trace.x) for trace in sums] == [[5, 10], [5, 10]]
+    assert [trace.showlegend for trace in sums] == [True, False]
+    assert sums[0].line == sums[1].line
+    assert ["seed 7" in trace.hovertemplate for trace in sums] == [False, True]
 
 
 def test_loss_curve_of_an_untrained_method_says_so(history: pd.DataFrame) -> None:

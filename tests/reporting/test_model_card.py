@@ -89,6 +89,22 @@ def test_hubs_read_every_figure_with_its_interval_and_its_numbers(study: Study) 
     assert "self-supervised" in data.tags
 
 
+def test_means_over_seeds_are_told_with_their_spread(study: Study, seeded: Study) -> None:
+    card, one = model_card(seeded, "mae"), model_card(study, "mae")
+    figures = seeded.methods["mae"].metrics["tasks"]["pathology"]["figures"]
+    spread = figures["auc"]["seed_deviation"]
+    assert spread > 0
+    assert f"{spread:.3f}" in next(row for row in rows(card) if row[0] == "ROC AUC")[3]
+    assert "draws. Figures are means over 2 seeds." in sentences(card)
+    assert "2 runs, each with its own seed; these" in sentences(card)
+    assert "The file of the encoder holds one per seed" in sentences(card)
+    area = next(r for r in head(card).eval_results if r.metric_type == "roc_auc")
+    assert (area.metric_args["seeds"], area.metric_args["seed_deviation"]) == (2, spread)
+    for text in ("over 2 seeds", "one per seed", "SD over seeds", "own seed"):
+        assert text not in one
+    assert "One run; these" in sentences(one)
+
+
 def test_several_tasks_stay_apart_in_the_head(cv_study: Study) -> None:
     metrics = cv_study.methods["mae"].metrics
     (first,) = metrics["tasks"].values()

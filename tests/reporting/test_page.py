@@ -7,14 +7,18 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
 from miram.mammography.audit_codes import AUDIT_CODES
+from miram.reporting.cost import cost_table
 from miram.reporting.page import render_report
-from miram.reporting.study import MethodResult, Study
+from miram.reporting.seed_words import over_seeds
+from miram.reporting.study import Study
+from miram.reporting.tables import training_table
 
 SECTIONS = (
     "summary",
@@ -285,20 +289,70 @@ def test_library_of_the_charts_travels_compressed_and_whole(page: Page) -> None:
     assert gzip.decompress(packed).decode() == get_plotlyjs()
 
 
-def test_spread_over_seeds_is_shown_where_there_are_several(study: Study) -> None:
-    board = study.leaderboard.assign(seeds=3, seed_deviation=0.0123)
-    methods = {name: _seeded(result) for name, result in study.methods.items()}
-    found = Page(render_report(replace(study, leaderboard=board, methods=methods)))
-    assert "Seeds SD over seeds" in found.text
-    assert "3 0.012" in found.text
-    assert "with up to 3 seeds" in found.text
+@pytest.fixture(scope="module")
+def seeded_page(seeded: Study) -> Page:
+    return Page(render_report(seeded))
 
 
-def test_single_training_is_said_to_be_one(page: Page) -> None:
-    assert "Each method was trained once" in page.text
+def test_spread_over_seeds_is_shown_where_there_are_several(
+    seeded: Study, seeded_page: Page
+) -> None:
+    assert "Seeds SD over seeds" in seeded_page.text
+    for row in seeded.leaderboard.itertuples():
+        assert f"{row.lower:.3f} to {row.upper:.3f} 2 {row.seed_deviation:.3f}" in seeded_page.text
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Figures are means over 2 seeds: how far seeds lie apart is not in the intervals",
+        "The dotted line at 0.5 is guessing. Estimates are means over 2 seeds.",
+        "100 draws. Estimates are means over 2 seeds. Data version",
+        "100 draws. Both figures are means over 2 seeds.",
+        "Curves and estimates are means over 2 seeds.",
+        "The curves are those of the first seed. Bins of equal size",
+        "several folds or seeds. Estimates are means over 2 seeds.",
+    ],
+)
+def test_every_section_says_that_its_figures_are_means_over_seeds(
+    seeded_page: Page, page: Page, told: str
+) -> None:
+    assert told in seeded_page.text
+    assert told not in page.text
+
+
+def test_where_methods_differ_in_seeds_the_most_is_told(study: Study, seeded: Study) -> None:
+    methods = {**seeded.methods, "random": study.methods["random"]}
+    assert over_seeds(methods) == "means over up to 2 seeds"
+    assert over_seeds(seeded.methods) == "means over 2 seeds"
+    assert over_seeds(study.methods) == ""
+
+
+def test_guide_names_the_sections_of_the_page_in_their_order(study: Study) -> None:
+    html = render_report(study, cost_table(study, {}))
+    guide = (Path(__file__).parents[2] / "docs/report.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\*\*(.+?)\.\*\*", guide, re.MULTILINE)
+    assert named == re.findall(r"<h2[^>]*>(.+?)</h2>", html)
+
+
+def test_single_training_is_said_to_be_one(page: Page, seeded_page: Page) -> None:
+    assert "Every figure is of one training at most" in page.text
     assert "SD over seeds" not in page.text
+    assert "one training at most" not in seeded_page.text
 
 
-def _seeded(result: MethodResult) -> MethodResult:
-    tasks = {name: entry | {"seeds": [0, 1, 2]} for name, entry in result.metrics["tasks"].items()}
-    return replace(result, metrics=result.metrics | {"tasks": tasks})
+def test_every_training_has_a_row_and_every_seed_a_line(seeded: Study, seeded_page: Page) -> None:
+    lines = json.loads(seeded_page.scripts["charts"])["loss-0"]["data"]
+    mae = [line for line in lines if line["legendgroup"] == "mae"]
+    assert [line["y"] for line in mae] == [[5] * 5, [7] * 5]
+    assert mae[0]["x"] == mae[1]["x"]
+    assert [line["showlegend"] for line in mae] == [True, False]
+    assert len({line["line"]["color"] for line in mae}) == 1
+    table = training_table(seeded.methods)
+    assert [row[:3] for row in table.rows[:3]] == [
+        ("random", 0, 0),
+        ("mae, seed 5", 1, 5),
+        ("mae, seed 7", 1, 5),
+    ]
+    assert [row[3] for row in table.rows[1:3]] == [5.0, 7.0]
+    assert "mae, seed 7 1 5" in seeded_page.text

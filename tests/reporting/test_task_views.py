@@ -16,7 +16,12 @@ from miram.evaluation.fold_features import features_by_seed
 from miram.evaluation.label_efficiency import label_efficiency_table
 from miram.evaluation.prediction_tables import calibration_table as reliability_rows
 from miram.evaluation.prediction_tables import subgroup_figures
-from miram.reporting.label_curves import label_figure, label_rows, label_table
+from miram.reporting.label_curves import (
+    label_figure,
+    label_rows,
+    label_table,
+    tasks_without_draws,
+)
 from miram.reporting.page import render_report
 from miram.reporting.reliability import calibration_table, reliability_figure
 from miram.reporting.study import MethodResult, Study
@@ -198,3 +203,29 @@ def test_pictures_of_neighbors_tell_what_they_are(html: str) -> None:
     assert len(pictures) % 6 == 0
     assert len(pictures) >= 12
     assert all(re.fullmatch(r"(Lesion chosen|Neighbor \d), .+", words) for _, words in pictures)
+
+
+def test_label_efficiency_without_a_usable_draw_is_not_called_unmeasured(
+    filled: Study, text: str
+) -> None:
+    measured = filled.methods["mae"].label_efficiency
+    no_draw = measured.drop_duplicates("share").assign(figure="none", estimate=None, draws=0)
+    mae = replace(filled.methods["mae"], label_efficiency=no_draw)
+    study = replace(filled, methods={**filled.methods, "mae": mae})
+    assert tasks_without_draws(study.methods) == [TASK]
+    assert tasks_without_draws(filled.methods) == []
+    told = f"Measured, but without a figure: {TASK}."
+    page = render_report(study)
+    assert told in page
+    assert "Not measured in this study" not in page
+    assert told not in text
+
+
+def test_neighbors_of_several_seeds_are_said_to_be_of_the_first(
+    filled: Study, seeded: Study, html: str
+) -> None:
+    told = "Features and answers are those of the first seed."
+    features = pd.concat([_features(seeded).assign(seed=seed) for seed in (5, 7)])
+    methods = {name: replace(result, features=features) for name, result in seeded.methods.items()}
+    assert told in render_report(replace(seeded, methods=methods))
+    assert told not in html

@@ -30,10 +30,15 @@ def test_a_prefix_is_put_before_the_names_of_this_thread_alone(heard):
     assert heard == [{"seed1/loss": 2.0}, {"loss": 3.0}, {"loss": 1.0}]
 
 
-def test_histories_go_on_from_part_to_part():
+@pytest.mark.parametrize(("column", "steps"), [("fold", [2, 4, 6, 8]), ("seed", [2, 4, 2, 4])])
+def test_steps_go_on_from_fold_to_fold_and_begin_again_with_every_seed(column, steps):
     one = pd.DataFrame({"step": [2, 4], "loss": [1.0, 0.5]})
-    joined = join_histories({5: one, 6: one}, "seed")
-    assert joined["step"].tolist() == [2, 4, 6, 8]
-    assert joined["seed"].tolist() == [5, 5, 6, 6]
+    joined = join_histories({5: one, 6: one}, column)
+    assert joined["step"].tolist() == steps
+    assert joined[column].tolist() == [5, 5, 6, 6]
+
+
+def test_a_single_history_stays_as_it_is_and_one_without_steps_is_empty():
+    one = pd.DataFrame({"step": [2, 4], "loss": [1.0, 0.5]})
     assert join_histories({5: one}, "seed") is one
     assert join_histories({0: one.iloc[:0], 1: one.iloc[:0]}, "seed").empty

@@ -1,7 +1,6 @@
 """`miram compare`: is a method of a finished study better than another one?"""
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,7 +75,9 @@ def compare(
     )
     found = compare_study(data_root, tuple(methods or ()), task, config)
     if as_json:
-        typer.echo(json.dumps(_plain(asdict(found)), allow_nan=False))
+        from miram.evaluation.external import json_values
+
+        typer.echo(json.dumps(json_values(asdict(found)), allow_nan=False))
     else:
         _print(found)
 
@@ -171,19 +172,15 @@ def _require_figure(figure: str | None, kind: Any, task: str) -> None:
         )
 
 
-def _plain(value: Any) -> Any:
-    """The result as JSON values; what is not defined is None."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _print(found: Compared) -> None:
     from rich.console import Console
 
-    from miram.commands.comparison_table import comparison_table, holm_note, too_few_note
+    from miram.commands.comparison_table import (
+        comparison_table,
+        holm_note,
+        means_note,
+        too_few_note,
+    )
     from miram.reporting.words import counted
 
     first = found.comparisons[0]
@@ -195,6 +192,10 @@ def _print(found: Compared) -> None:
         "Intervals: 95 % percentile intervals of a bootstrap over patients, "
         f"{first.draws} draws, seed {found.seed}.",
         holm_note(found.comparisons),
+        *means_note(
+            {first.reference: first.reference_seeds}
+            | {row.method: row.seeds for row in found.comparisons}
+        ),
         *too_few_note(first.patients),
         *(f"Left out: {name} was not judged on this task." for name in found.left_out),
     ]

@@ -22,7 +22,7 @@ def comparison_table(
     from rich.table import Table
     from rich.text import Text
 
-    from miram.reporting.words import interval, number
+    from miram.reporting.words import interval, number, p_value
 
     title = f"{rows[0].metric} minus that of {rows[0].reference}: {where}"
     table = Table(title=Text(title), title_justify="left")
@@ -47,16 +47,29 @@ def holm_note(rows: "Sequence[Comparison]") -> str:
     return f"Differences: paired bootstrap over patients, two-sided p, Holm over {models}."
 
 
+def means_note(seeds: Mapping[str, int], *, delong: bool = False) -> list[str]:
+    """A line where figures are means over several trainings, else none.
+
+    Args:
+        seeds: Number of trainings by model.
+        delong: Whether DeLong's method would stand beside the figures of a single training.
+    """
+    from miram.reporting.words import listed
+
+    several = {name: count for name, count in seeds.items() if count > 1}
+    if not several:
+        return []
+    if len(several) == len(seeds) and len(set(several.values())) == 1:
+        line = f"Figures: mean over {next(iter(several.values()))} trainings of each model"
+    else:
+        counts = listed(f"{count} of {name}" for name, count in several.items())
+        line = f"Figures: mean over trainings, {counts}"
+    return [f"{line}; DeLong is for one." if delong else f"{line}."]
+
+
 def too_few_note(patients: int) -> list[str]:
     """A line where the patients are too few for any verdict, else none."""
     from miram.reporting.summary import VERDICT_PATIENTS
 
     few = patients < VERDICT_PATIENTS
     return [f"{patients} patients are too few for a verdict."] if few else []
-
-
-def p_value(value: float) -> str:
-    """A p-value with its decimals, never 0."""
-    from miram.reporting.words import number
-
-    return "< 0.001" if value < 0.001 else number(value)

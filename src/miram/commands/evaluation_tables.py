@@ -34,13 +34,16 @@ def _figures(found: "Evaluation") -> "Table":
     table = Table(title=Text(title), title_justify="left")
     for name in ("model", "figure"):
         table.add_column(name, overflow="fold")
-    for name in ("estimate", "95 % interval"):
+    several = any(result.seeds > 1 for result in found.models.values())
+    for name in ("estimate", "95 % interval", *(["SD over seeds"] if several else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for model, result in found.models.items():
         table.add_section()
         shown = model
         for figure, interval in result.figures.items():
-            cells = (figure, number(interval.estimate), ends(interval.lower, interval.upper))
+            cells = [figure, number(interval.estimate), ends(interval.lower, interval.upper)]
+            if result.seeds > 1:
+                cells.append(number(result.seed_deviation[figure]))
             table.add_row(Text(shown), *cells)
             shown = ""
             if figure == "auc" and result.delong:
@@ -61,7 +64,7 @@ def _comparisons(found: "Evaluation") -> "Table":
 
 
 def _notes(found: "Evaluation") -> list[str]:
-    from miram.commands.comparison_table import holm_note, too_few_note
+    from miram.commands.comparison_table import holm_note, means_note, too_few_note
     from miram.reporting.words import interval, number
 
     majority = found.majority
@@ -76,6 +79,8 @@ def _notes(found: "Evaluation") -> list[str]:
         "Intervals: 95 % percentile intervals of a bootstrap over patients, "
         f"{found.config.draws} draws, seed {found.config.seed}.",
     ]
+    seeds = {name: model.seeds for name, model in found.models.items()}
+    lines += means_note(seeds, delong=found.kind == "binary")
     if found.comparisons:
         lines.append(holm_note(found.comparisons))
     lines += _beside(found)

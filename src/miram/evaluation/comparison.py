@@ -64,6 +64,8 @@ class Comparison:
         patients: Number of patients.
         draws: Number of draws.
         undefined_draws: Number of draws redrawn because the figure was undefined.
+        seeds: Number of trainings of the method that its figure is the mean over.
+        reference_seeds: The same of the reference.
     """
 
     method: str
@@ -78,6 +80,8 @@ class Comparison:
     patients: int
     draws: int
     undefined_draws: int
+    seeds: int
+    reference_seeds: int
 
 
 def compare_methods(
@@ -138,7 +142,13 @@ def compare_methods(
         for estimate, resampled in zip(estimates, drawn, strict=True)
     ]
     return [
-        _comparison((name, reference, figure), interval, p, p_holm)
+        _comparison(
+            (name, reference, figure),
+            (len(by_method[name].each), len(by_method[reference].each)),
+            interval,
+            p,
+            p_holm,
+        )
         for name, interval, p, p_holm in zip(
             others, intervals, p_values, holm(p_values), strict=True
         )
@@ -160,7 +170,11 @@ def _in_one_order(
 
 
 def _comparison(
-    names: tuple[str, str, str], interval: Interval, p_value: float, p_holm: float
+    names: tuple[str, str, str],
+    seeds: tuple[int, int],
+    interval: Interval,
+    p_value: float,
+    p_holm: float,
 ) -> Comparison:
     method, reference, metric = names
     return Comparison(
@@ -176,6 +190,8 @@ def _comparison(
         patients=interval.patients,
         draws=interval.draws,
         undefined_draws=interval.undefined_draws,
+        seeds=seeds[0],
+        reference_seeds=seeds[1],
     )
 
 

@@ -22,7 +22,9 @@ from miram.evaluation.delong import AucInterval, AucTest, auc_interval, auc_test
 from miram.evaluation.external_lesions import Array, JudgedLesions, judged_lesions
 from miram.evaluation.external_tables import rows_where
 from miram.evaluation.kinds import METRICS, Kind
+from miram.evaluation.metrics import figures as plain_figures
 from miram.evaluation.protocols import MAIN
+from miram.evaluation.seeds import seed_deviation
 from miram.evaluation.targets import Skipped, WithoutCallback
 from miram.evaluation.tasks import TASKS, TaskConfig
 
@@ -57,13 +59,18 @@ class ModelFigures:
     """What one model achieved.
 
     Attributes:
-        figures: Intervals by name of the figure.
+        figures: Intervals by name of the figure; of several trainings those of their mean.
+        seeds: Number of trainings.
+        seed_deviation: Standard deviation over trainings by name of the figure; None for a single
+            one, or where the figure is undefined for one of them.
         delong: Area under the ROC curve with DeLong's interval, clustered by patient; of binary
-            tasks.
-        delong_test: DeLong's paired test against the reference; of binary tasks.
+            tasks and a single training.
+        delong_test: DeLong's paired test against the reference; where both have a single training.
     """
 
     figures: dict[str, Interval]
+    seeds: int
+    seed_deviation: dict[str, float | None]
     delong: AucInterval | None
     delong_test: AucTest | None
 
@@ -115,6 +122,8 @@ class Evaluation:
                 "lesions": interval.lesions,
                 "patients": interval.patients,
                 "undefined_draws": interval.undefined_draws,
+                "seeds": model.seeds,
+                "seed_deviation": model.seed_deviation[figure],
                 **_test_cells(tests.get((name, figure))),
                 **_delong_cells(model if figure == "auc" else None),
             }
@@ -126,7 +135,7 @@ class Evaluation:
     def plain(self) -> dict[str, Any]:
         """The evaluation as JSON values; what is not defined is None."""
         found: dict[str, Any] = asdict(self) | {"config": self.config.model_dump(mode="json")}
-        return {name: _plain(value) for name, value in found.items()}
+        return {name: json_values(value) for name, value in found.items()}
 
 
 def evaluate_scores(
@@ -208,13 +217,16 @@ def _figures(name: str, found: JudgedLesions, kind: Kind, config: ExternalConfig
     intervals = cluster_bootstrap(
         found.labels, scores, found.patients, draws=config.draws, seed=config.seed
     )
-    if kind != "binary" or len(scores.each) > 1:
-        return ModelFigures(intervals, None, None)
+    alone = [plain_figures(found.labels, one) for one in scores.each]
+    spread = {figure: seed_deviation([one[figure] for one in alone]) for figure in intervals}
+    if kind != "binary" or len(alone) > 1:
+        return ModelFigures(intervals, len(alone), spread, None, None)
     (only,), test = scores.each, None
     if config.reference not in (None, name):
         base = found.scores[str(config.reference)].each
         test = auc_test(found.labels, only, base[0], found.patients) if len(base) == 1 else None
-    return ModelFigures(intervals, auc_interval(found.labels, only, found.patients), test)
+    delong = auc_interval(found.labels, only, found.patients)
+    return ModelFigures(intervals, 1, spread, delong, test)
 
 
 def _comparisons(found: JudgedLesions, config: ExternalConfig) -> tuple[Comparison, ...]:
@@ -265,11 +277,12 @@ def _delong_cells(model: ModelFigures | None) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def json_values(value: Any) -> Any:
+    """A result as JSON values; what is not defined is None."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): json_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [json_values(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,7 +22,7 @@ MLFLOW_PORT = 5000
 VIZ_PORT = 4141
 _START_LIMIT = 120.0  # seconds
 
-Server = tuple[str, subprocess.Popen[bytes]]  # address and process
+Server = tuple[str, subprocess.Popen[bytes] | None]  # address, and process where it is our own
 
 
 def main() -> None:
@@ -29,40 +30,26 @@ def main() -> None:
     # Ending in any way must end the servers as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with ExitStack() as stack:
-        servers = start(Path.cwd())
-        for _, process in servers:
-            stack.callback(process.wait)
-            stack.callback(process.terminate)
-        for address, process in servers:
+        servers = start(Path.cwd(), stack)
+        own = [(address, process) for address, process in servers if process]
+        for address, process in own:
             wait_for(address, process)
         (mlflow, _), (kedro_viz, _) = servers
         print(f"MLflow    {runs_page(mlflow, read_config(Path.cwd()))}", flush=True)
         print(f"Kedro-Viz {kedro_viz}", flush=True)
-        print("Ctrl-C stops both", flush=True)
+        print(f"Ctrl-C stops {'both' if len(own) == 2 else 'Kedro-Viz'}", flush=True)
         try:
-            while all(process.poll() is None for _, process in servers):
+            while all(process.poll() is None for _, process in own):
                 time.sleep(0.5)
         except KeyboardInterrupt:
             print("stopped")
 
 
-def start(project: Path) -> list[Server]:
-    """Start both servers of a project.
-
-    Args:
-        project: Folder of the Kedro project.
-
-    Returns:
-        MLflow, then Kedro-Viz.
-    """
-    return [start_mlflow(project), start_kedro_viz(project)]
-
-
 def start_mlflow(project: Path) -> Server:
-    """Start MLflow on the project's own store; a tracking server is there already."""
+    """Start MLflow on the project's own store; nothing where a tracking server runs elsewhere."""
     config = read_config(project)
     if not config.database:
-        return config.tracking_uri, _run(project, "-c", "import time; time.sleep(1e9)")
+        return config.tracking_uri, None
     port = free_port(MLFLOW_PORT)
     # One reader needs one process, and none of the jobs that judge the traces of language models.
     options = ["--backend-store-uri", config.tracking_uri, "--workers", "1"]
@@ -97,6 +84,31 @@ def start_kedro_viz(project: Path) -> Server:
     options = ["--no-browser", "--host", HOST, "--port", str(port)]
     process = _run(project, "-m", "kedro", "viz", "run", *options)
     return f"http://{HOST}:{port}", process
+
+
+def start(
+    project: Path,
+    stack: ExitStack,
+    servers: Sequence[Callable[[Path], Server]] = (start_mlflow, start_kedro_viz),
+) -> list[Server]:
+    """Start the servers of a project.
+
+    Args:
+        project: Folder of the Kedro project.
+        stack: Ends, when it is closed, whatever was started, even if a later server cannot start.
+        servers: Functions that start one each.
+
+    Returns:
+        The servers, in that order.
+    """
+    started = []
+    for begin in servers:
+        address, process = begin(project)
+        if process:
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+        started.append((address, process))
+    return started
 
 
 def _run(project: Path, *command: str, **environment: str) -> subprocess.Popen[bytes]:

@@ -8,6 +8,7 @@ makes one folder that any web server can serve and that loads nothing from elsew
 import json
 import re
 import shutil
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from kedro.framework.startup import bootstrap_project
 import miram
 from miram.errors import MiramError
 from miram.integrations.viz_boxes import datasets_in_boxes
+from miram.reporting.words import counted, listed
 
 SITE = "build/viz"
 _LINK_ELSEWHERE = re.compile(r"<link\b[^>]*https?://[^>]*>\s*")
@@ -45,10 +47,18 @@ def build(project: Path) -> Path:
         MiramError: There is no finished study, or it is not of the phantom.
     """
     package = bootstrap_project(project).package_name
-    check(KedroSession.create(project).load_context())
+    context = KedroSession.create(project).load_context()
+    check(context)
     folder = project / SITE
     shutil.rmtree(folder, ignore_errors=True)
     _save_answers(project, package, folder)
+    left = tables_of_others(folder / "api/nodes", context.catalog.load("lesions")["lesion_id"])
+    if left:
+        shutil.rmtree(folder)
+        raise MiramError(
+            f"{listed(left)}: previews of lesions that are not of this study, left by an earlier "
+            "one; run `make demo` in a fresh data folder"
+        )
     _copy_pages(folder)
     for path in (folder / "api").rglob("*"):
         if path.is_file():
@@ -69,8 +79,61 @@ def check(context: KedroContext) -> None:
             f"the study is of {source}: previews hold its pixels and identifiers, and a site is "
             "made to be passed on; build one of the phantom, or look at this one with `make ui`"
         )
-    if not context.catalog.exists("report"):
+    if not all(map(context.catalog.exists, ("report", "lesions", "crops"))):
         raise MiramError("there is no finished study to show: run `make demo` first")
+    folder = _phantom_folder(context)
+    lesions = context.catalog.load("lesions")
+    strange = not_below(folder, lesions["image_path"])
+    # The parameter tells of the next run; what would be shown is what the last ones left.
+    if strange:
+        raise MiramError(
+            f"{counted(len(strange), 'image')} of the lesion table, such as {strange[0]}, "
+            f"{'is' if len(strange) == 1 else 'are'} not below {folder}: the study is not of the "
+            "phantom, and a site is made to be passed on; run `make demo` in a fresh data folder, "
+            "or look at this study with `make ui`"
+        )
+    if not set(context.catalog.load("crops").manifest["image_id"]) <= set(lesions["image_id"]):
+        raise MiramError(
+            "the crops are of other images than the lesion table, left by an earlier study: run "
+            "`make demo` in a fresh data folder"
+        )
+
+
+def tables_of_others(nodes: Path, lesions: Iterable[str]) -> list[str]:
+    """Files in the data folder whose preview names lesions that the study does not have.
+
+    Args:
+        nodes: Folder of Kedro-Viz's answers, one per node.
+        lesions: Names of the study's lesions.
+    """
+    known, found = set(lesions), set()
+    for path in nodes.iterdir():
+        node = json.loads(path.read_text(encoding="utf-8"))
+        table = node.get("preview")
+        # The audit, which has no patients, names lesions that were left out as well.
+        if isinstance(table, dict) and {"lesion_id", "patient_id"} <= set(table.get("columns", ())):
+            place = table["columns"].index("lesion_id")
+            if {row[place] for row in table["data"]} - known:
+                found.add(Path(node.get("filepath") or path).name)
+    return sorted(found)
+
+
+def not_below(folder: Path, paths: Iterable[str]) -> list[str]:
+    """The paths of which there is no file below a folder.
+
+    Args:
+        folder: The folder.
+        paths: Relative to it; absolute ones, and such that lead out of it, are never below.
+    """
+    root = folder.resolve()
+    found = [(path, (root / path).resolve()) for path in dict.fromkeys(paths)]
+    return [path for path, file in found if not (file.is_file() and file.is_relative_to(root))]
+
+
+def _phantom_folder(context: KedroContext) -> Path:
+    """Where the phantom of the project's data lies, whatever `raw_root` says."""
+    data_root = context.params.get("data_root", context.config_loader["globals"]["data_root"])
+    return Path(context.project_path, data_root, "01_raw", "phantom")
 
 
 def _save_answers(project: Path, package: str, folder: Path) -> None:
@@ -111,11 +174,23 @@ def _without_folders(text: str, project: Path) -> str:
 
 def _tidy_graphs(api: Path) -> None:
     main = json.loads((api / "main").read_text(encoding="utf-8"))
+    order = main["layers"]
     for path in (api / "main", *(api / "pipelines").iterdir()):
         graph = datasets_in_boxes(json.loads(path.read_text(encoding="utf-8")))
         # Kedro-Viz orders layers by the datasets that connect them; a part connects few.
-        layers = sorted(graph["layers"], key=main["layers"].index)
+        layers = layers_in_order(graph["layers"], order)
         path.write_text(json.dumps({**graph, "layers": layers}), encoding="utf-8")
+
+
+def layers_in_order(layers: Iterable[str], order: Iterable[str]) -> list[str]:
+    """Sort the layers of a part as in the whole study; those that it lacks come last, as they are.
+
+    Args:
+        layers: Of a part, such as fine-tuning, which the whole study may leave out.
+        order: Layers of the whole study.
+    """
+    places = {layer: place for place, layer in enumerate(order)}
+    return sorted(layers, key=lambda layer: places.get(layer, len(places)))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ def card_data(study: Study, method: str) -> ModelCardData:
     )
 
 
+def _over_seeds(task: dict[str, Any], figure: dict[str, Any]) -> dict[str, Any]:
+    """Of several seeds, how many a figure is the mean over, and how far they lie apart."""
+    seeds = task.get("seeds", [0])
+    if len(seeds) == 1:
+        return {}
+    return {"seeds": len(seeds), "seed_deviation": figure["seed_deviation"]}
+
+
 def _tags(study: Study, method: str, note: SourceNote) -> list[str]:
     tags = ["timm", "mammography", "feature-extraction", "research-only"]
     if method == SUPERVISED:
@@ -82,6 +90,7 @@ def _results(study: Study, method: str, note: SourceNote) -> list[EvalResult]:
                 "level": 0.95,
                 "lesions": found["lesions"],
                 "patients": found["patients"],
+                **_over_seeds(found, values),
             },
         )
         for task, found in study.methods[method].metrics["tasks"].items()

@@ -13,7 +13,7 @@ from miram.reporting.study import Study
 from miram.reporting.styles import MAIN_FIGURES, figure_label
 from miram.reporting.summary import RANDOM, majority_answer
 from miram.reporting.tables import Table
-from miram.reporting.words import interval, number
+from miram.reporting.words import interval, number, p_value
 
 _REFERENCES = (RANDOM, SUPERVISED)
 
@@ -31,18 +31,30 @@ def task_section(study: Study, method: str, task: str) -> dict[str, Any]:
         (`classes_table`), other probes (`probes`) and other encoders (`beside`).
     """
     found = study.methods[method].metrics["tasks"][task]
-    rows = [
-        (figure_label(name), values["estimate"], interval(values["lower"], values["upper"]))
-        for name, values in found["figures"].items()
-    ]
     return {
         **found,
-        "table": Table(("Figure", "Estimate", "95 % interval"), tuple(rows)),
+        "table": _figures(found),
         "beside": _beside(study, method, task),
         "guess": _guess(study, method, task),
         "classes_table": _classes(found),
         "probes": _probes(found),
     }
+
+
+def _figures(found: dict[str, Any]) -> Table:
+    """All figures; of several seeds with the standard deviation between them."""
+    several = len(found.get("seeds", [0])) > 1
+    rows = [
+        (
+            figure_label(name),
+            values["estimate"],
+            interval(values["lower"], values["upper"]),
+            *([number(values["seed_deviation"])] if several else []),
+        )
+        for name, values in found["figures"].items()
+    ]
+    heads = ("Figure", "Estimate", "95 % interval", *(["SD over seeds"] if several else []))
+    return Table(heads, tuple(rows))
 
 
 def _classes(found: dict[str, Any]) -> Table:
@@ -124,6 +136,6 @@ def subgroup_sections(study: Study, method: str, table: pd.DataFrame | None) -> 
 
 
 def _subgroup_cells(row: Any) -> tuple[Any, ...]:
-    verdict = f"{row.verdict} (p {number(row.p_holm)})" if isfinite(row.p_holm) else row.verdict
+    verdict = f"{row.verdict} (p {p_value(row.p_holm)})" if isfinite(row.p_holm) else row.verdict
     ends = interval(row.lower, row.upper)
     return row.subgroup, row.value, row.lesions, row.patients, row.estimate, ends, verdict

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from miram.configuration import listed as as_list
 from miram.provenance import git_commit, versions
 from miram.reporting.claim_answer import Answer, answered, author, not_applicable
 from miram.reporting.method_facts import (
@@ -13,6 +14,7 @@ from miram.reporting.method_facts import (
     told_settings,
     unlabeled_crops,
 )
+from miram.reporting.seed_words import chance_in_training, over_seeds
 from miram.reporting.settings import plain
 from miram.reporting.split_facts import split_facts
 from miram.reporting.study import Study
@@ -37,6 +39,9 @@ def training(study: Study) -> dict[int, Answer]:
         "Scores of a lesion come from one encoder and one probe; under cross-validation, from "
         "those of its fold."
     )
+    means = over_seeds(study.methods)
+    if means:
+        how += f" Figures are {means}, each seed judged by its own scores: no scores were averaged."
     if features.get("symmetries"):
         combined = answered(
             f"{how} Features are averaged over the 8 flips and transpositions of an image."
@@ -47,6 +52,7 @@ def training(study: Study) -> dict[int, Answer]:
         25: _training(study),
         26: answered(
             f"{kept} after the last epoch were kept; lesions that are judged chose nothing. "
+            f"{'Where one model is wanted, it is that of the first seed. ' if means else ''}"
             f"The penalty of the probe was chosen among {len(config.regularization)} values by "
             f"{config.inner_folds}-fold cross-validation, by patient, on lesions it learned from."
         ),
@@ -64,7 +70,7 @@ def evaluation(study: Study) -> dict[int, Answer]:
         29: answered(_statistics(study)),
         30: author(
             "What was varied (seeds, settings, scanners, noise), and what came of it.",
-            f"The run varied the method ({listed(study.methods)}); each was trained once at most.",
+            f"The run varied the method ({listed(study.methods)}){_seeds_varied(study)}.",
         ),
         31: not_applicable("The run applied no method of explanation to the model's answers."),
         32: answered(judged + _exposures(study)),
@@ -74,6 +80,11 @@ def evaluation(study: Study) -> dict[int, Answer]:
         ),
         34: author("Registry and number, or that this is no clinical trial."),
     }
+
+
+def _seeds_varied(study: Study) -> str:
+    means = over_seeds(study.methods)
+    return f" and the seed: figures are {means}" if means else ", not the seed"
 
 
 def _exposures(study: Study) -> str:
@@ -122,7 +133,9 @@ def _initialization(study: Study) -> Answer:
         if (block := method_block(study, name)).get("pretrained")
     }
     others = f" Pretrained elsewhere: {listed(own)}." if own else ""
-    return answered(f"From {weights}, seed {settings['seed']}.{others}")
+    seeds = as_list(settings.get("seeds")) or [settings["seed"]]
+    each = "seed" if len(seeds) == 1 else "each method once with every one of the seeds"
+    return answered(f"From {weights}, {each} {listed(seeds)}.{others}")
 
 
 def _training(study: Study) -> Answer:
@@ -131,7 +144,7 @@ def _training(study: Study) -> Answer:
     if not trained:
         return not_applicable("Nothing was trained.")
     lengths = "; ".join(
-        f"{row[0]} {row[1]} epochs, {row[2]} steps" for row in training_table(trained).rows
+        f"{row[0]}: {row[1]} epochs, {row[2]} steps" for row in training_table(trained).rows
     )
     done = f"Length: {lengths}. Shown in pretraining: {unlabeled_crops(study)}."
     if not settings:
@@ -159,7 +172,7 @@ def _statistics(study: Study) -> str:
     config = assessment_config(study)
     text = (
         "95 % percentile intervals of a bootstrap over patients with all their lesions, "
-        f"{config.bootstrap_draws} draws."
+        f"{config.bootstrap_draws} draws. {chance_in_training(study.methods)}"
     )
     compared = study.compared(config.comparison)
     if config.comparison.reference in compared and len(study.methods) > 1:

@@ -1,11 +1,13 @@
 """Charts of losses, reconstructions and the leaderboard."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
 from numpy.typing import NDArray
+from plotly.colors import qualitative
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
@@ -23,24 +25,39 @@ def loss_curve(history: pd.DataFrame) -> Figure:
     """Draw how the losses of one method fell.
 
     Args:
-        history: One row per logged step with `step`, `loss` and `loss_scale<s>`; empty for a
-            method that does not train.
+        history: One row per logged step with `step`, `loss` and `loss_scale<s>`, of several
+            seeds with `seed`; empty for a method that does not train.
 
     Returns:
-        One line for the sum and one per scale, or a sentence where nothing was trained.
+        For every seed one line for the sum and one per scale, or a sentence where nothing was
+        trained.
     """
     if history.empty:
         return sentence(NOT_TRAINED)
     figure = Figure()
-    for name, dash in zip(loss_columns([history]), _LOSS_DASHES, strict=False):
-        figure.add_scatter(
-            x=list(history["step"]),
-            y=list(history[name]),
-            name=loss_label(name),
-            mode="lines",
-            line={"dash": dash},
-        )
+    for place, (training, part) in enumerate(trainings_of("", history).items()):
+        names = loss_columns([history])
+        for name, dash, color in zip(names, _LOSS_DASHES, qualitative.Plotly, strict=False):
+            figure.add_scatter(
+                x=list(part["step"]),
+                y=list(part[name]),
+                mode="lines",
+                line={"dash": dash, "color": color},
+                **_named(loss_label(name), training, place),
+            )
     return _loss_layout(figure)
+
+
+def trainings_of(method: str, history: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The histories of the trainings of a method: `mae`, or of several seeds `mae, seed 1`.
+
+    Args:
+        method: Its name.
+        history: Of all its trainings, with `seed` where there are several.
+    """
+    if "seed" not in history or history.empty:
+        return {method: history}
+    return {f"{method}, seed {seed}": part for seed, part in history.groupby("seed", sort=False)}
 
 
 def loss_comparison(histories: Mapping[str, pd.DataFrame], column: str) -> Figure:
@@ -55,14 +72,29 @@ def loss_comparison(histories: Mapping[str, pd.DataFrame], column: str) -> Figur
         if history.empty or column not in history or history[column].isna().all():
             continue
         style = method_style(method)
-        figure.add_scatter(
-            x=list(history["step"]),
-            y=list(history[column]),
-            name=method,
-            mode="lines",
-            line={"color": style.color, "dash": style.dash},
-        )
+        for place, (training, part) in enumerate(trainings_of(method, history).items()):
+            figure.add_scatter(
+                x=list(part["step"]),
+                y=list(part[column]),
+                mode="lines",
+                line={"color": style.color, "dash": style.dash},
+                **_named(method, training.removeprefix(method), place),
+            )
     return _loss_layout(figure)
+
+
+def _named(name: str, training: str, place: int) -> dict[str, Any]:
+    """How a line is called: the legend names all seeds once, and shows or hides them together.
+
+    Args:
+        name: In the legend.
+        training: What is told besides where one points at the line; empty for a single training.
+        place: Of the training among those of this name.
+    """
+    if not training:
+        return {"name": name}
+    told = f"{name}{training}: %{{y:.4g}}<extra></extra>"
+    return {"name": name, "legendgroup": name, "showlegend": not place, "hovertemplate": told}
 
 
 def loss_columns(histories: Iterable[pd.DataFrame]) -> list[str]:
@@ -198,7 +230,8 @@ def _loss_layout(figure: Figure) -> Figure:
         template=TEMPLATE,
         xaxis_title="step",
         yaxis_title="loss",
-        hovermode="x unified",
+        # With several seeds, one box with all lines would hide the chart.
+        hovermode="closest" if any(line.legendgroup for line in figure.data) else "x unified",
         showlegend=True,
         legend={"orientation": "h", "yanchor": "top", "y": -0.34},
         margin={"t": 16, "r": 16, "b": 16, "l": 16},

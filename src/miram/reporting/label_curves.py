@@ -24,15 +24,29 @@ def label_rows(methods: Mapping[str, MethodResult], task: str) -> pd.DataFrame:
         Rows of these tables with their `method`; empty where it was not measured. A share of
         which no draw had anything to learn from has no row.
     """
+    table = _joined(methods)
+    return table[(table["task"] == task) & table["figure"].isin(MAIN_FIGURES)]
+
+
+def tasks_without_draws(methods: Mapping[str, MethodResult]) -> list[str]:
+    """Tasks that were measured, but of which no share had a draw to learn from.
+
+    Args:
+        methods: Results by method, with their tables of label efficiency.
+    """
+    tasks = dict.fromkeys(_joined(methods)["task"])
+    return [str(task) for task in tasks if label_rows(methods, str(task)).empty]
+
+
+def _joined(methods: Mapping[str, MethodResult]) -> pd.DataFrame:
     parts = [
         result.label_efficiency.assign(method=name)
         for name, result in methods.items()
         if not result.label_efficiency.empty
     ]
     if not parts:
-        return pd.DataFrame(columns=["method"])
-    table = pd.concat(parts, ignore_index=True)
-    return table[(table["task"] == task) & table["figure"].isin(MAIN_FIGURES)]
+        return pd.DataFrame(columns=["method", "task", "figure"])
+    return pd.concat(parts, ignore_index=True)
 
 
 def label_figure(rows: pd.DataFrame, shown: Collection[str]) -> Figure:

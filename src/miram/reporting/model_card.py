@@ -22,6 +22,7 @@ from miram.reporting.method_facts import (
     method_block,
     unlabeled_crops,
 )
+from miram.reporting.seed_words import over_seeds
 from miram.reporting.settings import method_table, plain, setting_tables
 from miram.reporting.split_facts import split_facts
 from miram.reporting.study import Study
@@ -112,12 +113,14 @@ def _of_the_data(study: Study, method: str) -> dict[str, Any]:
 
 def _of_the_training(study: Study, method: str) -> dict[str, Any]:
     block = method_block(study, method)
+    training = training_table({method: study.methods[method]})
     return {
         "what": _KINDS.get(block.get("kind", ""), _UNTOLD),
         "trained": is_trained(study, method),
         "labeled": method == SUPERVISED,
         "labels_of": block.get("task"),
-        "training": training_table({method: study.methods[method]}),
+        "training": training,
+        "trainings": len(training.rows),
         "settings": _settings(study, method),
     }
 
@@ -130,6 +133,7 @@ def _of_the_evaluation(study: Study, method: str, subgroups: pd.DataFrame | None
         "verdict_patients": MIN_PATIENTS,
         "skipped": skipped_parts({method: result}),
         "draws": assessment_config(study).bootstrap_draws,
+        "means": over_seeds({method: result}),
         "limits": [*method_limits(study, method), *study_limits(study)],
     }
 

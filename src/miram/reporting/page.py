@@ -27,8 +27,10 @@ from miram.reporting.figures import (
     scales_of,
 )
 from miram.reporting.images import data_uri, strip
+from miram.reporting.label_curves import tasks_without_draws
 from miram.reporting.method_facts import assessment_config
 from miram.reporting.paper_table import PaperTable, paper_table
+from miram.reporting.seed_words import chance_in_training, over_seeds
 from miram.reporting.settings import method_table, setting_tables
 from miram.reporting.study import MethodResult, Study
 from miram.reporting.styles import MAIN_FIGURES, figure_direction, figure_label, method_style
@@ -47,7 +49,7 @@ from miram.reporting.task_views import (
     neighbor_view,
     subgroup_view,
 )
-from miram.reporting.words import interval, number
+from miram.reporting.words import interval, number, p_value
 
 _SHEET = (10, 4)  # columns and rows of the contact sheet
 
@@ -94,6 +96,7 @@ def render_report(study: Study, costs: pd.DataFrame | None = None) -> str:
             reconstructions=_reconstructions(study.methods),
             curves=curves,
             **views,
+            without_draws=tasks_without_draws(study.methods),
             neighbors=neighbor_view(study, findings),
             board=_board(study.leaderboard),
             outside=_outside_interval(study.leaderboard),
@@ -106,6 +109,8 @@ def render_report(study: Study, costs: pd.DataFrame | None = None) -> str:
             not_trained=NOT_TRAINED,
             encoders=_encoders(study.methods),
             seeds=most_seeds(study.methods),
+            over_seeds=over_seeds(study.methods),
+            chance_in_training=chance_in_training(study.methods),
             plotly=Markup(_packed_plotly()),
         )
     )
@@ -119,7 +124,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["figure"] = number
-    environment.filters["p_value"] = lambda p: "< 0.001" if p < 0.001 else number(p)
+    environment.filters["p_value"] = p_value
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
     environment.filters["percents"] = lambda value: (
         f"{100 * value.lower:.1f} to {100 * value.upper:.1f} %"

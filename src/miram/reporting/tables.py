@@ -8,7 +8,7 @@ import pandas as pd
 
 from miram.mammography.audit_codes import AUDIT_CODES, DECODING_CODES
 from miram.mammography.lesion_table import summarize_audit
-from miram.reporting.figures import loss_columns, loss_label
+from miram.reporting.figures import loss_columns, loss_label, trainings_of
 from miram.reporting.study import MethodResult, Study
 
 _PATHOLOGY = {
@@ -162,7 +162,11 @@ def training_table(methods: Mapping[str, MethodResult]) -> Table:
     """Length, last losses and speed of each training."""
     histories = [result.history for result in methods.values()]
     losses = loss_columns(histories)
-    rows = [(method, *_training_row(result.history, losses)) for method, result in methods.items()]
+    rows = [
+        (name, *_training_row(history, losses))
+        for method, result in methods.items()
+        for name, history in trainings_of(method, result.history).items()
+    ]
     heads = [f"last loss, {loss_label(name)}" for name in losses]
     return Table(("Method", "Epochs", "Steps", *heads, "Images per second (median)"), tuple(rows))
 

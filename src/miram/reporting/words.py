@@ -29,6 +29,11 @@ def interval(lower: float | None, upper: float | None) -> str:
     return NOT_DEFINED if NOT_DEFINED in ends else " to ".join(ends)
 
 
+def p_value(value: float) -> str:
+    """A p-value with its decimals, never 0."""
+    return "< 0.001" if value < 0.001 else number(value)
+
+
 def counted(count: int, word: str, plural: str = "") -> str:
     """A number with its noun: `1 patient`, `2 patients`."""
     return f"{count} {word if count == 1 else plural or word + 's'}"

@@ -37,6 +37,7 @@ from miram.training.device import device_facts
 from miram.training.finetuning_config import FinetuningConfig
 from miram.training.finetuning_sides import Side, finetuning_sides
 from miram.training.folder import TrainingFolder
+from miram.training.histories import join_histories
 from miram.training.keeping import Keep
 from miram.training.looks import Looks
 from miram.training.loop import train
@@ -118,18 +119,16 @@ def finetune(
     starts = _starts(encoder, list(sides))
     models: dict[str, FineTuned] = {}
     told: list[dict[str, Any]] = []
-    histories: list[pd.DataFrame] = []
+    histories: dict[str | int, pd.DataFrame] = {}
     for fold, side in sides.items():
         _check(data, side, recipe, config)
         part = folder.part(fold) if folder and fold else folder
         one = _finetune_side(data, side, starts[fold], config, recipe, judge, part)
         models[fold] = one.model
         told.append({"fold": fold, **one.about})
-        past = histories[-1]["step"].max() if histories else 0
-        moved = one.history.assign(step=one.history["step"] + past)
-        histories.append(moved.assign(fold=fold) if fold else moved)
+        histories[fold] = one.history
     header = _header(data, encoder, config, recipe, told)
-    return join_models(models, header), pd.concat(histories, ignore_index=True)
+    return join_models(models, header), join_histories(histories, "fold")
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,20 @@ import pandas as pd
 
 
 def join_histories(histories: Mapping[str | int, pd.DataFrame], column: str) -> pd.DataFrame:
-    """Put the histories of folds or seeds into one, whose steps go on from part to part.
+    """Put the histories of folds or seeds into one.
+
+    Folds are one training after the other, whose steps go on from fold to fold. Seeds repeat the
+    same training, so that their steps are the same.
 
     Args:
         histories: Table with `step` by part, at least one; a single one stays as it is.
-        column: Where the part is named.
+        column: Where the part is named, `fold` or `seed`.
     """
     if len(histories) == 1:
         return next(iter(histories.values()))
     tables = list(histories.values())
     # A method that does not train has no steps.
-    last = [0 if table.empty else table["step"].max() for table in tables]
+    last = [0 if table.empty or column == "seed" else table["step"].max() for table in tables]
     before = np.cumsum([0, *last[:-1]])
     moved = [
         table.assign(**{"step": table["step"] + start, column: part})
