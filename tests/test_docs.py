@@ -29,7 +29,7 @@ from timm.models.vision_transformer import Block
 
 from miram.commands.app import app
 from miram.mammography.sources import SOURCES, make_source
-from miram.models.names import METHODS
+from miram.models.names import ANCHORS, METHODS
 
 PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
@@ -139,7 +139,7 @@ def check_miram(words, snippet):
         return
     options = parsed(group, words)
     methods = options.get("methods") or [options.get("method")]
-    assert set(methods) <= {*METHODS, None}
+    assert set(methods) <= {*METHODS, *ANCHORS, None}
     assert options.get("env") is None or (PROJECT / "conf" / options["env"]).is_dir()
 
 
