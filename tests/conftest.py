@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 # Several test processes share the cores; threads that wait for each other would stall all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from miram.mammography.phantom import PhantomConfig, phantom_files
+
+# No test fails because the machine is busy.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 PROJECT = Path(__file__).parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
