@@ -1,11 +1,13 @@
 """`make viz-site`: Kedro-Viz as a static site, browsed in Chromium."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from miram.models.names import ANCHORS, METHODS
 
@@ -55,7 +57,7 @@ def show(page, name: str) -> None:
 def test_every_method_is_one_closed_box_and_what_is_its_own_is_inside(page):
     shown = names(page)
     boxes = f"{DRAWN}[data-node-type=modularPipeline]"
-    assert page.locator(boxes).count() == len(METHODS) + len(ANCHORS)
+    expect(page.locator(boxes)).to_have_count(len(METHODS) + len(ANCHORS))
     assert {*METHODS, *ANCHORS} <= set(shown)
     loose = {name for name in shown if name.split(".")[0] in {*METHODS, *ANCHORS} and "." in name}
     # The report writes the cards when it has seen all methods.
@@ -65,11 +67,12 @@ def test_every_method_is_one_closed_box_and_what_is_its_own_is_inside(page):
 def test_opened_method_shows_its_steps_and_the_layers_are_in_order(page):
     page.locator(f"{DRAWN}[data-id={METHOD}]").click()
     page.locator(f"{DRAWN}[data-id={METHOD}]").wait_for(state="detached")
+    page.locator(f"{DRAWN}[data-node-fullname=pretrain_encoder]").first.wait_for(state="attached")
     shown = names(page)
     assert {f"{METHOD}.encoder", f"{METHOD}.metrics", "pretrain_encoder"} <= set(shown)
     assert {*METHODS, *ANCHORS} - {METHOD} <= set(shown)
     layers = page.locator(".pipeline-layer-name")
-    assert layers.all_inner_texts() == LAYERS
+    expect(layers).to_have_text(LAYERS)
     tops = layers.evaluate_all("all => all.map(layer => layer.getBoundingClientRect().top)")
     assert tops == sorted(tops)
 
@@ -89,8 +92,8 @@ def test_pictures_are_previewed(page, name):
 def test_tables_are_previewed(page, name, column):
     show(page, name)
     table = page.locator(".pipeline-metadata table")
-    assert column in table.locator("th").all_inner_texts()
-    assert table.locator("tr").count() > 5
+    table.locator("th", has_text=re.compile(f"^{column}$")).first.wait_for()
+    table.locator("tr").nth(5).wait_for()
     assert "[object" not in table.inner_text()
 
 
@@ -108,7 +111,8 @@ def test_every_step_tells_how_its_last_run_went(open_page, site):
     page.get_by_text("Run execution completed successfully").wait_for()
     page.locator(f"{DRAWN}[data-node-fullname=pretrain_encoder]").first.wait_for(state="attached")
     steps = page.locator(f"{DRAWN}[data-node-type=task]")
-    assert steps.count() > len(METHODS)
+    done = f"{DRAWN}[data-node-type=task][class*=status-success]"
+    page.locator(done).nth(len(METHODS)).wait_for(state="attached")
     states = steps.evaluate_all("all => all.map(step => step.getAttribute('class'))")
     assert all("status-success" in state for state in states)
 
