@@ -97,7 +97,9 @@ def test_the_parent_has_the_report_and_shows_it(server, runs, open_page):
     experiment, run = parent.info.experiment_id, parent.info.run_id
     page = open_page(f"{server}/#/experiments/{experiment}/runs/{run}/artifacts").page
     page.get_by_text("report.html", exact=True).first.click()
-    page.frame_locator("iframe").get_by_role("heading", name="Study report").wait_for()
+    shown = page.frame_locator("iframe").get_by_role("heading", name="Study report")
+    shown.wait_for()
+    assert shown.is_visible()
 
 
 def test_the_list_shows_the_run_of_each_method_below_its_parent(

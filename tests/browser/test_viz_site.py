@@ -100,7 +100,9 @@ def test_tables_are_previewed(page, name, column):
 @pytest.mark.parametrize("name", [f"{METHOD}.loss_curve", "leaderboard_figure"])
 def test_curves_are_previewed(page, name):
     show(page, name)
-    page.locator(".pipeline-metadata .js-plotly-plot .trace path").first.wait_for()
+    curves = page.locator(".pipeline-metadata .js-plotly-plot .trace path")
+    curves.first.wait_for()
+    assert all(curves.evaluate_all("all => all.map(curve => curve.getTotalLength() > 0)"))
 
 
 def test_every_step_tells_how_its_last_run_went(open_page, site):

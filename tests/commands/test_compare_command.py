@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from forty_patients import lesions_of_40_patients
 
 from miram.commands.app import main
 from miram.evaluation.assessment import AssessmentConfig, assess_features
 from miram.evaluation.comparison import ComparisonConfig
 from miram.evaluation.fold_features import WHOLE
 from miram.evaluation.probe import LinearProbeConfig
-from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.splits import SplitConfig, assign_splits
 from miram.reporting.roc import paired_with_reference
 
@@ -23,20 +23,7 @@ STRENGTHS = {"random": 0.0, "mae": 2.0, "hog": 1.0, "odd": 0.5}
 def data_root(tmp_path_factory):
     """A study of an untrained encoder, one with a strong sign, an anchor, and one of a user."""
     root = tmp_path_factory.mktemp("study")
-    patients = np.repeat(np.arange(40), 2)
-    lesions = validate_lesions(
-        pd.DataFrame(
-            {
-                "lesion_id": [f"P_{patient}_{row}" for row, patient in enumerate(patients)],
-                "patient_id": [f"P_{patient}" for patient in patients],
-                "image_id": [str(row) for row in range(len(patients))],
-                "pathology": np.where(patients % 3 == 0, "MALIGNANT", "BENIGN"),
-                "leaks": False,
-                "image_path": "image.dcm",
-                "mask_paths": [[] for _ in patients],
-            }
-        )
-    )
+    lesions = lesions_of_40_patients()
     splits = assign_splits(lesions, SplitConfig(strategy="cv", folds=3))
     config = AssessmentConfig(
         bootstrap_draws=DRAWS, linear_probe=LinearProbeConfig(regularization=(0.1,))

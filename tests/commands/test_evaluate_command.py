@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from forty_patients import lesions_of_40_patients
 
 from miram.commands.app import main
 from miram.evaluation.assessment import AssessmentConfig, assess_features
 from miram.evaluation.fold_features import WHOLE
 from miram.evaluation.probe import LinearProbeConfig
-from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.splits import SplitConfig, assign_splits
 
 DRAWS = 100
@@ -26,20 +26,7 @@ def run(*arguments):
 def files(tmp_path_factory):
     """What a study of two methods leaves behind: labels, predictions, figures."""
     folder = tmp_path_factory.mktemp("study")
-    patients = np.repeat(np.arange(40), 2)
-    lesions = validate_lesions(
-        pd.DataFrame(
-            {
-                "lesion_id": [f"P_{patient}_{row}" for row, patient in enumerate(patients)],
-                "patient_id": [f"P_{patient}" for patient in patients],
-                "image_id": [str(row) for row in range(len(patients))],
-                "pathology": np.where(patients % 3 == 0, "MALIGNANT", "BENIGN"),
-                "leaks": False,
-                "image_path": "image.dcm",
-                "mask_paths": [[] for _ in patients],
-            }
-        )
-    )
+    lesions = lesions_of_40_patients()
     lesions.to_parquet(folder / "lesions.parquet")
     splits = assign_splits(lesions, SplitConfig(strategy="cv", folds=3))
     config = AssessmentConfig(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miram.commands.completion import complete_method
+from miram.commands.completion import OneOrAllMethods
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,12 +24,7 @@ _WIDTH = 120  # of a table that no terminal limits
 
 
 def budget(
-    method: Annotated[
-        str | None,
-        typer.Argument(
-            help="name of a method; without it all of them", autocompletion=complete_method
-        ),
-    ] = None,
+    method: OneOrAllMethods = None,
     env: Annotated[str | None, typer.Option(help="environment of the parameters")] = None,
     memory: Annotated[
         str | None,

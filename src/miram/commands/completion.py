@@ -1,5 +1,9 @@
 """What the shell offers when the tabulator key is pressed; typer leaves out what does not match."""
 
+from typing import Annotated
+
+import typer
+
 
 def complete_method() -> list[str]:
     """Methods of the study."""
@@ -13,3 +17,9 @@ def complete_result() -> list[str]:
     from miram.models.names import ANCHORS
 
     return [*complete_method(), *ANCHORS]
+
+
+OneOrAllMethods = Annotated[
+    str | None,
+    typer.Argument(help="name of a method; without it all of them", autocompletion=complete_method),
+]

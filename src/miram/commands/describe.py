@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miram.commands.completion import complete_method
+from miram.commands.completion import OneOrAllMethods
 
 if TYPE_CHECKING:
     from miram.models.describe import Part
@@ -19,12 +19,7 @@ _BEGIN, _END = "<!-- begin: miram describe -->", "<!-- end: miram describe -->"
 
 
 def describe(
-    method: Annotated[
-        str | None,
-        typer.Argument(
-            help="name of a method; without it all of them", autocompletion=complete_method
-        ),
-    ] = None,
+    method: OneOrAllMethods = None,
     env: Annotated[str | None, typer.Option(help="environment of the parameters")] = None,
     page: Annotated[
         Path | None, typer.Option(help="Markdown page whose table of costs is renewed")

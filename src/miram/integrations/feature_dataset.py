@@ -1,13 +1,12 @@
 """Features in the catalog: saving a plan encodes only what is not there yet."""
 
 import logging
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from kedro.io import AbstractDataset
 
 from miram.files import atomic_path
+from miram.integrations.table_file import TableFile
 
 if TYPE_CHECKING:
     from miram.evaluation.feature_plan import FeaturePlan
@@ -15,21 +14,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class FeatureDataset(AbstractDataset["FeaturePlan | pd.DataFrame", pd.DataFrame]):
-    """A table of features as a Parquet file that says what it came from.
-
-    Args:
-        filepath: The file.
-        metadata: For Kedro plugins.
-    """
-
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
-
-    def load(self) -> pd.DataFrame:
-        """Read the table; its `attrs` tell the origin, where it came from a plan."""
-        return pd.read_parquet(self._filepath)
+class FeatureDataset(TableFile):
+    """A table of features as a Parquet file that says what it came from."""
 
     def save(self, data: "FeaturePlan | pd.DataFrame") -> None:
         """Write a table, or compute and write a plan's unless the file holds just that."""
@@ -51,9 +37,3 @@ class FeatureDataset(AbstractDataset["FeaturePlan | pd.DataFrame", pd.DataFrame]
     def _write(self, table: pd.DataFrame) -> None:
         with atomic_path(self._filepath) as temporary:
             table.to_parquet(temporary, index=False)
-
-    def _exists(self) -> bool:
-        return self._filepath.is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
