@@ -218,6 +218,7 @@ def _interval_mark(row: pd.Series) -> Scatter:
     return Scatter(
         x=[row["estimate"]],
         y=[row["method"]],
+        mode="markers",
         error_x=error_bar(row),
         marker={"color": style.color, "symbol": style.symbol, "size": 10},
         name=row["method"],
