@@ -152,7 +152,8 @@ def make_batch(
         crops = portion.crops.to(samples.device, non_blocking=True)
     else:
         assert isinstance(samples.crops, Tensor)
-        crops = samples.crops[indices]
+        # On a GPU PyTorch gathers int16, but no uint16: the bits are the same.
+        crops = samples.crops.view(torch.int16)[indices].view(torch.uint16)
     draws = uniforms[:, : needs.views * DRAWS].split(DRAWS, dim=1)
     views = [_shrink(augment(crops, numbers, augmentation), side) for numbers in draws]
     batch = {"images": views[0] if needs.views == 1 else torch.stack(views, dim=1)}

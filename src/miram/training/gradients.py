@@ -65,6 +65,9 @@ class Gradients:
                 if not is_out_of_memory(error):
                     raise
                 self._halve(len(served.portion), error)
+            # Only now: what the failed portion held is free once its error is forgotten.
+            if self.accelerator.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _add(self, served: Served) -> StepFigures:
         figures = StepFigures()
@@ -88,17 +91,14 @@ class Gradients:
         return step_seed(self.config.seed, served.step.number, self.accelerator.process_index)
 
     def _halve(self, share: int, error: RuntimeError) -> None:
-        device = self.accelerator.device
         held = self.portion
         if held == 1 or self.needs.needs_whole_batch or self.accelerator.num_processes > 1:
             raise MiramError(
-                f"{device} has too little memory for {held} samples at once: lower "
-                "training.batch_size, set training.activation_checkpointing=true, or see what "
-                "fits with `miram budget`"
+                f"{self.accelerator.device} has too little memory for {held} samples at once: "
+                "lower training.batch_size, set training.activation_checkpointing=true, or see "
+                "what fits with `miram budget`"
             ) from error
         self.portion = -(-held // 2)
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
         log.warning(
             "out of memory with %d samples at once: going on with %d; a step still takes %d",
             held,

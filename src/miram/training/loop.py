@@ -41,6 +41,9 @@ from miram.training.telemetry import tell
 
 log = logging.getLogger(__name__)
 
+# A scale of fp16 that was halved so often is far below 1: the gradient itself is not finite.
+_MOST_OVERFLOWS = 20
+
 # Threads of one process share the device and accelerate's state: they train one after another.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -75,7 +78,7 @@ def train(
     Returns:
         The history: one row per logged step with `step`, `epoch`, `loss`, the single losses,
         `lr`, `gradient_norm`, `images_per_second`, `data_wait` (share of the time),
-        `peak_memory_gb`, and what `watch` found.
+        `peak_memory_gb`, under fp16 `overflow` (share of steps), and what `watch` found.
 
     Raises:
         MiramError: There are fewer crops than a batch, memory does not hold one sample, the
@@ -145,6 +148,7 @@ class Training:
         self.steps_per_epoch = len(rows) // config.samples_per_step
         self.total = self.steps_per_epoch * config.epochs
         self.step = self.skipped = 0
+        self.overflows = torch.zeros((), device=self.accelerator.device)  # in a row, under fp16
         self.interruption, self.stopping = Interruption(), False
         first = self.accelerator.is_main_process
         self.recorder = Recorder(
@@ -190,6 +194,8 @@ class Training:
             self._leave_out(served)
         else:
             figures.sums["gradient_norm"] = norm
+            if self.accelerator.scaler is not None:
+                figures.sums["overflow"] = (self.overflows > 0).float()
             if self.average:
                 self.average.update_parameters(self.model)
             self.recorder.add(
@@ -248,10 +254,13 @@ class Training:
 
     def _bad(self, norm: Tensor, figures: StepFigures) -> Tensor:
         """1 where the step was not finite in any process, else 0; nothing waits for it here."""
-        bad = ~torch.isfinite(figures.sums["loss"])
-        if self.accelerator.scaler is None:
-            # Under fp16 gradients that overflow are normal: the scaler skips such steps itself.
-            bad = bad | ~torch.isfinite(norm)
+        finite = torch.isfinite(norm)
+        if self.accelerator.scaler is not None:
+            # Gradients that overflow fp16 are normal: the scaler skips such steps itself and
+            # halves its scale, until they do not.
+            self.overflows = torch.where(finite, 0, self.overflows + 1)
+            finite = self.overflows <= _MOST_OVERFLOWS
+        bad = ~(torch.isfinite(figures.sums["loss"]) & finite)
         return (self._mean(bad.float()) > 0).float()
 
     def _agreed(self, bad: Tensor) -> bool:

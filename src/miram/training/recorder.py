@@ -55,6 +55,7 @@ class Recorder:
         self.device = device
         self.rows: list[dict[str, Any]] = []
         self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, Tensor] = {}  # steps with a finite figure
         self.count = 0
         self.watched: dict[str, float] = {}
         self.waited = 0.0
@@ -63,17 +64,23 @@ class Recorder:
 
     def state(self) -> dict[str, Any]:
         """What has to be known to go on recording as if nothing had happened."""
-        sums = {name: value.cpu() for name, value in self.sums.items()}
-        return {"rows": self.rows, "sums": sums, "count": self.count, "watched": self.watched}
+        return {
+            "rows": self.rows,
+            "sums": {name: value.cpu() for name, value in self.sums.items()},
+            "counts": {name: value.cpu() for name, value in self.counts.items()},
+            "count": self.count,
+            "watched": self.watched,
+        }
 
     def load_state(self, state: dict[str, Any], step: int) -> None:
         """Go on after a step."""
         self.rows, self.sums = list(state["rows"]), dict(state["sums"])
+        self.counts = dict(state["counts"])
         self.count, self.watched = state["count"], dict(state["watched"])
         self.display.begin(step)
 
     def add(self, step: int, epoch: int, figures: StepFigures, lr: float, waited: float) -> None:
-        """Take up the figures of a step.
+        """Take up the figures of a step; one that is not finite is left out of its mean.
 
         Args:
             step: Steps taken, this one included.
@@ -83,8 +90,9 @@ class Recorder:
             waited: Seconds that it waited for data.
         """
         for name, value in figures.sums.items():
-            kept = self.sums.get(name)
-            self.sums[name] = value if kept is None else kept.to(value.device) + value
+            finite = torch.isfinite(value)
+            self.sums[name] = _added(self.sums.get(name), torch.where(finite, value, 0))
+            self.counts[name] = _added(self.counts.get(name), finite.to(value.dtype))
         self.count += 1
         self.waited += waited
         if step % self.config.log_every == 0 or step == self.total:
@@ -101,7 +109,9 @@ class Recorder:
             self.watched |= figures
 
     def _flush(self, step: int, epoch: int, lr: float) -> None:
-        means = {name: float(self.gather(value / self.count)) for name, value in self.sums.items()}
+        means = {
+            name: float(self.gather(value / self.counts[name])) for name, value in self.sums.items()
+        }
         now = time.monotonic()
         passed = max(now - self.last_row, 1e-9)
         memory = memory_use(self.device).peak
@@ -112,7 +122,7 @@ class Recorder:
         if self.speaks:
             tell(step, {**told, **machine})
             self.display.update(step, means["loss"], speed, memory)
-        self.sums, self.count, self.waited, self.watched = {}, 0, 0.0, {}
+        self.sums, self.counts, self.count, self.waited, self.watched = {}, {}, 0, 0.0, {}
         self.last_row = now
 
     def repeat(self) -> None:
@@ -123,3 +133,7 @@ class Recorder:
     def history(self) -> pd.DataFrame:
         """One row per logged step."""
         return pd.DataFrame(self.rows)
+
+
+def _added(kept: Tensor | None, value: Tensor) -> Tensor:
+    return value if kept is None else kept.to(value.device) + value
