@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from miram.evaluation.metrics import figures
 from miram.evaluation.predictions import TaskScores
 from miram.evaluation.seeds import SeedScores
 from miram.reporting.precision_recall import (
@@ -60,6 +61,16 @@ def test_area_over_seeds_and_classes_is_the_mean_average_precision() -> None:
     assert _area(macro_points(found)) == pytest.approx(np.mean(single))
     assert _area(class_points(found, 1)) == pytest.approx(np.mean(single[2:4]))
     assert chance(found) == pytest.approx(1 / 3)
+
+
+def test_area_over_folds_is_the_average_precision_of_the_tables() -> None:
+    random = np.random.default_rng(4)
+    plain, folds = _scores(2, 1, ties=True), random.integers(4, size=60)
+    each = tuple(one / (1 + folds[:, None]) for one in plain.each())
+    found = TaskScores(("a",), plain.labels, SeedScores(each, folds), plain.patients)
+    name = "average_precision"
+    expected = [figures(plain.labels[:, 0], one[:, 0], [name], folds)[name] for one in each]
+    assert _area(class_points(found, 0)) == pytest.approx(np.mean(expected))
 
 
 def test_class_without_a_lesion_has_no_curve() -> None:

@@ -9,6 +9,7 @@ from sklearn.metrics import auc, roc_auc_score
 
 from miram.errors import MiramError
 from miram.evaluation.comparison import Comparison, ComparisonConfig
+from miram.evaluation.metrics import figures
 from miram.evaluation.seeds import SeedScores
 from miram.reporting.roc import (
     TaskScores,
@@ -144,4 +145,15 @@ def test_the_curve_of_several_seeds_has_the_mean_of_their_areas() -> None:
     each = tuple(random.random((20, 1)).round(1) for _ in range(3))  # with ties
     found = TaskScores(("a",), labels, SeedScores(each), np.arange(20).astype(object))
     areas = [roc_auc_score(labels[:, 0], one[:, 0]) for one in each]
+    assert auc(*class_points(found, 0)) == pytest.approx(np.mean(areas), abs=1e-12)
+
+
+def test_the_curve_of_several_folds_has_the_area_of_the_tables() -> None:
+    random = np.random.default_rng(1)
+    labels, folds = random.integers(2, size=(60, 1)), random.integers(4, size=60)
+    each = tuple(
+        (labels + random.normal(size=(60, 1))).round(1) / (1 + folds[:, None]) for _ in "ab"
+    )
+    found = TaskScores(("a",), labels, SeedScores(each, folds), np.arange(60).astype(object))
+    areas = [figures(labels[:, 0], one[:, 0], ["auc"], folds)["auc"] for one in each]
     assert auc(*class_points(found, 0)) == pytest.approx(np.mean(areas), abs=1e-12)

@@ -89,7 +89,8 @@ def cluster_bootstrap(
     labels, seeds = np.asarray(labels), by_seed(scores)
     order = canonical_order(groups, labels, columns_of(seeds))
     labels, groups = labels[order], np.asarray(groups)[order]
-    parts = [WeightedMetrics(labels, one, metrics) for one in seeds.of(order).each]
+    seeds = seeds.of(order)
+    parts = [WeightedMetrics(labels, one, metrics, seeds.folds) for one in seeds.each]
     statistic = mean_statistic([part.stacked for part in parts])
     estimates = statistic(np.ones((len(labels), 1)))[:, 0]
     resampled = resample(statistic, groups, draws=draws, seed=seed)

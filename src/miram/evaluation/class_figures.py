@@ -50,13 +50,18 @@ class ClassMetrics:
         true: (n,) bool, whether the lesion is of the class.
         called: (n,) bool, whether the decision is the class.
         scores: (n,) finite, higher means more of the class.
+        folds: (n,) which classifier scored each lesion, where there are several.
     """
 
     def __init__(
-        self, true: npt.NDArray[np.bool_], called: npt.NDArray[np.bool_], scores: Array
+        self,
+        true: npt.NDArray[np.bool_],
+        called: npt.NDArray[np.bool_],
+        scores: Array,
+        folds: npt.NDArray | None = None,
     ) -> None:
         """Sort the scores once."""
-        self._ranking = RankingCurve(true, scores)
+        self._ranking = RankingCurve(true, scores, folds=folds)
         cells = [true & called, true & ~called, ~true & called, ~true & ~called]
         self._cells = sparse.csr_array(np.array(cells, np.float64))
 
@@ -113,14 +118,15 @@ def class_rows(
     labels, seeds = np.asarray(labels), by_seed(scores)
     order = canonical_order(groups, labels, columns_of(seeds))
     labels, groups = labels[order], np.asarray(groups)[order]
-    each = seeds.of(order).each
+    seeds = seeds.of(order)
+    each = seeds.each
     decided = [_decided(labels, one, classes) for one in each]
     true, _, names = decided[0]
     rows = []
     for k, name in enumerate(names):
         statistic = mean_statistic(
             [
-                ClassMetrics(true[:, k], called[:, k], one.reshape(len(one), -1)[:, k])
+                ClassMetrics(true[:, k], called[:, k], one.reshape(len(one), -1)[:, k], seeds.folds)
                 for one, (_, called, _) in zip(each, decided, strict=True)
             ]
         )

@@ -164,7 +164,10 @@ def _in_one_order(
     order = canonical_order(groups, labels, stacked)
     statistics = {}
     for name, seeds in by_method.items():
-        parts = [WeightedMetrics(labels[order], one, [figure]) for one in seeds.of(order).each]
+        sorted_ = seeds.of(order)
+        parts = [
+            WeightedMetrics(labels[order], one, [figure], sorted_.folds) for one in sorted_.each
+        ]
         statistics[name] = mean_statistic([part.stacked for part in parts])
     return statistics, groups[order]
 

@@ -3,7 +3,8 @@
 DeLong, DeLong & Clarke-Pearson, Biometrics 44:837, 1988, with the placement values taken from
 mid-ranks (Sun & Xu, IEEE Signal Process Lett 21:1389, 2014); for several lesions per patient the
 clustered form of Obuchowski, Biometrics 53:567, 1997, which equals DeLong's where every patient
-has one lesion.
+has one lesion. Under cross-validation the areas within the folds are taken together, each by its
+pairs of lesions; patients are in one fold, so the variances add up.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,10 @@ class AucTest:
 
 
 def auc_covariance(
-    labels: npt.ArrayLike, scores: npt.ArrayLike, groups: npt.ArrayLike | None = None
+    labels: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    groups: npt.ArrayLike | None = None,
+    folds: npt.ArrayLike | None = None,
 ) -> tuple[Array, Array]:
     """Areas under the ROC curve of M scores and the covariance of these estimates.
 
@@ -49,18 +53,33 @@ def auc_covariance(
         labels: (n,) of 0 and 1.
         scores: (M, n) scores of M methods on the same lesions; ties count one half.
         groups: (n,) patient of each lesion; None takes lesions as independent.
+        folds: (n,) which classifier scored each lesion; None for a single one.
 
     Returns:
         The areas (M,) and their covariance (M, M).
 
     Raises:
-        MiramError: With fewer than two patients on either side, for which there is no variance.
+        MiramError: With fewer than two patients on either side, in any fold, for which there is no
+            variance.
     """
     labels = np.asarray(labels).astype(bool)
     scores = np.atleast_2d(np.asarray(scores, np.float64))
-    if groups is None:
-        groups = np.arange(len(labels))
-    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    fold = np.zeros(len(labels)) if folds is None else np.asarray(folds)
+    sides = [fold == name for name in np.unique(fold)]
+    pairs = np.array([labels[here].sum() * (~labels[here]).sum() for here in sides])
+    found = [_covariance(labels[here], scores[:, here], groups[here]) for here in sides]
+    shares = pairs / pairs.sum()
+    areas = sum(share * area for share, (area, _) in zip(shares, found, strict=True))
+    covariance = sum(share**2 * one for share, (_, one) in zip(shares, found, strict=True))
+    return np.asarray(areas), np.asarray(covariance)
+
+
+def _covariance(
+    labels: npt.NDArray[np.bool_], scores: Array, groups: npt.NDArray
+) -> tuple[Array, Array]:
+    """Areas and covariance of scores of one classifier."""
+    _, group = np.unique(groups, return_inverse=True)
     positives, negatives = len(np.unique(group[labels])), len(np.unique(group[~labels]))
     if positives < 2 or negatives < 2:
         raise MiramError(
@@ -104,6 +123,7 @@ def auc_interval(
     labels: npt.ArrayLike,
     scores: npt.ArrayLike,
     groups: npt.ArrayLike | None = None,
+    folds: npt.ArrayLike | None = None,
     *,
     level: float = 0.95,
     scale: Literal["logit", "plain"] = "logit",
@@ -118,6 +138,7 @@ def auc_interval(
         labels: (n,) of 0 and 1.
         scores: (n,).
         groups: (n,) patient of each lesion; None takes lesions as independent.
+        folds: (n,) which classifier scored each lesion; None for a single one.
         level: Level of the interval.
         scale: Scale on which the interval is symmetric.
 
@@ -127,7 +148,7 @@ def auc_interval(
     Raises:
         MiramError: As `auc_covariance`.
     """
-    areas, covariance = auc_covariance(labels, scores, groups)
+    areas, covariance = auc_covariance(labels, scores, groups, folds)
     auc, error = float(areas[0]), float(np.sqrt(max(covariance[0, 0], 0.0)))
     reach = float(stats.norm.ppf((1 + level) / 2)) * error
     if scale == "plain" or not 0 < auc < 1:
@@ -142,6 +163,7 @@ def auc_test(
     first: npt.ArrayLike,
     second: npt.ArrayLike,
     groups: npt.ArrayLike | None = None,
+    folds: npt.ArrayLike | None = None,
     *,
     level: float = 0.95,
 ) -> AucTest:
@@ -152,6 +174,7 @@ def auc_test(
         first: (n,) scores of the first method.
         second: (n,) scores of the second method on the same lesions.
         groups: (n,) patient of each lesion; None takes lesions as independent.
+        folds: (n,) which classifier scored each lesion; None for a single one.
         level: Level of the interval of the difference.
 
     Returns:
@@ -161,7 +184,7 @@ def auc_test(
     Raises:
         MiramError: As `auc_covariance`.
     """
-    areas, covariance = auc_covariance(labels, np.stack([first, second]), groups)
+    areas, covariance = auc_covariance(labels, np.stack([first, second]), groups, folds)
     difference = float(areas[0] - areas[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     # Two equal scores leave a variance of rounding errors.

@@ -138,7 +138,8 @@ def _judged(
     config: LinearProbeConfig,
 ) -> dict[str, float]:
     judged = fit_probe_by_fold(features, targets.labels, groups, pairs, split, config).predictions
-    return figures(targets.labels[judged.rows], of_kind(judged.scores, targets.kind))
+    scores = of_kind(judged.scores, targets.kind)
+    return figures(targets.labels[judged.rows], scores, folds=judged.pair)
 
 
 def drawn_pairs(

@@ -4,8 +4,9 @@ Every figure can be evaluated under many weightings of the samples at once, whic
 the bootstrap cheap; the plain figure is the one with all weights 1. Definitions follow
 scikit-learn and are tested against it:
 
-- `auc`, `auc_macro`: one against the rest, ties count one half; `auc_micro` over all pairs of
-  sample and class. `average_precision` is the macro mean where there are several classes.
+- `auc`, `auc_macro`: one against the rest, ties count one half, under cross-validation within
+  the folds; `auc_micro` over all pairs of sample and class. `average_precision` is the macro mean
+  where there are several classes.
 - Decisions: the most probable class; for `binary` and `multi`, a probability above 0.5.
 - `accuracy` of `multi` is the share of samples with every label right; `balanced_accuracy` of
   `multi` is the mean over labels of (sensitivity + specificity) / 2; `f1` is the macro mean.
@@ -40,6 +41,8 @@ class WeightedMetrics:
         scores: (n,) or (n, K). Figures of ranking take any finite scores; the others need
             probabilities.
         metrics: Names of the figures, all of the kind by default.
+        folds: (n,) which classifier scored each lesion, where there are several: figures of
+            ranking are then those within folds, see `miram.evaluation.ranking`.
 
     Raises:
         MiramError: If shapes do not fit, labels are out of range, a score is not finite, a name is
@@ -51,6 +54,7 @@ class WeightedMetrics:
         labels: npt.ArrayLike,
         scores: npt.ArrayLike,
         metrics: Sequence[str] | None = None,
+        folds: npt.NDArray | None = None,
     ) -> None:
         """Check the predictions and prepare all that does not depend on the weights."""
         self._labels, self._scores = np.asarray(labels), np.asarray(scores, np.float64)
@@ -60,7 +64,7 @@ class WeightedMetrics:
         self.n = len(self._labels)
         self.classes = 2 if self.kind == "binary" else self._scores.shape[1]
         self._hot = one_hot(self._labels, self.classes)
-        self._prepare_ranking()
+        self._prepare_ranking(folds)
         self._prepare_sums()
         self._calibration = None
         if "ece" in self.metrics:
@@ -87,20 +91,24 @@ class WeightedMetrics:
         """Evaluate as above; (M, D) in the order of `metrics`."""
         return np.stack(list(self(weights).values()))
 
-    def _prepare_ranking(self) -> None:
+    def _prepare_ranking(self, folds: npt.NDArray | None) -> None:
         wanted = set(self.metrics)
         self._columns: list[RankingCurve] = []
         self._micro: RankingCurve | None = None
         if self.kind == "binary":
             if wanted & set(RANKING["binary"]):
-                self._columns = [RankingCurve(self._labels == 1, self._scores)]
+                self._columns = [RankingCurve(self._labels == 1, self._scores, folds=folds)]
             return
         if wanted & {"auc_macro", "average_precision"}:
             hot, scores = self._hot, self._scores
-            self._columns = [RankingCurve(hot[:, k], scores[:, k]) for k in range(self.classes)]
+            self._columns = [
+                RankingCurve(hot[:, k], scores[:, k], folds=folds) for k in range(self.classes)
+            ]
         if wanted & {"auc_micro", "average_precision_micro"}:
             sample = np.repeat(np.arange(self.n), self.classes)
-            self._micro = RankingCurve(self._hot.ravel(), self._scores.ravel(), sample, self.n)
+            self._micro = RankingCurve(
+                self._hot.ravel(), self._scores.ravel(), sample, self.n, folds
+            )
 
     def _ranking_values(self, weights: Array) -> dict[str, Array]:
         auc = "auc" if self.kind == "binary" else "auc_macro"
@@ -188,7 +196,10 @@ class WeightedMetrics:
 
 
 def figures(
-    labels: npt.ArrayLike, scores: npt.ArrayLike, metrics: Sequence[str] | None = None
+    labels: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    metrics: Sequence[str] | None = None,
+    folds: npt.NDArray | None = None,
 ) -> dict[str, float]:
     """Compute the figures of one set of predictions.
 
@@ -196,6 +207,7 @@ def figures(
         labels: (n,) or (n, K), as in `kinds`.
         scores: (n,) or (n, K).
         metrics: Names of the figures, all of the kind by default.
+        folds: (n,) which classifier scored each lesion, where there are several.
 
     Returns:
         The figures by name, NaN where undefined.
@@ -203,7 +215,7 @@ def figures(
     Raises:
         MiramError: As `WeightedMetrics`.
     """
-    statistic = WeightedMetrics(labels, scores, metrics)
+    statistic = WeightedMetrics(labels, scores, metrics, folds)
     return {name: float(value[0]) for name, value in statistic(np.ones((statistic.n, 1))).items()}
 
 

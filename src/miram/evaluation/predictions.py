@@ -47,10 +47,16 @@ class TaskScores:
         """(n, K) scores of every seed."""
         return self.seeds.each
 
+    def folds(self) -> list[npt.NDArray[np.intp]]:
+        """Rows of the lesions that one classifier scored, by classifier."""
+        if self.seeds.folds is None:
+            return [np.arange(len(self.labels))]
+        return [np.flatnonzero(self.seeds.folds == fold) for fold in np.unique(self.seeds.folds)]
+
     def of_kind(self, kind: Kind) -> tuple[npt.NDArray[np.int64], SeedScores]:
         """Labels and scores in the shapes of `kinds`."""
         if kind == "binary":
-            return self.labels[:, 0], SeedScores(tuple(one[:, 0] for one in self.each()))
+            return self.labels[:, 0], self.seeds.shaped(lambda one: one[:, 0])
         return (self.labels.argmax(axis=1) if kind == "single" else self.labels), self.seeds
 
 
@@ -93,7 +99,8 @@ def task_scores(
 
     Args:
         predictions: `lesion_id`, `patient_id`, `task`, `class`, `label`, `score`, one row per
-            lesion and class, and by protocol and seed if there are several.
+            lesion and class, and by protocol and seed if there are several; `fold` where
+            there are several classifiers.
         task: Name of the task.
         protocol: Whose scores.
         column: `score`, or `calibrated`.
@@ -105,12 +112,13 @@ def task_scores(
     classes = list(dict.fromkeys(rows["class"]))
     seeds = list(dict.fromkeys(rows["seed"]))
     table = rows.pivot(index="lesion_id", columns=["seed", "class"], values=["label", column])
-    patients = rows.drop_duplicates("lesion_id").set_index("lesion_id")["patient_id"]
+    about = rows.drop_duplicates("lesion_id").set_index("lesion_id").loc[table.index]
+    each = tuple(table[column][seed][classes].to_numpy(np.float64) for seed in seeds)
     return TaskScores(
         tuple(map(str, classes)),
         table["label"][seeds[0]][classes].to_numpy(np.int64),
-        SeedScores(tuple(table[column][seed][classes].to_numpy(np.float64) for seed in seeds)),
-        patients.loc[table.index].to_numpy(dtype=object),
+        SeedScores(each, about["fold"].to_numpy() if "fold" in about else None),
+        about["patient_id"].to_numpy(dtype=object),
     )
 
 

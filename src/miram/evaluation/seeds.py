@@ -23,9 +23,12 @@ class SeedScores:
 
     Attributes:
         each: Of every seed, (n,) or (n, K), all of one shape.
+        folds: (n,) which classifier of a cross-validation scored each lesion, whose scores are not
+            comparable with those of another; None for a single one.
     """
 
     each: tuple[Array, ...]
+    folds: npt.NDArray | None = None
 
     def __post_init__(self) -> None:
         """Check that all seeds scored the same lesions."""
@@ -35,7 +38,12 @@ class SeedScores:
 
     def of(self, rows: Any) -> "SeedScores":
         """The scores of some lesions, as an index or a mask picks them."""
-        return SeedScores(tuple(one[rows] for one in self.each))
+        folds = None if self.folds is None else self.folds[rows]
+        return SeedScores(tuple(one[rows] for one in self.each), folds)
+
+    def shaped(self, shape: Callable[[Array], Array]) -> "SeedScores":
+        """The scores of every seed in another shape."""
+        return SeedScores(tuple(shape(one) for one in self.each), self.folds)
 
 
 Scores = npt.ArrayLike | SeedScores

@@ -146,7 +146,8 @@ def _difference(
     labels, seeds, groups, inside = labels[order], seeds.of(order), groups[order], inside[order]
 
     def figure(rows: npt.NDArray[np.bool_]) -> Statistic:
-        parts = [WeightedMetrics(labels[rows], one[rows], [metric]) for one in seeds.each]
+        some = seeds.of(rows)
+        parts = [WeightedMetrics(labels[rows], one, [metric], some.folds) for one in some.each]
         return mean_statistic([part.stacked for part in parts])
 
     here, elsewhere = figure(inside), figure(~inside)

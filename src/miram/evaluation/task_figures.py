@@ -44,11 +44,13 @@ def task_figures(runs: Mapping[int, ScoredTask], *, draws: int, seed: int) -> di
         found = _plain(cluster_bootstrap(labels, scores, patients, names, draws=draws, seed=seed))
         return found if names else _with_seeds(found, labels, scores)
 
+    folds = first.lesions["fold"].to_numpy()
     scores = {
-        name: SeedScores(tuple(run.scores[name] for run in runs.values())) for name in first.scores
+        name: SeedScores(tuple(run.scores[name] for run in runs.values()), folds)
+        for name in first.scores
     }
     main = scores.pop(MAIN)
-    calibrated = SeedScores(tuple(run.calibrated for run in runs.values()))
+    calibrated = SeedScores(tuple(run.calibrated for run in runs.values()), folds)
     rows = class_rows(labels, main, patients, targets.classes, draws=draws, seed=seed)
     return {
         "kind": targets.kind,
@@ -77,7 +79,7 @@ def _with_seeds(
     """Figures with what every seed achieved alone, where there are several."""
     if len(scores.each) == 1:
         return found
-    alone = [plain_figures(labels, one) for one in scores.each]
+    alone = [plain_figures(labels, one, folds=scores.folds) for one in scores.each]
     return {
         name: {
             **values,
@@ -116,7 +118,7 @@ def _class_entry(row: ClassRow) -> dict[str, Any]:
 def _delong(task: ScoredTask) -> dict[str, float | None] | None:
     """DeLong's interval, clustered by patient: a cross-check of the bootstrap's."""
     try:
-        found = auc_interval(task.labels, task.scores[MAIN], task.patients)
+        found = auc_interval(task.labels, task.scores[MAIN], task.patients, task.lesions["fold"])
     except MiramError:  # fewer than two patients of a class: there is no variance
         return None
     return {

@@ -20,7 +20,10 @@ Points = tuple[Array, Array]
 
 
 def class_points(found: TaskScores, index: int) -> Points:
-    """Recall and precision of one class against the rest, the mean over all seeds.
+    """Recall and precision of one class against the rest.
+
+    Of several seeds, or folds whose scores are not comparable, the mean of their curves; a fold
+    counts as many times as it has positives, so that the area is the one in the tables.
 
     Args:
         found: Predictions of one method.
@@ -30,10 +33,16 @@ def class_points(found: TaskScores, index: int) -> Points:
         (m,) recalls, ascending from 0, and (m,) precisions; empty where the class or the rest is
         missing.
     """
-    labels = found.labels[:, index]
-    if labels.min() == labels.max():
+    everywhere = found.labels[:, index]
+    if everywhere.min() == everywhere.max():
         return np.empty(0), np.empty(0)
-    return mean_points([_steps(labels, scores[:, index]) for scores in found.each()])
+    curves, positives = [], []
+    for here in found.folds():
+        labels = found.labels[here, index]
+        if labels.any():
+            curves += [_steps(labels, scores[here, index]) for scores in found.each()]
+            positives += [float(labels.sum())] * len(found.each())
+    return mean_points(curves, positives)
 
 
 def macro_points(found: TaskScores) -> Points:
@@ -47,11 +56,12 @@ def chance(found: TaskScores) -> float:
     return float(found.labels.mean())
 
 
-def mean_points(curves: list[Points]) -> Points:
+def mean_points(curves: list[Points], weights: list[float] | None = None) -> Points:
     """Mean of step curves at the recalls of all of them.
 
     Args:
         curves: Recalls and precisions of each, none of them empty.
+        weights: How much each counts; all the same by default.
     """
     if len(curves) < 2:
         return curves[0] if curves else (np.empty(0), np.empty(0))
@@ -60,7 +70,7 @@ def mean_points(curves: list[Points]) -> Points:
     # own step in spite of that.
     places = [np.searchsorted(recall, grid - 1e-9) for recall, _ in curves]
     steps = [precision[place] for (_, precision), place in zip(curves, places, strict=True)]
-    return grid, np.mean(steps, axis=0)
+    return grid, np.average(steps, axis=0, weights=weights)
 
 
 def _steps(labels: npt.NDArray[np.int64], scores: Array) -> Points:

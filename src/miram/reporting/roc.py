@@ -31,12 +31,17 @@ Points = tuple[Array, Array]
 def class_points(found: TaskScores, index: int) -> Points:
     """ROC points of one class against the rest; empty where one of the two is missing.
 
-    Of several seeds the mean of their curves, as in `macro_points`.
+    Of several seeds, or folds whose scores are not comparable, the mean of their curves, as in
+    `macro_points`; a fold counts as many times as it has pairs of a positive and a negative, so
+    that the area is the one in the tables.
     """
-    labels = found.labels[:, index]
-    if labels.min() == labels.max():
-        return np.empty(0), np.empty(0)
-    return _mean_curve([roc_curve(labels, one[:, index])[:2] for one in found.each()])
+    curves, pairs = [], []
+    for here in found.folds():
+        labels = found.labels[here, index]
+        if labels.min() < labels.max():
+            curves += [roc_curve(labels, one[here, index])[:2] for one in found.each()]
+            pairs += [float(labels.sum() * (1 - labels).sum())] * len(found.each())
+    return _mean_curve(curves, pairs)
 
 
 def macro_points(found: TaskScores) -> Points:
@@ -48,13 +53,14 @@ def macro_points(found: TaskScores) -> Points:
     return _mean_curve([curve for curve in curves if len(curve[0])])
 
 
-def _mean_curve(curves: Sequence[Points]) -> Points:
+def _mean_curve(curves: Sequence[Points], weights: Sequence[float] | None = None) -> Points:
     if len(curves) < 2:
         return curves[0] if curves else (np.empty(0), np.empty(0))
     grid = np.unique(np.concatenate([curve[0] for curve in curves]))
     # A curve rises where its rate stands still: the mean has a lower and an upper end there.
-    low = np.mean([np.interp(-grid, -x[::-1], y[::-1]) for x, y in curves], axis=0)
-    high = np.mean([np.interp(grid, x, y) for x, y in curves], axis=0)
+    lower = [np.interp(-grid, -x[::-1], y[::-1]) for x, y in curves]
+    upper = [np.interp(grid, x, y) for x, y in curves]
+    low, high = (np.average(ends, axis=0, weights=weights) for ends in (lower, upper))
     return np.repeat(grid, 2), np.column_stack([low, high]).ravel()
 
 
