@@ -3,9 +3,10 @@
 from kedro.config import OmegaConfigLoader
 
 from miram.integrations.checks import ProjectChecks
+from miram.integrations.label_check import LabelCheck
 from miram.integrations.mlflow_hook import MlflowHook
 
-HOOKS = (ProjectChecks(), MlflowHook())
+HOOKS = (ProjectChecks(), LabelCheck(), MlflowHook())
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -1,11 +1,14 @@
 """Bad input ends in one clear message before any long work, with an exit status that is not 0."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from skimage.io import imsave
 
 
 @pytest.fixture
@@ -32,6 +35,7 @@ def test_each_mistake_is_named(kedro, tmp_path):
         (params(source="cbis_ddsm", raw_root=missing, **root), f"{missing} does not exist"),
         (params(source="cbis_ddsm", raw_root=empty, **root), f"{empty} is empty"),
         (params(source="cbis_ddsm", **root), "needs raw_root"),
+        (params(source="imagetable", **root), "unknown source 'imagetable': choose one of phantom"),
         (params(source="cbis_dsm", raw_root=empty, **root), "unknown source 'cbis_dsm'"),
         (params(sourc="phantom", **root), "did you mean source"),
         (params(**{"training.epochz": 3}, **root), "did you mean epochs"),
@@ -61,3 +65,30 @@ def test_a_table_without_a_needed_column_is_named(kedro, tmp_path, shared_data):
     assert "no column 'pathology'" in run.stderr + run.stdout
     assert "Traceback" not in run.stderr + run.stdout
     shutil.rmtree(raw)
+
+
+def test_without_labels_nothing_is_trained_before_that_is_told(kedro, tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    texture = np.random.default_rng(0).integers(80, 200, (6, 400, 300), dtype=np.uint8)
+    texture[:, :, 200:] = 0
+    for number, image in enumerate(texture):
+        imsave(raw / f"{number}.png", image)
+    rows = [f"{number}.png,patient {number}" for number in range(6)]
+    (raw / "table.csv").write_text("\n".join(["image_path,patient_id", *rows]))
+    given = {"source": "image_table", "raw_root": raw, "data_root": tmp_path / "data"}
+    given["sources.image_table.table"] = "table.csv"
+    run = kedro(*params(**given))
+    told = run.stderr + run.stdout
+    assert run.returncode != 0
+    assert "no lesion has a label of task 'pathology'" in told
+    assert "Traceback" not in told
+    assert "Running node: ingest_lesions" in told
+    assert "pretrain_encoder" not in told.replace("--from-nodes", "")
+    made = kedro("--pipelines", "ingest,rois", *params(**given))
+    assert made.returncode == 0, made.stderr
+    (others,) = re.findall(r"--namespaces ([\w,]+)`", told)
+    assert "supervised" not in others
+    run = kedro("--pipeline", "pretrain", *params(**given))
+    assert "no lesion has a label" in run.stderr + run.stdout
+    assert "Running node" not in run.stderr + run.stdout
