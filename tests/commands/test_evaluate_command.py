@@ -1,6 +1,12 @@
 """`miram evaluate`: a study's own figures from its files, peers beside them, errors on a line."""
 
+import hashlib
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -122,6 +128,101 @@ def test_models_of_one_name_are_told_apart_by_the_user(files, capsys):
     assert run(*asked(files, path, f"mae2={path}", "--json")) == 0
 
 
+def test_judged_training_lesions_are_told_before_any_figure(files, tmp_path, capsys):
+    lesions = lesions_of_40_patients()
+    sides = ["train" if row < 60 else "test" for row in range(len(lesions))]
+    lesions.assign(official_split=sides).to_csv(tmp_path / "labels.csv", index=False)
+    lesions[["lesion_id"]].assign(score=0.5).to_csv(tmp_path / "peer.csv", index=False)
+    given = ("evaluate", tmp_path / "peer.csv", "--labels", tmp_path / "labels.csv")
+    assert run(*given, "--draws", DRAWS) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("WARNING: 60 of 80 judged lesions are of the official training part")
+    assert run(*given, "--draws", DRAWS, "--part", "official_split=test") == 0
+    assert "WARNING" not in capsys.readouterr().out
+
+
+def test_results_name_the_files_that_they_came_from(files, tmp_path, capsys):
+    place, path = tmp_path / "figures.csv", predictions(files, "mae")
+    assert run(*asked(files, path, "--output", place, "--json")) == 0
+    digests = {
+        str(one): hashlib.sha256(one.read_bytes()).hexdigest()[:12]
+        for one in (path, files / "lesions.parquet")
+    }
+    assert json.loads(capsys.readouterr().out)["sha256"] == digests
+    columns = pd.read_csv(place, dtype=str)[["scores_sha256", "labels_sha256"]].drop_duplicates()
+    assert columns.to_numpy().tolist() == [list(digests.values())]
+
+
+@pytest.mark.parametrize("place", ["folder", "file.csv/figures.csv"])
+def test_a_place_that_cannot_be_written_to_costs_no_figure(files, tmp_path, capsys, place):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.csv").write_text("")
+    arguments = (predictions(files, "mae"), "--output", tmp_path / place)
+    assert run(*asked(files, *arguments)) == 1
+    output = capsys.readouterr()
+    assert "80 lesions of 40 patients" in output.out
+    assert "cannot be written" in output.err and output.err.count("\n") == 1
+    assert [one.name for one in tmp_path.glob(".*")] == []
+
+
+def test_the_protocol_of_a_file_that_has_no_other_is_said(files, tmp_path, capsys):
+    table = pd.read_parquet(predictions(files, "mae")).assign(protocol="finetuned")
+    table.to_parquet(tmp_path / "ft.parquet")
+    models = (tmp_path / "ft.parquet", predictions(files, "random"), "--reference", "random")
+    assert run(*asked(files, *models)) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "The scores of ft are of the protocol finetuned, the only one it has." in text
+    assert "auc minus that of random" in text
+
+
+@pytest.fixture
+def graded(tmp_path):
+    """Labels with a grade, and scores of it."""
+    lesions = lesions_of_40_patients()
+    grade = ["low" if row % 4 < 2 else "high" for row in range(len(lesions))]
+    lesions.assign(grade=grade).to_csv(tmp_path / "labels.csv", index=False)
+    scores = [0.2 if one == "low" else 0.7 for one in grade]
+    lesions[["lesion_id"]].assign(high=scores).to_csv(tmp_path / "peer.csv", index=False)
+    return ("evaluate", tmp_path / "peer.csv", "--labels", tmp_path / "labels.csv", "--json")
+
+
+def test_a_column_and_its_classes_are_a_task(graded, capsys):
+    assert run(*graded, "--column", "grade", "--classes", "low, high", "--draws", DRAWS) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["task"], found["classes"]) == ("grade", ["low", "high"])
+    assert found["config"]["task"] == "grade"
+    assert found["models"]["peer"]["figures"]["auc"]["estimate"] == 1
+    assert run(*graded, "--column", "grade") == 1
+    assert "needs both --column and --classes" in capsys.readouterr().err
+
+
+def test_the_own_tasks_of_a_project_can_be_asked_in_it(graded, tmp_path):
+    project = tmp_path / "project"
+    for folder in ("base", "local"):
+        (project / "conf" / folder).mkdir(parents=True)
+    (project / "src").mkdir()
+    shutil.copy(Path(__file__).parents[2] / "conf" / "logging.yml", project / "conf")
+    (project / "pyproject.toml").write_text(
+        '[tool.kedro]\npackage_name = "miram"\nproject_name = "mine"\n'
+        'kedro_init_version = "1.0.0"\nsource_dir = "src"\n'
+    )
+    task = "{ name: grading, kind: binary, column: grade, classes: [low, high] }"
+    (project / "conf" / "base" / "parameters.yml").write_text(
+        f"evaluation:\n  own_tasks:\n    - {task}\n"
+    )
+    code = "from miram.commands.app import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *graded, "--task", "grading", "--draws", str(DRAWS)],
+        cwd=project,
+        env={**os.environ, "DO_NOT_TRACK": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["task"], found["classes"]) == ("grading", ["low", "high"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -132,7 +233,10 @@ def test_models_of_one_name_are_told_apart_by_the_user(files, capsys):
         (["mae", "--without-callback", "keep"], "without_callback: Input should be"),
     ],
 )
-def test_errors_are_one_line_without_a_traceback(files, capsys, arguments, words):
+def test_errors_are_one_line_without_a_traceback(
+    files, tmp_path, monkeypatch, capsys, arguments, words
+):
+    monkeypatch.chdir(tmp_path)  # in no project, whose own tasks would be read
     given = [predictions(files, word) if word == "mae" else word for word in arguments]
     assert run("evaluate", "--labels", files / "lesions.parquet", *given) == 1
     output = capsys.readouterr()

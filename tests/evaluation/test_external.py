@@ -88,6 +88,16 @@ def plain_figures(found, model="model"):
     }
 
 
+def area_within_folds(table):
+    """Share of pairs of a fold that are ranked right, by scikit-learn."""
+    rows = table.query("task == 'pathology' and `class` == 'malignant'")
+    counts, areas = [], []
+    for _, here in rows.groupby("fold"):
+        counts.append(here["label"].sum() * (1 - here["label"]).sum())
+        areas.append(roc_auc_score(here["label"], here["score"]))
+    return np.average(areas, weights=counts)
+
+
 def own_figures(metrics, task):
     fields = ("estimate", "lower", "upper", "undefined_draws")
     figures = metrics["tasks"][task]["figures"]
@@ -98,7 +108,8 @@ def wide(predictions, task):
     """One row per lesion, in an order of its own, as other programs write it."""
     rows = predictions[predictions["task"] == task]
     rows = rows[rows["protocol"] == "linear"] if "protocol" in rows else rows
-    table = rows.pivot(index="lesion_id", columns="class", values="score").reset_index()
+    keys = ["lesion_id", "fold"]  # what a cross-validated model has to tell besides
+    table = rows.pivot(index=keys, columns="class", values="score").reset_index()
     return table.sample(frac=1, random_state=0)
 
 
@@ -187,11 +198,7 @@ def test_models_are_compared_in_pairs_with_holm_and_delong(studies):
     found = ask(models, reference="ours")
     assert [row.method for row in found.comparisons] == ["strong", "weak"]
     for row in found.comparisons:
-        labels = models[row.method].query("task == 'pathology'")
-        base = models["ours"].query("task == 'pathology'")
-        expected = roc_auc_score(labels["label"], labels["score"]) - roc_auc_score(
-            base["label"], base["score"]
-        )
+        expected = area_within_folds(models[row.method]) - area_within_folds(models["ours"])
         assert row.difference == pytest.approx(expected, abs=1e-12)
         assert row.p_holm >= row.p_value
         test = found.models[row.method].delong_test
@@ -273,6 +280,15 @@ def test_lesions_that_cannot_answer_are_left_out_with_the_reason():
     assert dropped.lesions == LESIONS["pathology"].ne("BENIGN_WITHOUT_CALLBACK").sum()
 
 
+def test_wrong_spellings_of_labels_are_shown():
+    spelled = LESIONS["pathology"].astype(object)
+    with pytest.raises(MiramError, match=r"found 'malignant' x40, .*; expected BENIGN, MALIGNANT"):
+        ask(simple(), LESIONS.assign(pathology=spelled.str.lower()))
+    some = spelled.where(np.arange(len(spelled)) >= 3, "UNPROVEN")
+    (row,) = ask(simple(), LESIONS.assign(pathology=some)).skipped
+    assert row.lesions == 3 and "found 'UNPROVEN' x3; expected BENIGN, MALIGNANT" in row.reason
+
+
 def test_a_label_that_no_model_scores_is_left_out_and_said():
     names = ["CIRCUMSCRIBED", "SPICULATED"]
     table = pd.DataFrame({name: 0.3 for name in names}, index=LESIONS["lesion_id"]).reset_index()
@@ -288,6 +304,13 @@ def test_a_task_of_ones_own_can_be_asked():
     task = TaskConfig(name="grade", kind="binary", column="grade", positive=("3",))
     table = simple().rename(columns={"malignant": "3"})
     assert ask(table, labels, own_task=task).classes == ("not 3", "3")
+
+
+def test_a_task_that_names_no_classes_has_those_of_the_labels():
+    labels = LESIONS.assign(grade=[str(i % 3 + 1) for i in range(len(LESIONS))])
+    table = simple(**{"1": 0.5, "2": 0.3, "3": 0.2}).drop(columns="malignant")
+    task = TaskConfig(name="grade", kind="single", column="grade")
+    assert ask(table, labels, own_task=task).classes == ("1", "2", "3")
 
 
 def test_one_file_of_several_models_is_taken_apart():

@@ -93,13 +93,18 @@ def test_classes_that_the_test_split_lacks_are_dropped_by_name(cbis):
 
 
 @pytest.mark.parametrize(
-    ("name", "excluded"), [("density", {"value is none of the classes": 2}), ("assessment", None)]
+    ("name", "lesions", "words"),
+    [
+        ("density", 2, "found '0' x2; expected 1, 2, 3, 4"),
+        ("assessment", 238 + 3, "found '0' x238, '1' x3; expected 2, 3, 4, 5"),
+    ],
 )
-def test_ordinal_tasks_leave_out_what_is_no_class(cbis, name, excluded):
+def test_ordinal_tasks_leave_out_what_is_no_class(cbis, name, lesions, words):
     targets = task_targets(cbis, TASKS[name], split=cbis["official_split"])
     assert targets.supported and len(targets.classes) == 4
-    expected = excluded or {"value is none of the classes": 238 + 3}
-    assert {row.reason: row.lesions for row in targets.skipped} == expected
+    (row,) = targets.skipped
+    assert row.lesions == lesions
+    assert row.reason == f"value is none of the classes ({words})"
 
 
 def small_table():
@@ -147,6 +152,24 @@ def test_lesions_in_no_split_are_left_out():
     assert not set(targets.rows) & {3, 7, 11}
     first = targets.skipped[0]
     assert (first.lesions, first.reason) == (3, "in no split")
+
+
+def test_lesions_dropped_for_leakage_are_called_so():
+    split = ["train", "dropped", "test"] * 4
+    task = TASKS["pathology"].model_copy(update={"min_patients": 1})
+    (row,) = task_targets(small_table(), task, split=split).skipped
+    assert row.lesions == 4 and "both sides of the split (splits.leakage=drop)" in row.reason
+
+
+def test_a_task_that_strange_values_end_shows_the_most_frequent_of_them():
+    letters = small_table().assign(density=list("aaabbcdefghi"))
+    reason = task_targets(letters, TASKS["density"]).skipped[-1].reason
+    assert "(found 'a' x3, 'b' x2, 'c' x1, 'd' x1, 'e' x1, 4 more; expected 1, 2, 3, 4)" in reason
+    high = TaskConfig(name="high", column="density", kind="binary", positive=("3",))
+    reason = task_targets(letters, high).skipped[-1].reason
+    assert "found 'a' x3" in reason and reason.endswith("expected 3)")
+    rare = small_table().assign(density=["3", *["1"] * 11])
+    assert "found" not in task_targets(rare, high).skipped[-1].reason
 
 
 def test_any_column_is_a_task_by_configuration():

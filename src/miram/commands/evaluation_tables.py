@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 def print_evaluation(found: "Evaluation") -> None:
     """Show figures, comparisons and what to know about them."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(highlight=False)
+    for line in found.warnings:
+        console.print(Text(f"WARNING: {line}", style="bold red"))
     console.print(_figures(found))
     if found.comparisons:
         console.print(_comparisons(found))
@@ -81,6 +84,11 @@ def _notes(found: "Evaluation") -> list[str]:
     ]
     seeds = {name: model.seeds for name, model in found.models.items()}
     lines += means_note(seeds, delong=found.kind == "binary")
+    lines += [
+        f"The scores of {name} are of the protocol {model.protocol}, the only one it has."
+        for name, model in found.models.items()
+        if model.protocol not in (None, found.config.protocol)
+    ]
     if found.comparisons:
         lines.append(holm_note(found.comparisons))
     lines += _beside(found)

@@ -5,12 +5,11 @@ stand beside ours: the same figures, the same patient-cluster intervals, the sam
 From the predictions of a finished study come, digit for digit, its own figures.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
@@ -20,13 +19,16 @@ from miram.evaluation.bootstrap import DRAWS, Interval, cluster_bootstrap
 from miram.evaluation.comparison import Comparison, compare_methods
 from miram.evaluation.delong import AucInterval, AucTest, auc_interval, auc_test
 from miram.evaluation.external_lesions import Array, JudgedLesions, judged_lesions
-from miram.evaluation.external_tables import rows_where
+from miram.evaluation.external_result import Evaluation, ModelFigures, json_values
+from miram.evaluation.external_tables import rows_of_protocol
 from miram.evaluation.kinds import METRICS, Kind
 from miram.evaluation.metrics import figures as plain_figures
 from miram.evaluation.protocols import MAIN
-from miram.evaluation.seeds import seed_deviation
-from miram.evaluation.targets import Skipped, WithoutCallback
+from miram.evaluation.seeds import SeedScores, seed_deviation
+from miram.evaluation.targets import WithoutCallback
 from miram.evaluation.tasks import TASKS, TaskConfig
+
+__all__ = ["Evaluation", "ExternalConfig", "ModelFigures", "evaluate_scores", "json_values"]
 
 
 class ExternalConfig(Config):
@@ -44,7 +46,7 @@ class ExternalConfig(Config):
         "-", description="between several labels in one cell of a CSV; empty for none"
     )
     protocol: str = Field(
-        MAIN, description="whose scores are read from a table with a column `protocol`"
+        MAIN, description="whose scores are read from a table that holds several protocols"
     )
     reference: str | None = Field(None, description="the model that others are compared with")
     compare_by: str | None = Field(
@@ -52,90 +54,6 @@ class ExternalConfig(Config):
     )
     draws: int = Field(DRAWS, ge=100, description="bootstrap draws")
     seed: int = Field(0, ge=0, description="seed of the draws")
-
-
-@dataclass(frozen=True)
-class ModelFigures:
-    """What one model achieved.
-
-    Attributes:
-        figures: Intervals by name of the figure; of several trainings those of their mean.
-        seeds: Number of trainings.
-        seed_deviation: Standard deviation over trainings by name of the figure; None for a single
-            one, or where the figure is undefined for one of them.
-        delong: Area under the ROC curve with DeLong's interval, clustered by patient; of binary
-            tasks and a single training.
-        delong_test: DeLong's paired test against the reference; where both have a single training.
-    """
-
-    figures: dict[str, Interval]
-    seeds: int
-    seed_deviation: dict[str, float | None]
-    delong: AucInterval | None
-    delong_test: AucTest | None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The figures of several models on the same lesions.
-
-    Attributes:
-        task: Name of the task.
-        kind: `binary`, `single` or `multi`.
-        classes: Names of the classes judged; of a binary task both.
-        lesions: Lesions judged.
-        patients: Patients of these.
-        majority_answer: The most frequent answer; empty for `multi`.
-        majority: Accuracy of always giving it; for `multi`, of giving each label its more
-            frequent value, where all labels of a lesion have to be right.
-        models: Figures by model, in the order given.
-        comparisons: Every other model against the reference, paired; Holm over all of them.
-        skipped: Lesions and classes that were left out, and why.
-        unscored: Lesions of the label table that no model has scored.
-        config: What was asked.
-    """
-
-    task: str
-    kind: Kind
-    classes: tuple[str, ...]
-    lesions: int
-    patients: int
-    majority_answer: str
-    majority: Interval
-    models: dict[str, ModelFigures]
-    comparisons: tuple[Comparison, ...]
-    skipped: tuple[Skipped, ...]
-    unscored: int
-    config: ExternalConfig
-
-    def table(self) -> pd.DataFrame:
-        """One row per model and figure; tests stand in the row of the figure they are of."""
-        tests = {(row.method, row.metric): row for row in self.comparisons}
-        rows = [
-            {
-                "method": name,
-                "task": self.task,
-                "figure": figure,
-                "estimate": interval.estimate,
-                "lower": interval.lower,
-                "upper": interval.upper,
-                "lesions": interval.lesions,
-                "patients": interval.patients,
-                "undefined_draws": interval.undefined_draws,
-                "seeds": model.seeds,
-                "seed_deviation": model.seed_deviation[figure],
-                **_test_cells(tests.get((name, figure))),
-                **_delong_cells(model if figure == "auc" else None),
-            }
-            for name, model in self.models.items()
-            for figure, interval in model.figures.items()
-        ]
-        return pd.DataFrame(rows)
-
-    def plain(self) -> dict[str, Any]:
-        """The evaluation as JSON values; what is not defined is None."""
-        found: dict[str, Any] = asdict(self) | {"config": self.config.model_dump(mode="json")}
-        return {name: json_values(value) for name, value in found.items()}
 
 
 def evaluate_scores(
@@ -165,11 +83,12 @@ def evaluate_scores(
     """
     task = _task(config.task) if task is None else task
     _check_names(config, scores, task)
+    asked = {
+        name: rows_of_protocol(table, config.protocol, f"model {name}")
+        for name, table in scores.items()
+    }
     found = judged_lesions(
-        {
-            name: rows_where(table, "protocol", config.protocol, f"model {name}")
-            for name, table in scores.items()
-        },
+        {name: table for name, (table, _) in asked.items()},
         labels,
         task,
         without_callback=config.without_callback,
@@ -186,10 +105,14 @@ def evaluate_scores(
         patients=len(np.unique(found.patients)),
         majority_answer=answer,
         majority=majority,
-        models={name: _figures(name, found, task.kind, config) for name in found.scores},
+        models={
+            name: _figures(name, found, task.kind, config, protocol)
+            for name, (_, protocol) in asked.items()
+        },
         comparisons=_comparisons(found, config),
         skipped=found.skipped,
         unscored=found.unscored,
+        official_training=found.official_training,
         config=config,
     )
 
@@ -212,21 +135,43 @@ def _check_names(config: ExternalConfig, scores: Mapping[str, Any], task: TaskCo
         )
 
 
-def _figures(name: str, found: JudgedLesions, kind: Kind, config: ExternalConfig) -> ModelFigures:
+def _figures(
+    name: str, found: JudgedLesions, kind: Kind, config: ExternalConfig, protocol: str | None
+) -> ModelFigures:
     scores = found.scores[name]
     intervals = cluster_bootstrap(
         found.labels, scores, found.patients, draws=config.draws, seed=config.seed
     )
-    alone = [plain_figures(found.labels, one) for one in scores.each]
+    alone = [plain_figures(found.labels, one, folds=scores.folds) for one in scores.each]
     spread = {figure: seed_deviation([one[figure] for one in alone]) for figure in intervals}
-    if kind != "binary" or len(alone) > 1:
-        return ModelFigures(intervals, len(alone), spread, None, None)
-    (only,), test = scores.each, None
-    if config.reference not in (None, name):
-        base = found.scores[str(config.reference)].each
-        test = auc_test(found.labels, only, base[0], found.patients) if len(base) == 1 else None
-    delong = auc_interval(found.labels, only, found.patients)
-    return ModelFigures(intervals, 1, spread, delong, test)
+    delong, test = None, None
+    if kind == "binary" and len(alone) == 1:
+        delong = _delong(found, scores)
+        if config.reference not in (None, name):
+            test = _delong_test(found, scores, found.scores[str(config.reference)])
+    return ModelFigures(intervals, len(alone), spread, protocol, delong, test)
+
+
+def _delong(found: JudgedLesions, scores: SeedScores) -> AucInterval | None:
+    try:
+        return auc_interval(found.labels, scores.each[0], found.patients, scores.folds)
+    except MiramError:  # a fold has fewer than two patients of a class: there is no variance
+        return None
+
+
+def _delong_test(found: JudgedLesions, scores: SeedScores, base: SeedScores) -> AucTest | None:
+    if len(base.each) > 1 or not _same(scores.folds, base.folds):
+        return None
+    try:
+        return auc_test(found.labels, scores.each[0], base.each[0], found.patients, scores.folds)
+    except MiramError:  # as above
+        return None
+
+
+def _same(folds: npt.NDArray | None, others: npt.NDArray | None) -> bool:
+    if folds is None or others is None:
+        return folds is others
+    return np.array_equal(folds, others)
 
 
 def _comparisons(found: JudgedLesions, config: ExternalConfig) -> tuple[Comparison, ...]:
@@ -258,31 +203,3 @@ def _majority(found: JudgedLesions, kind: Kind, config: ExternalConfig) -> tuple
     options = {"draws": config.draws, "seed": config.seed}
     accuracy = cluster_bootstrap(found.labels, constant, found.patients, ["accuracy"], **options)
     return answer, accuracy["accuracy"]
-
-
-def _test_cells(row: Comparison | None) -> dict[str, Any]:
-    cells = ("reference", "difference", "p_value", "p_holm")
-    found = {name: getattr(row, name, None) for name in cells}
-    ends = {f"difference_{end}": getattr(row, end, None) for end in ("lower", "upper")}
-    return found | ends
-
-
-def _delong_cells(model: ModelFigures | None) -> dict[str, Any]:
-    interval = model.delong if model else None
-    test = model.delong_test if model else None
-    return {
-        "delong_lower": getattr(interval, "lower", None),
-        "delong_upper": getattr(interval, "upper", None),
-        "delong_p": getattr(test, "p_value", None),
-    }
-
-
-def json_values(value: Any) -> Any:
-    """A result as JSON values; what is not defined is None."""
-    if isinstance(value, dict):
-        return {str(key): json_values(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_values(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

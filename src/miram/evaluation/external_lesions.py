@@ -8,12 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.evaluation.external_tables import (
-    check_labels,
-    given_labels,
-    score_frame,
-    split_trainings,
-)
+from miram.evaluation.external_labels import check_given, check_labels
+from miram.evaluation.external_tables import names_in, rows_where, score_frame, split_trainings
 from miram.evaluation.seeds import SeedScores
 from miram.evaluation.targets import Skipped, TaskTargets, WithoutCallback, task_targets
 from miram.evaluation.tasks import TaskConfig
@@ -34,6 +30,8 @@ class JudgedLesions:
         patients: (n,) patient of each lesion.
         skipped: Lesions and classes that were left out, and why.
         unscored: Lesions of the label table that no model has scored.
+        official_training: Lesions judged that are of the official training part, though nobody
+            asked for it by name, and no cross-validation kept them apart.
     """
 
     classes: tuple[str, ...]
@@ -42,6 +40,7 @@ class JudgedLesions:
     patients: npt.NDArray[np.object_]
     skipped: tuple[Skipped, ...]
     unscored: int
+    official_training: int
 
 
 def judged_lesions(
@@ -69,46 +68,84 @@ def judged_lesions(
         MiramError: A table is not in order, a scored lesion is unknown, a model lacks a lesion or
             a class that others have, or the lesions cannot answer the task.
     """
-    names = _class_names(task)
+    labels = _with_lists(check_labels(labels, where), task, label_separator)
+    names = _class_names(task, labels)
     trainings = {model: split_trainings(table, model) for model, table in scores.items()}
     tables = {name: table for each in trainings.values() for name, table in each.items()}
     frames = {
         name: score_frame(table, task.name, names, task.kind == "binary", f"model {name}")
         for name, table in tables.items()
     }
-    labels = check_labels(labels, where)
     scored = _scored(frames, labels, where)
     inside = scored if part is None else _in_part(labels, part, where)
     judged = labels[inside].reset_index(drop=True)
-    targets = _targets(_with_lists(judged, task, label_separator), task, without_callback)
+    targets = _targets(judged, task, without_callback)
     rows = judged.iloc[targets.rows]
     wanted = targets.classes[-1:] if task.kind == "binary" else targets.classes
     classes, dropped = _classes_scored(frames, wanted, task)
     hot = _one_hot(targets)[:, [targets.classes.index(name) for name in classes]]
     truth = pd.DataFrame(hot, index=pd.Index(rows["lesion_id"]), columns=list(classes))
     for name, table in tables.items():
-        _check_given(given_labels(table, task.name, f"model {name}"), truth, name, where)
+        check_given(table, truth, task.name, names, task.kind, name, where)
     arrays = {name: _aligned(frame, truth, task.kind, name) for name, frame in frames.items()}
+    folds = {
+        model: _folds(each, task.name, rows["lesion_id"], f"model {model}")
+        for model, each in trainings.items()
+    }
     return JudgedLesions(
         classes=targets.classes if task.kind == "binary" else classes,
         labels=hot if task.kind == "multi" else targets.labels,
         scores={
-            model: SeedScores(tuple(arrays[name] for name in each))
+            model: SeedScores(tuple(arrays[name] for name in each), folds[model])
             for model, each in trainings.items()
         },
         patients=rows["patient_id"].to_numpy(dtype=object),
         skipped=(*_outside(scored & ~inside, task, part), *targets.skipped, *dropped),
         unscored=int((~scored).sum()),
+        official_training=(
+            0 if all(one is not None for one in folds.values()) else _unasked_training(rows, part)
+        ),
     )
 
 
-def _class_names(task: TaskConfig) -> tuple[str, ...]:
+def _unasked_training(judged: pd.DataFrame, part: str | None) -> int:
+    """How many lesions are of the official training part, unless this part was asked for."""
+    if "official_split" not in judged or (part or "").startswith("official_split="):
+        return 0
+    return int(judged["official_split"].eq("train").fillna(False).sum())
+
+
+def _folds(
+    trainings: Mapping[str, pd.DataFrame], task: str, lesions: pd.Series, where: str
+) -> npt.NDArray | None:
+    """The fold of a cross-validation that scored each lesion; None where there is but one."""
+    found: npt.NDArray | None = None
+    for name, table in trainings.items():
+        if "fold" not in table:
+            return None
+        rows = rows_where(table, "task", task, where)
+        owners = names_in(rows, "lesion_id", where, "whose fold it is")
+        by_lesion = rows["fold"].groupby(owners.to_numpy()).agg(["first", "nunique"])
+        by_lesion = by_lesion.loc[lesions]
+        here = by_lesion["first"].to_numpy()
+        if pd.isna(here).any() or by_lesion["nunique"].gt(1).any():
+            raise MiramError(f"model {name}: every lesion needs one fold, the same in all its rows")
+        if found is not None and (found != here).any():
+            raise MiramError(f"{where}: all trainings need the same folds; judge them one by one")
+        found = here
+    return None if found is None or len(np.unique(found)) < 2 else found
+
+
+def _class_names(task: TaskConfig, labels: pd.DataFrame) -> tuple[str, ...]:
     if task.positive:
         positive = "/".join(task.positive)
         return (f"not {positive}", positive)  # as `targets` names them
-    if not task.classes:
-        raise MiramError(f"task {task.name!r} names no classes: list them in its `classes`")
-    return task.classes
+    if task.classes:
+        return task.classes
+    found = task_targets(labels, task.model_copy(update={"min_patients": 1})).classes
+    if not found:
+        raise MiramError(f"task {task.name!r} names no classes, and {task.column} holds none")
+    return found
 
 
 def _scored(frames: Mapping[str, pd.DataFrame], labels: pd.DataFrame, where: str) -> pd.Series:
@@ -194,22 +231,6 @@ def _one_hot(targets: TaskTargets) -> npt.NDArray[np.int64]:
     if targets.kind == "multi":
         return targets.labels
     return (targets.labels[:, None] == np.arange(len(targets.classes))).astype(np.int64)
-
-
-def _check_given(given: pd.Series | None, truth: pd.DataFrame, model: str, where: str) -> None:
-    """Refuse scores that come with other labels: they were made for another question."""
-    if given is None:
-        return
-    expected = truth.stack()
-    shared = given.reindex(expected.index)
-    wrong = expected.index[(shared.notna() & (shared != expected)).to_numpy()]
-    if len(wrong):
-        lesion, name = wrong[0]
-        raise MiramError(
-            f"model {model} says that the label of lesion {lesion} for {name!r} is "
-            f"{shared[wrong[0]]:g}, by {where} it is {expected[wrong[0]]} ({len(wrong)} such "
-            "labels): is it the same data version, and --without-callback the same?"
-        )
 
 
 def _aligned(frame: pd.DataFrame, truth: pd.DataFrame, kind: str, model: str) -> Array:

@@ -5,6 +5,8 @@ class, in `lesion_id`, `class`, `score`; where there are several, with `task`, `
 `seed`.
 Wide: one row per lesion with a column of probabilities per class; of a binary task, the positive
 class alone or a column named `score` will do. Several models share a file by a column `method`.
+`fold`, in either shape, is the fold of a cross-validation that scored the lesion, and `label` what
+the scores' author took for true, see `external_labels`.
 """
 
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ import pandas as pd
 from miram.errors import MiramError
 
 _TEXT = ("lesion_id", "patient_id", "method", "task", "class")
+_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 _BESIDE = {"lesion_id", "patient_id", "method", "task", "fold", "label", "protocol", "seed"}
 """Columns of a wide table that are no scores."""
 
@@ -46,37 +49,15 @@ def read_table(path: Path) -> pd.DataFrame:
             f"{path} cannot be read as a table: {error}; save it as CSV in UTF-8, with commas, or "
             "as Parquet"
         ) from error
+    for sign, word in _SEPARATORS.items():
+        if "lesion_id" not in table and any(sign in str(name) for name in table):
+            raise MiramError(
+                f"the columns of {path} are separated by {word}: save it with commas between the "
+                "columns and a point in the numbers, or as Parquet"
+            )
     if table.empty:
         raise MiramError(f"{path} has no rows")
     return table
-
-
-def check_labels(labels: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Check that a table can say what is true of each lesion, and whose it is.
-
-    Args:
-        labels: One row per lesion with `lesion_id`, `patient_id` and the columns of the tasks.
-        where: Name of the table, for messages.
-
-    Returns:
-        The table, both names as text.
-
-    Raises:
-        MiramError: A column or a name is missing, or a lesion has several rows.
-    """
-    labels = labels.copy()
-    for name, meaning in (
-        ("lesion_id", "by which scores and labels are matched"),
-        ("patient_id", "the unit of the intervals; without it they would be too narrow"),
-    ):
-        labels[name] = _names(labels, name, where, meaning)
-    repeated = labels.loc[labels["lesion_id"].duplicated(), "lesion_id"]
-    if len(repeated):
-        raise MiramError(
-            f"{where}: lesion {repeated.iloc[0]} has several rows ({repeated.nunique()} lesions "
-            "have): keep one row per lesion, or which label is the true one?"
-        )
-    return labels.reset_index(drop=True)
 
 
 def split_methods(table: pd.DataFrame, name: str, where: str) -> dict[str, pd.DataFrame]:
@@ -95,7 +76,7 @@ def split_methods(table: pd.DataFrame, name: str, where: str) -> dict[str, pd.Da
     """
     if "method" not in table:
         return {name: table}
-    methods = _names(table, "method", where, "the model that a score is of")
+    methods = names_in(table, "method", where, "the model that a score is of")
     return {method: table[methods == method].drop(columns="method") for method in methods.unique()}
 
 
@@ -138,6 +119,36 @@ def rows_where(table: pd.DataFrame, column: str, value: str, where: str) -> pd.D
     return rows
 
 
+def rows_of_protocol(
+    table: pd.DataFrame, protocol: str, where: str
+) -> tuple[pd.DataFrame, str | None]:
+    """Take the rows of one protocol; a table that has a single one needs no choice.
+
+    Args:
+        table: Scores of one model.
+        protocol: Whose scores are taken where there are several.
+        where: Name of model and table, for messages.
+
+    Returns:
+        The rows, and the protocol they are of; None where the table names none.
+
+    Raises:
+        MiramError: There are several protocols, but not this one.
+    """
+    if "protocol" not in table:
+        return table, None
+    there = table["protocol"].unique()
+    if len(there) == 1:
+        return table, str(there[0])
+    if protocol not in there:
+        raise MiramError(
+            f"{where} has no scores for the protocol {protocol!r}: it has "
+            f"{', '.join(sorted(map(str, there)))}; name one of these (a file that holds a single "
+            "protocol needs no choice)"
+        )
+    return rows_where(table, "protocol", protocol, where), protocol
+
+
 def score_frame(
     table: pd.DataFrame, task: str, classes: Sequence[str], binary: bool, where: str
 ) -> pd.DataFrame:
@@ -159,7 +170,7 @@ def score_frame(
             number or outside 0 to 1.
     """
     table = rows_where(table, "task", task, where)
-    lesions = _names(table, "lesion_id", where, "by which scores and labels are matched")
+    lesions = names_in(table, "lesion_id", where, "by which scores and labels are matched")
     if "class" in table:
         scores = _from_long(table, lesions, where)
     else:
@@ -178,16 +189,8 @@ def score_frame(
     return _probabilities(scores, classes, binary, where)
 
 
-def given_labels(table: pd.DataFrame, task: str, where: str) -> pd.Series | None:
-    """The labels that a long table carries itself, by lesion and class; None if it has none."""
-    table = rows_where(table, "task", task, where)
-    if not {"class", "label"} <= set(table):
-        return None
-    keys = [table["lesion_id"].astype(str), table["class"].astype(str)]
-    return table["label"].set_axis(pd.MultiIndex.from_arrays(keys))
-
-
-def _names(table: pd.DataFrame, column: str, where: str, meaning: str) -> pd.Series:
+def names_in(table: pd.DataFrame, column: str, where: str, meaning: str) -> pd.Series:
+    """A column of names as text, each present; `meaning` tells what they are for."""
     if column not in table:
         raise MiramError(
             f"{where} has no column {column} ({meaning}); it has: {', '.join(map(str, table))}"
@@ -203,12 +206,12 @@ def _from_long(table: pd.DataFrame, lesions: pd.Series, where: str) -> pd.DataFr
         raise MiramError(
             f"{where} has a column class but no column score; it has: {', '.join(table)}"
         )
-    classes = _names(table, "class", where, "what a score is for")
+    classes = names_in(table, "class", where, "what a score is for")
     keys = pd.DataFrame({"lesion": lesions, "class": classes})
     double = keys[keys.duplicated()]
     if len(double):
         raise _twice(where, f"{double['lesion'].iloc[0]} for {double['class'].iloc[0]!r}")
-    scores = _numbers(table["score"], lesions, where)
+    scores = numbers_in(table["score"], lesions, where)
     order = pd.unique(classes)
     wide = keys.assign(score=scores.to_numpy()).pivot(
         index="lesion", columns="class", values="score"
@@ -221,7 +224,7 @@ def _from_wide(table: pd.DataFrame, lesions: pd.Series, where: str) -> pd.DataFr
     if len(double):
         raise _twice(where, double.iloc[0])
     columns = [name for name in table if name not in _BESIDE]
-    numbers = {str(name): _numbers(table[name], lesions, where).to_numpy() for name in columns}
+    numbers = {str(name): numbers_in(table[name], lesions, where).to_numpy() for name in columns}
     return pd.DataFrame(numbers, index=pd.Index(lesions, name="lesion"))
 
 
@@ -232,7 +235,8 @@ def _twice(where: str, lesion: str) -> MiramError:
     )
 
 
-def _numbers(values: pd.Series, lesions: pd.Series, where: str) -> pd.Series:
+def numbers_in(values: pd.Series, lesions: pd.Series, where: str) -> pd.Series:
+    """A column as numbers; what is no number is refused, what is missing stays so."""
     numbers = pd.to_numeric(values, errors="coerce").astype(np.float64)
     wrong = np.flatnonzero(numbers.isna() & values.notna())
     if len(wrong):
@@ -247,24 +251,29 @@ def _known_classes(
     scores: pd.DataFrame, classes: Sequence[str], binary: bool, where: str
 ) -> pd.DataFrame:
     """Give the columns the names of the classes; case, blanks and underscores do not matter."""
-    known = {_bare(name): name for name in classes}
-    if binary:
-        known["score"] = classes[-1]
-    unknown = [name for name in scores if _bare(name) not in known]
+    known = spellings(classes, binary)
+    unknown = [name for name in scores if bare(name) not in known]
     if unknown or not len(scores.columns):
         what = f"the unknown class {unknown[0]!r}" if unknown else "no scores"
         raise MiramError(
             f"{where} has {what}: name the columns or classes {', '.join(classes)}, and leave "
             "other columns out"
         )
-    found = scores.rename(columns={name: known[_bare(name)] for name in scores})
+    found = scores.rename(columns={name: known[bare(name)] for name in scores})
     double = found.columns[found.columns.duplicated()]
     if len(double):
         raise MiramError(f"{where} has two columns for the class {double[0]!r}: keep one")
     return found[[name for name in classes if name in found]]
 
 
-def _bare(name: str) -> str:
+def spellings(classes: Sequence[str], binary: bool) -> dict[str, str]:
+    """The classes by their `bare` names; of a binary task `score` is the positive one."""
+    known = {bare(name): name for name in classes}
+    return known | {"score": classes[-1]} if binary else known
+
+
+def bare(name: str) -> str:
+    """A name without what does not matter in it."""
     return " ".join(name.replace("_", " ").split()).casefold()
 
 

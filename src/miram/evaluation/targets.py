@@ -1,5 +1,6 @@
 """Which lesions can answer a task, and with which labels; what is left out becomes a row."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -114,11 +115,15 @@ def task_targets(
     if sides is not None:
         outside = reasons.eq("") & ~sides.isin(["train", "val", "test"]).to_numpy()
         reasons[outside] = "in no split"
+        leaking = sides.eq("dropped").to_numpy(bool)
+        reasons[outside & leaking] = "patient on both sides of the split (splits.leakage=drop)"
     kept = reasons.eq("").to_numpy()
     names, values = _classes(task, found[kept])
+    strange = ""
     if not task.positive:
         known = found.map(lambda here: bool(set(here) & set(values))).to_numpy()
-        reasons[kept & ~known] = "value is none of the classes"
+        strange = _none_of(found[kept & ~known], values)
+        reasons[kept & ~known] = strange
         kept = kept & known
     rows = np.flatnonzero(kept)
     hot = _hot(found[kept], task, values)
@@ -132,6 +137,9 @@ def task_targets(
             for index, reason in lacking.items()
         ]
     if problem:
+        if task.positive and not hot[:, -1].any():
+            strange = _none_of(found[kept], task.positive)
+        problem = "; ".join(filter(None, [problem, strange]))
         skipped.append(Skipped(task.name, "task", len(rows), problem))
         rows, hot = rows[:0], hot[:0]
     hot = hot[:, usable]
@@ -164,6 +172,20 @@ def _skipped_lesions(task: str, reasons: pd.Series) -> list[Skipped]:
         Skipped(task, "lesions", int(count), str(reason))
         for reason, count in reasons.value_counts(sort=False).sort_index().items()
     ]
+
+
+def _none_of(found: pd.Series, expected: Sequence[str], shown: int = 5) -> str:
+    """That values are none of those expected, with the most frequent ones; '' without any."""
+    if found.empty:
+        return ""
+    counts = Counter("-".join(here) for here in found).items()
+    often = sorted(counts, key=lambda one: (-one[1], one[0]))
+    texts = [f"{value!r} x{count}" for value, count in often[:shown]]
+    more = [f"{len(often) - shown} more"] if len(often) > shown else []
+    return (
+        f"value is none of the classes (found {', '.join(texts + more)}; expected "
+        f"{', '.join(expected)})"
+    )
 
 
 def _usable_classes(
