@@ -1,5 +1,7 @@
 """Which crops stand for a mammogram, and that none of them is missing without a reason."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,6 +26,12 @@ def test_marked_lesions_come_without_patches_and_unmarked_images_as_patches(tiny
     assert [row["crop_id"] for row in marked.rows] == [found.lesion_id for found in task.lesions]
     unmarked = ImageTask(task.image_id, task.image_path, task.patient_id, ())
     assert len(cut_regions(unmarked, tiny_phantom, CONFIG).rows) == 3
+
+
+def test_an_image_with_a_lesion_of_unknown_place_is_looked_at_all_the_same(tiny_phantom, lesions):
+    task = plan_crops(lesions, tiny_phantom, CONFIG).tasks[0]
+    doubtful = replace(task, lesions=(), no_backgrounds="a lesion is somewhere")
+    assert len(cut_regions(doubtful, tiny_phantom, CONFIG).rows) == 3
 
 
 def test_an_image_without_a_breast_is_left_out_with_a_reason(tmp_path):

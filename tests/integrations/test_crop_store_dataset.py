@@ -20,10 +20,11 @@ def plan(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (200, 200)).astype(np.uint8)
     mask = np.zeros((200, 200), np.uint8)
     mask[80:120, 90:130] = 255
-    for name, picture in (("film", pixels), ("mask", mask)):
+    for name, picture in (("film", pixels), ("unmarked", pixels), ("mask", mask)):
         Image.fromarray(picture).save(tmp_path / f"{name}.png")
     rows = [{"lesion_id": f"L{i}", "mask_paths": ["mask.png"] if i < 3 else []} for i in range(4)]
     table = pd.DataFrame(rows).assign(image_path="film.png", patient_id="P_1")
+    table.loc[3, "image_path"] = "unmarked.png"
     table["image_id"] = table["lesion_id"]
     config = CropConfig(side=32, context=1.25, backgrounds_per_image=1)
     return plan_crops(table, tmp_path, config)

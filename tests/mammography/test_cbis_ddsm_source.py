@@ -10,6 +10,8 @@ from PIL import Image
 
 from miram.errors import MiramError
 from miram.mammography.audit_codes import explained
+from miram.mammography.crop_plan import plan_crops
+from miram.mammography.cropping import CropConfig
 from miram.mammography.decoding import read_image
 from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.phantom import PhantomConfig, draw_cases
@@ -240,6 +242,31 @@ def test_a_missing_mask_leaves_out_its_lesion_alone(copy):
     assert len(result.lesions) == len(lesions) - 1
 
 
+def test_views_with_a_lesion_left_out_give_no_backgrounds(copy):
+    raw_root, lesions = copy
+    images = lesions.groupby("image_id")["lesion_id"].transform("size")
+    row = lesions[images > 1].iloc[0]
+    (raw_root / row["mask_paths"][0]).unlink()
+    rest = CbisDdsmSource().ingest(raw_root).lesions
+    view = ["patient_id", "laterality", "view"]
+    same = (rest[view] == row[view]).all(axis=1)
+    assert same.any() and rest["unplaced_lesion"].tolist() == same.tolist()
+    tasks = plan_crops(rest, raw_root, CropConfig(side=64, context=1.0)).tasks
+    reasons = {task.image_id: task.no_backgrounds for task in tasks}
+    assert "no known place" in reasons[row["image_id"]]
+
+
+def test_views_under_two_uids_give_no_backgrounds(lesions, raw_root):
+    tasks = plan_crops(lesions.reset_index(), raw_root, CropConfig(side=64, context=1.0)).tasks
+    uids = lesions.groupby(["patient_id", "laterality", "view"])["image_id"].transform("nunique")
+    assert not lesions["unplaced_lesion"].any()
+    assert (
+        {task.image_id for task in tasks if task.no_backgrounds}
+        == set(lesions.loc[uids > 1, "image_id"])
+        != set()
+    )
+
+
 def test_a_file_of_no_series_is_in_the_audit(copy):
     raw_root, lesions = copy
     (raw_root / "CBIS-DDSM" / "part.zip").write_bytes(b"PK")
@@ -260,6 +287,36 @@ def test_a_malformed_path_leaves_out_its_row(copy):
     result = CbisDdsmSource().ingest(raw_root)
     assert set(left_out(result).values()) == {"path_malformed"} and len(left_out(result)) == 1
     assert len(result.lesions) == len(lesions) - 1
+
+
+@pytest.mark.parametrize("patient", ["", "P_99999"])
+def test_a_row_of_another_patient_than_its_path_is_left_out(copy, patient):
+    raw_root, lesions = copy
+    path = raw_root / "csv" / "mass_case_description_train_set.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[0, "patient_id"] = patient
+    table.to_csv(path, index=False)
+    result = CbisDdsmSource().ingest(raw_root)
+    assert list(left_out(result).values()) == ["patient_differs"]
+    detail = result.audit.query("code == 'patient_differs'")["detail"].iloc[0]
+    assert f"of patient {patient!r}, its paths are of Mass-Training_P_" in detail
+    assert len(result.lesions) == len(lesions) - 1
+
+
+def test_a_broken_off_copy_beside_the_whole_one_costs_no_lesion(copy):
+    raw_root, lesions = copy
+    path, hit = of_image(lesions, 0)
+    first = raw_root / path
+    whole = raw_root / "zz" / first.parent.name / first.name
+    whole.parent.mkdir(parents=True)
+    shutil.copy(first, whole)
+    first.write_bytes(first.read_bytes()[: first.stat().st_size // 2])
+    result = CbisDdsmSource().ingest(raw_root)
+    found = result.lesions.set_index("lesion_id")["image_path"]
+    assert set(found[sorted(hit)]) == {whole.relative_to(raw_root).as_posix()}
+    told = result.audit.query("code == 'differing_copies'")
+    assert set(told["lesion_id"]) == hit and not left_out(result)
+    assert told["detail"].str.contains(f"zz/{first.parent.name}/{first.name}").all()
 
 
 def test_a_mask_of_another_shape_is_left_out_within_the_tolerance_given(copy):

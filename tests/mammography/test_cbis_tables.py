@@ -203,3 +203,81 @@ def test_a_table_without_a_column_names_it(tmp_path):
     path.write_text("patient_id,pathology\nP_00001,BENIGN\n")
     with pytest.raises(MiramError, match=r"has no column 'left or right breast' \(it has: "):
         read_case_descriptions(tmp_path)
+
+
+@pytest.fixture
+def one_table(tiny_phantom, tmp_path):
+    """A folder with one case description, and the path of that."""
+    path = tmp_path / "deep" / "down" / CASE_DESCRIPTIONS["mass", "train"]
+    path.parent.mkdir(parents=True)
+    path.write_bytes((tiny_phantom / "csv" / path.name).read_bytes())
+    return tmp_path, path
+
+
+def rewrite(path, column=None, value=None, separator=","):
+    """Write a table again, perhaps with another value in its third row."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if column:
+        table.loc[2, column] = value
+    table.to_csv(path, index=False, sep=separator)
+
+
+def test_tables_are_found_at_any_depth(one_table):
+    root, path = one_table
+    assert find_case_descriptions(root) == {("mass", "train"): path}
+
+
+def test_equal_copies_count_once_whatever_their_line_ends(one_table):
+    root, path = one_table
+    (root / "again").mkdir()
+    copy = root / "again" / path.name
+    copy.write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
+    assert copy.read_bytes() != path.read_bytes()
+    assert find_case_descriptions(root) == {("mass", "train"): copy}
+
+
+def test_two_versions_of_a_table_are_refused_and_both_named(one_table):
+    root, path = one_table
+    older = root / "a_old" / path.name
+    older.parent.mkdir()
+    older.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:5]))
+    with pytest.raises(MiramError, match="two versions") as caught:
+        read_case_descriptions(root)
+    assert str(path) in str(caught.value) and str(older) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("breast_density", "2.5"), ("assessment", "abc"), ("subtlety", "inf")],
+)
+def test_what_is_no_whole_number_is_named_with_file_column_and_row(one_table, column, value):
+    root, path = one_table
+    rewrite(path, column, value)
+    words = f"'{value}' in the column '{column}', row 3 below the heading, is no whole number"
+    with pytest.raises(MiramError) as caught:
+        read_case_descriptions(root)
+    assert words in str(caught.value) and str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", "N/A", " 3 ", "3.0"])
+def test_missing_and_oddly_written_numbers_are_understood(one_table, value):
+    root, path = one_table
+    rewrite(path, "assessment", value)
+    found = read_case_descriptions(root)["assessment"].iloc[2]
+    assert found == 3 if "3" in value else pd.isna(found)
+
+
+@pytest.mark.parametrize("damage", ["semicolons", "empty", "ragged", "latin-1", "a dead link"])
+def test_a_table_that_cannot_be_read_is_named_with_what_to_do(one_table, damage):
+    root, path = one_table
+    if damage == "semicolons":
+        rewrite(path, separator=";")
+    elif damage == "a dead link":
+        path.unlink()
+        path.symlink_to(root / "gone")
+    else:
+        content = {"empty": b"", "ragged": b"a,b\n1,2\n1,2,3\n", "latin-1": b"a,b\nM\xfcller,1\n"}
+        path.write_bytes(content[damage])
+    with pytest.raises(MiramError, match="with commas between cells") as caught:
+        read_case_descriptions(root)
+    assert str(path) in str(caught.value)

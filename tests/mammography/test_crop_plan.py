@@ -146,6 +146,22 @@ def test_a_damaged_store_is_built_anew_and_named(lesions, tiny_phantom, built, t
     assert "crops.npy: sha256 is" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("tasks.json", "{"), ("digest.json", "[]"), ("crops.npy", "")]
+)
+def test_a_store_with_a_broken_file_is_built_anew(
+    lesions, tiny_phantom, tmp_path, caplog, name, content
+):
+    some = lesions[lesions["image_id"] == lesions["image_id"].iloc[0]]
+    first, _ = build(some, tiny_phantom, tmp_path / "crops", caplog=caplog)
+    digest = first.digest
+    (tmp_path / "crops" / name).write_text(content)
+    store, cut = build(some, tiny_phantom, tmp_path / "crops", caplog=caplog)
+    assert cut == 1 and store.digest == digest
+    assert "all is cut anew: the crop store" in caplog.text
+    assert verify_store(store.folder) == []
+
+
 INTERRUPTED = """
 import sys
 from pathlib import Path

@@ -107,6 +107,55 @@ def test_a_cut_off_array_is_named_and_not_opened(folder):
     assert "damaged" in verify_store(folder)[0]
 
 
+def no_column(path):
+    pd.read_parquet(path).drop(columns="kind").to_parquet(path, index=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("crops.npy", b""),
+        ("masks.npy", b""),
+        ("digest.json", b""),
+        ("digest.json", b"{}"),
+        ("digest.json", b"[]"),
+        ("digest.json", b'{"crops": 5}'),
+        ("digest.json", b'{"crops": 5, "parameters": {}, "sha256": [], "digest": "0"}'),
+        ("manifest.parquet", b"xx"),
+        ("manifest.parquet", no_column),
+        ("manifest.parquet", None),
+        ("audit.csv", b""),
+        ("audit.csv", None),
+        ("tasks.json", b"{"),
+        ("tasks.json", b"[1]"),
+        ("tasks.json", None),
+    ],
+)
+def test_whatever_is_broken_verify_says_damaged_and_what_to_do(folder, name, content):
+    if content is None:
+        (folder / name).unlink()
+    elif callable(content):
+        content(folder / name)
+    else:
+        (folder / name).write_bytes(content)
+    problems = verify_store(folder)
+    assert len(problems) == 1
+    assert "is damaged (" in problems[0] and "delete the folder and run" in problems[0]
+
+
+def test_an_edited_audit_is_found(folder):
+    (folder / "audit.csv").write_text("lesion_id,file,code,action,detail\n")
+    problems = verify_store(folder)
+    assert len(problems) == 1 and problems[0].startswith("audit.csv: sha256 is ")
+
+
+def test_a_store_of_the_time_before_audits_were_hashed_is_sound(folder):
+    info = json.loads((folder / "digest.json").read_text())
+    assert info.pop("audit_sha256")
+    (folder / "digest.json").write_text(json.dumps(info))
+    assert verify_store(folder) == []
+
+
 def test_a_manifest_of_another_length_is_not_opened(folder):
     manifest = pd.read_parquet(folder / "manifest.parquet")
     manifest.iloc[:-1].to_parquet(folder / "manifest.parquet", index=False)

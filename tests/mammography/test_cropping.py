@@ -1,6 +1,7 @@
 """Cutting one mammogram: lesions by mask or box, background patches, and their records."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -207,6 +208,45 @@ def test_no_background_is_cut_where_the_lesions_could_not_be_found(film):
     config = CropConfig(side=64, context=1.25, backgrounds_per_image=4)
     cut = cut_image(task(LesionTask("a", ("absent.png",))), film, config)
     assert not cut.rows and codes(cut) == [("mask_not_found", "left out")]
+
+
+def test_no_background_is_cut_where_one_of_the_lesions_could_not_be_found(film):
+    config = CropConfig(side=64, context=1.25, backgrounds_per_image=4)
+    lesions = [LesionTask(name, (f"{name}.png",)) for name in ("absent", "mask")]
+    cut = cut_image(task(*lesions), film, config)
+    assert [row["crop_id"] for row in cut.rows] == ["mask"]
+
+
+@pytest.mark.parametrize("lesions", [(), (LesionTask("a", ("mask.png",)),)])
+def test_no_background_is_cut_where_another_lesion_may_lie_and_the_audit_says_so(film, lesions):
+    doubtful = replace(task(*lesions), no_backgrounds="a lesion is somewhere")
+    config = CropConfig(side=64, context=1.25, backgrounds_per_image=4)
+    cut = cut_image(doubtful, film, config)
+    assert [row["kind"] for row in cut.rows] == ["lesion"] * len(lesions)
+    assert codes(cut) == [("few_backgrounds", "went on")]
+    assert cut.problems[0]["detail"] == "none is cut: a lesion is somewhere"
+    assert not codes(
+        cut_image(doubtful, film, config.model_copy(update={"backgrounds_per_image": 0}))
+    )
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.59, False), (0.61, True)])
+def test_a_mask_of_most_of_the_image_is_told(film, share, told):
+    save(film / "inverted.png", mask_of(Box(0, 0, 400, round(600 * share))))
+    cut = cut_image(task(LesionTask("a", ("inverted.png",))), film, PLAIN)
+    assert (("mask_covers_image", "went on") in codes(cut)) == told and len(cut.rows) == 1
+
+
+def test_a_box_of_the_whole_image_is_a_label_of_it(film):
+    cut = cut_image(task(LesionTask("a", (), Box(0, 0, 400, 600))), film, PLAIN)
+    assert not codes(cut) and cut.rows[0]["box_x1"] == 400
+
+
+def test_a_crop_of_one_grey_level_is_told(film):
+    save(film / "dark.png", mask_of(Box(300, 100, 380, 180)))  # beside the breast
+    cut = cut_image(task(LesionTask("a", ("dark.png",))), film, PLAIN)
+    assert codes(cut) == [("flat_crop", "went on")]
+    assert cut.problems[0]["lesion_id"] == "a"
 
 
 def test_too_little_breast_for_the_backgrounds_is_written_down(film):

@@ -18,6 +18,7 @@ from miram.mammography.view_names import view_and_side_of_name
 AWKWARD = Path(__file__).parents[2].parent / "shared" / "data" / "dicom_awkward"
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
 
 
@@ -109,6 +110,15 @@ def test_a_second_copy_of_an_instance_is_left_out_by_its_uid(tmp_path):
         ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "color"),
         ({"BitsAllocated": 32}, "unsupported_depth"),
         ({"SOPClassUID": FOR_PROCESSING}, "for_processing"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, "for_processing"),
+        (
+            {"SOPClassUID": SECONDARY_CAPTURE, "PresentationIntentType": "FOR PROCESSING"},
+            "for_processing",
+        ),
+        ({"SeriesDescription": "cropped images"}, "mask_or_crop"),
+        ({"SeriesDescription": "ROI mask images", "BitsAllocated": 8}, "mask_or_crop"),
+        ({"PatientID": "Mass-Training_P_00001_LEFT_CC_1"}, "mask_or_crop"),
+        ({"PatientID": "Calc-Test_P_00038_LEFT_CC_2", "BitsAllocated": 8}, "mask_or_crop"),
         ({"PatientID": None, "StudyInstanceUID": None}, "no_patient"),
     ],
 )
@@ -142,6 +152,28 @@ def test_raw_images_come_in_when_asked_for_and_stay_recognizable(tmp_path):
     mammogram(tmp_path / "b.dcm", "1.2.2", SOPClassUID=FOR_PROCESSING)
     lesions = ingest(tmp_path, for_processing=True).lesions
     assert list(lesions["presentation_intent"]) == ["FOR PRESENTATION", "FOR PROCESSING"]
+
+
+def test_the_tag_of_the_intent_counts_before_the_class(tmp_path):
+    shown = {"PresentationIntentType": "FOR PRESENTATION"}
+    mammogram(tmp_path / "a.dcm", "1.2.1", SOPClassUID=FOR_PROCESSING, **shown)
+    mammogram(tmp_path / "b.dcm", "1.2.2", SOPClassUID=SECONDARY_CAPTURE)
+    intents = ingest(tmp_path).lesions["presentation_intent"]
+    assert intents[0] == "FOR PRESENTATION" and pd.isna(intents[1])
+
+
+def test_of_cbis_ddsm_the_full_mammograms_are_taken_and_nothing_else(tiny_phantom):
+    known = make_source("cbis_ddsm").ingest(tiny_phantom).lesions
+    ingested = ingest(tiny_phantom, patient_pattern=r"P_\d{5}")
+    assert set(ingested.lesions["image_path"]) == set(known["image_path"])
+    left = ingested.audit.query("code == 'mask_or_crop'")
+    assert set(known["mask_paths"].explode()) < set(left["file"])
+    assert left["detail"].str.contains("source=cbis_ddsm").all()
+
+
+def test_eight_bits_alone_make_no_mask(tmp_path):
+    mammogram(tmp_path / "a.dcm", BitsAllocated=8, BitsStored=8, HighBit=7)
+    assert len(ingest(tmp_path).lesions) == 1
 
 
 def test_view_and_side_come_from_the_name_where_the_tags_are_silent(tmp_path):
@@ -185,7 +217,7 @@ def test_patients_without_a_patient_id_are_told_apart_by_their_study(tmp_path):
 
 def test_a_pattern_finds_the_patient_within_the_patient_id(tmp_path):
     mammogram(tmp_path / "a.dcm", "1.2.1", PatientID="Mass-Test_P_00016_LEFT_CC")
-    mammogram(tmp_path / "b.dcm", "1.2.2", PatientID="Calc-Training_P_00016_RIGHT_MLO_1")
+    mammogram(tmp_path / "b.dcm", "1.2.2", PatientID="Calc-Training_P_00016_RIGHT_MLO")
     mammogram(tmp_path / "c.dcm", "1.2.3", PatientID="phantom")
     ingested = ingest(tmp_path, patient_pattern=r"P_\d{5}")
     assert list(ingested.lesions["patient_id"]) == ["P_00016", "P_00016"]

@@ -2,15 +2,18 @@
 
 import hashlib
 import importlib.util
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from miram.errors import MiramError
 from miram.mammography.download import Progress, download_collection
-from miram.mammography.download_plan import DownloadConfig, choose_series
+from miram.mammography.download_plan import DownloadConfig, check_space, choose_series
 from miram.mammography.download_record import RECORD, DownloadRecord
 from miram.mammography.layouts import Layout, index_series
 from miram.mammography.nbia import Series
@@ -193,6 +196,54 @@ def test_a_folder_is_no_proof_of_a_finished_download(archive, tmp_path):
     assert_whole(archive, tmp_path, [uid])
 
 
+def test_files_that_are_not_of_the_series_are_moved_aside_and_kept(archive, tmp_path):
+    uid = archive.add(1)
+    archive.files[uid] = {"00000001.dcm": dicom_bytes("1.2.3.1"), "00000002.dcm": b"second" * 99}
+    mine = {"notes.txt": b"mine", "sketch.dcm": dicom_bytes("1.2.3.9"), "sub/a.txt": b"deep"}
+    copies = {"1-1.dcm": dicom_bytes("1.2.3.1")[:-4], "00000002.dcm": b"sec"}
+    for name, content in {**mine, **copies}.items():
+        (tmp_path / uid / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / uid / name).write_bytes(content)
+    aside = tmp_path / f"{uid}.replaced"
+    aside.mkdir()
+    (aside / "notes.txt").write_text("older")
+    assert fetch(archive, tmp_path).fetched == [uid]
+    assert {path.name for path in (tmp_path / uid).iterdir()} == {
+        "00000001.dcm", "00000002.dcm", HASHES, "LICENSE"
+    }  # fmt: skip
+    kept = {str(p.relative_to(aside)): p.read_bytes() for p in aside.rglob("*") if p.is_file()}
+    expected = {**mine, "notes (2).txt": mine["notes.txt"], "notes.txt": b"older"}
+    assert kept == expected
+
+
+def test_series_that_cannot_be_checked_are_announced_before_they_are_fetched_again(
+    archive, tmp_path, caplog
+):
+    bare, hashed = archive.add(1), archive.add(2)
+    fetch(archive, tmp_path)
+    (tmp_path / RECORD).unlink()
+    (tmp_path / bare / HASHES).unlink()
+    told = []
+    progress = Progress(on_plan=lambda *plan: told.append(caplog.messages[:]))
+    assert download_collection(config_of(archive, tmp_path), progress).fetched == [bare]
+    assert f"1 series are in {tmp_path} without {HASHES}" in told[0][-1]
+    assert (tmp_path / hashed).is_dir()
+    caplog.clear()
+    fetch(archive, tmp_path)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("place", ["a_file", "a_file/below", "/proc/nowhere"])
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_server_is_asked(
+    archive, tmp_path, place
+):
+    archive.add(1)
+    (tmp_path / "a_file").write_text("x")
+    with pytest.raises(MiramError, match=r"cannot write to .*give another folder"):
+        fetch(archive, tmp_path / place)
+    assert archive.requests == []
+
+
 @pytest.mark.parametrize("damage", ["lost", "cut", "folder lost"])
 def test_files_that_went_bad_are_fetched_again(archive, tmp_path, damage):
     bad, good = archive.add(1, images=2), archive.add(2)
@@ -264,6 +315,19 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(archive, tm
     with pytest.raises(MiramError, match=r"needs .* GB in .* free"):
         fetch(archive, tmp_path)
     assert archive.fetched() == []
+
+
+def test_room_is_kept_for_the_zips_of_all_transfers_at_a_time(tmp_path, monkeypatch):
+    missing = [Series(f"1.2.3.{n}", size=n * 10**9) for n in (1, 7, 5, 10)]
+    spare = 2**28
+    usage = shutil.disk_usage(tmp_path)
+    for workers, zips in ((1, 10), (2, 17), (4, 23)):
+        needed = (23 + zips) * 10**9 + spare
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, n=needed: usage._replace(free=n))
+        check_space(tmp_path, missing, workers)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, n=needed: usage._replace(free=n - 1))
+        with pytest.raises(MiramError, match="GB"):
+            check_space(tmp_path, missing, workers)
 
 
 def test_limit_takes_the_first_of_the_list_and_stays_the_same(archive, tmp_path):
@@ -372,6 +436,19 @@ def test_the_record_is_plain_lines_of_json(archive, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / RECORD).read_text().splitlines()]
     assert [line["series"] for line in lines] == [uid]
     assert lines[0]["files"]["00000001.dcm"] == len(archive.files[uid]["00000001.dcm"])
+
+
+def dicom_bytes(instance):
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", instance
+    dataset.Rows = dataset.Columns = 4
+    dataset.BitsAllocated = 8
+    dataset.PixelData = bytes(16)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def manifest_of(folder, uids):

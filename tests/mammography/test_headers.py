@@ -49,6 +49,23 @@ def test_all_fields_are_read(tmp_path):
     assert header.transfer_syntax == ExplicitVRLittleEndian
 
 
+@pytest.mark.parametrize(
+    ("tag", "sop_class", "intent"),
+    [
+        (" FOR PROCESSING", "1.2.840.10008.5.1.4.1.1.7", "FOR PROCESSING"),
+        ("FOR PROCESSING", "1.2.840.10008.5.1.4.1.1.1.2", "FOR PROCESSING"),
+        ("", "1.2.840.10008.5.1.4.1.1.1.2.1", "FOR PROCESSING"),
+        ("", "1.2.840.10008.5.1.4.1.1.1.2", "FOR PRESENTATION"),
+        ("", "1.2.840.10008.5.1.4.1.1.7", ""),
+    ],
+)
+def test_the_intent_is_that_of_the_tag_else_of_the_class(tmp_path, tag, sop_class, intent):
+    dataset = cbis_like(PresentationIntentType=tag, SOPClassUID=sop_class)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    assert read_header(tmp_path / "a.dcm").presentation_intent == intent
+    assert image_tags(dataset).presentation_intent == intent
+
+
 def test_what_is_absent_or_blank_is_empty(tmp_path):
     dataset = cbis_like(SeriesDescription="", Laterality=None)
     del dataset.PatientOrientation

@@ -200,7 +200,9 @@ def test_an_unknown_pathology_says_how_to_map_it(root):
 
 def test_letters_in_a_column_of_numbers_say_how_to_map_them(root):
     table(root, {"file": ["a.png"], "who": ["x"], "density": ["B"]})
-    with pytest.raises(MiramError, match=r"'B', but density may be whole numbers; map them"):
+    with pytest.raises(
+        MiramError, match=r"'B', but density may be whole numbers from 1 to 4; map them"
+    ):
         ingest(root)
     assert list(ingest(root, values={"density": {"B": "2"}}).lesions["density"]) == [2]
 

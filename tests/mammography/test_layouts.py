@@ -1,5 +1,6 @@
 """Files of a series are found in every layout, whatever the numbers in their names."""
 
+import os
 import pickle
 import shutil
 
@@ -128,6 +129,42 @@ def test_another_programs_metadata_table_is_left_alone(tmp_path):
     assert index_series(tmp_path).files(SERIES[0]) == tuple(files)
 
 
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n1,2,3,4\n"])
+def test_a_metadata_table_that_cannot_be_read_is_told_and_does_no_harm(tmp_path, content):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "metadata.csv").write_text(content)
+    files = descriptive(tmp_path, SERIES[0])
+    index = index_series(tmp_path)
+    assert index.files(SERIES[0]) == tuple(files)
+    (table,) = index.unplaced
+    assert (table.path.parent.name, table.code) == ("other", "table_unreadable")
+
+
+@pytest.mark.parametrize("name", ["notes", "IM0001", "image.dcm"])
+def test_a_file_that_cannot_be_opened_is_told_and_does_no_harm(tmp_path, name):
+    files = tcia_utils(tmp_path, SERIES[0])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name).symlink_to(tmp_path / "gone")
+    (tmp_path / "b" / SERIES[0]).mkdir(parents=True)
+    dead = tmp_path / "b" / SERIES[0] / "dead.dcm"
+    dead.symlink_to(tmp_path / "gone")
+    index = index_series(tmp_path)
+    assert set(index.files(SERIES[0])) == {*files, dead}
+    (unread,) = index.unplaced
+    assert unread.path.name == name and unread.code in ("unreadable", "not_found")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_cannot_be_read_is_named_with_what_to_do(tmp_path):
+    files = tcia_utils(tmp_path, SERIES[0])
+    files[0].parent.chmod(0)
+    try:
+        with pytest.raises(MiramError, match=r"cannot read .*mend its access rights"):
+            index_series(tmp_path)
+    finally:
+        files[0].parent.chmod(0o755)
+
+
 def test_files_that_cannot_be_placed_are_listed_with_their_reason(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "broken.dcm").write_bytes(b"nonsense" * 50)
@@ -200,6 +237,16 @@ def test_kaggles_table_describes_its_files(tmp_path):
     assert (described.rows, described.columns, described.patient_id) == (30, 20, "A_1")
     assert (blank.description, blank.bits_allocated) == ("", 0)
     assert index.info(tmp_path / "other" / "1-1.jpg") is None
+
+
+@pytest.mark.parametrize(("bits", "rows"), [("sixteen", "30"), ("16", "3e"), ("16", "inf")])
+def test_a_bad_number_in_kaggles_table_is_named_with_its_place(tmp_path, bits, rows):
+    files = kaggle(tmp_path, SERIES[0])
+    row = f"CBIS-DDSM/jpeg/{SERIES[0]}/{files[0].name}"
+    table = f"image_path,BitsAllocated,Rows\n{row},16,30\n{row},{bits},{rows}\n"
+    (tmp_path / "dicom_info.csv").write_text(table)
+    with pytest.raises(MiramError, match=r"dicom_info\.csv: .* row 2 below .* no whole number"):
+        index_series(tmp_path)
 
 
 def test_a_missing_folder_and_a_foreign_table_say_what_to_do(tmp_path):

@@ -37,7 +37,7 @@ def nearest(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 @given(LEVELS)
 def test_pixels_above_half_are_marked_and_the_rest_is_not_kept(pixels):
     mask = mask_from_image(image(pixels), pixels.shape)
-    expected = pixels > (127 if pixels.max() > 1 else 0)
+    expected = pixels > (127 if pixels.max() > 127 else 63)
     assert (full(mask, pixels.shape) == expected).all()
     if expected.any():
         edges = (mask.marked[0], mask.marked[-1], mask.marked[:, 0], mask.marked[:, -1])
@@ -49,7 +49,8 @@ def test_pixels_above_half_are_marked_and_the_rest_is_not_kept(pixels):
 @given(LEVELS, SHAPES)
 def test_a_mask_of_another_size_is_taken_at_the_centers_of_the_pixels(pixels, shape):
     mask = mask_from_image(image(pixels), shape)
-    assert (full(mask, shape) == nearest(pixels > 127, shape)).all()
+    half = 127 if pixels.max() > 127 else 63
+    assert (full(mask, shape) == nearest(pixels > half, shape)).all()
 
 
 @pytest.mark.parametrize(("white", "half"), [(65_535, 32_767), (4095, 2047), (1, 0)])
@@ -57,6 +58,20 @@ def test_half_of_the_range_of_the_file_is_the_boundary(white, half):
     pixels = np.array([[0, half, half + 1, white]], dtype=np.uint16)
     marked = full(mask_from_image(image(pixels, white), pixels.shape), pixels.shape)
     assert marked.tolist() == [[False, False, True, True]]
+
+
+@given(arrays(bool, SHAPES), st.sampled_from([255, 4095, 65_535]), st.data())
+def test_a_mask_of_two_levels_marks_the_brighter_whatever_it_is(pixels, white, data):
+    level = data.draw(st.integers(1, white))
+    mask = mask_from_image(image(np.uint16(pixels) * np.uint16(level), white), pixels.shape)
+    assert (full(mask, pixels.shape) == pixels).all()
+
+
+@pytest.mark.parametrize("white", [255, 65_535])
+def test_every_region_of_a_map_of_labels_is_marked(white):
+    pixels = np.array([[0, 1, 2, 15]], dtype=np.uint16)
+    marked = full(mask_from_image(image(pixels, white), pixels.shape), pixels.shape)
+    assert marked.tolist() == [[False, True, True, True]]
 
 
 @given(st.lists(LEVELS, min_size=1, max_size=3), SHAPES)

@@ -44,6 +44,17 @@ def test_a_table_is_the_same_after_saving_and_loading(tmp_path):
     pd.testing.assert_frame_equal(again, lesions)
 
 
+def test_the_ends_of_a_scale_are_on_it():
+    ends = ({"density": 1, "assessment": 0, "subtlety": 1}, {"density": 4, "assessment": 6})
+    rows = table(ends[0], {"lesion_id": "b", "subtlety": 5, **ends[1]}, {"lesion_id": "c"})
+    lesions = validate_lesions(rows)
+    assert lesions["assessment"].tolist() == [0, 6, pd.NA]
+
+
+def test_a_table_written_before_a_flag_was_known_has_it_unset():
+    assert validate_lesions(table())["unplaced_lesion"].tolist() == [False]
+
+
 def test_an_empty_list_of_masks_is_a_value():
     assert validate_lesions(table({"mask_paths": []}))["mask_paths"].tolist() == [[]]
 
@@ -66,6 +77,10 @@ def test_missing_labels_are_none_whatever_stands_for_them(value):
         ({"laterality": "L"}, "lesion a has laterality 'L'; allowed: LEFT, RIGHT"),
         ({"pathology": "BENIGNE"}, "lesion a has pathology 'BENIGNE'"),
         ({"density": "dense"}, "column density .* must hold whole numbers"),
+        ({"patient_id": ""}, "lesion a has no patient_id"),
+        ({"density": 9}, "lesion a has density 9; allowed: whole numbers from 1 to 4"),
+        ({"assessment": 7}, "lesion a has assessment 7"),
+        ({"subtlety": -3}, "lesion a has subtlety -3"),
         ({"leaks": pd.NA}, "column leaks .* must hold true or false"),
     ],
 )

@@ -62,6 +62,12 @@ def test_a_flat_image_does_not_divide_by_zero():
     assert (to_full_range(np.full((2, 2), 7, np.uint8), low, high) == 0).all()
 
 
+@pytest.mark.parametrize("given", [{}, {"low": 0}, {"high": 4000}])
+def test_fixed_levels_must_both_be_given(given):
+    with pytest.raises(ValidationError, match="the method fixed needs low and high"):
+        NormalizationConfig(method="fixed", **given)
+
+
 @pytest.mark.parametrize("values", [{"low": 9, "high": 9}, {"high": 101}, {"low": -1}])
 def test_impossible_levels_are_refused(values):
     with pytest.raises(ValidationError):

@@ -210,6 +210,56 @@ def test_the_largest_of_several_full_images_is_taken(tmp_path):
     assert codes(files)[0] == "several_images"
 
 
+def copy_of(path, root, size=None):
+    """Copy a file to another folder named by its series; perhaps only its first bytes."""
+    copy = root / path.parent.name / path.name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(path.read_bytes()[:size])
+    return copy
+
+
+@pytest.mark.parametrize("whole_first", [True, False])
+@pytest.mark.parametrize("role", [FileRole.FULL, FileRole.MASK])
+def test_of_two_copies_the_whole_one_is_taken_wherever_it_stands(tmp_path, make, role, whole_first):
+    series = {FileRole.FULL: IMAGE, FileRole.MASK: MASK}
+    made = {kind: make(uid, "a", kind) for kind, uid in series.items()}
+    make(CROP, "a", FileRole.CROP)
+    whole = made[role]
+    copy = copy_of(whole, tmp_path / "zz")
+    cut = copy if whole_first else whole
+    made[role] = whole if whole_first else copy
+    cut.write_bytes(cut.read_bytes()[:-40])
+    files = resolve(tmp_path)
+    assert (files.full, files.masks) == (made[FileRole.FULL], (made[FileRole.MASK],))
+    assert codes(files) == ["differing_copies"]
+    assert f"zz/{whole.parent.name}/{whole.name} (" in files.notes[0].detail
+
+
+def test_the_larger_of_two_equally_large_images_is_taken_and_both_are_named_with_folder(tmp_path):
+    values = {"SOPInstanceUID": "1.2.3.4"}
+    first = dicom(tmp_path, IMAGE, "000000.dcm", FileRole.FULL)
+    second = dicom(tmp_path / "zz", IMAGE, "000000.dcm", FileRole.FULL, **values)
+    first.write_bytes(first.read_bytes()[:-200])
+    dicom(tmp_path, MASK, "a.dcm", FileRole.MASK)
+    dicom(tmp_path, CROP, "a.dcm", FileRole.CROP)
+    files = resolve(tmp_path)
+    assert files.full == second and codes(files) == ["several_images"]
+    detail = files.notes[0].detail
+    assert f"of zz/{IMAGE}/000000.dcm, {IMAGE}/000000.dcm is" in detail
+
+
+def test_several_masks_of_one_series_stay_whether_side_by_side_or_copied(tmp_path):
+    dicom(tmp_path, IMAGE, "a.dcm", FileRole.FULL)
+    dicom(tmp_path, CROP, "a.dcm", FileRole.CROP)
+    first = dicom(tmp_path, MASK, "a.dcm", FileRole.MASK)
+    second = dicom(tmp_path, MASK, "bb.dcm", FileRole.MASK)
+    copy_of(first, tmp_path / "zz", -30)
+    copy_of(second, tmp_path / "zz", -30)
+    files = resolve(tmp_path)
+    assert files.masks == (first, second)
+    assert codes(files) == ["differing_copies", "differing_copies", "several_masks"]
+
+
 def test_a_memory_of_looks_changes_nothing_and_is_filled(tmp_path, make):
     make(IMAGE, "a", FileRole.FULL)
     make(MASK, "a", FileRole.MASK)

@@ -34,7 +34,8 @@ def cut_regions(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCro
     """
     if task.lesions:
         config = config.model_copy(update={"backgrounds_per_image": 0})
-    cut = cut_image(task, raw_root, config)
+    # Patches to be looked at may hold a lesion; only those to train on as background may not.
+    cut = cut_image(replace(task, no_backgrounds=""), raw_root, config)
     if cut.rows or any(problem["action"] == "left out" for problem in cut.problems):
         return cut
     return replace(cut, problems=[{**row, "action": "left out"} for row in cut.problems])

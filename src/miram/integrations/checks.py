@@ -25,6 +25,9 @@ class ProjectChecks:
         given = context._runtime_params or {}
         check_names(given, _known_parameters(context))
         if given.get("source", "phantom") != "phantom" and "raw_root" not in given:
+            from miram.mammography.sources import make_source
+
+            make_source(str(given["source"]))  # a name that is unknown is told first
             raise MiramError(
                 f"source {given['source']} needs raw_root, the folder of its files: "
                 f"kedro run --params source={given['source']},raw_root=..."

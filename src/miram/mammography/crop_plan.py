@@ -26,12 +26,14 @@ from miram.mammography.cropping import (
     LesionTask,
     cut_image,
 )
+from miram.mammography.lesion_places import BOX, marked_elsewhere
 from miram.mammography.lesion_table import audit_rows
 from miram.progress import track
 
 log = logging.getLogger(__name__)
 
-_BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
+_UNPLACED = "a lesion of this image, or of this breast and view, has no known place"
+_ELSEWHERE = "another image of this file, or of this breast and view, has a lesion"
 
 Backend = Callable[[], AbstractContextManager[None]]
 Notes = tuple[list[dict[str, Any]], list[dict[str, str]]]  # manifest rows, audit rows
@@ -68,15 +70,24 @@ def plan_crops(
 
     Args:
         lesions: The lesion table. A row with neither masks nor a box stands for an image in
-            which nothing is marked: background patches are all that it gives.
+            which nothing is marked: background patches are all that it gives, and none where
+            a lesion may lie that is not marked in it (`lesion_places`).
         raw_root: Folder that its paths are relative to.
         config: How to cut.
         workers: Processes to cut with.
         backend: Makes joblib's backend.
     """
-    groups = lesions.sort_values("lesion_id").groupby("image_id", sort=True)
+    lesions = lesions.assign(no_backgrounds=_no_backgrounds(lesions)).sort_values("lesion_id")
+    groups = lesions.groupby("image_id", sort=True)
     tasks = tuple(_task(str(image_id), group) for image_id, group in groups)
     return CropPlan(tasks, config, raw_root, workers, backend)
+
+
+def _no_backgrounds(lesions: pd.DataFrame) -> pd.Series:
+    """Say for each row why its image gives no backgrounds; empty where it does."""
+    unplaced = lesions.get("unplaced_lesion", pd.Series(False, index=lesions.index))
+    reasons = pd.Series("", index=lesions.index).mask(marked_elsewhere(lesions), _ELSEWHERE)
+    return reasons.mask(unplaced.groupby(lesions["image_id"]).transform("any"), _UNPLACED)
 
 
 def _task(image_id: str, rows: pd.DataFrame) -> ImageTask:
@@ -89,12 +100,13 @@ def _task(image_id: str, rows: pd.DataFrame) -> ImageTask:
         patient_id=str(first["patient_id"]),
         lesions=tuple(lesion for lesion in lesions if lesion.mask_paths or lesion.box),
         official_split=None if pd.isna(split) else str(split),
+        no_backgrounds=str(first["no_backgrounds"]),
     )
 
 
 def _lesion(row: dict[Any, Any]) -> LesionTask:
-    sides = [int(row[name]) for name in _BOX if name in row and not pd.isna(row[name])]
-    box = Box(*sides) if len(sides) == len(_BOX) else None
+    sides = [int(row[name]) for name in BOX if name in row and not pd.isna(row[name])]
+    box = Box(*sides) if len(sides) == len(BOX) else None
     return LesionTask(str(row["lesion_id"]), tuple(row["mask_paths"]), box)
 
 
@@ -171,11 +183,8 @@ def _assemble(plan: CropPlan, cache: "_Cache", folder: Path) -> str:
         rows += its_rows
         problems += its_problems
     if not rows:
-        codes = sorted({problem["code"] for problem in problems})
         raise MiramError(
-            f"not one crop could be cut under {plan.raw_root} "
-            f"({', '.join(codes) or 'no lesion, and rois.backgrounds_per_image is 0'}); "
-            "see the ingest audit"
+            f"not one crop could be cut under {plan.raw_root} {_why_none(plan, problems)}"
         )
     return write_store(
         folder,
@@ -184,6 +193,18 @@ def _assemble(plan: CropPlan, cache: "_Cache", folder: Path) -> str:
         audit=audit_rows(problems),
         parameters=_parameters(plan.config),
         tasks={task.image_id: cache.fingerprint(task) for task in plan.tasks},
+    )
+
+
+def _why_none(plan: CropPlan, problems: list[dict[str, str]]) -> str:
+    if any(task.lesions for task in plan.tasks) or not any(t.no_backgrounds for t in plan.tasks):
+        codes = ", ".join(sorted({problem["code"] for problem in problems}))
+        return (
+            f"({codes or 'no lesion, and rois.backgrounds_per_image is 0'}); see the ingest audit"
+        )
+    return (
+        "(no_location): lesions are known, but not one has a place; give each a mask or a box, "
+        "and for a label of the whole image a box of the whole image; see the ingest audit"
     )
 
 

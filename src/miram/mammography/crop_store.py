@@ -7,7 +7,7 @@ A store is a folder:
     manifest.parquet  one row per crop, in the order of the arrays
     audit.csv         what could not be cut, and why
     tasks.json        state of the source files, by which a later build knows what is new
-    digest.json       parameters, counts, sha256 of the data; written last
+    digest.json       parameters, counts, sha256 of the data and of the audit; written last
 
 The same input and parameters give the same bytes, whatever the number of workers.
 """
@@ -31,6 +31,10 @@ from miram.errors import MiramError
 ARRAYS = ("crops", "masks")
 _DIGEST = "digest.json"
 _TASKS = "tasks.json"
+_AUDIT = "audit.csv"
+_AUDIT_HASH = "audit_sha256"  # beside the digest: stores written before it was kept stay valid
+# What numpy, pandas and json raise on files that are cut off or something else.
+_BROKEN = (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, AttributeError)
 _CHUNK = 64 * 2**20
 
 
@@ -68,13 +72,12 @@ class CropStore:
         try:
             info = json.loads((folder / _DIGEST).read_text())
             manifest = pd.read_parquet(folder / "manifest.parquet")
-            audit = pd.read_csv(folder / "audit.csv", dtype="string").fillna("")
+            audit = pd.read_csv(folder / _AUDIT, dtype="string").fillna("")
             store = cls(folder, manifest, audit, info)
-            lengths = [len(manifest), len(store.crops), len(store.masks)]
-        except (OSError, ValueError, KeyError) as error:
-            raise _damaged(folder, str(error)) from error
-        if lengths != [info["crops"]] * 3:
-            raise _damaged(folder, "its arrays and its manifest differ in length")
+            if [len(manifest), len(store.crops), len(store.masks)] != [info["crops"]] * 3:
+                raise ValueError("its arrays and its manifest differ in length")
+        except _BROKEN as error:
+            raise _damaged(folder, _reason(error)) from error
         return store
 
     @staticmethod
@@ -98,9 +101,12 @@ class CropStore:
 
     @cached_property
     def tasks(self) -> dict[str, str]:
-        """Fingerprint of each mammogram's files and parameters, by image name."""
-        tasks: dict[str, str] = json.loads((self.folder / _TASKS).read_text())
-        return tasks
+        """Fingerprint of each mammogram's files and parameters, by image name.
+
+        Raises:
+            MiramError: They cannot be read, so that nobody knows what the crops were cut from.
+        """
+        return _read_tasks(self.folder)
 
     @property
     def side(self) -> int:
@@ -131,11 +137,24 @@ class CropStore:
         return positions
 
 
+def _read_tasks(folder: Path) -> dict[str, str]:
+    try:
+        tasks = json.loads((folder / _TASKS).read_text())
+        return {str(name): str(fingerprint) for name, fingerprint in tasks.items()}
+    except _BROKEN as error:
+        raise _damaged(folder, f"{_TASKS}: {_reason(error)}") from error
+
+
 def _damaged(folder: Path, reason: str) -> MiramError:
     return MiramError(
         f"the crop store at {folder} is damaged ({reason}): delete the folder and run "
         "`kedro run --pipeline rois` again"
     )
+
+
+def _reason(error: Exception) -> str:
+    known = isinstance(error, (OSError, ValueError))
+    return str(error) if known else f"{type(error).__name__}: {error}"
 
 
 def write_store(
@@ -176,9 +195,10 @@ def write_store(
     for array in arrays.values():
         array.flush()
     manifest.to_parquet(building / "manifest.parquet", index=False)
-    audit.to_csv(building / "audit.csv", index=False)
+    audit.to_csv(building / _AUDIT, index=False)
     (building / _TASKS).write_text(json.dumps(tasks, indent=0, sort_keys=True) + "\n")
     info = _describe(building, manifest, parameters)
+    info[_AUDIT_HASH] = file_sha256(building / _AUDIT)
     (building / _DIGEST).write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
     for path in building.iterdir():
         with path.open("rb+") as file:
@@ -221,16 +241,24 @@ def verify_store(folder: Path) -> list[str]:
     """
     try:
         store = CropStore.open(folder)
+        found = _describe(folder, store.manifest, store.info["parameters"])
+        expected = {str(name): str(value) for name, value in store.info["sha256"].items()}
+        digest = store.digest
+        _read_tasks(folder)
     except MiramError as error:
         return [str(error)]
-    found = _describe(folder, store.manifest, store.info["parameters"])
+    except _BROKEN as error:
+        return [str(_damaged(folder, _reason(error)))]
+    hashes = {**found["sha256"], _AUDIT: file_sha256(folder / _AUDIT)}
+    if _AUDIT_HASH in store.info:
+        expected[_AUDIT] = str(store.info[_AUDIT_HASH])
     problems = [
-        f"{name}: sha256 is {found['sha256'].get(name)}, the digest says {expected}"
-        for name, expected in store.info["sha256"].items()
-        if found["sha256"].get(name) != expected
+        f"{name}: sha256 is {hashes.get(name)}, the digest says {value}"
+        for name, value in expected.items()
+        if hashes.get(name) != value
     ]
-    if found["digest"] != store.digest:
-        problems.append(f"digest is {found['digest']}, the store says {store.digest}")
+    if found["digest"] != digest:
+        problems.append(f"digest is {found['digest']}, the store says {digest}")
     return problems
 
 

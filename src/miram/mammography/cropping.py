@@ -17,10 +17,11 @@ from miram.mammography.lesion_masks import LesionMask, mask_from_box, mask_from_
 from miram.mammography.normalization import NormalizationConfig, to_full_range
 from miram.mammography.resampling import resample
 
-CROPPING_VERSION = 3  # raise it when the same input would give other bytes
+CROPPING_VERSION = 4  # raise it when the same input would give other bytes
 MASK_STEP = 8  # crop pixels along each side of one stored mask value
 _THUMBNAIL_SIDE = 256  # least length of the shorter side of the image the breast is found on
 _BACKGROUND_TRIES = 50
+_MOST_MARKED = 0.6  # share of a whole image that hardly a lesion fills, but an inverted mask does
 
 
 class CropConfig(Config):
@@ -73,6 +74,8 @@ class ImageTask:
         lesions: Its lesions; empty for an image in which nothing is marked, which gives
             background patches only.
         official_split: Side of the data set's own split, or None.
+        no_backgrounds: Why a patch of it may hold a lesion that is not among `lesions`; empty
+            where no such lesion is known.
     """
 
     image_id: str
@@ -80,6 +83,7 @@ class ImageTask:
     patient_id: str
     lesions: tuple[LesionTask, ...]
     official_split: str | None = None
+    no_backgrounds: str = ""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -117,6 +121,9 @@ def cut_image(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCrops
         cannot be read, become audit rows.
     """
     cutter = _Cutter(task, config)
+    if task.no_backgrounds and not task.lesions:
+        cutter.note_no_backgrounds()
+        return cutter.result()
     try:
         image = read_image(raw_root / task.image_path, config.decoding)
     except DecodingError as error:
@@ -130,7 +137,9 @@ def cut_image(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCrops
         if mask is not None:
             cutter.add_lesion(lesion, mask)
     # Where lesions are known to be but not where, no patch is known to be free of them.
-    if cutter.boxes or not task.lesions:
+    if task.no_backgrounds:
+        cutter.note_no_backgrounds()
+    elif len(cutter.boxes) == len(task.lesions):
         cutter.add_backgrounds()
     return cutter.result()
 
@@ -148,7 +157,14 @@ def _lesion_mask(
             cutter.note(lesion.lesion_id, path, f"mask_{error.code}", "left out", error.detail)
             return None
         masks.append(mask_from_image(decoded, shape))
-    return union(masks)
+    mask = union(masks)
+    share = mask.marked.sum() / (shape[0] * shape[1])
+    if share > _MOST_MARKED:
+        # It may be right: of an image that is a crop already, or a label of the whole image.
+        detail = f"{share:.0%} of the image is marked; is the mask black on white?"
+        path = lesion.mask_paths[0]
+        cutter.note(lesion.lesion_id, path, "mask_covers_image", "went on", detail)
+    return mask
 
 
 class _Cutter:
@@ -189,6 +205,11 @@ class _Cutter:
             detail = f"{square.width} px enlarged to {self.config.side} px"
             self.note(name, self.task.image_path, "small_lesion", "upsampled", detail)
 
+    def note_no_backgrounds(self) -> None:
+        if self.config.backgrounds_per_image:
+            detail = f"none is cut: {self.task.no_backgrounds}"
+            self.note("", self.task.image_path, "few_backgrounds", "went on", detail)
+
     def add_backgrounds(self) -> None:
         random = np.random.default_rng(_seed_of(self.task.image_id))
         height, width = self.pixels.shape
@@ -223,6 +244,10 @@ class _Cutter:
         crop = to_full_range(resample(piece, self.config.side), self.low, self.high)
         cells = self.config.side // MASK_STEP
         coverage = mask.coverage(square, cells) if mask else np.zeros((cells, cells), np.uint8)
+        if crop.min() == crop.max():
+            name = crop_id if kind == "lesion" else ""
+            detail = f"{crop_id} has one grey level"
+            self.note(name, self.task.image_path, "flat_crop", "went on", detail)
         if self.flip:
             crop, coverage = crop[:, ::-1], coverage[:, ::-1]
         self.crops.append(crop)

@@ -64,14 +64,19 @@ class DecodingConfig(Config):
     )
     voi_index: int = Field(default=0, ge=0, description="which of several windows or LUTs, from 0")
     frames: Literal["refuse", "first", "middle"] = Field(
-        default="refuse", description="what read_image does with a multi-frame file"
+        default="refuse",
+        description="what read_image does with a multi-frame file that it is given itself; "
+        "ingest leaves such files out before",
     )
     max_pixels: int = Field(
         default=80_000_000, ge=1, description="largest rows x columns of one frame"
     )
     max_frames: int = Field(default=512, ge=1, description="largest number of frames")
     max_bytes: int = Field(
-        default=LARGEST_FILE, ge=1, description="largest file in bytes, also when inflated"
+        default=LARGEST_FILE,
+        ge=1,
+        le=LARGEST_FILE,
+        description="largest file in bytes, also when inflated; no header of a larger one is read",
     )
 
 

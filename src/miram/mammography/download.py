@@ -1,11 +1,13 @@
 """Downloading a collection from TCIA: parallel, checked, resumable.
 
 On disk stands what `tcia_utils` makes as well: a folder per series, named by its UID, with the
-DICOM files in it. A folder appears whole, after its hashes were checked, or not at all.
+DICOM files in it. A folder appears whole, after its hashes were checked, or not at all; files
+that a user put into an older folder of that name are moved aside, never deleted.
 """
 
 import logging
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -18,7 +20,8 @@ from miram.errors import MiramError
 from miram.mammography.download_plan import DownloadConfig, check_space, choose_series
 from miram.mammography.download_record import DownloadRecord
 from miram.mammography.nbia import NbiaClient, NbiaError, Series, StoppedError
-from miram.mammography.series_archive import ArchiveError, unpack_series
+from miram.mammography.series_archive import HASHES, ArchiveError, unpack_series
+from miram.mammography.series_folder import put_in_place
 from miram.mammography.tcia_manifest import read_manifest
 from miram.progress import track
 
@@ -77,21 +80,22 @@ def download_collection(config: DownloadConfig, progress: Progress | None = None
         What was done. Series that could not be had are in it; they do not end the download.
 
     Raises:
-        MiramError: The manifest is none, the server cannot be reached, the subset is empty, or
-            the disk is too small.
+        MiramError: The manifest is none, the server cannot be reached, the subset is empty, the
+            folder cannot be written to, or the disk is too small.
     """
+    _make_folder(config.to)
     stop = threading.Event()
     client = NbiaClient(config.base_url, config.timeout, stop)
     manifest = read_manifest(config.manifest) if config.manifest else None
     listed = patiently(lambda: client.list_collection(config.collection), config, stop)
     wanted = choose_series(config, manifest, listed)
-    config.to.mkdir(parents=True, exist_ok=True)
     record = DownloadRecord(config.to)
     known = [listed.get(uid, Series(uid)) for uid in wanted]
     checked = track(known, "looked for finished series", total=len(known))
     missing = [one for one in checked if not record.has(one.uid, one.images, config.recheck)]
     report = DownloadReport(wanted=len(wanted), present=len(wanted) - len(missing))
     log.info("%d series wanted, %d of them finished", report.wanted, report.present)
+    _tell_unchecked(config.to, missing)
     shutil.rmtree(config.to / _PARTIAL, ignore_errors=True)
     check_space(config.to, missing, config.workers)
     progress = progress or Progress()
@@ -133,6 +137,32 @@ def patiently(
             if stop.wait(pause):
                 raise StoppedError from error
     raise AssertionError("the last try returns or raises")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise MiramError(
+            f"cannot write to {folder}: {error.strerror}; give another folder (to) or mend its "
+            "access rights"
+        ) from error
+
+
+def _tell_unchecked(folder: Path, missing: list[Series]) -> None:
+    """Say how many series stand there already and are fetched again all the same."""
+    present = [one.uid for one in missing if (folder / one.uid).is_dir()]
+    unchecked = sum(not (folder / uid / HASHES).is_file() for uid in present)
+    if unchecked:
+        log.warning(
+            "%d series are in %s without %s, as another program left them: they cannot be checked "
+            "and are fetched again; files of yours in their folders go to <series>.replaced",
+            unchecked,
+            folder,
+            HASHES,
+        )
 
 
 def _take(report: DownloadReport, uid: str, result: int | str) -> None:
@@ -190,7 +220,7 @@ class _Worker:
             folder.mkdir(parents=True)
             self.client.fetch_zip(series.uid, archive, count)
             sizes = unpack_series(archive, folder, series.images)
-            self._put_in_place(series.uid, folder)
+            put_in_place(folder, self.config.to / series.uid)
             self.record.add(series.uid, sizes)
         except BaseException:
             self.progress.on_bytes(-arrived)
@@ -201,12 +231,6 @@ class _Worker:
         # A zip is smaller than its files, which the plan counts.
         self.progress.on_bytes((arrived if series.size is None else series.size) - arrived)
         return sum(sizes.values())
-
-    def _put_in_place(self, uid: str, folder: Path) -> None:
-        final = self.config.to / uid
-        if final.exists():  # an unfinished download of another program
-            shutil.rmtree(final)
-        folder.rename(final)
 
 
 def _in_order(

@@ -11,7 +11,7 @@ from miram.mammography.cbis_paths import names_abnormality
 from miram.mammography.decoding import DecodingConfig, read_image
 from miram.mammography.decoding_errors import DecodingError
 from miram.mammography.headers import read_header
-from miram.mammography.layout_tables import ImageInfo
+from miram.mammography.layout_tables import ImageInfo, image_key
 from miram.mammography.layouts import SeriesIndex
 from miram.mammography.pictures import is_picture, picture_size
 
@@ -51,6 +51,8 @@ class FileLook:
         rows: Height in pixels, 0 where unknown.
         columns: Width in pixels, 0 where unknown.
         problem: Why the file cannot be read, or empty.
+        instance: What copies of the file share: its SOPInstanceUID, else its series and name.
+        size: Bytes on disk.
     """
 
     path: Path
@@ -58,6 +60,8 @@ class FileLook:
     rows: int
     columns: int
     problem: str = ""
+    instance: str = ""
+    size: int = 0
 
     @property
     def area(self) -> int:
@@ -79,13 +83,22 @@ def look_at(path: Path, index: SeriesIndex) -> FileLook:
         if _is_picture_file(path):
             info = index.info(path)
             rows, columns = picture_size(path)
-            return FileLook(path, _role_of_info(info, path), rows, columns)
+            role, size = _role_of_info(info, path), path.stat().st_size
+            return FileLook(path, role, rows, columns, instance=image_key(path), size=size)
         header = read_header(path)
+        size = path.stat().st_size
     except (DecodingError, OSError) as error:
         return FileLook(path, FileRole.UNKNOWN, 0, 0, str(error))
     names = (header.patient_id, *(part.name for part in path.parents))
     role = role_of(header.bits_allocated, header.series_description, *names)
-    return FileLook(path, role, header.rows, header.columns)
+    instance = header.sop_instance_uid or f"{header.series_uid}/{path.name}"
+    return FileLook(path, role, header.rows, header.columns, instance=instance, size=size)
+
+
+def is_cbis_ddsm(description: str, *names: str) -> bool:
+    """Tell whether SeriesDescription, PatientID or a folder name are those of CBIS-DDSM."""
+    described = description.strip().lower() in _DESCRIPTIONS
+    return described or any(names_abnormality(name) is not None for name in names)
 
 
 def role_of(bits_allocated: int, description: str, *names: str) -> FileRole:

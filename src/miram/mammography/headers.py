@@ -14,14 +14,20 @@ from miram.mammography.file_guards import LARGEST_FILE, check_file
 
 _HEADER_KEYWORDS = (
     "BitsAllocated", "BitsStored", "Columns", "ImageLaterality", "Laterality", "Modality",
-    "NumberOfFrames", "PatientID", "PatientOrientation", "PhotometricInterpretation", "Rows",
-    "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID",
-    "SpecificCharacterSet", "StudyInstanceUID", "ViewPosition",
+    "NumberOfFrames", "PatientID", "PatientOrientation", "PhotometricInterpretation",
+    "PresentationIntentType", "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel",
+    "SeriesDescription", "SeriesInstanceUID", "SpecificCharacterSet", "StudyInstanceUID",
+    "ViewPosition",
 )  # fmt: skip
 # pydicom takes plain integers as well, but turns each into a tag again for every file.
 _HEADER_TAGS: list[Any] = [Tag(keyword) for keyword in _HEADER_KEYWORDS]
 _LAST_HEADER_TAG: BaseTag = max(_HEADER_TAGS)
 
+# Digital Mammography X-Ray Image Storage, and its variant before processing (PS3.4, B.5).
+_INTENTS = {
+    "1.2.840.10008.5.1.4.1.1.1.2": "FOR PRESENTATION",
+    "1.2.840.10008.5.1.4.1.1.1.2.1": "FOR PROCESSING",
+}
 # SNOMED CT and the older SRT codes of the two screening views (DICOM PS3.16, CID 4014).
 _VIEW_CODES = {
     "399162004": "CC",
@@ -54,6 +60,8 @@ class Header:
         patient_orientation: As a text, parts joined by a backslash; CC or MLO in CBIS-DDSM.
         view: CC, MLO or another view position, upper case.
         laterality: L, R, B or empty.
+        presentation_intent: FOR PROCESSING, FOR PRESENTATION or empty: by the tag, else by the
+            SOP class.
     """
 
     bits_allocated: int
@@ -74,6 +82,7 @@ class Header:
     patient_orientation: str
     view: str
     laterality: str
+    presentation_intent: str
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,8 @@ class ImageTags:
         view: CC, MLO or another view position, upper case; empty where unknown.
         laterality: L, R, B or empty.
         patient_id: PatientID of the file.
-        presentation_intent: FOR PROCESSING, FOR PRESENTATION or empty. The two differ in
-            contrast and must not be mixed silently.
+        presentation_intent: FOR PROCESSING, FOR PRESENTATION or empty: by the tag, else by the
+            SOP class. The two differ in contrast and must not be mixed silently.
         photometric: MONOCHROME1 or MONOCHROME2 as the file has it.
         manufacturer: Maker of the device.
         modality: For example MG.
@@ -154,7 +163,7 @@ def image_tags(dataset: Dataset) -> ImageTags:
         view=_view(dataset),
         laterality=_laterality(dataset),
         patient_id=_text(dataset, "PatientID"),
-        presentation_intent=_text(dataset, "PresentationIntentType").upper(),
+        presentation_intent=_intent(dataset),
         photometric=_text(dataset, "PhotometricInterpretation").upper(),
         manufacturer=_text(dataset, "Manufacturer"),
         modality=_text(dataset, "Modality"),
@@ -186,6 +195,7 @@ def _header(dataset: FileDataset) -> Header:
         patient_orientation=_text(dataset, "PatientOrientation"),
         view=_view(dataset),
         laterality=_laterality(dataset),
+        presentation_intent=_intent(dataset),
     )
 
 
@@ -215,6 +225,12 @@ def _view(dataset: Dataset) -> str:
 
 def _laterality(dataset: Dataset) -> str:
     return (_text(dataset, "ImageLaterality") or _text(dataset, "Laterality")).upper()
+
+
+def _intent(dataset: Dataset) -> str:
+    # The tag first: raw images are also exported as Secondary Capture, or of the other class.
+    intent = _text(dataset, "PresentationIntentType").upper()
+    return intent or _INTENTS.get(_text(dataset, "SOPClassUID"), "")
 
 
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:

@@ -58,7 +58,16 @@ def image_facts(path: Path) -> ImageFacts:
     # A dual-personality file carries a TIFF header in the preamble of its DICOM.
     if is_picture(start) and not start.endswith(_DICOM_MARK):
         return _picture_facts(path)
-    header = read_header(path)
+    try:
+        header = read_header(path)
+    except DecodingError as error:
+        if start.endswith(_DICOM_MARK):
+            raise
+        detail = (
+            "neither DICOM nor a JPEG, PNG or TIFF picture: convert it to one of these; if it "
+            "shall be one, it is damaged"
+        )
+        raise DecodingError(DecodingFailure.NOT_DICOM, path, detail) from error
     check_single_grey(path, header)
     return ImageFacts(header.rows, header.columns, header.bits_stored, header)
 

@@ -57,17 +57,20 @@ def read_dicom_info(path: Path) -> dict[str, ImageInfo]:
         One entry per JPEG, by `image_key`.
 
     Raises:
-        MiramError: If the table cannot be read or has no `image_path` column.
+        MiramError: If the table cannot be read, has no `image_path` column, or holds a text
+            where a number must stand.
     """
     table = _read(path, "image_path").reindex(columns=list(_INFO_COLUMNS), fill_value="")
+    for name in ("BitsAllocated", "Rows", "Columns"):
+        table[name] = _whole_numbers(table[name], path)
     return {
         image_key(image): ImageInfo(
             series_uid=series.strip(),
             description=description.strip(),
-            bits_allocated=_whole(bits),
+            bits_allocated=bits,
             patient_id=patient.strip(),
-            rows=_whole(rows),
-            columns=_whole(columns),
+            rows=rows,
+            columns=columns,
         )
         for image, series, description, bits, patient, rows, columns in table.itertuples(
             index=False, name=None
@@ -111,5 +114,15 @@ def _read(path: Path, required: str | None = None) -> pd.DataFrame:
     return table
 
 
-def _whole(text: str) -> int:
-    return int(float(text)) if text.strip() else 0
+def _whole_numbers(cells: pd.Series, path: Path) -> pd.Series:
+    """Read numbers such as `16` or `16.0`; an empty cell is 0, which means unknown."""
+    cells = cells.str.strip()
+    numbers = pd.to_numeric(cells.where(cells != "", "0"), errors="coerce")
+    wrong = ~(numbers % 1 == 0)
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise MiramError(
+            f"{path}: {cells.iloc[row]!r} in the column {cells.name}, row {row + 1} below the "
+            "heading, is no whole number; download the table again"
+        )
+    return numbers.astype(int)

@@ -5,7 +5,6 @@ the name that all layouts share, so files are indexed by it and never by number 
 """
 
 import filecmp
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ from pathlib import Path
 
 from miram.errors import MiramError
 from miram.mammography.cbis_paths import is_uid
-from miram.mammography.decoding_errors import DecodingError
+from miram.mammography.decoding_errors import DecodingError, DecodingFailure
+from miram.mammography.folder_walk import files_under
 from miram.mammography.headers import read_header
 from miram.mammography.layout_tables import (
     ImageInfo,
@@ -46,7 +46,8 @@ class UnplacedFile:
 
     Attributes:
         path: The file.
-        code: Short reason: a decoding code, `no_series_uid`, `archive` or `duplicate`.
+        code: Short reason: a decoding code, `no_series_uid`, `archive`, `duplicate` or
+            `table_unreadable`.
         detail: The reason in words.
     """
 
@@ -116,22 +117,28 @@ def index_series(raw_root: str | Path) -> SeriesIndex:
         The index; the same folder always gives the same one.
 
     Raises:
-        MiramError: If the folder does not exist, or one of its tables cannot be read.
+        MiramError: If the folder does not exist, a part of it cannot be read, or Kaggle's table
+            cannot. A `metadata.csv` that cannot be read is not needed, and listed as unplaced.
     """
     root = Path(raw_root)
-    if not root.is_dir():
-        raise MiramError(f"no folder {root}: put the data there or name another raw folder")
-    paths = list(_walk(root))
+    paths = list(files_under(root))
     folders: dict[Path, set[str]] = {}
     infos: dict[str, ImageInfo] = {}
+    found: list[_Found] = []
+    unplaced: list[UnplacedFile] = []
     for path in paths:
         if path.name == _RETRIEVER_TABLE:
-            for folder, uids in read_retriever_metadata(path).items():
+            try:
+                table = read_retriever_metadata(path)
+            except MiramError as error:
+                # Any program may have written it, and the headers tell the same.
+                detail = f"no readable table, so that the headers are asked: {error.__cause__}"
+                unplaced.append(UnplacedFile(path, "table_unreadable", detail))
+                continue
+            for folder, uids in table.items():
                 folders.setdefault(folder, set()).update(uids)
         elif path.name == _KAGGLE_TABLE:
             infos.update(read_dicom_info(path))
-    found: list[_Found] = []
-    unplaced: list[UnplacedFile] = []
     for path in paths:
         placed = _place(path, folders)
         if isinstance(placed, _Found):
@@ -139,28 +146,6 @@ def index_series(raw_root: str | Path) -> SeriesIndex:
         elif placed is not None:
             unplaced.append(placed)
     return _build(root, found, unplaced, infos)
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Give every file below a folder in sorted order, hidden ones left out.
-
-    Links to folders are followed, since data often lie on another disk; a folder that was
-    seen is not entered again, so that a link to its own parent ends.
-    """
-    seen: set[tuple[int, int]] = set()
-    waiting = [str(root)]
-    while waiting:
-        folder = waiting.pop()
-        status = os.stat(folder)  # noqa: PTH116 - strings all along: twice as fast as Path
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            visible = sorted((e for e in entries if e.name[0] != "."), key=lambda e: e.name)
-        for entry in visible:
-            if entry.is_file():
-                yield Path(entry.path)
-        waiting.extend(e.path for e in reversed(visible) if e.is_dir())
 
 
 def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFile | None:
@@ -173,8 +158,11 @@ def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFil
         if folder_is_uid:
             return _Found(path, path.parent.name, Layout.KAGGLE_JPEG)
         return UnplacedFile(path, "no_series_uid", "a picture in a folder not named by its series")
-    if suffix not in _DICOM_SUFFIXES and not _has_dicom_mark(path, suffix):
-        return None
+    try:
+        if suffix not in _DICOM_SUFFIXES and not _has_dicom_mark(path, suffix):
+            return None
+    except OSError as error:
+        return UnplacedFile(path, DecodingFailure.UNREADABLE, str(error))
     if folder_is_uid:
         classic = _names_series(path.parent.parent)
         layout = Layout.NBIA_CLASSIC if classic else Layout.TCIA_UTILS
@@ -242,9 +230,16 @@ def _without_copies(files: list[_Found]) -> tuple[list[_Found], list[UnplacedFil
             doubled.append(UnplacedFile(file.path, "duplicate", detail))
             continue
         others = (k for k in kept if k.path.parent != file.path.parent)
-        same = next((k for k in others if filecmp.cmp(k.path, file.path, shallow=False)), None)
+        same = next((k for k in others if _same_bytes(k.path, file.path)), None)
         if same is None:
             kept.append(file)
         else:
             doubled.append(UnplacedFile(file.path, "duplicate", f"the same bytes as {same.path}"))
     return kept, doubled
+
+
+def _same_bytes(path: Path, other: Path) -> bool:
+    try:
+        return filecmp.cmp(path, other, shallow=False)
+    except OSError:  # one that cannot be read is no copy; it is told of where it is looked at
+        return False

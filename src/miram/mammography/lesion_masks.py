@@ -14,6 +14,8 @@ from miram.mammography.boxes import Box, cut, lesion_box
 from miram.mammography.decoding import DecodedImage
 from miram.mammography.resampling import area_means, resample
 
+_MOST_LABELS = 15  # a file with no brighter level numbers its regions; none is an edge of JPEG
+
 
 @dataclass(frozen=True)
 class LesionMask:
@@ -61,12 +63,14 @@ def mask_from_image(image: DecodedImage, shape: tuple[int, int]) -> LesionMask:
 
     Args:
         image: The mask: brighter than half its range inside the lesion, since JPEG masks hold
-            some 16 grey values around the edge; or made of 0 and 1, as some labs write them.
+            some 16 grey values around the edge. A mask that nowhere is so bright is of fewer
+            levels than its file could hold, such as 0 and 1 or 0 and 4095 in 16 bits; half of
+            its own brightest level counts then.
         shape: (rows, columns) of the mammogram. A mask of another size is resized to it, each
             pixel taking the mask's value at its center.
     """
     brightest = image.pixels.max(axis=0)
-    half = image.white // 2 if brightest.max() > 1 else 0
+    half = _boundary(int(brightest.max()), image.white)
     columns = np.flatnonzero(brightest > half)
     if not len(columns):
         return mask_from_box(None)
@@ -76,6 +80,13 @@ def mask_from_image(image: DecodedImage, shape: tuple[int, int]) -> LesionMask:
     y0, from_rows = _taken(image.pixels.shape[0], shape[0], down)
     x0, from_columns = _taken(image.pixels.shape[1], shape[1], across)
     return LesionMask(x0, y0, image.pixels[np.ix_(from_rows, from_columns)] > half)
+
+
+def _boundary(brightest: int, white: int) -> int:
+    """The level above which a pixel is marked."""
+    if brightest <= _MOST_LABELS:
+        return 0
+    return (white if brightest > white // 2 else brightest) // 2
 
 
 def _taken(length: int, new_length: int, part: slice) -> tuple[int, NDArray[np.int64]]:

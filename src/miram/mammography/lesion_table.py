@@ -25,6 +25,7 @@ class Column:
         required: Whether a missing value is an error.
         description: What the values mean, with units.
         values: The only values allowed, where the standard names them.
+        span: Least and greatest whole number allowed, where the standard has such.
     """
 
     name: str
@@ -32,6 +33,14 @@ class Column:
     required: bool
     description: str
     values: tuple[Any, ...] = field(default=())
+    span: tuple[int, int] | None = None
+
+    @property
+    def allowed(self) -> str:
+        """What may stand in the column, in words."""
+        if self.values:
+            return ", ".join(map(str, self.values))
+        return _MEANT[self.kind] + (" from {} to {}".format(*self.span) if self.span else "")
 
 
 COLUMNS = (
@@ -49,9 +58,9 @@ COLUMNS = (
         "biopsy or follow-up result",
         ("BENIGN", "MALIGNANT", "BENIGN_WITHOUT_CALLBACK"),
     ),
-    Column("density", "integer", False, "BI-RADS breast density, 1 to 4"),
-    Column("assessment", "integer", False, "BI-RADS assessment, 0 (incomplete) to 6"),
-    Column("subtlety", "integer", False, "1 (subtle) to 5 (obvious)"),
+    Column("density", "integer", False, "BI-RADS breast density, 1 to 4", span=(1, 4)),
+    Column("assessment", "integer", False, "BI-RADS assessment, 0 (incomplete) to 6", span=(0, 6)),
+    Column("subtlety", "integer", False, "1 (subtle) to 5 (obvious)", span=(1, 5)),
     Column("mass_shape", "labels", False, "BI-RADS mass shapes"),
     Column("mass_margins", "labels", False, "BI-RADS mass margins"),
     Column("calc_type", "labels", False, "BI-RADS calcification types"),
@@ -68,6 +77,13 @@ COLUMNS = (
     Column("box_x1", "integer", False, "one past its right edge"),
     Column("box_y1", "integer", False, "one past its lower edge"),
     Column("repairs", "labels", False, "codes of the repairs made on this lesion"),
+    Column(
+        "unplaced_lesion",
+        "flag",
+        False,
+        "a lesion of this image, or of this breast and view, was left out or has no mask and no "
+        "box: no background patches are cut",
+    ),
 )
 AUDIT_COLUMNS = ("lesion_id", "file", "code", "action", "detail")
 
@@ -116,18 +132,27 @@ def _checked(lesions: pd.DataFrame, column: Column) -> pd.Series:
     else:
         values = lesions[column.name]
     values = _converted(values, column)
-    if column.required and values.isna().any():
-        where = lesions.loc[values.isna(), "lesion_id"].iloc[0]
+    missing = values.isna()
+    if column.kind == "text":
+        missing |= values.eq("").fillna(False)
+    if column.required and missing.any():
+        where = lesions.loc[missing, "lesion_id"].iloc[0]
         raise MiramError(f"lesion {where} has no {column.name}: {column.description}")
-    if column.values:
-        wrong = values[values.notna() & ~values.isin(column.values)]
-        if len(wrong):
-            where = lesions.loc[wrong.index[0], "lesion_id"]
-            raise MiramError(
-                f"lesion {where} has {column.name} {wrong.iloc[0]!r}; "
-                f"allowed: {', '.join(map(str, column.values))}"
-            )
+    wrong = values[values.notna() & ~_allowed(values, column)]
+    if len(wrong):
+        where = lesions.loc[wrong.index[0], "lesion_id"]
+        raise MiramError(
+            f"lesion {where} has {column.name} {wrong.tolist()[0]!r}; allowed: {column.allowed}"
+        )
     return values
+
+
+def _allowed(values: pd.Series, column: Column) -> pd.Series:
+    if column.span:
+        return values.between(*column.span).fillna(False)
+    if column.values:
+        return values.isin(column.values)
+    return pd.Series(True, index=values.index)
 
 
 def _converted(values: pd.Series, column: Column) -> pd.Series:

@@ -17,7 +17,8 @@ class NormalizationConfig(Config):
     `percentile` measures inside the breast, away from strips, letters and empty film; its
     default is the whole range there, since lesions are among the brightest of its pixels
     (docs/decisions/001-grey-range.md). `bits` takes the whole range of the file's values.
-    `fixed` takes `low` and `high` as they stand.
+    `fixed` takes `low` and `high` as they stand; both must be given, since no levels fit the
+    films of every scanner.
     """
 
     method: Literal["percentile", "bits", "fixed"] = "percentile"
@@ -26,6 +27,8 @@ class NormalizationConfig(Config):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
+        if self.method == "fixed" and not {"low", "high"} <= self.model_fields_set:
+            raise ValueError("the method fixed needs low and high, in grey levels of the film")
         if self.low >= self.high:
             raise ValueError(f"low ({self.low}) must be below high ({self.high})")
         if self.method == "percentile" and self.high > 100:

@@ -39,6 +39,7 @@ class NoteCode(StrEnum):
     SEVERAL_IMAGES = "several_images"
     SEVERAL_MASKS = "several_masks"
     SEVERAL_CROPS = "several_crops"
+    DIFFERING_COPIES = "differing_copies"
     ROLE_DOUBTFUL = "role_doubtful"
     MIXED_FORMATS = "mixed_formats"
     UNREADABLE = "unreadable"
@@ -95,15 +96,15 @@ def resolve_lesion_files(
     """
     looks = {} if looks is None else looks
     notes: list[Note] = []
-    images = _readable(_look_all(index.files(image_series), index, looks), notes)
+    images = _look_all(index.files(image_series), index, looks, notes)
     # A dictionary keeps the order and drops what both columns name.
     paths = dict.fromkeys((*index.files(mask_series), *index.files(crop_series)))
     others = [
         look
-        for look in _readable(_look_all(paths, index, looks), notes)
+        for look in _look_all(paths, index, looks, notes)
         if look.path not in {image.path for image in images}
     ]
-    full = _full_image(images, others, notes)
+    full = _full_image(images, others, index, notes)
     if full is None:
         notes.append(Note(NoteCode.IMAGE_MISSING, _missing(images, image_series)))
     rest = [look for look in (*images, *others) if full is None or look.path != full.path]
@@ -111,7 +112,7 @@ def resolve_lesion_files(
     masks = _of_role(rest, FileRole.MASK, index.files(mask_series))
     crops = _of_role(rest, FileRole.CROP, index.files(crop_series))
     _note_places(masks, crops, crop_series, mask_series, index, notes)
-    _note_numbers(masks, crops, rest, mask_series, notes)
+    _note_numbers(masks, crops, rest, mask_series, index, notes)
     chosen = [look.path for look in (full, *masks) if look is not None]
     if len({path.suffix.lower() in _PICTURES for path in chosen}) > 1:
         names = ", ".join(path.name for path in chosen)
@@ -125,21 +126,49 @@ def resolve_lesion_files(
 
 
 def _look_all(
-    paths: Iterable[Path], index: SeriesIndex, looks: dict[Path, FileLook]
+    paths: Iterable[Path], index: SeriesIndex, looks: dict[Path, FileLook], notes: list[Note]
 ) -> list[FileLook]:
+    """Look at the files; note and leave out those that cannot be read and poorer copies."""
     for path in paths:
         if path not in looks:
             looks[path] = look_at(path, index)
-    return [looks[path] for path in paths]
+    found = [looks[path] for path in paths]
+    notes += [Note(NoteCode.UNREADABLE, look.problem) for look in found if look.problem]
+    return _once([look for look in found if not look.problem], index, notes)
 
 
-def _readable(looks: list[FileLook], notes: list[Note]) -> list[FileLook]:
-    notes += [Note(NoteCode.UNREADABLE, look.problem) for look in looks if look.problem]
-    return [look for look in looks if not look.problem]
+def _once(looks: list[FileLook], index: SeriesIndex, notes: list[Note]) -> list[FileLook]:
+    """Of the copies of a file that stand in several folders, keep the largest.
+
+    Copies of the same bytes are not in the index. Where they differ one of them mostly broke
+    off, so that the larger is the better one. Files of one folder are never copies.
+    """
+    groups: dict[tuple[str, int, int], list[FileLook]] = {}
+    for look in looks:
+        groups.setdefault((look.instance, look.rows, look.columns), []).append(look)
+    dropped: set[Path] = set()
+    for group in groups.values():
+        best = min(group, key=_worth)
+        copies = [look for look in group if look.path.parent != best.path.parent]
+        if copies:
+            dropped |= {look.path for look in copies}
+            sizes = (f"{_place(look, index)} ({look.size:,} bytes)" for look in (best, *copies))
+            detail = f"the first of {', '.join(sizes)} is taken"
+            notes.append(Note(NoteCode.DIFFERING_COPIES, detail))
+    return [look for look in looks if look.path not in dropped]
+
+
+def _worth(look: FileLook) -> tuple[int, int, str]:
+    """Sort the largest image first; of equal ones the largest file, since others broke off."""
+    return -look.area, -look.size, str(look.path)
+
+
+def _place(look: FileLook, index: SeriesIndex) -> str:
+    return look.path.relative_to(index.root).as_posix()
 
 
 def _full_image(
-    images: list[FileLook], others: list[FileLook], notes: list[Note]
+    images: list[FileLook], others: list[FileLook], index: SeriesIndex, notes: list[Note]
 ) -> FileLook | None:
     """Choose the full image: by role in its own series, by role elsewhere, else by content."""
     own = [look for look in images if look.role == FileRole.FULL]
@@ -148,16 +177,16 @@ def _full_image(
         elsewhere = [look for look in others if look.role == FileRole.FULL]
         largest = max((look.area for look in others), default=0)
         if elsewhere:
-            return _elsewhere(elsewhere[0], notes)
+            return _elsewhere(min(elsewhere, key=_worth), notes)
         unnamed = [look for look in others if look.role == FileRole.UNKNOWN]
         if own and unnamed and largest > _TOO_SMALL * max(look.area for look in own):
             greys = [look for look in (*own, *unnamed) if _two_valued(look, notes) is False]
-            grey = max(greys, key=lambda look: look.area, default=None)
+            grey = min(greys, key=_worth, default=None)
             if grey is not None and grey not in own:
                 return _elsewhere(grey, notes)
-    own.sort(key=lambda look: (-look.area, str(look.path)))
+    own.sort(key=_worth)
     if len(own) > 1:
-        names = ", ".join(look.path.name for look in own)
+        names = ", ".join(_place(look, index) for look in own)
         notes.append(Note(NoteCode.SEVERAL_IMAGES, f"the largest of {names} is taken"))
     return own[0] if own else None
 
@@ -243,18 +272,19 @@ def _note_numbers(
     crops: list[FileLook],
     rest: list[FileLook],
     mask_series: str,
+    index: SeriesIndex,
     notes: list[Note],
 ) -> None:
     """Note where there is not exactly one mask and one crop."""
     if not masks:
         notes.append(Note(NoteCode.MASK_MISSING, _missing(rest, mask_series)))
     if len(masks) > 1:
-        names = ", ".join(look.path.name for look in masks)
+        names = ", ".join(_place(look, index) for look in masks)
         notes.append(Note(NoteCode.SEVERAL_MASKS, names))
     if not crops:
         notes.append(Note(NoteCode.CROP_MISSING, "only the mask and the full image are needed"))
     if len(crops) > 1:
-        names = ", ".join(look.path.name for look in crops)
+        names = ", ".join(_place(look, index) for look in crops)
         notes.append(Note(NoteCode.SEVERAL_CROPS, f"the first of {names} is taken"))
 
 

@@ -1,7 +1,10 @@
 """A lab's own table, turned into the columns of the lesion table."""
 
+import csv
 import difflib
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,25 +26,48 @@ def read_text_table(path: Path, delimiter: str) -> pd.DataFrame:
         path: The table.
         delimiter: Between the cells of a row.
 
+    Returns:
+        The rows that are not empty, with their line of the file as index. A row with fewer
+        cells than the header has empty ones; columns without a name are left out.
+
     Raises:
-        MiramError: There is no such file, it has no rows, or it is not a table.
+        MiramError: There is no such file, it has no rows, it is not a table, a name stands
+            twice in the header, or a row has more cells than the header.
     """
     if not path.is_file():
         raise MiramError(f"no table {path}: name it in the option `table`, relative to raw_root")
     try:
-        table = pd.read_csv(
-            path, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (OSError, ValueError) as error:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            cells = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
         raise MiramError(
             f"{path} cannot be read as a table: {error}; save it as CSV in UTF-8, "
             f"or set the option `delimiter` (it is {delimiter!r})"
         ) from error
-    table.columns = [str(name).strip() for name in table.columns]
-    if table.empty:
+    filled = {line: row for line, row in cells if any(row)}
+    if len(filled) < 2:
         raise MiramError(f"{path} has no rows")
-    # A row with fewer cells than the header has missing ones, which stay NaN.
-    return table.fillna("").apply(lambda cells: cells.str.strip())
+    names = filled.pop(min(filled))
+    _check_cells(names, filled, path, delimiter)
+    rows = [[*row, *[""] * len(names)][: len(names)] for row in filled.values()]
+    table = pd.DataFrame(rows, columns=names, index=list(filled), dtype="str")
+    return table.loc[:, [name != "" for name in names]]
+
+
+def _check_cells(
+    names: list[str], rows: Mapping[int, list[str]], path: Path, delimiter: str
+) -> None:
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    if twice:
+        raise MiramError(f"{path} has several columns {twice[0]!r}: give each its own name")
+    for line, row in rows.items():
+        if any(row[len(names) :]):
+            raise MiramError(
+                f"{path}, line {line} has {len(row)} cells, the header {len(names)}: put cells "
+                f"that hold the delimiter {delimiter!r} into double quotes, or set the option "
+                "`delimiter`"
+            )
 
 
 def filled_in(table: pd.DataFrame, recipe: str, where: str) -> pd.Series:
@@ -111,11 +137,10 @@ def as_values(texts: pd.Series, column: str, values: Mapping[str, str], where: s
     renamed = _without_missing(texts.map(lambda text: values.get(text, text)))
     wrong = sorted({text for text in renamed.dropna() if not _fits(text, schema)})
     if wrong:
-        allowed = ", ".join(map(str, schema.values)) or "whole numbers"
         lines = ", ".join(f"{text!r}: {_guess(text, schema)}" for text in wrong[:10])
         raise MiramError(
             f"{where} holds {', '.join(map(repr, wrong[:10]))}, but {column} may be "
-            f"{allowed}; map them with the option values: {{{column}: {{{lines}}}}} "
+            f"{schema.allowed}; map them with the option values: {{{column}: {{{lines}}}}} "
             "('' leaves a value out)"
         )
     if schema.kind == "integer":
@@ -163,9 +188,11 @@ def _fits(text: str, schema: Column) -> bool:
     if schema.kind != "integer":
         return True
     try:
-        return float(text).is_integer()
+        number = float(text)
     except ValueError:
         return False
+    least, most = schema.span or (-math.inf, math.inf)
+    return number.is_integer() and least <= number <= most
 
 
 def _guess(text: str, schema: Column) -> str:

@@ -14,6 +14,7 @@ from miram.mammography.decoding_errors import DecodingError
 from miram.mammography.file_looks import FileLook
 from miram.mammography.image_facts import ImageFacts, image_facts
 from miram.mammography.layouts import SeriesIndex, index_series
+from miram.mammography.lesion_places import mark_unplaced
 from miram.mammography.lesion_table import audit_rows, validate_lesions
 from miram.mammography.roles import LesionFiles, NoteCode, resolve_lesion_files
 from miram.mammography.sources.base import Ingested, Source
@@ -59,7 +60,8 @@ class CbisDdsmSource(Source):
         found = [row for lesion in rows if (row := finder.find(lesion)) is not None]
         for file in index.unplaced:
             finder.note("", file.path, file.code, "left out", file.detail)
-        table = validate_lesions(pd.DataFrame(found))
+        marked = mark_unplaced(pd.DataFrame(found), pd.DataFrame(finder.left_out))
+        table = validate_lesions(marked)
         if table.empty:
             raise MiramError(
                 f"none of the {len(lesions)} lesions has both its mammogram and its mask under "
@@ -76,6 +78,7 @@ class _Finder:
         self.looks: dict[Path, FileLook] = {}
         self.facts: dict[Path, ImageFacts | DecodingError] = {}
         self.problems: list[dict[str, str]] = []
+        self.left_out: list[dict[str, Any]] = []
 
     def note(self, lesion_id: str, file: Path | None, code: str, action: str, detail: str) -> None:
         row = {"lesion_id": lesion_id, "file": self._name(file) if file else "", "code": str(code)}
@@ -86,12 +89,23 @@ class _Finder:
 
     def find(self, lesion: dict[str, Any]) -> dict[str, Any] | None:
         """Complete a lesion with its files, or say why it is left out."""
+        row = self._completed(lesion)
+        if row is None:
+            self.left_out.append(lesion)
+        return row
+
+    def _completed(self, lesion: dict[str, Any]) -> dict[str, Any] | None:
         lesion_id = lesion["lesion_id"]
         cells = {name: lesion.pop(f"{name}_cell") for name in ("image", "crop", "mask")}
         try:
             paths = {name: parse_cbis_path(cell) for name, cell in cells.items()}
         except MiramError as error:
             self.note(lesion_id, None, "path_malformed", "left out", str(error))
+            return None
+        if {path.patient_id for path in paths.values()} != {lesion["patient_id"]}:
+            named = ", ".join(path.folder for path in paths.values())
+            detail = f"the row is of patient {lesion['patient_id']!r}, its paths are of {named}"
+            self.note(lesion_id, None, "patient_differs", "left out", detail)
             return None
         files = resolve_lesion_files(
             paths["image"].series_uid,

@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 from pydantic import Field, field_validator
 
-from miram.errors import MiramError
 from miram.mammography.decoding_errors import DecodingError
 from miram.mammography.folder_walk import files_under
 from miram.mammography.headers import Header, read_header
-from miram.mammography.image_facts import check_single_grey, starts_like_dicom
+from miram.mammography.image_facts import starts_like_dicom
+from miram.mammography.image_kind import UnwantedImageError, WantedImages, check_kind
 from miram.mammography.lesion_table import audit_rows, validate_lesions
 from miram.mammography.sources.base import Ingested, Source
+from miram.mammography.sources.nothing_found import NothingFoundError
 from miram.mammography.view_names import side_of, view_and_side_of_name
 from miram.progress import track
 
@@ -23,28 +24,23 @@ log = logging.getLogger(__name__)
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ".ima"}
 _PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 _ARCHIVE_SUFFIXES = {".zip", ".tar", ".gz", ".7z"}
-# Digital Mammography X-Ray Image Storage, and its variant before processing (PS3.4, B.5).
-_INTENTS = {
-    "1.2.840.10008.5.1.4.1.1.1.2": "FOR PRESENTATION",
-    "1.2.840.10008.5.1.4.1.1.1.2.1": "FOR PROCESSING",
+_REMEDIES = {
+    "other_modality": "; sources.dicom_folder.modalities tells which are taken",
+    "mask_or_crop": "; source=cbis_ddsm reads it with its mammogram",
+    "for_processing": "; take it with sources.dicom_folder.for_processing: true",
 }
 
 
-class DicomFolderSource(Source):
+class DicomFolderSource(WantedImages, Source):
     """Mammograms without lesions.
 
     An image becomes one row of the lesion table: its `lesion_id` is its `image_id` (the
     SOPInstanceUID), `mask_paths` is an empty list, and every label is missing. The further
     column `presentation_intent` tells raw from processed images. View and side come from the
-    tags, else from the file name; the `repairs` of such a row hold `read_from_name`.
+    tags, else from the file name; the `repairs` of such a row hold `read_from_name`. Masks and
+    crops of CBIS-DDSM are left out: the source `cbis_ddsm` reads that data set with its labels.
     """
 
-    modalities: tuple[str, ...] = Field(
-        ("MG",), min_length=1, description="DICOM modalities to take; old films may be CR or RG"
-    )
-    for_processing: bool = Field(
-        False, description="also take raw detector images, whose contrast differs"
-    )
     patient_pattern: str = Field(
         "",
         description="regular expression whose match within PatientID names the patient; empty "
@@ -71,7 +67,8 @@ class DicomFolderSource(Source):
             is not taken: another modality, a report, several frames, a second copy.
 
         Raises:
-            MiramError: There is no such folder, or not one mammogram in it.
+            MiramError: There is no such folder.
+            NothingFoundError: There is not one mammogram in it; it holds the audit.
         """
         finder = _Finder(raw_root, self)
         rows = [
@@ -80,10 +77,11 @@ class DicomFolderSource(Source):
             if (row := finder.row_of(path)) is not None
         ]
         if not rows:
-            raise MiramError(
+            raise NothingFoundError(
                 f"no mammogram under {raw_root}: {len(finder.problems)} files are left out"
                 f"{finder.reasons()}; sources.dicom_folder.modalities is "
-                f"{', '.join(self.modalities)}"
+                f"{', '.join(self.modalities)}",
+                audit_rows(finder.problems),
             )
         table = validate_lesions(pd.DataFrame(rows))
         log.info("%d mammograms, %d files left out", len(table), finder.left_out)
@@ -125,9 +123,10 @@ class _Finder:
             if suffix not in _DICOM_SUFFIXES and not starts_like_dicom(path):
                 return None
             header = read_header(path)
-            self._check_kind(path, header)
-        except _LeftOutError as reason:
-            self.note("", name, reason.code, "left out", reason.detail)
+            check_kind(path, header, self.source)
+        except UnwantedImageError as reason:
+            detail = f"{reason.fact}{_REMEDIES.get(reason.code, '')}"
+            self.note("", name, reason.code, "left out", detail)
             return None
         except DecodingError as error:
             self.note("", name, error.code, "left out", error.detail)
@@ -136,15 +135,6 @@ class _Finder:
             self.note("", name, "unreadable", "left out", str(error))
             return None
         return self._row(path, name, header)
-
-    def _check_kind(self, path: Path, header: Header) -> None:
-        if header.modality not in self.source.modalities:
-            raise _LeftOutError("other_modality", f"modality {header.modality or 'not given'}")
-        check_single_grey(path, header)
-        raw = _INTENTS.get(header.sop_class_uid) == "FOR PROCESSING"
-        if raw and not self.source.for_processing:
-            detail = "a raw image; take it with sources.dicom_folder.for_processing: true"
-            raise _LeftOutError("for_processing", detail)
 
     def _row(self, path: Path, name: str, header: Header) -> dict[str, Any] | None:
         image_id = header.sop_instance_uid or name
@@ -176,7 +166,7 @@ class _Finder:
             "image_rows": header.rows,
             "image_columns": header.columns,
             "repairs": repairs,
-            "presentation_intent": _INTENTS.get(header.sop_class_uid),
+            "presentation_intent": header.presentation_intent or None,
         }
 
     def _patient(self, image_id: str, name: str, header: Header) -> str | None:
@@ -196,11 +186,3 @@ class _Finder:
         detail = "neither PatientID nor StudyInstanceUID: its patient cannot be known"
         self.note(image_id, name, "no_patient", "left out", detail)
         return None
-
-
-class _LeftOutError(Exception):
-    """A sound file that is not wanted."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(code, detail)
-        self.code, self.detail = code, detail

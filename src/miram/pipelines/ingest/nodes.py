@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from miram.mammography.lesion_places import has_place
 from miram.mammography.lesion_table import summarize_audit
 from miram.mammography.sources import make_source
 
@@ -26,12 +27,25 @@ def ingest_lesions(
         The lesion table and the audit.
     """
     ingested = make_source(source, options.get(source)).ingest(mammograms)
-    log.info(
-        "%d lesions of %d patients in %d mammograms",
-        len(ingested.lesions),
-        ingested.lesions["patient_id"].nunique(),
-        ingested.lesions["image_id"].nunique(),
-    )
+    _count(ingested.lesions)
     for row in summarize_audit(ingested.audit).itertuples():
         log.info("audit: %d x %s, %s", row.count, row.code, row.action)
     return ingested.lesions, ingested.audit
+
+
+def _count(lesions: pd.DataFrame) -> None:
+    """Log lesions, and the images in which nothing is marked, apart."""
+    placed = lesions[has_place(lesions)]
+    marked = lesions["image_id"].isin(placed["image_id"])
+    log.info(
+        "%d lesions of %d patients in %d mammograms",
+        len(placed),
+        placed["patient_id"].nunique(),
+        placed["image_id"].nunique(),
+    )
+    if not marked.all():
+        log.info(
+            "%d mammograms of %d patients in which nothing is marked",
+            lesions.loc[~marked, "image_id"].nunique(),
+            lesions.loc[~marked, "patient_id"].nunique(),
+        )
