@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and the versions of a file."""
 
 import os
 import tempfile
@@ -33,6 +33,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def versions_of(path: str | Path) -> list[Path]:
+    """The finished files of a versioned dataset, the newest last: versions are timestamps.
+
+    Args:
+        path: Of the dataset: a folder with a folder for each version.
+    """
+    path = Path(path)
+    return sorted(path.glob(f"*/{path.name}"))
 
 
 def _umask() -> int:

@@ -66,6 +66,16 @@ def test_all_formats_at_once_and_told_for_machines(data_root, tmp_path, capsys):
         assert (tmp_path / name / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("formats", ["timm+onnx", "onnx,timm"])
+def test_several_formats_are_joined_as_for_the_pipeline(data_root, tmp_path, capsys, formats):
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name)
+    arguments = ("mae", "--to", tmp_path, "--data-root", data_root, "--format", formats, "--json")
+    assert run(*arguments) == 0
+    assert set(json.loads(capsys.readouterr().out)["written"]) == {"timm", "onnx"}
+    assert {path.name for path in tmp_path.iterdir()} == {"timm", "encoder.onnx"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -73,6 +83,8 @@ def test_all_formats_at_once_and_told_for_machines(data_root, tmp_path, capsys):
         (["nonsense"], "there are encoders of mae"),
         (["mae", "--version", "2020"], f"there are {OLD}, {NEW}"),
         (["mae", "--format", "tflite"], "one of timm, onnx, hugging_face, all"),
+        (["mae", "--format", "timm+tflite"], "unknown format 'tflite'"),
+        (["mae", "--format", "timm,"], "unknown format ''"),
     ],
 )
 def test_what_cannot_be_exported_is_told_on_one_line(

@@ -2,21 +2,28 @@
 
 import dataclasses
 import importlib.util
+import json
 import signal
 import subprocess
 import sys
 import tracemalloc
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
+import pydicom
 import pytest
 
+from miram.commands.app import main
 from miram.errors import MiramError
 from miram.evaluation.embedding import EmbeddingConfig, embed, plan_embedding
 from miram.evaluation.features import extract_features
+from miram.integrations.embedding import find_mammograms, plan_folder
 from miram.mammography.crop_plan import plan_crops
 from miram.mammography.cropping import cut_image
+from miram.mammography.image_kind import WantedImages
 from miram.mammography.sources import make_source
 
 _SPEC = importlib.util.spec_from_file_location(
@@ -209,6 +216,74 @@ def test_without_a_single_readable_mammogram_the_audit_is_named(folder, tmp_path
     audit = pd.read_csv(tmp_path / "features.audit.csv")
     assert list(audit["code"]) == ["image_truncated"]
     assert not (tmp_path / "features.parquet").exists()
+
+
+def read_facts(path):
+    """As any reader of Parquet finds them, and as pandas does."""
+    told = {name.decode(): fact.decode() for name, fact in pq.read_schema(path).metadata.items()}
+    assert pd.read_parquet(path).attrs == json.loads(told.pop("PANDAS_ATTRS"))
+    assert pd.read_parquet(path).attrs == told
+    return told
+
+
+def test_the_table_says_what_made_it(folder, tmp_path):
+    predictor = small.make_predictor()
+    predictor.save(tmp_path / "encoder_of_today")
+    model = str(tmp_path / "encoder_of_today")
+    config = EmbeddingConfig(model=model, workers=1)
+    embed(plan_folder(folder, "dicom_folder", config), tmp_path / "a.parquet")
+    told = read_facts(tmp_path / "a.parquet")
+    assert "Research use only" in told["notice"]
+    assert told["model"] == "encoder_of_today"
+    assert told["predictor_digest"] == predictor.digest()
+    assert told["training_data_digest"] == "0123"
+    assert told["miram_version"] == version("miram")
+
+    crops = predictor.crops.model_copy(update={"context": 2.0})
+    embed(plan(folder, dataclasses.replace(predictor, crops=crops)), tmp_path / "b.parquet")
+    other = read_facts(tmp_path / "b.parquet")
+    for name in ("predictor_digest", "crop_settings_digest"):
+        assert other[name] != told[name]
+
+
+def test_a_folder_of_other_images_still_gets_its_audit(folder, tmp_path):
+    small.make_predictor().save(tmp_path / "model")
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path, force=True)
+        dataset.Modality = "CT"
+        dataset.save_as(path)
+    (folder / "a.dcm").write_bytes(b"no DICOM")
+    config = EmbeddingConfig(model=str(tmp_path / "model"), workers=1)
+    words = (
+        rf"1 not_dicom, such as a\.dcm.*{FILES + 1} other_modality, such as 0\.dcm \(modality CT"
+    )
+    with pytest.raises(MiramError, match=words):
+        embed(plan_folder(folder, "dicom_folder", config), tmp_path / "features.parquet")
+    audit = pd.read_csv(tmp_path / "features.audit.csv")
+    assert set(audit["file"]) == {path.name for path in folder.iterdir()}
+
+
+def test_a_folder_is_searched_for_what_the_model_reads(folder, tmp_path):
+    wanted = WantedImages(modalities=("CR",))
+    for name, modality in (("0", "CR"), ("2", "CT")):
+        dataset = pydicom.dcmread(folder / f"{name}.dcm")
+        dataset.Modality = modality
+        dataset.save_as(folder / f"{name}.dcm")
+    model = dataclasses.replace(small.make_predictor(), wanted=wanted)
+    assert list(find_mammograms(folder, "dicom_folder", None, model).lesions["image_path"]) == [
+        "0.dcm"
+    ]
+    asked = find_mammograms(folder, "dicom_folder", {"modalities": ["CT"]}, model)
+    assert list(asked.lesions["image_path"]) == ["2.dcm"]
+
+
+def test_a_table_that_is_not_named_parquet_is_refused_before_anything_is_done(
+    folder, tmp_path, capsys
+):
+    with pytest.raises(SystemExit) as ended:
+        main(["embed", str(folder), "--model", "any", "--out", str(tmp_path / "g.csv")])
+    assert ended.value.code == 1 and "name it g.parquet" in capsys.readouterr().err
+    assert not list(tmp_path.glob("g*"))
 
 
 def test_an_encoder_without_a_probe_gives_features_alone(folder, tmp_path):

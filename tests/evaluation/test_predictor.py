@@ -10,6 +10,7 @@ import pytest
 from miram.errors import MiramError
 from miram.evaluation.pooling import FeatureConfig
 from miram.evaluation.predictor import Predictor
+from miram.mammography.image_kind import WantedImages
 
 _SPEC = importlib.util.spec_from_file_location(
     "small_predictor", Path(__file__).with_name("small_predictor.py")
@@ -19,11 +20,13 @@ _SPEC.loader.exec_module(small)
 
 
 def test_it_comes_back_as_it_was_saved(tmp_path):
-    predictor = small.make_predictor()
+    wanted = WantedImages(modalities=("MG", "CR"), for_processing=True)
+    predictor = dataclasses.replace(small.make_predictor(), wanted=wanted)
     predictor.save(tmp_path / "predictor")
     again = Predictor.load(tmp_path / "predictor")
     assert again.digest() == predictor.digest()
     assert (again.features, again.crops) == (predictor.features, predictor.crops)
+    assert again.wanted == wanted
     assert again.about == {"method": "mae", "data_digest": "0123"}
     assert {path.name for path in (tmp_path / "predictor").iterdir()} == {
         "encoder.safetensors",
@@ -51,9 +54,10 @@ def test_the_digest_tells_weights_probe_and_settings_apart():
         dataclasses.replace(predictor, features=FeatureConfig(symmetries=True)),
         dataclasses.replace(predictor, crops=predictor.crops.model_copy(update={"context": 2.0})),
         dataclasses.replace(predictor, probe=probe),
+        dataclasses.replace(predictor, wanted=WantedImages(modalities=("CR",))),
     ]
     digests = {found.digest() for found in (predictor, *others)}
-    assert len(digests) == 5
+    assert len(digests) == 6
     assert small.make_predictor().digest() == predictor.digest()
 
 

@@ -15,6 +15,7 @@ from miram.integrations.viz_site import (
     build,
     check,
     layers_in_order,
+    main,
     not_below,
     tables_of_others,
 )
@@ -192,7 +193,7 @@ def test_a_layer_that_the_whole_study_lacks_comes_last():
     ]
 
 
-def test_without_a_study_the_command_to_run_is_told(tmp_path, monkeypatch):
+def test_without_a_study_the_command_to_run_is_told(tmp_path, monkeypatch, capsys):
     project = tmp_path / "project"
     (project / "src").mkdir(parents=True)
     for name in ("conf", "pyproject.toml"):
@@ -200,4 +201,9 @@ def test_without_a_study_the_command_to_run_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(project)
     with pytest.raises(MiramError, match="make demo"):
         build(project)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == "miram: there is no finished study to show: run `make demo` first"
     assert not (project / "build").exists()

@@ -7,6 +7,8 @@ come from the phantom.
 import base64
 import json
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
@@ -25,6 +28,7 @@ from mlflow import MlflowClient
 
 from miram.commands.app import main
 from miram.errors import MiramError
+from miram.evaluation.predictor import Predictor
 from miram.integrations.mlflow_config import MlflowConfig
 from miram.integrations.registry.versions import roll_back
 from miram.mammography.crop_store import CropStore
@@ -240,7 +244,33 @@ def test_the_server_answers_crops_and_dicom_files_as_the_study_did(post, study, 
     assert answers[4]["patches"] == len(answers[4]["squares"]) == 16
 
 
-def test_bad_input_gets_a_4xx_that_says_what_to_mend(post, study):
+def test_what_was_not_taken_as_it_was_sent_is_told(post, study):
+    crop = study.crops[0].tolist()
+    broken_lines = base64.encodebytes(study.dicom.read_bytes()).decode()
+    rows = [
+        {"image": crop, "mask": (0 * study.crops[0]).tolist()},
+        {"image": crop},
+        {"dicom": broken_lines, "box": [-20, 100, 60, 180]},
+        {"dicom": broken_lines, "box": [0, 100, 60, 180]},
+    ]
+    status, content = post({"dataframe_records": rows})
+    assert status == 200, content
+    notes = [answer["notes"] for answer in content["predictions"]]
+    assert (notes[1], notes[3]) == ([], [])
+    [unread], [clipped] = notes[0], notes[2]
+    assert "the mask was not read" in unread and "only what is inside was taken" in clipped
+    features = [answer["features"] for answer in content["predictions"]]
+    np.testing.assert_allclose(features[0], features[1], atol=1e-6)
+    np.testing.assert_allclose(features[2], features[3], atol=1e-6)
+
+
+def test_bad_input_gets_a_4xx_that_says_what_to_mend(post, study, tmp_path):
+    def of_modality(name):
+        dataset = pydicom.dcmread(study.dicom)
+        dataset.Modality = name
+        dataset.save_as(tmp_path / f"{name}.dcm")
+        return tmp_path / f"{name}.dcm"
+
     crop = study.crops[0].tolist()
     dicom = encoded(study.dicom)
     whole = base64.b64decode(dicom)
@@ -254,6 +284,9 @@ def test_bad_input_gets_a_4xx_that_says_what_to_mend(post, study):
         ({"dicom": base64.b64encode(b"hello").decode()}, "no DICOM header"),
         ({"dicom": base64.b64encode(whole[:-999]).decode()}, "download it again"),
         ({"dicom": dicom, "box": [99_000, 0, 99_010, 9]}, "has no pixel in an image"),
+        ({"dicom": dicom, "box": "1234"}, "four numbers of pixels"),
+        ({"dicom": dicom, "box": ["1", "2", "30", "40"]}, "four numbers of pixels"),
+        ({"dicom": encoded(of_modality("CT"))}, "modality CT: this model reads MG"),
         ({"other": 1}, "give rows with image or dicom"),
     ]
     for row, words in cases:
@@ -302,22 +335,33 @@ def test_the_command_embeds_with_a_registered_model_and_with_an_encoders_file(
     names = [name for name in tables["file"] if name[0] == "f" and name[1:].isdigit()]
     np.testing.assert_allclose(tables["file"][names], tables["registered"][names], atol=1e-5)
     assert "p_malignant" in tables["registered"] and "p_malignant" not in tables["file"]
+    told = tables["registered"].attrs
+    version = registry.client.get_model_version_by_alias(NAME, "champion")
+    assert told["model"] == f"models:/{NAME}/{version.version}"
+    assert told["predictor_digest"] == version.tags["predictor_digest"]
+    assert NOTICE in told["notice"] and tables["file"].attrs["model"] == "encoder.safetensors"
 
 
-def test_a_second_version_challenges_is_forced_and_rolled_back(registry, promote, judged):
+def test_a_second_version_challenges_is_forced_and_rolled_back(registry, promote, judged, tmp_path):
     client = registry.client
     second = promote()
     assert (second["alias"], second["version"]) == ("challenger", 2)
     assert second["comparison"]["difference"] == 0
     assert "not shown to be better" in second["reason"]
     assert client.get_model_version_by_alias(NAME, "champion").version == 1
-    third = promote(force=True, because="we changed our mind")
+    wanted = {"modalities": "MG+CR"}
+    third = promote(force=True, because="we changed our mind", wanted=wanted)
     assert (third["alias"], third["version"]) == ("champion", 3)
     assert client.get_model_version_by_alias(NAME, "champion").version == 3
     told = client.get_model_version(NAME, "3")
     assert told.tags["because"] == "we changed our mind" and told.tags["compared_with"] == "1"
     assert "forced" in told.description and "comparison 2 under this name" in told.description
     assert client.get_model_version(NAME, "1").tags["succeeded_by"] == "3"
+    folder = Path(told.source.removeprefix("file://")) / "artifacts/predictor"
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["wanted"] == {"modalities": ["MG", "CR"], "for_processing": False}
+    assert "MG or CR" in (folder / "README.md").read_text()
+    assert told.tags["predictor_digest"] == Predictor.load(folder).digest()
 
     tracking = MlflowConfig(tracking_uri=registry.uri)
     assert roll_back(METHOD, 1, "it was better", tracking) == f"models:/{NAME}/1"
@@ -330,6 +374,19 @@ def test_a_second_version_challenges_is_forced_and_rolled_back(registry, promote
         roll_back(METHOD, 1, "again", tracking)
     with pytest.raises(MiramError, match="has no version 9: there are 1, 2, 3"):
         roll_back(METHOD, 9, "never", tracking)
+
+    # What docs/models.md says, word for word, in a folder whose data are those of this study.
+    (tmp_path / "data").symlink_to(judged)
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text().partition("## Serve")[0]
+    [told] = re.findall(r"```\n(export .*?)```", page, re.DOTALL)
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    environment = {name: text for name, text in os.environ.items() if "MLFLOW" not in name}
+    script = f"{told}\n{shlex.quote(sys.executable)} - <<'CODE'\n{code}CODE\n"
+    command = ["bash", "-c", script]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert client.get_model_version_by_alias(NAME, "champion").version == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["data"], "nothing is left behind"
 
 
 def test_without_the_champions_predictions_nobody_is_promoted(registry, promote):

@@ -59,7 +59,7 @@ def test_without_ray_the_error_says_what_to_install(use):
         f"try: {use}\n"
         "except MiramError as error: print(error)\n"
     )
-    assert "pip install 'miram[distributed]'" in run.stdout, run.stderr
+    assert "pip install -c constraints.txt -e '.[distributed]'" in run.stdout, run.stderr
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,14 @@ def embed(
 
     Example: miram embed /data/new --model models:/miram-miram_nystrom@champion --out new.parquet
     """
+    from miram.errors import MiramError
+
+    if out.suffix.lower() != ".parquet":
+        raise MiramError(
+            f"--out {out}: the table is a Parquet file, name it {out.stem}.parquet; "
+            "pandas.read_parquet(...).to_csv(...) makes a CSV of it"
+        )
+
     from miram.evaluation.embedding import EmbeddingConfig
     from miram.evaluation.embedding import embed as write
     from miram.integrations.embedding import plan_folder

@@ -26,15 +26,17 @@ def export(
     version: Annotated[
         str | None, typer.Option(help="timestamp of a run; without it the newest")
     ] = None,
-    format: Annotated[str, typer.Option(help=f"one of: {', '.join(FORMATS)}, all")] = "timm",
+    format: Annotated[
+        str, typer.Option(help=f"one of: {', '.join(FORMATS)}, all; or several, joined by +")
+    ] = "timm",
     as_json: Annotated[
         bool, typer.Option("--json", help="print the result for machines, on one line")
     ] = False,
 ) -> None:
     """Write a pretrained encoder for timm, ONNX Runtime or Hugging Face transformers.
 
-    Each format is compared with the encoder before it is kept. ONNX and Hugging Face need
-    pip install 'miram[export]'.
+    Each format is compared with the encoder before it is kept. ONNX and Hugging Face need, in
+    the checkout, pip install -c constraints.txt -e '.[export]'.
 
     Example: miram export miram_nystrom --to exports/miram_nystrom --format all
     """
@@ -58,10 +60,12 @@ def export(
 def _formats(asked: str) -> tuple[Format, ...]:
     from miram.errors import MiramError
 
-    chosen = tuple(name for name in FORMATS if asked in (name, "all"))
-    if not chosen:
-        raise MiramError(f"unknown format {asked!r}: one of {', '.join(FORMATS)}, all")
-    return chosen
+    names = {name.strip() for name in asked.replace(",", "+").split("+")}
+    unknown = sorted(names - {*FORMATS, "all"})
+    if unknown:
+        known = ", ".join(FORMATS)
+        raise MiramError(f"unknown format {unknown[0]!r}: one of {known}, all; or some joined by +")
+    return FORMATS if "all" in names else tuple(name for name in FORMATS if name in names)
 
 
 def find_encoder(data_root: Path, method: str, version: str | None) -> Path:
@@ -75,8 +79,8 @@ def find_encoder(data_root: Path, method: str, version: str | None) -> Path:
     Raises:
         MiramError: There is none; the message names those that are there.
     """
-    from miram.commands.study_files import versions_of
     from miram.errors import MiramError
+    from miram.files import versions_of
 
     models = data_root / "06_models"
     found = versions_of(models / method / _FILE)

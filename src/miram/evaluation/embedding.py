@@ -25,12 +25,13 @@ from pydantic import Field
 from miram.configuration import Config
 from miram.evaluation.crop_encoder import CropEncoder, encode_crops
 from miram.evaluation.embedding_parts import Part, Rows, Summary, join_parts
-from miram.evaluation.predictor import Predictor
+from miram.evaluation.predictor import RESEARCH_USE_ONLY, Predictor
 from miram.evaluation.regions import cut_regions
 from miram.mammography.crop_plan import plan_crops
-from miram.mammography.cropping import ImageCrops, ImageTask
+from miram.mammography.cropping import CROPPING_VERSION, ImageCrops, ImageTask
 from miram.mammography.sources import Ingested
 from miram.progress import track
+from miram.provenance import git_commit, versions
 
 log = logging.getLogger(__name__)
 
@@ -112,8 +113,9 @@ def embed(plan: EmbeddingPlan, path: str | Path) -> Summary:
     The table has `region_id`, `image_id`, `patient_id`, `image_path`, `kind` (`lesion` or
     `tissue`), `patches` (how many crops were averaged), the crop's square `x0`, `y0`, `x1`,
     `y1` in pixels of the mammogram (empty for a mean), `p_<class>` for each class, and the
-    features `f0`, `f1` and so on. The probe was fitted on lesions: for tissue its
-    probabilities are answers to a question that it was not taught.
+    features `f0`, `f1` and so on. What made it is in the metadata of its schema. The probe was
+    fitted on lesions: for tissue its probabilities are answers to a question that it was not
+    taught.
 
     Args:
         plan: What to embed.
@@ -136,9 +138,28 @@ def embed(plan: EmbeddingPlan, path: str | Path) -> Summary:
         for task, crops in zip(todo, cut, strict=True):
             parts.of(task).save(_rows(task, crops, encoder, plan), crops.problems)
     classes = plan.predictor.probe.classes if plan.predictor.probe else ()
-    summary = join_parts((parts.of(task) for task in plan.tasks), path, classes, plan.audit)
+    finished = (parts.of(task) for task in plan.tasks)
+    summary = join_parts(finished, path, classes, plan.audit, _facts(plan))
     shutil.rmtree(parts.folder, ignore_errors=True)
     return summary
+
+
+def _facts(plan: EmbeddingPlan) -> dict[str, str]:
+    """What made the table; nothing that differs when it is made again."""
+    predictor = plan.predictor
+    crops = json.dumps(predictor.crops.model_dump(mode="json"), sort_keys=True)
+    facts = {
+        "notice": RESEARCH_USE_ONLY,
+        "model": predictor.origin,
+        "predictor_digest": predictor.digest(),
+        "training_data_digest": str(predictor.about.get("data_digest", "")),
+        "crop_settings_digest": hashlib.sha256(crops.encode()).hexdigest()[:16],
+        "cropping_version": str(CROPPING_VERSION),
+        "rows": plan.rows,
+        "miram_version": versions().get("miram", ""),
+        "git_commit": git_commit(),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def _cut(tasks: list[ImageTask], plan: EmbeddingPlan) -> Iterator[ImageCrops]:

@@ -19,6 +19,7 @@ from miram.mammography.lesion_table import audit_rows
 _TEXTS = ("region_id", "image_id", "patient_id", "image_path", "kind")
 _NUMBERS = ("patches", "x0", "y0", "x1", "y1")
 _ROW_GROUP = 1024  # rows held before they are written
+_PANDAS = "PANDAS_ATTRS"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,11 @@ class Part:
 
 
 def join_parts(
-    parts: Iterable[Part], path: Path, classes: tuple[str, ...], audit: pd.DataFrame
+    parts: Iterable[Part],
+    path: Path,
+    classes: tuple[str, ...],
+    audit: pd.DataFrame,
+    facts: dict[str, str],
 ) -> Summary:
     """Write the rows of all parts into one table, and all problems into one audit.
 
@@ -88,6 +93,7 @@ def join_parts(
         path: Parquet file to write. The audit is written first, as `<name>.audit.csv`.
         classes: Names of the classes that there are probabilities of.
         audit: Audit rows from before.
+        facts: What made the table, kept in its schema.
 
     Raises:
         MiramError: There is not one row.
@@ -95,7 +101,7 @@ def join_parts(
     problems: list[dict[str, str]] = []
     mammograms = 0
     with atomic_path(path) as temporary:
-        with _TableWriter(temporary, classes) as writer:
+        with _TableWriter(temporary, classes, facts) as writer:
             for part in parts:
                 rows, its_problems = part.load()
                 problems += its_problems
@@ -106,18 +112,31 @@ def join_parts(
         audit_path = path.with_name(f"{path.stem}.audit.csv")
         with atomic_path(audit_path) as audit_file:
             everything.to_csv(audit_file, index=False)
+        left_out = everything[everything["action"] == "left out"]
         if not writer.rows:
-            codes = ", ".join(sorted({problem["code"] for problem in problems}))
-            raise MiramError(f"not one mammogram could be embedded ({codes}): see {audit_path}")
-    left_out = int((everything["action"] == "left out").sum())
-    return Summary(mammograms, writer.rows, left_out)
+            raise MiramError(_nothing(left_out, audit_path))
+    return Summary(mammograms, writer.rows, len(left_out))
+
+
+def _nothing(left_out: pd.DataFrame, audit_path: Path) -> str:
+    """Why there is no table: how many files by code, with the first of each."""
+    reasons = [
+        f"{len(rows)} {code}, such as {rows['file'].iloc[0]} ({rows['detail'].iloc[0]})"
+        for code, rows in left_out.groupby("code")
+    ]
+    if not reasons:
+        return "not one mammogram could be embedded: there is no file that looks like one"
+    found = "; ".join(reasons)
+    return f"not one mammogram could be embedded: {found}. All files are named in {audit_path}"
 
 
 class _TableWriter:
     """Writes rows as row groups of one Parquet file."""
 
-    def __init__(self, path: Path, classes: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, classes: tuple[str, ...], facts: dict[str, str]) -> None:
         self.path, self.classes, self.rows = path, classes, 0
+        # Once for every reader, and once more where pandas looks for the `attrs` of a table.
+        self.metadata = {**facts, _PANDAS: json.dumps(facts)}
         self.waiting: list[Rows] = []
         self.file: pq.ParquetWriter | None = None
 
@@ -148,6 +167,6 @@ class _TableWriter:
             **{f"p_{label}": chances[:, k] for k, label in enumerate(self.classes)},
             **{f"f{k}": features[:, k] for k in range(features.shape[1])},
         }
-        table = pa.table(columns)
+        table = pa.table(columns).replace_schema_metadata(self.metadata)
         self.file = self.file or pq.ParquetWriter(self.path, table.schema)
         self.file.write_table(table)

@@ -12,6 +12,7 @@ from miram.evaluation.pooling import FeatureConfig
 from miram.evaluation.regions import require_cropping
 from miram.evaluation.served_probe import ServedProbe
 from miram.mammography.cropping import CROPPING_VERSION, MASK_STEP, CropConfig
+from miram.mammography.image_kind import WantedImages
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.export_checks import atomic_folder
 
@@ -30,6 +31,8 @@ class Predictor:
             stand for a mammogram in which nothing is marked.
         probe: The probe fitted on its features; None for features alone.
         about: What else a user should know, such as `method` and `data_digest`.
+        wanted: Which DICOM files it answers for; others are refused.
+        origin: Where it was loaded from, such as `models:/miram-mae/3`; no part of it.
     """
 
     encoder: EncoderCheckpoint
@@ -37,6 +40,8 @@ class Predictor:
     crops: CropConfig
     probe: ServedProbe | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    wanted: WantedImages = field(default_factory=WantedImages)
+    origin: str = ""
 
     @property
     def mask_cells(self) -> int:
@@ -55,6 +60,7 @@ class Predictor:
             "cropping_version": CROPPING_VERSION,
             "features": self.features.model_dump(mode="json"),
             "crops": self.crops.model_dump(mode="json"),
+            "wanted": self.wanted.model_dump(mode="json"),
         }
 
     def digest(self) -> str:
@@ -102,4 +108,5 @@ class Predictor:
             crops=CropConfig.model_validate(crops),
             probe=ServedProbe.load(probe) if probe.is_file() else None,
             about=about,
+            wanted=WantedImages.model_validate(settings.get("wanted", {})),
         )

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from miram.evaluation.embedding import EmbeddingConfig, EmbeddingPlan
     from miram.evaluation.pooling import FeatureConfig
+    from miram.evaluation.predictor import Predictor
     from miram.mammography.cropping import CropConfig
+    from miram.mammography.sources import Ingested
 
 
 def plan_folder(
@@ -33,13 +35,45 @@ def plan_folder(
     from miram.evaluation.embedding import plan_embedding
     from miram.integrations.registry.loading import load_predictor
     from miram.integrations.registry.tracking import chosen_tracking
-    from miram.mammography.sources import make_source
 
     predictor = load_predictor(
         config.model, lambda: chosen_tracking(env, data_root), lambda: _settings(env)
     )
-    ingested = make_source(source, _options(env, source)).ingest(folder)
+    ingested = find_mammograms(folder, source, _options(env, source), predictor)
     return plan_embedding(ingested, folder, predictor, config)
+
+
+def find_mammograms(
+    folder: Path, source: str, options: dict[str, Any] | None, predictor: "Predictor"
+) -> "Ingested":
+    """Find the mammograms of a folder that a model answers for.
+
+    Args:
+        folder: Folder of the raw data.
+        source: Name of the source.
+        options: Its options. A folder of DICOM files without any is searched for the kinds of
+            images that the model reads.
+        predictor: The model.
+
+    Returns:
+        What was found, with the audit. Where nothing was, the lesion table is empty, so that the
+        audit can still be written.
+
+    Raises:
+        MiramError: The folder cannot be read.
+    """
+    import pandas as pd
+
+    from miram.mammography.lesion_table import validate_lesions
+    from miram.mammography.sources import Ingested, make_source
+    from miram.mammography.sources.nothing_found import NothingFoundError
+
+    if source == "dicom_folder":
+        options = {**predictor.wanted.model_dump(), **(options or {})}
+    try:
+        return make_source(source, options).ingest(folder)
+    except NothingFoundError as error:
+        return Ingested(validate_lesions(pd.DataFrame()), error.audit)
 
 
 def _settings(env: str | None) -> "tuple[CropConfig, FeatureConfig]":

@@ -8,6 +8,7 @@ makes one folder that any web server can serve and that loads nothing from elsew
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +28,16 @@ _LINK_ELSEWHERE = re.compile(r"<link\b[^>]*https?://[^>]*>\s*")
 
 
 def main() -> None:
-    """Build the site of the project in the working directory."""
-    folder = build(Path.cwd())
+    """Build the site of the project in the working directory.
+
+    Raises:
+        SystemExit: There can be none; the reason is one message.
+    """
+    try:
+        folder = build(Path.cwd())
+    except MiramError as error:
+        sys.stderr.write(f"miram: {error}\n")
+        raise SystemExit(1) from None
     print(f"site: {folder}/index.html; a browser needs it from a web server:")
     print(f"  python -m http.server --bind 127.0.0.1 --directory {folder}")
 

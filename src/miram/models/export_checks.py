@@ -28,7 +28,8 @@ def require_packages(*names: str) -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise MiramError(
-                f"this export needs the package {name}: pip install 'miram[export]'"
+                f"this export needs the package {name}: run pip install -c constraints.txt "
+                "-e '.[export]' in the checkout"
             ) from error
 
 

@@ -103,7 +103,8 @@ def _ray() -> ModuleType:
         import ray
     except ImportError:
         raise MiramError(
-            "engine.kind=ray needs Ray: pip install 'miram[distributed]', or set engine.kind=local"
+            "engine.kind=ray needs Ray: run pip install -c constraints.txt -e '.[distributed]' in "
+            "the checkout, or set engine.kind=local"
         ) from None
     module: ModuleType = ray
     return module

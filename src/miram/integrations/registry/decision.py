@@ -17,6 +17,7 @@ from miram.evaluation.comparison import Comparison, compare_methods
 from miram.evaluation.kinds import Kind
 from miram.evaluation.predictions import judged_lesions, task_scores
 from miram.evaluation.regions import TISSUE_PATCHES
+from miram.mammography.image_kind import WantedImages
 
 Alias = Literal["champion", "challenger"]
 CHAMPION: Alias = "champion"
@@ -35,6 +36,9 @@ class PromotionConfig(Config):
     because: str = Field("", max_length=1000, description="reason in your own words, kept with it")
     patches: int = Field(
         TISSUE_PATCHES, ge=1, description="patches that stand for a mammogram without a box"
+    )
+    wanted: WantedImages = Field(
+        WantedImages(), description="which DICOM files the model answers for; others are refused"
     )
 
 

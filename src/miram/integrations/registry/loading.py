@@ -1,6 +1,7 @@
 """A predictor from wherever it is: a registry, a folder, or the file of an encoder."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ Settings = Callable[[], "tuple[CropConfig, FeatureConfig]"]
 
 
 def load_predictor(model: str, tracking_uri: Callable[[], str], settings: Settings) -> "Predictor":
-    """Load what embeds mammograms.
+    """Load what embeds mammograms; its `origin` tells what was loaded.
 
     Args:
         model: `models:/...` of a registry, the folder of a predictor or of a registered model,
@@ -36,7 +37,7 @@ def load_predictor(model: str, tracking_uri: Callable[[], str], settings: Settin
         return _registered(model, tracking_uri())
     path = Path(model)
     if path.is_dir():
-        return Predictor.load(_inside(path))
+        return replace(Predictor.load(_inside(path)), origin=path.resolve().name)
     if path.suffix != ".safetensors":
         raise MiramError(
             f"no model at {model}: give models:/<name>@champion, the folder of a predictor, or "
@@ -45,7 +46,8 @@ def load_predictor(model: str, tracking_uri: Callable[[], str], settings: Settin
     encoder = EncoderCheckpoint.load(path)
     crops, features = settings()
     crops = crops.model_copy(update={"backgrounds_per_image": TISSUE_PATCHES})
-    return Predictor(encoder, features, crops, about={"encoder": path.name})
+    about = {"encoder": path.name}
+    return Predictor(encoder, features, crops, about=about, origin=path.name)
 
 
 def _registered(model: str, uri: str) -> "Predictor":
@@ -53,14 +55,28 @@ def _registered(model: str, uri: str) -> "Predictor":
     from mlflow.exceptions import MlflowException
 
     from miram.evaluation.predictor import Predictor
-    from miram.integrations.registry.tracking import tracking
+    from miram.integrations.registry.tracking import require_store, tracking
 
+    require_store(uri)
     with tracking(uri), TemporaryDirectory() as temporary:
         try:
-            folder = mlflow.artifacts.download_artifacts(model, dst_path=temporary)
+            # By its number, or the alias might have moved on between asking and loading.
+            version = _numbered(model)
+            folder = mlflow.artifacts.download_artifacts(version, dst_path=temporary)
         except (MlflowException, OSError) as error:
             raise MiramError(f"{model} cannot be had from {uri}: {error}") from error
-        return Predictor.load(_inside(Path(folder)))
+        return replace(Predictor.load(_inside(Path(folder))), origin=version)
+
+
+def _numbered(model: str) -> str:
+    """The version that an alias means now, as `models:/name/3`; any other address as it is."""
+    from mlflow import MlflowClient
+
+    name, _, alias = model.removeprefix("models:/").partition("@")
+    if not alias:
+        return model
+    version = MlflowClient().get_model_version_by_alias(name, alias)
+    return f"models:/{name}/{version.version}"
 
 
 def _inside(folder: Path) -> Path:

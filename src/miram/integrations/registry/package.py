@@ -94,6 +94,7 @@ def signature() -> "ModelSignature":
         ColSpec(DataType.string, "kind"),
         ColSpec(DataType.long, "patches"),
         ColSpec(square, "squares"),
+        ColSpec(Array(DataType.string), "notes"),
         ColSpec(DataType.string, "notice"),
     ]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
@@ -115,6 +116,8 @@ def card(predictor: Predictor) -> str:
     probe, side = predictor.probe, predictor.crops.side
     masks = ", images, coverage (B, h, h) uint8" if "lesion" in predictor.features.pooling else ""
     about = {**predictor.about, "digest": predictor.digest()}
+    raw = "raw and processed" if predictor.wanted.for_processing else "processed"
+    kinds = f"{raw} images of modality {' or '.join(predictor.wanted.modalities)}"
     return f"""# {predictor.about.get("method", "Encoder")} with a linear probe
 
 **{RESEARCH_USE_ONLY}** It was not evaluated for screening or diagnosis. Its probabilities rank
@@ -126,7 +129,8 @@ Task: {probe.task}, classes {", ".join(probe.classes)}. The probe was fitted on
 - `image`: a lesion crop of {side} x {side} grey levels in [0, 1].
 - `dicom`: a mammogram in base64, with `box` [x0, y0, x1, y1] for its lesion; without a box the
   answer is the mean over {predictor.crops.backgrounds_per_image} patches of breast tissue, which
-  the probe was not taught to judge. DICOM files need the package miram beside the server.
+  the probe was not taught to judge. DICOM files need the package miram beside the server; it
+  reads {kinds}, and refuses others.
 
 `mlflow.pytorch.load_model` gives the encoder: (B, {side}, {side}){masks} -> (B, D) features.
 

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 _WHITE = 65_535  # of a stored crop
 _BATCH = 64
 _INPUTS = ("image", "mask", "dicom", "box")
+_UNREAD_MASK = "the mask was not read: the features of this model do not depend on it"
 
-# What it is, images, lesion coverage, squares in the mammogram.
-Cut = tuple[str, NDArray, NDArray, list[list[int]]]
+# What it is, images, lesion coverage, squares in the mammogram, what the sender should know.
+Cut = tuple[str, NDArray, NDArray, list[list[int]], list[str]]
 
 
 class ServedModel(PythonModel):
@@ -34,6 +35,7 @@ class ServedModel(PythonModel):
     features depend on it, `mask` of the same size), or `dicom`, a file in base64, with `box`,
     [x0, y0, x1, y1] in its pixels, for a lesion. A DICOM file without a box is represented by
     the mean over patches of its breast tissue; `kind` tells: `crop`, `lesion` or `tissue`.
+    `notes` tell what was not taken as it was sent.
     """
 
     def load_context(self, context: Any) -> None:
@@ -64,7 +66,7 @@ class ServedModel(PythonModel):
             self._cut(number, {name: row.get(name) for name in _INPUTS})
             for number, row in enumerate(model_input.to_dict("records"))
         ]
-        _, images, coverage, _ = zip(*cuts, strict=True)
+        _, images, coverage, *_ = zip(*cuts, strict=True)
         features = self._encode(np.concatenate(images), np.concatenate(coverage))
         ends = np.cumsum([len(crops) for crops in images])[:-1]
         means = np.stack([part.mean(axis=0) for part in np.split(features, ends)])
@@ -77,9 +79,10 @@ class ServedModel(PythonModel):
                     "kind": kind,
                     "patches": len(crops),
                     "squares": squares,
+                    "notes": notes,
                     "notice": self.settings["notice"],
                 }
-                for mean, found, (kind, crops, _, squares) in answers
+                for mean, found, (kind, crops, _, squares, notes) in answers
             ]
         )
 
@@ -95,7 +98,9 @@ class ServedModel(PythonModel):
             if kinds == ["dicom"]:
                 return self._cut_dicom(row["dicom"], row.get("box"))
             image = self._square("image", row["image"])
-            return "crop", image[None], self._coverage(row.get("mask"))[None], []
+            coverage = self._coverage(row.get("mask"))
+            unread = "mask" in row and not self.settings["reads_masks"]
+            return "crop", image[None], coverage[None], [], [_UNREAD_MASK] * unread
         except ValueError as error:
             raise _refusal(f"row {number}: {error}") from error
 
@@ -123,23 +128,24 @@ class ServedModel(PythonModel):
 
     def _cut_dicom(self, text: Any, box: Any) -> Cut:
         try:
-            content = base64.b64decode(text, validate=True)
-        except (TypeError, ValueError, binascii.Error):
+            # Most programs break the lines of what they encode.
+            content = base64.b64decode("".join(text.split()), validate=True)
+        except (AttributeError, TypeError, ValueError, binascii.Error):
             raise ValueError("dicom is no base64 text") from None
         try:
             from miram.errors import MiramError
-            from miram.integrations.serving import cut_dicom
+            from miram.integrations.serving import cut_posted
         except ImportError:
             raise ValueError(
                 "DICOM files are cut by the package miram, which is not installed beside this "
-                "server: install it, or send crops as image"
+                "server, or is older than this model: install it, or send crops as image"
             ) from None
         try:
-            crops, masks, squares = cut_dicom(content, box, self.settings)
+            cut = cut_posted(content, box, self.settings)
         except MiramError as error:
             raise ValueError(str(error)) from error
         kind = "tissue" if box is None else "lesion"
-        return kind, crops / np.float32(_WHITE), masks, squares
+        return kind, cut.crops / np.float32(_WHITE), cut.masks, cut.squares, cut.notes
 
     @torch.inference_mode()
     def _encode(self, images: NDArray, coverage: NDArray) -> NDArray[np.float32]:

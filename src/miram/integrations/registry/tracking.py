@@ -69,6 +69,23 @@ def current_project() -> Path | None:
     return found
 
 
+def require_store(uri: str) -> None:
+    """Check that a local store is there before it is asked: asking MLflow would make one.
+
+    Args:
+        uri: Address of a server, of which nothing is checked, or of a local store.
+
+    Raises:
+        MiramError: There is no such file.
+    """
+    store = MlflowConfig.model_validate({"tracking_uri": uri}).database
+    if store and not Path(str(store).partition("?")[0]).is_file():
+        raise MiramError(
+            f"no model has been registered: there is no {store}; run `kedro run --pipeline promote "
+            f"--params promote.method=...` first, or set {_URI} to the registry you mean"
+        )
+
+
 @contextmanager
 def tracking(uri: str) -> Iterator[None]:
     """Let `models:/` mean the registry of a server.

@@ -22,6 +22,7 @@ from miram.integrations.registry.decision import (
     PromotionConfig,
     decide,
 )
+from miram.integrations.registry.tracking import chosen_tracking, require_store
 from miram.provenance import git_commit
 
 PREDICTIONS = "predictions.parquet"
@@ -98,7 +99,7 @@ def register(release: Release, tracking: MlflowConfig) -> dict[str, Any]:
     }
 
 
-def roll_back(method: str, version: int, because: str, tracking: MlflowConfig) -> str:
+def roll_back(method: str, version: int, because: str, tracking: MlflowConfig | None = None) -> str:
     """Make an earlier version the champion again.
 
     Whoever serves `models:/miram-<method>@champion` gets it at the next start. Nothing is
@@ -108,14 +109,16 @@ def roll_back(method: str, version: int, because: str, tracking: MlflowConfig) -
         method: Name of the method.
         version: The version to go back to.
         because: Why, kept with both versions.
-        tracking: The server.
+        tracking: The server; that of MLFLOW_TRACKING_URI, else of mlflow.yml, if not given.
 
     Returns:
         URI of the version.
 
     Raises:
-        MiramError: There is no such version, or it is the champion.
+        MiramError: There is no registry, no such version, or it is the champion.
     """
+    tracking = tracking or MlflowConfig.model_validate({"tracking_uri": chosen_tracking()})
+    require_store(tracking.tracking_uri)
     client, name = Server(tracking).client, registered_name(method)
     known = {int(found.version): found for found in client.search_model_versions(f"name='{name}'")}
     if version not in known:

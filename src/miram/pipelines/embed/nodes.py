@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from miram.integrations.deferred import deferred
 from miram.mammography.cropping import CropConfig
-from miram.mammography.sources import make_source
 
 if TYPE_CHECKING:
     from miram.evaluation.embedding import EmbeddingConfig, EmbeddingPlan
@@ -35,11 +34,12 @@ def embed_mammograms(
         embed: Which model, and what becomes a row.
     """
     from miram.evaluation.embedding import plan_embedding
+    from miram.integrations.embedding import find_mammograms
     from miram.integrations.registry.loading import load_predictor
     from miram.integrations.registry.tracking import running_tracking
 
     predictor = load_predictor(
         embed.model, lambda: running_tracking().tracking_uri, lambda: (rois, features)
     )
-    ingested = make_source(source, options.get(source)).ingest(mammograms)
+    ingested = find_mammograms(mammograms, source, options.get(source), predictor)
     return plan_embedding(ingested, mammograms, predictor, embed)

@@ -72,7 +72,12 @@ def build_predictor(
         "seeds": "+".join(map(str, metrics["seeds"])),
     }
     return Built(
-        split_seeds(encoder)[seed], reading, crop_settings(crops, promote.patches), fitted, about
+        split_seeds(encoder)[seed],
+        reading,
+        crop_settings(crops, promote.patches),
+        fitted,
+        about,
+        wanted=promote.wanted,
     )
 
 
