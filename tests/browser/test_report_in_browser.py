@@ -99,6 +99,19 @@ def test_it_prints_on_several_pages(page):
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 1
 
 
+def test_what_is_closed_is_printed_open_and_closed_again(open_page, address):
+    page = open_page(address).page
+    page.locator(".chart svg.main-svg").first.wait_for()
+    closed = page.locator("details:not([open])").count()
+    assert closed
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    for chart in page.locator("details .chart").all():
+        chart.locator(MARK).first.wait_for(state="attached")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details:not([open])").count() == closed
+
+
 def test_each_filter_shows_the_rows_that_fit_and_says_how_many(page):
     total = page.locator("#board tbody tr").count()
     shown = page.locator("#board tbody tr:visible")

@@ -16,6 +16,7 @@ from miram.mammography.splits import SplitConfig, assign_splits
 from miram.reporting.roc import paired_with_reference
 
 DRAWS = 200
+FINE_TUNED = ("mae", "odd")
 STRENGTHS = {"random": 0.0, "mae": 2.0, "hog": 1.0, "odd": 0.5}
 
 
@@ -33,12 +34,20 @@ def data_root(tmp_path_factory):
         features = np.random.default_rng(0).normal(size=(len(lesions), 4))
         features[:, 0] += strength * malignant
         found = assess_features({WHOLE: features}, lesions, splits, config)
+        metrics = {**found.metrics, "features": {"crops": "abc"}}
         folder = root / "07_model_output" / method
-        version = folder / "metrics.json" / "2026-01-02T03.04.05.678Z"
-        version.mkdir(parents=True)
-        found.predictions.to_parquet(folder / "predictions.parquet")
-        (version / "metrics.json").write_text(json.dumps(found.metrics))
+        write(folder, "", metrics, found.predictions)
+        if method in FINE_TUNED:
+            predictions = found.predictions.assign(protocol="finetuned")
+            write(folder, "finetuned_", metrics, predictions)
     return root
+
+
+def write(folder, prefix, metrics, predictions):
+    version = folder / f"{prefix}metrics.json" / "2026-01-02T03.04.05.678Z"
+    version.mkdir(parents=True)
+    predictions.to_parquet(folder / f"{prefix}predictions.parquet")
+    (version / f"{prefix}metrics.json").write_text(json.dumps(metrics))
 
 
 def run(*arguments):
@@ -62,7 +71,32 @@ def test_the_comparisons_are_those_of_the_report(data_root, capsys):
     for row, other in zip(found["comparisons"], expected, strict=True):
         for name in ("method", "difference", "lower", "upper", "p_value", "p_holm"):
             assert row[name] == getattr(other, name)
-    assert found["strategy"] == "cv" and found["figure"] == "auc"
+    assert found["strategy"] == "cv" and found["figure"] == "auc" and found["protocol"] == "linear"
+    assert found["data_digests"] == dict.fromkeys(("random", "mae", "odd"), "abc")
+
+
+def test_fine_tuned_models_are_compared_with_each_other(data_root, capsys):
+    asked = ("--protocol", "finetuned", "--reference", "odd", "--draws", DRAWS)
+    assert run(*asked, "--data-root", data_root, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["protocol"] == "finetuned"
+    (row,) = found["comparisons"]
+    assert (row["method"], row["reference"]) == ("mae", "odd") and row["difference"] > 0
+    assert run(*asked, "--data-root", data_root) == 0
+    assert "Protocol: finetuned. Data version: abc." in capsys.readouterr().out
+
+
+def test_methods_judged_under_different_splits_are_not_compared(data_root, tmp_path, capsys):
+    for method in ("random", "mae"):
+        original = data_root / "07_model_output" / method
+        metrics = json.loads(next((original / "metrics.json").glob("*/*")).read_text())
+        changed = {**metrics, "leakage": "official"} if method == "mae" else metrics
+        predictions = pd.read_parquet(original / "predictions.parquet")
+        write(tmp_path / "07_model_output" / method, "", changed, predictions)
+    assert run("mae", "--data-root", tmp_path, "--draws", DRAWS) == 1
+    told = capsys.readouterr()
+    assert told.out == "" and "mae under cv, leakage official" in told.err
+    assert "random under cv, leakage drop" in told.err
 
 
 def test_named_methods_stand_against_the_reference_that_was_named(data_root, capsys):
@@ -113,6 +147,7 @@ def test_means_over_trainings_are_called_so(data_root, tmp_path, capsys):
         (["--figure", "auc_macro"], "the binary task 'pathology' has no figure 'auc_macro'"),
         (["--figure", "luck"], "no figure 'luck': choose among"),
         (["random"], "there is no other method to compare with 'random'"),
+        (["--protocol", "finetuned"], "'random' was not fine-tuned in this study: choose method"),
         (["--draws", "3"], "bootstrap_draws: Input should be greater than or equal to 100"),
         (["--data-root", "nowhere"], "no predictions under nowhere/07_model_output: kedro run"),
     ],

@@ -313,3 +313,16 @@ def test_own_tasks_may_be_named_among_the_tasks():
 def test_without_lesions_there_is_nothing_to_probe(given):
     with pytest.raises(MiramError, match="Unlabeled images serve pretraining only"):
         assess(given.take([]))
+
+
+@pytest.mark.parametrize("name", ["foo", "Density"])
+def test_a_subgroup_that_is_no_column_is_refused_and_the_columns_are_named(given, name):
+    with pytest.raises(MiramError, match=f"names '{name}', which is no column") as caught:
+        assess(given, subgroups=("density", name))
+    assert all(str(column) in str(caught.value) for column in given.lesions.columns)
+
+
+def test_a_table_may_lack_subgroups_of_the_default_and_have_others(given):
+    short = given.lesions.drop(columns=["density", "subtlety"]).assign(scanner="A")
+    few = config(subgroups=("density", "scanner"))
+    assert assess_features({WHOLE: given.features}, short, given.splits, few).metrics["tasks"]

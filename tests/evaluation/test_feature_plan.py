@@ -65,6 +65,15 @@ def test_what_does_not_change_features_does_not_change_the_origin(checkpoint, tm
     assert again == origin
 
 
+def test_the_origin_tells_the_splits_under_which_the_encoder_was_trained(checkpoint, tmp_path):
+    crops = store(tmp_path / "crops")
+    assert "splits" not in plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
+    record = {"strategy": "official", "leakage": "drop", "sides": "abc"}
+    told = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, "splits": record})
+    plan_features(told, crops, NAMES, FeatureConfig()).table().to_parquet(tmp_path / "f.parquet")
+    assert pd.read_parquet(tmp_path / "f.parquet").attrs["origin"]["splits"] == record
+
+
 def test_the_digest_is_of_every_weight_whatever_its_type(checkpoint):
     digests = {encoder_digest(checkpoint)}
     for name, weights in checkpoint.state.items():

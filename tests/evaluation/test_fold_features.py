@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from miram.errors import MiramError
-from miram.evaluation.fold_features import WHOLE, features_by_fold, features_judging
+from miram.evaluation.fold_features import (
+    WHOLE,
+    features_by_fold,
+    features_judging,
+    features_to_judge,
+)
+from miram.models.split_record import split_record
 
 LESIONS = pd.Series(["b", "a"])
 
@@ -30,3 +36,16 @@ def test_each_fold_is_judged_in_the_features_of_its_own_encoder():
     for judged in (["fold2"], ["fold0", "fold1"]):
         with pytest.raises(MiramError, match="trained for the folds fold0, fold1"):
             features_judging(found, np.array(judged))
+
+
+def test_features_of_an_encoder_that_learned_labels_are_not_judged_under_other_splits():
+    table = pd.DataFrame({"lesion_id": ["a", "b"], "f0": [1.0, 2.0]})
+    own = pd.DataFrame({"lesion_id": ["b", "a"], "split": ["train", "test"]})
+    own = own.assign(strategy="official", leakage="drop")
+    folds = own.assign(strategy="cv", split=["fold0", "fold1"])
+    table.attrs["origin"] = {"splits": split_record(own, labels=True)}
+    np.testing.assert_array_equal(features_to_judge(table, own)[0][WHOLE], [[2], [1]])
+    with pytest.raises(MiramError, match="under other splits"):
+        features_to_judge(table, folds)
+    table.attrs.clear()  # as of an anchor
+    assert set(features_to_judge(table, folds)) == {0}

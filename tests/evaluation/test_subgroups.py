@@ -62,6 +62,17 @@ def test_no_verdict_under_30_patients(n_small, too_few):
     assert (small.difference is None) == too_few
 
 
+@pytest.mark.parametrize(("n_small", "known"), [(4, False), (5, True)])
+def test_no_interval_under_5_patients(n_small, known):
+    labels, scores, groups, _ = lesions()
+    few = np.isin(groups, np.unique(groups)[:n_small])
+    options = {"subgroup": "view", "metrics": ["accuracy"], "draws": 100, "seed": 0}
+    rows = subgroup_rows(labels, scores, groups, np.where(few, "MLO", "CC"), **options)
+    interval = rows[1].intervals["accuracy"]
+    assert np.isfinite(interval.estimate)
+    assert np.isfinite([interval.lower, interval.upper]).all() == known
+
+
 def test_missing_values_have_a_row_of_their_own():
     labels, scores, groups, density = lesions()
     values = pd.array(density, dtype="Int64")

@@ -24,6 +24,7 @@ from miram.models.joined_checkpoints import join_folds
 from miram.reporting.card_data import card_data
 from miram.reporting.method_facts import assessment_config
 from miram.reporting.model_card import model_card
+from miram.reporting.page import render_report
 from miram.reporting.study import MethodResult, Study
 
 MakeStudy = Callable[..., Study]
@@ -281,6 +282,19 @@ def test_a_card_tells_no_folder_of_the_machine(study: Study) -> None:
     card = model_card(with_parameters(study, training=start), "mae")
     assert "start.safetensors" in card
     assert "somebody" not in card
+
+
+def test_borrowed_weights_are_told_wherever_it_matters(study: Study) -> None:
+    start = {"seed": 0, "initialization": {"checkpoint": "/home/somebody/start.safetensors"}}
+    borrowing = with_parameters(study, training=start, source="cbis_ddsm")
+    told = sentences(model_card(borrowing, "mae"))
+    assert "they start from `start.safetensors`, whose terms apply as well" in told
+    assert "What those weights were trained on is not known here" in told
+    assert ModelCard(model_card(borrowing, "mae")).data.license == "unknown"
+    assert "mae from start.safetensors" in render_report(borrowing)
+    untrained = sentences(model_card(borrowing, "random"))
+    assert "They start from" not in untrained
+    assert "What those weights" not in untrained
 
 
 def test_masking_led_by_outlines_is_told(study: Study) -> None:

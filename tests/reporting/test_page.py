@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from miram.mammography.audit_codes import AUDIT_CODES
 from miram.reporting.cost import cost_table
+from miram.reporting.limits import study_limits
 from miram.reporting.page import render_report
 from miram.reporting.seed_words import over_seeds
 from miram.reporting.study import Study
@@ -37,7 +38,7 @@ SECTIONS = (
     "limits",
     "versions",
 )
-CV = "The trained encoders saw the evaluation patients' images, without labels, during pretraining"
+CV = "During pretraining the encoders of mae, miram_nystrom saw the images of the"
 WARNING = "Warning: leakage policy “official”."
 MakeStudy = Callable[..., Study]
 
@@ -82,8 +83,13 @@ def page(study: Study) -> Page:
 
 
 @pytest.fixture(scope="module")
-def cv_page(make_study: MakeStudy) -> Page:
-    return Page(render_report(make_study(strategy="cv", tasks=("pathology4",))))
+def cv_study(make_study: MakeStudy) -> Study:
+    return make_study(strategy="cv", tasks=("pathology4",))
+
+
+@pytest.fixture(scope="module")
+def cv_page(cv_study: Study) -> Page:
+    return Page(render_report(cv_study))
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +148,7 @@ def test_every_method_is_in_every_part(page: Page, study: Study) -> None:
 def test_every_figure_stands_beside_its_interval_and_its_numbers(page: Page, study: Study) -> None:
     for row in study.leaderboard.itertuples():
         cells = f"{row.estimate:.3f} {row.lower:.3f} to {row.upper:.3f}"
-        pattern = rf"{row.method} {row.task} [^<]*? {re.escape(cells)} \w+ {row.lesions} "
+        pattern = rf"{row.method} {row.protocol} {row.task} [^<]*? {re.escape(cells)} \w+ {row.lesions} "
         assert re.search(pattern, page.text), row
     best = study.leaderboard.iloc[0]
     assert f"{best['lesions']} lesions of {best['patients']} patients" in page.text
@@ -196,6 +202,13 @@ def test_cross_validation_says_that_encoders_saw_the_patients_on_every_result(
     # Leaderboard, paired comparison, class areas, splits and training at least.
     assert tables >= 5
     assert CV not in page.text
+
+
+def test_limits_are_those_of_the_study(cv_page: Page, cv_study: Study) -> None:
+    limits = study_limits(cv_study)
+    assert any("saw the images of the patients" in sentence for sentence in limits)
+    for sentence in limits:
+        assert sentence in cv_page.text
 
 
 def test_official_leakage_is_warned_of_on_every_result(leaking_page: Page, page: Page) -> None:
@@ -272,7 +285,7 @@ def test_undefined_figures_are_named_as_such(study: Study) -> None:
     chosen = (board["method"] == "mae") & (board["figure"] == "auc")
     board.loc[chosen, ["estimate", "lower", "upper"]] = np.nan
     found = Page(render_report(replace(study, leaderboard=board)))
-    assert "mae pathology ROC AUC not defined not defined higher" in found.text
+    assert "mae linear pathology ROC AUC not defined not defined higher" in found.text
     assert "nan" not in found.text.split()
 
 

@@ -1,13 +1,16 @@
 """The findings follow from the figures, and the settings from the parameters."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from miram.evaluation.assessment import AssessmentConfig
 from miram.evaluation.comparison import ComparisonConfig
+from miram.reporting.page import render_report
 from miram.reporting.roc import TaskScores
 from miram.reporting.settings import ABSENT, flatten, method_table, setting_tables
 from miram.reporting.study import Study
@@ -161,3 +164,27 @@ def test_an_anchor_is_compared_where_it_is_named_and_only_there(study: Study) ->
     assert compared() == ("random", others)
     assert compared(reference="hog") == ("hog", list(study.methods))
     assert compared(reference="mae", methods=("hog",)) == ("mae", ["hog"])
+
+
+@pytest.mark.parametrize(
+    ("estimates", "told"),
+    [
+        ((0.98, 0.2), "1 of 2 has a higher figure than every method"),
+        ((0.98, 0.99), "2 of 2 have a higher figure than every method"),
+        ((0.1, 0.2), "none has a higher figure than the best method"),
+    ],
+)
+def test_anchors_that_lead_are_told_before_the_methods_are_praised(
+    study: Study, estimates: tuple[float, float], told: str
+) -> None:
+    board = study.leaderboard
+    example = board[(board["method"] == "mae") & (board["figure"] == "auc")]
+    rows = [
+        example.assign(method=name, estimate=estimate)
+        for name, estimate in zip(("hog", "box_size"), estimates, strict=True)
+    ]
+    with_anchors = replace(study, leaderboard=pd.concat([board, *rows], ignore_index=True))
+    (finding,) = task_findings(with_anchors, draws=100, seed=0)
+    assert [item.estimate for item in finding.anchors] == sorted(estimates, reverse=True)
+    assert finding.methods == len(study.methods)
+    assert told in " ".join(re.sub(r"<[^>]+>", " ", render_report(with_anchors)).split())

@@ -23,7 +23,7 @@ from miram.reporting.label_curves import (
     tasks_without_draws,
 )
 from miram.reporting.page import render_report
-from miram.reporting.reliability import calibration_table, reliability_figure
+from miram.reporting.reliability import bin_table, calibration_table, reliability_figure
 from miram.reporting.study import MethodResult, Study
 from miram.reporting.subgroup_results import subgroup_figure, subgroup_rows, subgroup_table
 
@@ -113,6 +113,15 @@ def test_calibration_table_has_all_methods_and_intervals_before_and_after(filled
     assert (row["Lesions"], row["Patients"]) == (entry["lesions"], entry["patients"])
 
 
+def test_every_bin_of_every_method_stands_in_a_table(filled: Study) -> None:
+    table = bin_table(filled.methods, TASK)
+    bins = [item.calibration[item.calibration["task"] == TASK] for item in filled.methods.values()]
+    assert len(table.rows) == sum(map(len, bins)) > 0
+    assert {row[0] for row in table.rows} == set(filled.methods)
+    first = bins[0].iloc[0]
+    assert table.rows[0][2:4] == (first["confidence"], first["frequency"])
+
+
 def test_subgroups_have_numbers_intervals_and_a_verdict(filled: Study) -> None:
     rows = subgroup_rows(filled.methods, TASK, ("mae", "random"))
     table = subgroup_table(rows)
@@ -155,7 +164,7 @@ def test_subgroups_that_lack_a_class_are_not_drawn(filled: Study) -> None:
     rows.loc[0, ["estimate", "lower", "upper"]] = np.nan
     assert len(subgroup_figure(rows).data[0].x) == len(rows) - 1
     assert len(subgroup_table(rows).rows) == len(rows)
-    nothing = subgroup_figure(rows.assign(estimate=np.nan))
+    nothing = subgroup_figure(rows.assign(estimate=np.nan, lower=np.nan))
     assert not nothing.data
     assert "lacks a class" in nothing.layout.annotations[0].text
 

@@ -11,6 +11,7 @@ from miram.models.import_weights import InitializationConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.methods import MethodConfig, RandomConfig
 from miram.models.moco import MocoV3Config
+from miram.models.split_record import split_record
 from miram.training.augmentation import AugmentationConfig
 from miram.training.config import TrainingConfig
 from miram.training.loop import train
@@ -93,6 +94,20 @@ def test_the_key_encoder_follows_in_training():
 def test_moco_twice_gives_the_same_weights(store):
     (first, _, _), (second, _, _) = pretrained(store, MOCO), pretrained(store, MOCO)
     assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
+
+
+def test_the_header_tells_the_splits_of_what_was_trained(store):
+    splits = pd.DataFrame({"lesion_id": store.manifest["crop_id"], "split": "train"})
+    splits = splits.assign(strategy="official", leakage="drop")
+    short = TRAINING.model_copy(update={"epochs": 1})
+    found = {
+        method.kind: pretrain(store, np.arange(24), ENCODER, method, short, splits=splits)
+        for method in (RandomConfig(), MOCO)
+    }
+    told = found["moco_v3"].encoder.metadata["splits"]
+    assert told == split_record(splits, labels=False)
+    assert found["moco_v3"].pretrained.metadata["splits"] == told
+    assert "splits" not in found["random"].encoder.metadata
 
 
 def test_the_header_tells_the_recipe_that_was_used(store):

@@ -16,6 +16,7 @@ from miram.mammography.crop_store import CropStore, write_store
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
 from miram.models.joined_checkpoints import split_folds
+from miram.models.split_record import split_record
 from miram.models.supervised import SupervisedConfig
 from miram.training.augmentation import AugmentationConfig
 from miram.training.config import TrainingConfig
@@ -83,6 +84,7 @@ def splits(strategy="cv"):
             "lesion_id": [f"lesion{i}" for i in range(COUNT)],
             "patient_id": patients(),
             "strategy": strategy,
+            "leakage": "drop",
             "split": names if strategy == "cv" else sides,
         }
     )
@@ -109,7 +111,9 @@ def probed(store, checkpoint, table, labels):
 def test_labels_of_a_fold_do_not_touch_its_encoder(store):
     table, labels = splits(), permuted_labels()
     judged = (table["split"] == "fold1").to_numpy()
-    first = split_folds(trained(store, table, labels, SHORT)[0])
+    checkpoint = trained(store, table, labels, SHORT)[0]
+    assert checkpoint.metadata["splits"] == split_record(table, labels=True)
+    first = split_folds(checkpoint)
     changed = np.where(judged, 1 - labels, labels)
     second = split_folds(trained(store, table, changed, SHORT)[0])
     assert list(first) == ["fold0", "fold1", "fold2"]

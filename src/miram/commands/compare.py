@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from miram.commands.completion import complete_result
+from miram.commands.study_files import Protocol
 
 if TYPE_CHECKING:
     from miram.evaluation.assessment import AssessmentConfig
@@ -21,8 +22,10 @@ class Compared:
     Attributes:
         task: Name of the task.
         figure: The figure compared.
+        protocol: How methods were judged: `linear` or `finetuned`.
         strategy: How patients were split.
         leakage: What became of patients on both sides of the split.
+        data_digests: Name of the crop store that each was judged on; None where it was not told.
         seed: Seed of the draws.
         comparisons: One per method, paired; Holm over all of them.
         left_out: Methods of the study that were not judged on the task.
@@ -30,8 +33,10 @@ class Compared:
 
     task: str
     figure: str
+    protocol: str
     strategy: str
     leakage: str
+    data_digests: dict[str, str | None]
     seed: int
     comparisons: "tuple[Comparison, ...]"
     left_out: tuple[str, ...]
@@ -56,6 +61,9 @@ def compare(
     figure: Annotated[
         str | None, typer.Option(help="figure compared; ROC AUC if not given")
     ] = None,
+    protocol: Annotated[
+        Protocol, typer.Option(help="linear: probes on frozen features; or finetuned")
+    ] = Protocol.linear,
     data_root: Annotated[Path, typer.Option(help="folder of the study's data")] = Path("data"),
     draws: Annotated[int | None, typer.Option(help="bootstrap draws")] = None,
     seed: Annotated[int | None, typer.Option(help="seed of the draws")] = None,
@@ -73,7 +81,7 @@ def compare(
     config = _config(
         {"bootstrap_draws": draws, "seed": seed}, {"reference": reference, "figure": figure}
     )
-    found = compare_study(data_root, tuple(methods or ()), task, config)
+    found = compare_study(data_root, tuple(methods or ()), task, config, protocol)
     if as_json:
         from miram.evaluation.external import json_values
 
@@ -83,7 +91,11 @@ def compare(
 
 
 def compare_study(
-    data_root: Path, methods: tuple[str, ...], task: str, config: "AssessmentConfig"
+    data_root: Path,
+    methods: tuple[str, ...],
+    task: str,
+    config: "AssessmentConfig",
+    protocol: Protocol = Protocol.linear,
 ) -> Compared:
     """Compare methods of a study with `config.comparison.reference`.
 
@@ -92,18 +104,20 @@ def compare_study(
         methods: Their names; empty for all that were judged on the task.
         task: Name of the task.
         config: Reference, figure, draws and seed.
+        protocol: How methods were judged.
 
     Raises:
         MiramError: There is no such method, task or figure, nothing to compare, or methods were
-            judged on different lesions.
+            judged under different splits or on different lesions.
     """
     from miram.commands.study_files import read_results
     from miram.errors import MiramError
+    from miram.evaluation.policies import data_digest, one_policy
     from miram.reporting.roc import paired_with_reference
 
     comparison = config.comparison
-    wanted = _wanted(data_root, methods, comparison.reference)
-    results = {name: read_results(data_root, name) for name in wanted}
+    wanted = _wanted(data_root, methods, comparison.reference, protocol)
+    results = {name: read_results(data_root, name, protocol) for name in wanted}
     judged = {name: item for name, item in results.items() if task in item.metrics["tasks"]}
     missing = [name for name in (comparison.reference, *methods) if name not in judged]
     if missing:
@@ -113,6 +127,7 @@ def compare_study(
         )
     if len(judged) < 2:
         raise MiramError(f"there is no other method to compare with {comparison.reference!r}")
+    one_policy({name: item.metrics for name, item in judged.items()})
     facts = judged[comparison.reference].metrics
     kind = facts["tasks"][task]["kind"]
     _require_figure(comparison.figure, kind, task)
@@ -127,8 +142,10 @@ def compare_study(
     return Compared(
         task=task,
         figure=comparison.metric(kind),
+        protocol=protocol.value,
         strategy=facts["strategy"],
         leakage=facts["leakage"],
+        data_digests={name: data_digest(item.metrics) for name, item in judged.items()},
         seed=config.seed,
         comparisons=tuple(rows),
         left_out=tuple(name for name in wanted if name not in judged),
@@ -145,18 +162,25 @@ def _config(given: dict[str, Any], comparison: dict[str, Any]) -> "AssessmentCon
     return AssessmentConfig.model_validate({**named(given), "comparison": named(comparison)})
 
 
-def _wanted(data_root: Path, methods: tuple[str, ...], reference: str) -> tuple[str, ...]:
+def _wanted(
+    data_root: Path, methods: tuple[str, ...], reference: str, protocol: Protocol
+) -> tuple[str, ...]:
     """The methods to read, the reference among them, each once."""
     from miram.commands.study_files import methods_of
     from miram.errors import MiramError
     from miram.models.names import ANCHORS
 
-    there = methods_of(data_root)
+    there = methods_of(data_root, protocol)
     # As in the report, anchors take no part unless they are named: Holm counts every model.
     usual = [name for name in there if name not in ANCHORS]
     wanted = tuple(dict.fromkeys((reference, *(methods or usual))))
     for name in wanted:
         if name not in there:
+            if protocol is Protocol.finetuned:
+                raise MiramError(
+                    f"{name!r} was not fine-tuned in this study: choose method and --reference "
+                    f"among {', '.join(there)}, or run finetune for it"
+                )
             raise MiramError(f"{name!r} is not in this study: choose among {', '.join(there)}")
     return wanted
 
@@ -188,6 +212,7 @@ def _print(found: Compared) -> None:
     console = Console(highlight=False)
     console.print(comparison_table(found.comparisons, f"{found.task}, {counts}"))
     lines = [
+        f"Protocol: {found.protocol}. Data version: {_data_versions(found.data_digests)}.",
         f"Split: {found.strategy}; lesions of patients on both sides: {found.leakage}.",
         "Intervals: 95 % percentile intervals of a bootstrap over patients, "
         f"{first.draws} draws, seed {found.seed}.",
@@ -201,3 +226,11 @@ def _print(found: Compared) -> None:
     ]
     for line in lines:
         console.print(line, markup=False)
+
+
+def _data_versions(digests: dict[str, str | None]) -> str:
+    """The crop store of all methods, or that of each where they differ."""
+    told = {name: digest or "not told" for name, digest in digests.items()}
+    if len(set(told.values())) == 1:
+        return next(iter(told.values()))
+    return ", ".join(f"{digest} of {name}" for name, digest in told.items())

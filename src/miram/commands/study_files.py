@@ -2,8 +2,11 @@
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from miram.files import versions_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,27 +14,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """What the probes of one method left behind.
+    """What the judging of one method left behind.
 
     Attributes:
-        metrics: Its figures, `metrics.json` of the newest run.
-        predictions: The predictions behind them, `predictions.parquet`.
+        metrics: Its figures, of the newest run.
+        predictions: The predictions behind them.
     """
 
     metrics: dict[str, Any]
     predictions: "pd.DataFrame"
 
 
-def versions_of(path: Path) -> list[Path]:
-    """The finished files of a versioned dataset, the newest last: versions are timestamps."""
-    return sorted(path.glob(f"*/{path.name}"))
+class Protocol(StrEnum):
+    """How methods were judged: by a probe on frozen features, or fine-tuned."""
+
+    linear = "linear"
+    finetuned = "finetuned"
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline that judges so."""
+        return "finetune" if self is Protocol.finetuned else "probe"
+
+    def file(self, name: str) -> str:
+        """Name of a file that this pipeline left, such as `metrics.json`."""
+        return f"finetuned_{name}" if self is Protocol.finetuned else name
 
 
-def methods_of(data_root: Path) -> list[str]:
+def methods_of(data_root: Path, protocol: Protocol = Protocol.linear) -> list[str]:
     """Names of the methods that a study has predictions of, in the order of the reports.
 
     Args:
         data_root: Folder of the study's data.
+        protocol: How they were judged.
 
     Raises:
         MiramError: There are none.
@@ -39,22 +54,24 @@ def methods_of(data_root: Path) -> list[str]:
     from miram.errors import MiramError
     from miram.models.names import ANCHORS, METHODS
 
-    found = {path.parent.name for path in _outputs(data_root).glob("*/predictions.parquet")}
+    there = _outputs(data_root).glob(f"*/{protocol.file('predictions.parquet')}")
+    found = {path.parent.name for path in there}
     if not found:
         raise MiramError(
-            f"no predictions under {_outputs(data_root)}: kedro run --pipeline probe makes them, "
-            "or name another folder with --data-root"
+            f"no {protocol.file('predictions')} under {_outputs(data_root)}: kedro run --pipeline "
+            f"{protocol.pipeline} makes them, or name another folder with --data-root"
         )
     known = [name for name in (*METHODS, *ANCHORS) if name in found]
     return [*known, *sorted(found - set(known))]
 
 
-def read_results(data_root: Path, method: str) -> Results:
+def read_results(data_root: Path, method: str, protocol: Protocol = Protocol.linear) -> Results:
     """Read figures and predictions of a method.
 
     Args:
         data_root: Folder of the study's data.
         method: One of `methods_of`.
+        protocol: How it was judged.
 
     Raises:
         MiramError: Its figures are missing.
@@ -63,15 +80,19 @@ def read_results(data_root: Path, method: str) -> Results:
 
     from miram.errors import MiramError
 
-    folder = _outputs(data_root) / method
-    versions = versions_of(folder / "metrics.json")
+    folder, figures = _outputs(data_root) / method, protocol.file("metrics.json")
+    versions = versions_of(folder / figures)
     if not versions:
         raise MiramError(
-            f"{folder} holds predictions without metrics.json: "
-            f"kedro run --pipeline probe --namespaces {method} makes both"
+            f"{folder} holds predictions without {figures}: "
+            f"kedro run --pipeline {protocol.pipeline} --namespaces {method} makes both"
         )
     metrics = json.loads(versions[-1].read_text(encoding="utf-8"))
-    return Results(metrics, pd.read_parquet(folder / "predictions.parquet"))
+    predictions = pd.read_parquet(folder / protocol.file("predictions.parquet"))
+    if protocol is Protocol.finetuned:
+        # There is but one protocol, which readers of the table do not know by name.
+        predictions = predictions.drop(columns="protocol")
+    return Results(metrics, predictions)
 
 
 def report_page(data_root: Path) -> Path:

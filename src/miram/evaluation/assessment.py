@@ -106,6 +106,25 @@ class Assessment:
     predictions: pd.DataFrame
 
 
+def require_subgroups(lesions: pd.DataFrame, config: AssessmentConfig) -> None:
+    """Refuse to split figures up by a column that is misspelled.
+
+    Args:
+        lesions: Lesion table; it may lack columns of those that are asked for by default.
+        config: Names the columns.
+
+    Raises:
+        MiramError: The table has no such column.
+    """
+    known = (*VARIABLES, *map(str, lesions.columns))
+    for name in config.subgroups:
+        if name not in known:
+            raise MiramError(
+                f"evaluation.subgroups names {name!r}, which is no column of the lesion table: "
+                f"choose among {', '.join(dict.fromkeys(known))}"
+            )
+
+
 def assess_features(
     features: Features, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
 ) -> Assessment:
@@ -129,9 +148,10 @@ def assess_seeds(
         config: Tasks and statistics.
 
     Raises:
-        MiramError: There is no lesion to judge.
+        MiramError: There is no lesion to judge, or no column of that name to split figures up by.
     """
     require_lesions(splits)
+    require_subgroups(lesions, config)
     order = splits["lesion_id"].to_numpy(dtype=object).argsort(kind="stable")
     splits = splits.iloc[order].reset_index(drop=True)
     ordered = {

@@ -20,6 +20,7 @@ from miram.evaluation.pairs import require_lesions
 from miram.evaluation.pooling import FeatureConfig
 from miram.mammography.crop_store import CropStore
 from miram.models.checkpoints import EncoderCheckpoint
+from miram.models.split_record import SPLITS
 
 ORIGIN = "origin"
 _READS = (
@@ -38,7 +39,8 @@ class FeaturePlan:
     """Features that can be computed.
 
     Attributes:
-        origin: What they depend on: digests of `encoder`, `crops` and `lesions`, and `settings`.
+        origin: What they depend on: digests of `encoder`, `crops` and `lesions`, and `settings`;
+            and `splits`, under which the encoder was trained, if it was trained here.
         compute: Encodes the lesions into a table.
     """
 
@@ -80,6 +82,8 @@ def plan_features(
         "settings": config.model_dump(mode="json", exclude={"batch_size"}),
         "format": _FORMAT,
     }
+    if record := checkpoint.metadata.get(SPLITS):
+        origin[SPLITS] = record
     return FeaturePlan(origin, compute)
 
 

@@ -28,10 +28,10 @@ from miram.models.finetuned import (
     VALIDATION_LOSS,
     FineTuned,
     classify,
-    sides_digest,
     split_models,
 )
 from miram.models.joined_checkpoints import WHOLE
+from miram.models.split_record import sides_digest
 
 PROTOCOL = "finetuned"  # in the tables of predictions
 _DRAWS = 200  # of an interval that is looked at after every epoch

@@ -13,6 +13,7 @@ import pandas as pd
 from miram.errors import MiramError
 from miram.evaluation.pairs import OutOfFold, Pair, check_pairs
 from miram.evaluation.probe import LinearProbeConfig, ProbeResult, fit_linear_probe
+from miram.models.split_record import SPLITS, require_same_splits
 
 WHOLE = ""  # one encoder for every fold; as in models.joined_checkpoints, which needs torch
 Features = Mapping[str, npt.NDArray]
@@ -62,6 +63,24 @@ def features_by_seed(
     return {
         seed: features_by_fold(table[table["seed"] == seed], lesion_ids) for seed in seeds or found
     }
+
+
+def features_to_judge(
+    table: pd.DataFrame, splits: pd.DataFrame, seeds: Sequence[int] = ()
+) -> dict[int, dict[str, npt.NDArray]]:
+    """Take a table of features apart as `features_by_seed`, for judging under these splits.
+
+    Args:
+        table: As in `features_by_seed`; its origin tells under which splits the encoder was
+            trained, if it was trained here.
+        splits: (n rows) which lesion is on which side.
+        seeds: The trainings wanted; all if empty.
+
+    Raises:
+        MiramError: The encoder was trained under other splits, or as `features_by_seed`.
+    """
+    require_same_splits(table.attrs.get("origin", {}).get(SPLITS), splits)
+    return features_by_seed(table, splits["lesion_id"], seeds)
 
 
 def fit_probe_by_fold(

@@ -49,7 +49,7 @@ _MAX_REDRAW = 100
 class LabelEfficiencyConfig(Config):
     """Which shares of the training patients the linear probe learns from, and how often."""
 
-    enabled: bool = Field(False, description="costs about six times the probe itself")
+    enabled: bool = Field(False, description="fits a probe per share and draw")
     shares: tuple[float, ...] = Field((0.05, 0.1, 0.25, 0.5, 1.0), min_length=1)
     draws: int = Field(5, ge=2, description="draws of patients per share")
     seed: int = Field(0, ge=0)

@@ -1,11 +1,11 @@
 """Does a figure hold in every subgroup: figures, intervals and differences from the other lesions.
 
-A subgroup under 30 patients keeps its row and its interval but gets no verdict: a bootstrap over
-fewer is too sure of itself.
+A subgroup under 30 patients keeps its row and its interval but gets no verdict, and one under 5 has
+no interval either: a bootstrap over fewer is too sure of itself.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ VARIABLES = ("density", "view", "laterality", "abnormality_type", "subtlety", "a
 """Columns of the lesion table by which figures are split up, where they are filled."""
 
 MIN_PATIENTS = 30
+MIN_INTERVAL = 5
 TOO_FEW = "too few"
 
 
@@ -40,7 +41,7 @@ class SubgroupRow:
         value: Its value as text; `missing` where the table has none.
         lesions: Number of lesions.
         patients: Number of patients.
-        intervals: Figures with intervals by name.
+        intervals: Figures with intervals by name; under 5 patients the interval is NaN.
         metric: The figure that the verdict is about.
         difference: That figure here minus among all other lesions; None without a verdict.
         p_value: Two-sided, of that difference; NaN without a verdict.
@@ -98,11 +99,10 @@ def subgroup_rows(
     intervals, differences, p_values = [], [], []
     for value in found:
         inside = (names == value).to_numpy()
-        intervals.append(
-            cluster_bootstrap(
-                labels[inside], seeds.of(inside), groups[inside], metrics, draws=draws, seed=seed
-            )
+        here = cluster_bootstrap(
+            labels[inside], seeds.of(inside), groups[inside], metrics, draws=draws, seed=seed
         )
+        intervals.append({name: _honest(interval) for name, interval in here.items()})
         difference, p_value = None, float("nan")
         if min(len(np.unique(groups[side])) for side in (inside, ~inside)) >= MIN_PATIENTS:
             difference, p_value = _difference(
@@ -129,6 +129,12 @@ def subgroup_rows(
             found, intervals, differences, p_values, corrected, strict=True
         )
     ]
+
+
+def _honest(interval: Interval) -> Interval:
+    if interval.patients >= MIN_INTERVAL:
+        return interval
+    return replace(interval, lower=float("nan"), upper=float("nan"))
 
 
 def _difference(

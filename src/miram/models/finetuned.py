@@ -5,7 +5,7 @@ fold `fold0` stand under `fold0.`, and `folds` in the header names them all.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -166,9 +166,3 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
-
-
-def sides_digest(lesion_ids: Iterable[str], sides: Iterable[str]) -> str:
-    """Name of a split: a hash of which lesion is on which side, whatever their order."""
-    lines = sorted(f"{lesion} {side}" for lesion, side in zip(lesion_ids, sides, strict=True))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

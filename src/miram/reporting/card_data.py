@@ -7,7 +7,7 @@ from numpy import isfinite
 
 from miram.models.names import SUPERVISED
 from miram.reporting.data_sources import SourceNote, source_note
-from miram.reporting.method_facts import is_trained, method_block
+from miram.reporting.method_facts import borrowed_weights, is_trained, method_block
 from miram.reporting.split_facts import split_facts
 from miram.reporting.study import Study
 from miram.reporting.styles import figure_label
@@ -37,7 +37,7 @@ def card_data(study: Study, method: str) -> ModelCardData:
         pipeline_tag="image-feature-extraction",
         tags=_tags(study, method, note),
         eval_results=_results(study, method, note) or None,
-        **_license(note),
+        **_license(note, borrowed_weights(study, method)),
     )
 
 
@@ -59,9 +59,9 @@ def _tags(study: Study, method: str, note: SourceNote) -> list[str]:
     return [*tags, *([str(kind)] if kind else []), *(["synthetic-data"] if note.synthetic else [])]
 
 
-def _license(note: SourceNote) -> dict[str, Any]:
+def _license(note: SourceNote, start: str) -> dict[str, Any]:
     """Nobody has licensed the weights: what is known are the terms of the data."""
-    if not note.terms_link:
+    if start or not note.terms_link:
         return {"license": "unknown"}
     return {
         "license": "other",

@@ -99,7 +99,7 @@ def _guess(study: Study, method: str, task: str) -> str:
 
 def _beside(study: Study, method: str, task: str) -> Table:
     """The main figure beside those of the untrained and the supervised encoder."""
-    board = study.leaderboard
+    board = study.probes
     chosen = board[(board["task"] == task) & board["figure"].isin(MAIN_FIGURES)]
     names = list(dict.fromkeys([method, *_REFERENCES]))
     rows = [

@@ -233,7 +233,7 @@ def _labels(study: Study) -> str:
 
 
 def _precision(study: Study) -> str:
-    main = study.leaderboard[study.leaderboard["figure"].isin(MAIN_FIGURES)]
+    main = study.probes[study.probes["figure"].isin(MAIN_FIGURES)]
     rows = main.drop_duplicates("task")
     widths = listed(
         f"{row.task} {number(row.upper - row.lower)} ({row.lesions} lesions, "

@@ -15,7 +15,7 @@ _DIAGNOSTIC = "sensitivity_at_90_specificity"
 
 def performance(study: Study) -> dict[int, Answer]:
     """Items 37 to 39: performance, diagnostic performance, failures."""
-    board = study.leaderboard
+    board = study.probes
     main = board[board["figure"].isin(MAIN_FIGURES)]
     diagnostic = board[board["figure"] == _DIAGNOSTIC]
     figures = author("Figures of performance.", "No task could be evaluated.")

@@ -118,7 +118,7 @@ def cost_table(study: Study, costs: Mapping[str, MethodCost] | None = None) -> p
         where they are not known.
     """
     costs = study_costs(study) if costs is None else costs
-    board = study.leaderboard[study.leaderboard["figure"].isin(MAIN_FIGURES)]
+    board = study.probes[study.probes["figure"].isin(MAIN_FIGURES)]
     known = pd.DataFrame(
         [{"method": name, **vars(cost)} for name, cost in costs.items()],
         columns=["method", *MethodCost.__dataclass_fields__],

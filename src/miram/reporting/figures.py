@@ -11,6 +11,7 @@ from plotly.colors import qualitative
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
+from miram.reporting.leaderboard import FINETUNED
 from miram.reporting.styles import MAIN_FIGURES, method_style
 from miram.reporting.words import counted
 
@@ -214,10 +215,11 @@ def error_bar(row: pd.Series) -> dict[str, object]:
 
 def _interval_mark(row: pd.Series) -> Scatter:
     style = method_style(row["method"])
+    tuned = row["protocol"] == FINETUNED
     text = f"{row['estimate']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})"
     return Scatter(
         x=[row["estimate"]],
-        y=[row["method"]],
+        y=[f"{row['method']}, fine-tuned" if tuned else row["method"]],
         mode="markers",
         error_x=error_bar(row),
         marker={"color": style.color, "symbol": style.symbol, "size": 10},

@@ -1,26 +1,59 @@
-"""The leaderboard: one row per method, task and figure, never without n and interval."""
+"""The leaderboard: one row per method, protocol, task and figure, never without n and interval."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from miram.evaluation.policies import data_digest, one_policy
 from miram.reporting.styles import figure_direction
 
+LINEAR, FINETUNED = "linear", "finetuned"  # protocols
 
-def leaderboard_table(metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
+COLUMNS = (
+    "method",
+    "protocol",
+    "task",
+    "figure",
+    "estimate",
+    "lower",
+    "upper",
+    "lesions",
+    "patients",
+    "seeds",
+    "seed_deviation",
+    "strategy",
+    "leakage",
+    "data_digest",
+)
+
+
+def leaderboard_table(
+    metrics: Mapping[str, Mapping[str, Any]],
+    fine_tuned: Mapping[str, Mapping[str, Any]] | None = None,
+) -> pd.DataFrame:
     """Put the figures of all methods into one table.
 
     Args:
         metrics: Figures of `assess_features` by method.
+        fine_tuned: Figures of `assess_finetuned` by method, of those that were fine-tuned.
 
     Returns:
-        `method`, `task`, `figure`, `estimate`, `lower`, `upper` (95 % interval), `lesions`,
-        `patients`, `seeds` (how many), `seed_deviation` (of the estimate between them),
-        `strategy`, `leakage`; by task and figure, the best estimate first.
+        `COLUMNS`: `protocol` is `linear` for a probe on frozen features or `finetuned`, `lower`
+        and `upper` end the 95 % interval, `seeds` counts the trainings and `seed_deviation` is
+        that of the estimate between them, `data_digest` names the crop store. By task and
+        figure, the best estimate first.
+
+    Raises:
+        MiramError: Methods were judged under different splits.
     """
+    judged = [(name, LINEAR, found) for name, found in metrics.items()]
+    judged += [(name, FINETUNED, found) for name, found in (fine_tuned or {}).items()]
+    one_policy({f"{name} ({protocol})": found for name, protocol, found in judged})
     rows = [
         {
             "method": method,
+            "protocol": protocol,
             "task": task,
             "figure": figure,
             "estimate": values["estimate"],
@@ -32,14 +65,13 @@ def leaderboard_table(metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
             "seed_deviation": values.get("seed_deviation"),
             "strategy": result["strategy"],
             "leakage": result["leakage"],
+            "data_digest": data_digest(result),
         }
-        for method, result in metrics.items()
+        for method, protocol, result in judged
         for task, found in result["tasks"].items()
         for figure, values in found["figures"].items()
     ]
-    columns = ["method", "task", "figure", "estimate", "lower", "upper", "lesions", "patients"]
-    columns += ["seeds", "seed_deviation", "strategy", "leakage"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     order = {name: place for place, name in enumerate(dict.fromkeys(table["figure"]))}
     sign = table["figure"].map(lambda name: -1 if figure_direction(name) == "higher" else 1)
     table["rank"], table["place"] = sign * table["estimate"], table["figure"].map(order)

@@ -71,17 +71,28 @@ def _of_the_data(study: Study) -> list[str]:
     return found
 
 
+def saw_images(study: Study) -> list[str]:
+    """Methods whose encoders saw images of the patients that are judged, without labels.
+
+    Args:
+        study: The finished study.
+    """
+    facts = split_facts(study.splits)
+    if facts.strategy != "cv" or not facts.seen:
+        return []
+    trained = [name for name, result in study.methods.items() if not result.history.empty]
+    return [name for name in trained if name != SUPERVISED]
+
+
 def _of_the_split(study: Study) -> list[str]:
     facts = split_facts(study.splits)
-    trained = [name for name, result in study.methods.items() if not result.history.empty]
-    unlabeled = [name for name in trained if name != SUPERVISED]
     found = []
     if facts.shared:
         found.append(
             f"In training and in test at once: {counted(facts.shared, 'patient')}. Use the figures "
             "only beside published ones with the same fault."
         )
-    if facts.strategy == "cv" and unlabeled and facts.seen:
+    if saw_images(study):
         found.append(
             "Encoders pretrained without labels saw the images of the patients that the probes are "
             "judged on. Figures for patients never seen may be lower."

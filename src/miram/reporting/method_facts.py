@@ -54,6 +54,22 @@ def unlabeled_crops(study: Study) -> str:
     )
 
 
+def borrowed_weights(study: Study, method: str) -> str:
+    """The weights from elsewhere that a method starts from; empty where it has none.
+
+    Args:
+        study: The study.
+        method: Name of the method.
+    """
+    block = method_block(study, method)
+    own = block.get("pretrained") or (block.get("backbone") or {}).get("pretrained")
+    if own or block.get("backbone") or block.get("kind") == "random":
+        return file_name(str(own)) if own else ""
+    training = plain(study.parameters.get("training", {}))
+    start = (training.get("initialization") or {}).get("checkpoint")
+    return file_name(str(start)) if start and is_trained(study, method) else ""
+
+
 def exposure(study: Study, method: str) -> str:
     """What an encoder had seen of the patients that it is judged on.
 
@@ -61,8 +77,19 @@ def exposure(study: Study, method: str) -> str:
         study: The study.
         method: Name of the method.
     """
+    start = borrowed_weights(study, method)
+    if not start:
+        return _own_exposure(study, method)
+    return (
+        f"It starts from {start}. What those weights were trained on is not known here; if images "
+        "of the patients judged were among it, the figures are flattered. Apart from that: "
+        f"{_own_exposure(study, method)}"
+    )
+
+
+def _own_exposure(study: Study, method: str) -> str:
     if not is_trained(study, method):
-        return "Nothing was trained on these data: the encoder has seen no image of any patient."
+        return "Nothing was trained on these data: no image of any patient was shown."
     facts = split_facts(study.splits)
     if method == SUPERVISED:
         return _labeled_exposure(facts)

@@ -16,6 +16,7 @@ from miram.reporting.encoder_input import encoder_input
 from miram.reporting.limits import RESEARCH_ONLY, method_limits, study_limits
 from miram.reporting.method_facts import (
     assessment_config,
+    borrowed_weights,
     exposure,
     file_name,
     is_trained,
@@ -108,6 +109,7 @@ def _of_the_data(study: Study, method: str) -> dict[str, Any]:
         "crops": study.crops,
         "shown": unlabeled_crops(study),
         "exposure": exposure(study, method),
+        "start": borrowed_weights(study, method),
     }
 
 

@@ -28,7 +28,8 @@ from miram.reporting.figures import (
 )
 from miram.reporting.images import data_uri, strip
 from miram.reporting.label_curves import tasks_without_draws
-from miram.reporting.method_facts import assessment_config
+from miram.reporting.limits import RESEARCH_ONLY, saw_images, study_limits
+from miram.reporting.method_facts import assessment_config, borrowed_weights
 from miram.reporting.paper_table import PaperTable, paper_table
 from miram.reporting.seed_words import chance_in_training, over_seeds
 from miram.reporting.settings import method_table, setting_tables
@@ -111,6 +112,9 @@ def render_report(study: Study, costs: pd.DataFrame | None = None) -> str:
             seeds=most_seeds(study.methods),
             over_seeds=over_seeds(study.methods),
             chance_in_training=chance_in_training(study.methods),
+            limits=[RESEARCH_ONLY, *study_limits(study)],
+            saw_images=saw_images(study),
+            borrowed={name: start for name in names if (start := borrowed_weights(study, name))},
             plotly=Markup(_packed_plotly()),
         )
     )
@@ -225,7 +229,8 @@ def _outside_interval(leaderboard: pd.DataFrame) -> list[str]:
 
 def _paper(study: Study) -> PaperTable:
     metrics = {method: result.metrics for method, result in study.methods.items()}
-    return paper_table(metrics, source=study.parameters.get("source"))
+    source = study.parameters.get("source")
+    return paper_table(metrics, source=source, fine_tuned=study.fine_tuned)
 
 
 def _charts(

@@ -71,6 +71,7 @@ class PaperRow:
         interval: What the interval rests on: `binomial` or `patients`.
         policy: Split and leakage policy in words.
         source: Where the figure is from.
+        fine_tuned: Whether the encoder was fine-tuned; else a linear probe read it as it was.
     """
 
     origin: Literal["published", "ours"]
@@ -83,6 +84,7 @@ class PaperRow:
     interval: Literal["binomial", "patients"]
     policy: str
     source: str
+    fine_tuned: bool
 
     @property
     def ends(self) -> str:
@@ -148,15 +150,17 @@ def published_row(item: PublishedFigure) -> PaperRow:
         interval="binomial",
         policy="official, taken as it is",
         source=PAPER,
+        fine_tuned=True,
     )
 
 
-def our_row(method: str, found: Mapping[str, Any]) -> PaperRow:
+def our_row(method: str, found: Mapping[str, Any], *, fine_tuned: bool) -> PaperRow:
     """An accuracy of a study with its interval over patients.
 
     Args:
         method: Name of the method.
         found: Its `metrics.json`, which holds the task.
+        fine_tuned: Whether that is of the fine-tuned encoder.
     """
     task = found["tasks"][TASK]
     figure = task["figures"][FIGURE]
@@ -171,6 +175,7 @@ def our_row(method: str, found: Mapping[str, Any]) -> PaperRow:
         interval="patients",
         policy=f"{found['strategy']}, leakage {found['leakage']}",
         source="this study",
+        fine_tuned=fine_tuned,
     )
 
 

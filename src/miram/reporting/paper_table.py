@@ -16,6 +16,7 @@ from miram.reporting.paper_figures import (
     published_row,
     tested_differences,
 )
+from miram.reporting.words import listed
 
 _NEAR = 0.95  # share of the test lesions from which a study counts as the same test
 
@@ -36,7 +37,10 @@ class PaperTable:
 
 
 def paper_table(
-    metrics: Mapping[str, Mapping[str, Any]], *, source: str | None, fine_tuned: bool = False
+    metrics: Mapping[str, Mapping[str, Any]],
+    *,
+    source: str | None,
+    fine_tuned: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> PaperTable:
     """Put the paper's figures beside those of a study.
 
@@ -46,18 +50,14 @@ def paper_table(
     Args:
         metrics: `metrics.json` by method.
         source: The study's source of data, such as `cbis_ddsm`.
-        fine_tuned: Whether the figures are of fine-tuned encoders, as the paper's, and not of a
-            linear probe.
+        fine_tuned: `finetuned_metrics.json` by method. The paper's encoders are fine-tuned: where
+            ours was on the paper's task, its figure stands in place of the linear probe's.
 
     Returns:
         Rows, differences and sentences.
     """
     published = {item.method: published_row(item) for item in PUBLISHED}
-    ours = {
-        method: our_row(method, found)
-        for method, found in metrics.items()
-        if TASK in found["tasks"]
-    }
+    ours = _our_rows(metrics, fine_tuned=False) | _our_rows(fine_tuned or {}, fine_tuned=True)
     leader, *others = published.values()
     pairs = [(leader, other) for other in others]
     if not (reasons := _not_the_same_test(ours, source)):
@@ -66,10 +66,18 @@ def paper_table(
     sentences = [
         *_on_the_paper(leader),
         *map(_in_words, differences),
-        *_on_ours(ours, reasons, fine_tuned),
+        *_on_ours(ours, reasons),
         _on_leakage(ours),
     ]
     return PaperTable((*published.values(), *ours.values()), differences, tuple(sentences))
+
+
+def _our_rows(metrics: Mapping[str, Mapping[str, Any]], *, fine_tuned: bool) -> dict[str, PaperRow]:
+    return {
+        method: our_row(method, found, fine_tuned=fine_tuned)
+        for method, found in metrics.items()
+        if TASK in found["tasks"]
+    }
 
 
 def _not_the_same_test(ours: Mapping[str, PaperRow], source: str | None) -> list[str]:
@@ -130,19 +138,26 @@ def _points(difference: float) -> str:
     return f"{abs(100 * difference):.1f} points {'above' if difference > 0 else 'below'}"
 
 
-def _on_ours(ours: Mapping[str, PaperRow], reasons: list[str], fine_tuned: bool) -> list[str]:
+def _on_ours(ours: Mapping[str, PaperRow], reasons: list[str]) -> list[str]:
     if reasons:
         return [f"No figure of ours is tested against the paper's: {'; '.join(reasons)}."]
     fewest = min(row.effective_lesions for row in ours.values())
-    protocol = (
-        "Our figures are of a linear probe on the frozen encoder, the published ones of fine-tuned "
-        "encoders: a difference between them may be one of protocol."
-    )
     return [
-        *([] if fine_tuned else [protocol]),
+        *_on_protocol(ours),
         f"Our intervals resample patients. They are as wide as those of {fewest:.0f} independent "
         "lesions or more, and the tests count our lesions so. Methods of ours are compared with "
         "each other in pairs in the summary, which is sharper than this table.",
+    ]
+
+
+def _on_protocol(ours: Mapping[str, PaperRow]) -> list[str]:
+    tuned = [name for name, row in ours.items() if row.fine_tuned]
+    if len(tuned) == len(ours):
+        return []
+    whose = f"Our figures but those of {listed(tuned)}" if tuned else "Our figures"
+    return [
+        f"{whose} are of a linear probe on the frozen encoder, the published ones of fine-tuned "
+        "encoders: a difference between them may be one of protocol."
     ]
 
 

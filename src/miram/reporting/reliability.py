@@ -72,6 +72,31 @@ def calibration_table(methods: Mapping[str, MethodResult], task: str) -> Table:
     return Table(("Method", "Lesions", "Patients", "Temperature", *heads), tuple(rows))
 
 
+def bin_table(methods: Mapping[str, MethodResult], task: str) -> Table:
+    """Every bin of the reliability curves of all methods.
+
+    Args:
+        methods: Results by method, with their calibration tables.
+        task: Name of the task.
+    """
+    heads = ("Method", "Scaling", "Stated", "Observed", "95 % interval", "Answers", "Patients")
+    rows = [
+        (
+            method,
+            words,
+            float(row.confidence),
+            float(row.frequency),
+            interval(row.lower, row.upper),
+            int(row.answers),
+            int(row.patients),
+        )
+        for method, item in methods.items()
+        for scaling, words in SCALINGS.items()
+        for row in _rows(item.calibration, task, scaling).itertuples()
+    ]
+    return Table(heads, tuple(rows))
+
+
 def _rows(calibration: pd.DataFrame, task: str, scaling: str) -> pd.DataFrame:
     if calibration.empty:
         return calibration

@@ -7,8 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from miram.errors import MiramError
 from miram.evaluation.comparison import ComparisonConfig
+from miram.evaluation.policies import one_policy, policy_of, words
 from miram.mammography.crop_store import CropStore
+from miram.reporting.leaderboard import LINEAR
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class Study:
         parameters: All parameters of the run.
         methods: Results by method, in the order of the tables.
         anchors: Predictions from hand-crafted features, by anchor.
+        fine_tuned: Figures of `miram.evaluation.finetuned`, of the methods that were fine-tuned.
+
+    Raises:
+        MiramError: Methods were judged under different splits, or under others than these.
     """
 
     lesions: pd.DataFrame
@@ -61,6 +68,25 @@ class Study:
     parameters: dict[str, Any]
     methods: dict[str, MethodResult]
     anchors: dict[str, pd.DataFrame] = field(default_factory=dict)
+    fine_tuned: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse figures that do not belong together, or not to these splits."""
+        judged = one_policy({name: result.metrics for name, result in self.methods.items()})
+        if judged is None or self.splits.empty:
+            return
+        at_hand = policy_of(self.splits.iloc[0].to_dict())
+        if judged != at_hand:
+            raise MiramError(
+                f"the methods were judged under other splits ({words(judged)}) than those at hand "
+                f"({words(at_hand)}): run pretrain, probe and baselines again, or rois with the "
+                "former settings of splits"
+            )
+
+    @property
+    def probes(self) -> pd.DataFrame:
+        """The rows of the leaderboard that are of a probe on frozen features."""
+        return self.leaderboard[self.leaderboard["protocol"] == LINEAR]
 
     def compared(self, comparison: ComparisonConfig) -> dict[str, pd.DataFrame]:
         """Predictions of what may be compared: all methods, and the anchors that are named.

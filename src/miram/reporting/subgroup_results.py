@@ -12,7 +12,7 @@ from miram.reporting.figures import TEMPLATE, sentence
 from miram.reporting.study import MethodResult
 from miram.reporting.styles import MAIN_FIGURES, method_style
 from miram.reporting.tables import Table
-from miram.reporting.words import counted, interval, number
+from miram.reporting.words import counted, interval, number, p_value
 
 _NAMES = {"abnormality_type": "type", "laterality": "side"}
 _ROW_HEIGHT = 44  # pixels per subgroup: two lines of text
@@ -49,11 +49,12 @@ def subgroup_figure(rows: pd.DataFrame) -> Figure:
 
     Args:
         rows: Table of `subgroup_rows`. Subgroups of fewer patients than a verdict needs get an
-            open mark; those that lack a class, so that nothing is defined, are left out.
+            open mark; those without an interval are left out: they lack a class, or have fewer
+            than 5 patients.
     """
-    rows = rows[rows["estimate"].notna()]
+    rows = rows[rows["lower"].notna()]
     if rows.empty:
-        return sentence("Every subgroup lacks a class of this task.")
+        return sentence("Every subgroup lacks a class of this task, or has too few patients.")
     places = {key: place for place, key in enumerate(_keys(rows))}
     methods = list(dict.fromkeys(rows["method"]))
     figure = Figure()
@@ -157,9 +158,9 @@ def _cells(row: Any) -> tuple[Any, ...]:
         row.method,
         int(row.lesions),
         int(row.patients),
-        float(row.estimate),
+        float(row.estimate) if np.isfinite(row.lower) else None,
         interval(row.lower, row.upper),
         row.verdict,
         difference,
-        float(row.p_holm) if np.isfinite(row.p_holm) else None,
+        p_value(row.p_holm) if np.isfinite(row.p_holm) else None,
     )

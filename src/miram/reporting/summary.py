@@ -48,6 +48,7 @@ class TaskFinding:
         leaders: Methods that share the highest main figure.
         untrained: The random encoder, None where it was not run.
         trained: The best trained method, None where there is none.
+        anchors: Hand-crafted features before the same probe, the highest figure first.
         methods: Number of methods compared.
         majority: Share of right answers of always giving the most frequent answer.
         majority_answer: That answer; empty where it differs from label to label.
@@ -66,6 +67,7 @@ class TaskFinding:
     leaders: tuple[Standing, ...]
     untrained: Standing | None
     trained: Standing | None
+    anchors: tuple[Standing, ...]
     methods: int
     majority: Interval
     majority_answer: str
@@ -82,6 +84,11 @@ class TaskFinding:
         if self.trained is None or self.untrained is None:
             return None
         return self.trained.overlaps(self.untrained)
+
+    @property
+    def anchors_ahead(self) -> int:
+        """Anchors with a higher figure than every method."""
+        return sum(item.estimate > self.leaders[0].estimate for item in self.anchors)
 
     @property
     def against_guessing(self) -> str:
@@ -123,27 +130,34 @@ def task_findings(
         draws: Bootstrap draws of figures that only the page shows.
         seed: Seed of these draws.
     """
-    board = study.leaderboard
-    # Hand-crafted anchors are on the leaderboard as well, but are no methods of the study.
-    main = board[board["figure"].isin(MAIN_FIGURES) & board["method"].isin(list(study.methods))]
+    board = study.probes
+    main = board[board["figure"].isin(MAIN_FIGURES)]
+    methods = main[main["method"].isin(list(study.methods))]
     return [
-        _finding(study, str(task), rows, comparison or ComparisonConfig(), draws, seed)
-        for task, rows in main.groupby("task", sort=False)
+        _finding(study, main[main["task"] == task], comparison or ComparisonConfig(), draws, seed)
+        for task in methods["task"].unique()
+    ]
+
+
+def _standings(rows: pd.DataFrame) -> list[Standing]:
+    """The highest figure first."""
+    return [
+        Standing(row["method"], row["estimate"], row["lower"], row["upper"])
+        for _, row in rows.sort_values("estimate", ascending=False, kind="stable").iterrows()
     ]
 
 
 def _finding(
     study: Study,
-    task: str,
-    rows: pd.DataFrame,
+    main: pd.DataFrame,
     comparison: ComparisonConfig,
     draws: int,
     seed: int,
 ) -> TaskFinding:
-    standings = [
-        Standing(row["method"], row["estimate"], row["lower"], row["upper"])
-        for _, row in rows.sort_values("estimate", ascending=False, kind="stable").iterrows()
-    ]
+    # Hand-crafted anchors are on the leaderboard as well, but are no methods of the study.
+    of_methods = main["method"].isin(list(study.methods))
+    rows, task = main[of_methods], str(main["task"].iloc[0])
+    standings = _standings(rows)
     method = standings[0].method
     facts = study.methods[method].metrics["tasks"][task]
     scores = task_scores(study.methods[method].predictions, task)
@@ -160,6 +174,7 @@ def _finding(
         leaders=tuple(item for item in standings if item.estimate == standings[0].estimate),
         untrained=next((item for item in standings if item.method == RANDOM), None),
         trained=next((item for item in standings if item.method != RANDOM), None),
+        anchors=tuple(_standings(main[~of_methods])),
         methods=len(standings),
         majority=majority,
         majority_answer=answer,

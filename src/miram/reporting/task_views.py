@@ -8,7 +8,7 @@ from plotly.graph_objects import Figure
 from miram.reporting.label_curves import label_figure, label_rows, label_table
 from miram.reporting.lesion_tiles import lesion_tile
 from miram.reporting.neighbors import Neighborhood, neighborhoods
-from miram.reporting.reliability import SCALINGS, calibration_table, reliability_figure
+from miram.reporting.reliability import SCALINGS, bin_table, calibration_table, reliability_figure
 from miram.reporting.study import MethodResult, Study
 from miram.reporting.subgroup_results import subgroup_figure, subgroup_rows, subgroup_table
 from miram.reporting.summary import TaskFinding
@@ -24,12 +24,14 @@ class TaskView:
         shown: Methods that are drawn at once: the best trained one and the random encoder.
         charts: Charts by the id of their place on the page.
         table: The numbers.
+        points: What the charts draw, of all methods, where the table does not have it.
     """
 
     finding: TaskFinding
     shown: tuple[str, ...]
     charts: dict[str, Figure]
     table: Table
+    points: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def calibration_view(
         f"calibration-{place}-{scaling}": reliability_figure(methods, finding.task, scaling, shown)
         for scaling in SCALINGS
     }
-    return TaskView(finding, shown, charts, calibration_table(methods, finding.task))
+    numbers, bins = calibration_table(methods, finding.task), bin_table(methods, finding.task)
+    return TaskView(finding, shown, charts, numbers, bins)
 
 
 def subgroup_view(

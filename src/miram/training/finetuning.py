@@ -26,10 +26,10 @@ from miram.models.finetuned import (
     FineTuned,
     classify,
     join_models,
-    sides_digest,
     weights_digest,
 )
 from miram.models.joined_checkpoints import WHOLE, split_folds
+from miram.models.split_record import sides_digest
 from miram.models.supervised import class_weights
 from miram.provenance import git_commit, versions
 from miram.training.config import TrainingConfig

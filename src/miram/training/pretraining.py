@@ -20,6 +20,7 @@ from miram.models.import_weights import initialize_from
 from miram.models.masked_autoencoder import MaskedAutoencoder
 from miram.models.methods import FrozenMethodConfig, RandomConfig, SelfSupervisedConfig
 from miram.models.pixels import plain_views, to_grey
+from miram.models.split_record import SPLITS, split_record
 from miram.models.supervised import SupervisedConfig
 from miram.provenance import git_commit, versions
 from miram.training.config import TrainingConfig
@@ -64,6 +65,7 @@ def pretrain(
     *,
     folder: TrainingFolder | None = None,
     watch: Watch | None = None,
+    splits: pd.DataFrame | None = None,
 ) -> PretrainingResult:
     """Train one encoder without labels.
 
@@ -76,6 +78,8 @@ def pretrain(
         folder: Where the training keeps its state, to go on after an interruption; None keeps
             nothing.
         watch: Looks at the model now and then, see `train`.
+        splits: Those that `rows` follow from; the header tells them, so that the encoder is not
+            judged under others.
 
     Raises:
         MiramError: The checkpoint to start from does not fit, or as `train`.
@@ -92,7 +96,10 @@ def pretrain(
         )
     model = method.build(encoder, recipe.seed)
     start = initialize_from(model, recipe.initialization)
-    metadata = header(store, encoder, method, recipe) | {"initialization": start.header()}
+    metadata = header(store, encoder, method, recipe, splits)
+    metadata |= {"initialization": start.header()}
+    if start.source:
+        metadata["license"] += f"; so do those of the weights it starts from, {start.source}"
     log.info("training on %d crops for %d epochs", len(rows), recipe.epochs)
     side = method.crop_side(encoder)
     about = identity(store, rows, encoder, method, start.sha256)
@@ -146,7 +153,11 @@ def identity(
 
 
 def header(
-    store: CropStore, encoder: EncoderConfig, method: BaseModel, recipe: TrainingConfig
+    store: CropStore,
+    encoder: EncoderConfig,
+    method: BaseModel,
+    recipe: TrainingConfig,
+    splits: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """What a checkpoint's header tells of the encoder and what it came from.
 
@@ -155,6 +166,7 @@ def header(
         encoder: The encoder that all methods share.
         method: How it was trained.
         recipe: The budget, with the method's own settings.
+        splits: Under which it was trained; None for what was not.
     """
     seen: dict[str, Any] = {"timm": encoder.timm_arguments, "image_side": encoder.image_side}
     backbone = method if isinstance(method, TimmBackboneConfig) else None
@@ -171,7 +183,12 @@ def header(
         "git_commit": git_commit(),
         "versions": versions(),
         "license": LICENSE_NOTE,
+        **_told(splits, labels=isinstance(method, SupervisedConfig)),
     }
+
+
+def _told(splits: pd.DataFrame | None, *, labels: bool) -> dict[str, Any]:
+    return {} if splits is None else {SPLITS: split_record(splits, labels=labels)}
 
 
 def frozen_encoder(encoder: EncoderConfig, method: FrozenMethodConfig, seed: int) -> nn.Module:

@@ -60,7 +60,7 @@ def train_supervised(
 
     Args:
         store: The crop store.
-        splits: One row per lesion, with `lesion_id`, `strategy` and `split`.
+        splits: One row per lesion, with `lesion_id`, `strategy`, `leakage` and `split`.
         rows: (m,) positions in `splits` of the lesions that have a label.
         labels: (m,) classes from 0, or (m, K) of 0 and 1 where a lesion may have several.
         classes: K.
@@ -104,6 +104,7 @@ def train_supervised(
             labels=labels[seen],
             keep=None if folder is None else Keep(folder.part(fold) if fold else folder, about),
         )
-        encoders[fold] = EncoderCheckpoint.of(model.encoder, header(store, encoder, method, recipe))
+        metadata = header(store, encoder, method, recipe, splits)
+        encoders[fold] = EncoderCheckpoint.of(model.encoder, metadata)
         histories[fold] = history
     return join_folds(encoders), join_histories(histories, "fold")

@@ -31,7 +31,8 @@ def describe_by_hog(
     from miram.evaluation import handcrafted
 
     lesion_ids = splits["lesion_id"]
-    return handcrafted.hog(lesion_ids, crops.crops[crops.rows(lesion_ids)], config.hog)
+    table = handcrafted.hog(lesion_ids, crops.crops[crops.rows(lesion_ids)], config.hog)
+    return _of(table, crops)
 
 
 def describe_by_lbp(
@@ -41,7 +42,8 @@ def describe_by_lbp(
     from miram.evaluation import handcrafted
 
     lesion_ids = splits["lesion_id"]
-    return handcrafted.lbp(lesion_ids, crops.crops[crops.rows(lesion_ids)], config.lbp)
+    table = handcrafted.lbp(lesion_ids, crops.crops[crops.rows(lesion_ids)], config.lbp)
+    return _of(table, crops)
 
 
 def describe_by_intensity(
@@ -52,7 +54,8 @@ def describe_by_intensity(
 
     lesion_ids = splits["lesion_id"]
     rows = crops.rows(lesion_ids)
-    return handcrafted.intensity(lesion_ids, crops.crops[rows], crops.masks[rows], config.intensity)
+    pixels, masks = crops.crops[rows], crops.masks[rows]
+    return _of(handcrafted.intensity(lesion_ids, pixels, masks, config.intensity), crops)
 
 
 def describe_by_box_size(
@@ -63,4 +66,10 @@ def describe_by_box_size(
 
     lesion_ids = splits["lesion_id"]
     boxes = crops.manifest.iloc[crops.rows(lesion_ids)][_BOX].to_numpy()
-    return handcrafted.box_size(lesion_ids, boxes, config.box_size)
+    return _of(handcrafted.box_size(lesion_ids, boxes, config.box_size), crops)
+
+
+def _of(table: pd.DataFrame, crops: CropStore) -> pd.DataFrame:
+    """The table, saying what it came from; a Parquet file keeps that, and the figures tell it."""
+    table.attrs["origin"] = {"crops": crops.digest}
+    return table

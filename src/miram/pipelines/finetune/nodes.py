@@ -51,13 +51,18 @@ def finetune_encoder(
 
     Returns:
         The classifier, one per fold where the splits are folds, and the training history.
+
+    Raises:
+        MiramError: The encoder was trained under other splits, or the data cannot answer the task.
     """
     from miram.evaluation.assessment import targets_of
     from miram.evaluation.finetuned import ValidationJudge
     from miram.models.joined_checkpoints import first_seed
+    from miram.models.split_record import SPLITS, require_same_splits
     from miram.training.finetuning import LabeledCrops, finetune
     from miram.training.keeping import begun
 
+    require_same_splits(encoder.metadata.get(SPLITS), splits)
     targets = targets_of(lesions, splits, evaluation.task(config.task), evaluation)
     if not targets.supported:
         raise MiramError(
@@ -101,7 +106,7 @@ def judge_finetuned(
     from miram.evaluation.finetuned import assess_finetuned
 
     found = assess_finetuned(finetuned, crops, lesions, splits, evaluation)
-    return found.metrics, found.predictions
+    return {**found.metrics, "features": {"crops": crops.digest}}, found.predictions
 
 
 def describe_finetuned(

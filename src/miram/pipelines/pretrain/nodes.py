@@ -87,6 +87,7 @@ def pretrain_encoder(
                 engine=EngineConfig() if frozen else engine,  # nothing to share out
                 folder=one.folder,
                 watch=watch,
+                splits=splits,
             )
     return (
         join_seeds({seed: result.encoder for seed, result in results.items()}),

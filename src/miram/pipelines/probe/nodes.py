@@ -33,9 +33,14 @@ def encode_lesions(
         A plan, carried out when it is saved, unless the very same features are there. They have
         one row per lesion and `seed`: `lesion_id` and `f0`, `f1` and so on; for a method with one
         encoder per fold, one row per lesion, seed and `fold`.
+
+    Raises:
+        MiramError: The encoder was trained under other splits.
     """
     from miram.evaluation.feature_plan import plan_features
+    from miram.models.split_record import SPLITS, require_same_splits
 
+    require_same_splits(encoder.metadata.get(SPLITS), splits)
     return plan_features(encoder, crops, splits["lesion_id"], config)
 
 
@@ -54,9 +59,9 @@ def assess_encoder(
         Figures with intervals, and the predictions behind them.
     """
     from miram.evaluation.assessment import assess_seeds
-    from miram.evaluation.fold_features import features_by_seed
+    from miram.evaluation.fold_features import features_to_judge
 
-    by_seed = features_by_seed(features, splits["lesion_id"], config.seeds)
+    by_seed = features_to_judge(features, splits, config.seeds)
     assessment = assess_seeds(by_seed, lesions, splits, config)
     # Which encoder, crops and settings the figures are of; empty for features from elsewhere.
     origin = features.attrs.get("origin", {})
@@ -79,9 +84,14 @@ def describe_predictions(
 
     Returns:
         Reliability curves, and figures by subgroup.
+
+    Raises:
+        MiramError: There is no column of that name to split figures up by.
     """
+    from miram.evaluation.assessment import require_subgroups
     from miram.evaluation.prediction_tables import calibration_table, subgroup_figures
 
+    require_subgroups(lesions, config)
     return (
         calibration_table(predictions, metrics),
         subgroup_figures(predictions, lesions, metrics, config),
@@ -102,10 +112,10 @@ def measure_label_efficiency(
     Returns:
         Figures by task and share; empty unless `label_efficiency.enabled`.
     """
-    from miram.evaluation.fold_features import features_by_seed
+    from miram.evaluation.fold_features import features_to_judge
     from miram.evaluation.label_efficiency import COLUMNS, label_efficiency_table
 
     if not config.label_efficiency.enabled:
         return pd.DataFrame(columns=list(COLUMNS))
-    by_seed = features_by_seed(features, splits["lesion_id"], config.seeds)
+    by_seed = features_to_judge(features, splits, config.seeds)
     return label_efficiency_table(by_seed, lesions, splits, config)

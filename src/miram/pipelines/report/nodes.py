@@ -1,13 +1,17 @@
 """Nodes of the report pipeline."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from miram.evaluation.policies import one_policy, policy_of, under, words
 from miram.mammography.crop_store import CropStore
 from miram.models.names import ANCHORS, METHODS
-from miram.reporting.leaderboard import leaderboard_table
+from miram.reporting.leaderboard import FINETUNED, leaderboard_table
 from miram.reporting.study import MethodResult, Study
+
+log = logging.getLogger(__name__)
 
 TABLES = ("predictions", "calibration", "subgroups", "label_efficiency", "features")
 
@@ -17,13 +21,31 @@ else:
     Figure = Any
 
 
-def build_leaderboard(**metrics: dict[str, Any]) -> pd.DataFrame:
+def build_leaderboard(
+    finetuned_figures: dict[str, dict[str, Any]], **metrics: dict[str, Any]
+) -> pd.DataFrame:
     """Put the figures of all methods and anchors into one table.
 
     Args:
+        finetuned_figures: Figures of fine-tuned encoders by method; those under other splits than
+            the probes are left out.
         metrics: Figures by method.
+
+    Raises:
+        MiramError: The probes were judged under different splits.
     """
-    return leaderboard_table(metrics)
+    policy = one_policy(metrics)
+    fine_tuned = under(policy, finetuned_figures)
+    for method in sorted(set(finetuned_figures) - set(fine_tuned)):
+        log.warning(
+            "%s was fine-tuned under %s, the probes were judged under %s: its fine-tuned figures "
+            "are left out; kedro run --pipeline finetune --namespaces %s makes them anew",
+            method,
+            words(policy_of(finetuned_figures[method])),
+            words(policy) if policy else "none",
+            method,
+        )
+    return leaderboard_table(metrics, fine_tuned)
 
 
 def draw_leaderboard(leaderboard: pd.DataFrame) -> Figure:
@@ -91,6 +113,7 @@ def gather_study(
     splits: pd.DataFrame,
     leaderboard: pd.DataFrame,
     parameters: dict[str, Any],
+    finetuned_figures: dict[str, dict[str, Any]],
     **results: Any,
 ) -> Study:
     """Put all that is known of a study together.
@@ -102,6 +125,8 @@ def gather_study(
         splits: Which lesion was on which side.
         leaderboard: All figures.
         parameters: All parameters of the run.
+        finetuned_figures: Figures of fine-tuned encoders by method, those on the leaderboard or
+            more.
         results: Of each method `<method>_<name>` for every field of `MethodResult`; a method
             without decoders has no reconstructions. Of each anchor `<anchor>_predictions`.
     """
@@ -115,4 +140,15 @@ def gather_study(
         for method in METHODS
     }
     anchors = {anchor: results[f"{anchor}_predictions"] for anchor in ANCHORS}
-    return Study(lesions, ingest_audit, crops, splits, leaderboard, parameters, methods, anchors)
+    tuned = leaderboard.loc[leaderboard["protocol"] == FINETUNED, "method"].unique()
+    return Study(
+        lesions,
+        ingest_audit,
+        crops,
+        splits,
+        leaderboard,
+        parameters,
+        methods,
+        anchors,
+        fine_tuned={method: finetuned_figures[method] for method in tuned},
+    )

@@ -15,7 +15,7 @@ from miram.pipelines.report.nodes import (
 )
 
 PARTS = ("history", "reconstructions", "metrics", *TABLES)
-SHARED = ("lesions", "ingest_audit", "crops", "splits")
+SHARED = ("lesions", "ingest_audit", "crops", "splits", "finetuned_figures")
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -41,7 +41,8 @@ def _fan_in(results: list[str], cards: list[str]) -> Pipeline:
         [
             Node(
                 build_leaderboard,
-                inputs={name: f"{name}_metrics" for name in (*METHODS, *ANCHORS)},
+                inputs={name: f"{name}_metrics" for name in (*METHODS, *ANCHORS)}
+                | {"finetuned_figures": "finetuned_figures"},
                 outputs="leaderboard",
                 name="build_leaderboard",
             ),

@@ -67,8 +67,16 @@ for (const details of document.querySelectorAll("details")) {
   });
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawShown);
-// Printing does not wait: all at once.
-matchMedia("print").addEventListener("change", () => places.filter(isShown).forEach(draw));
+// Paper cannot be opened: what is closed opens for the print. Printing does not wait: all at once.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open])")];
+  for (const details of opened) details.open = true;
+  places.forEach(draw);
+});
+addEventListener("afterprint", () => {
+  for (const details of opened) details.open = false;
+});
 
 // Leaderboard: filters and sorting of what is a plain table without them.
 const board = document.getElementById("board");
@@ -85,7 +93,8 @@ function applyFilters() {
     row.hidden = !(figureFits && others);
   }
   const shown = rows.filter((row) => !row.hidden).length;
-  document.getElementById("board-count").textContent = `${shown} of ${rows.length} rows`;
+  const count = `${shown} of ${rows.length} rows are shown`;
+  document.getElementById("board-count").textContent = count;
 }
 
 function cellKey(row, column) {
@@ -118,8 +127,8 @@ filters.addEventListener("change", applyFilters);
 filters.hidden = false;
 applyFilters();
 
-// Reconstructions: from the masked input over the reconstruction to the target.
-const stops = ["Masked input", "Reconstruction", "Target"];
+// Reconstructions: from the hidden patches over the reconstruction to the target.
+const stops = ["Hidden patches", "Reconstruction", "Target"];
 for (const label of document.querySelectorAll(".fade")) {
   label.hidden = false;
   const input = label.querySelector("input");

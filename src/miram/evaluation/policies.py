@@ -1,0 +1,53 @@
+"""On which splits and data figures rest: they stand in one table where the splits are the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from miram.errors import MiramError
+
+Policy = tuple[str, str]
+"""How patients were split, and what became of those on both sides: `strategy`, `leakage`."""
+
+
+def policy_of(metrics: Mapping[str, Any]) -> Policy:
+    """The policy under which a method was judged; `metrics.json` tells it."""
+    return str(metrics["strategy"]), str(metrics["leakage"])
+
+
+def one_policy(metrics: Mapping[str, Mapping[str, Any]]) -> Policy | None:
+    """The policy that all methods share; None where there is no method.
+
+    Args:
+        metrics: `metrics.json` by method.
+
+    Raises:
+        MiramError: They were judged under several.
+    """
+    found: dict[Policy, list[str]] = {}
+    for method, one in metrics.items():
+        found.setdefault(policy_of(one), []).append(method)
+    if len(found) > 1:
+        told = "; ".join(f"{', '.join(names)} under {words(one)}" for one, names in found.items())
+        raise MiramError(
+            f"methods were judged under different splits and cannot be compared: {told}. Run "
+            "pretrain, probe and baselines for all of them with the same splits"
+        )
+    return next(iter(found), None)
+
+
+def under(
+    policy: Policy | None, metrics: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """Those methods that were judged under a policy; all if there is none."""
+    return {name: one for name, one in metrics.items() if policy in (None, policy_of(one))}
+
+
+def data_digest(metrics: Mapping[str, Any]) -> str | None:
+    """Name of the crop store that a method was judged on, None where it was not told."""
+    found: str | None = metrics.get("features", {}).get("crops")
+    return found
+
+
+def words(policy: Policy) -> str:
+    """A policy as tables name it."""
+    return f"{policy[0]}, leakage {policy[1]}"

@@ -1,0 +1,92 @@
+"""Under which splits an encoder was trained, told by its header and asked before it is judged.
+
+`rois` can be run again with other splits after an encoder was trained. Patients to be judged may
+then be among those who taught it, and no file but the encoder itself can tell. The header keeps
+digests, no names of patients: weights are passed on. This module needs no torch.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from miram.errors import MiramError
+
+SPLITS = "splits"  # field of an encoder's header, and of the origin of its features
+
+
+def sides_digest(lesion_ids: Iterable[str], sides: Iterable[str]) -> str:
+    """Name of a split: a hash of which lesion is on which side, whatever their order."""
+    lines = sorted(f"{lesion} {side}" for lesion, side in zip(lesion_ids, sides, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def split_record(splits: pd.DataFrame, *, labels: bool) -> dict[str, str]:
+    """What a header tells of the splits under which an encoder is trained.
+
+    Args:
+        splits: Table of `miram.mammography.splits.assign_splits`.
+        labels: Whether it learns labels. It then depends on the side of every lesion; without
+            labels on nothing but which lesions are kept apart from it.
+
+    Returns:
+        `strategy`, `leakage`, and the digest `sides` or `apart`.
+    """
+    policy = {name: str(splits[name].iloc[0]) for name in ("strategy", "leakage")}
+    if labels:
+        return {**policy, "sides": sides_digest(splits["lesion_id"], splits["split"])}
+    return {**policy, "apart": _apart(splits)}
+
+
+def require_same_splits(record: Mapping[str, str] | None, splits: pd.DataFrame) -> None:
+    """Refuse to judge an encoder on patients who may have taught it.
+
+    An encoder that learned labels is judged under its own splits alone. One that saw images
+    without labels may be judged where the same test and dropped lesions are kept apart, or, as
+    under cross-validation, none are.
+
+    Args:
+        record: What `split_record` told when it was trained; None for an encoder that was not
+            trained here, such as imported weights or a random one.
+        splits: The splits at hand.
+
+    Raises:
+        MiramError: The splits at hand are others.
+    """
+    if record and not _may_judge(record, splits):
+        raise MiramError(_refusal(record, splits))
+
+
+def _may_judge(record: Mapping[str, str], splits: pd.DataFrame) -> bool:
+    if "sides" in record:
+        return record["sides"] == split_record(splits, labels=True)["sides"]
+    return record["apart"] == _apart(splits) or not _kept_apart(splits).any()
+
+
+def _refusal(record: Mapping[str, str], splits: pd.DataFrame) -> str:
+    labels = "sides" in record
+    at_hand = split_record(splits, labels=labels)
+    was, now = (f"{one['strategy']}, leakage {one['leakage']}" for one in (record, at_hand))
+    differing = f"({was}) than those at hand ({now})"
+    back = (
+        "; or go back to its splits with `kedro run --pipeline rois --params "
+        f"splits.strategy={record['strategy']},splits.leakage={record['leakage']}`"
+    )
+    if was == now:
+        differing, back = f"than those at hand (both {now}, with other lesions on their sides)", ""
+    return (
+        f"the encoder {'learned labels' if labels else 'was pretrained'} under other splits "
+        f"{differing}, so its figures would be wrong about which patients it has seen: run "
+        f"`kedro run --pipeline pretrain{' --namespaces supervised' if labels else ''}` again, "
+        f"then probe{back}"
+    )
+
+
+def _kept_apart(splits: pd.DataFrame) -> pd.Series:
+    """Lesions that no encoder may see; validation serves a training and is not judged."""
+    return splits["split"].isin(["test", "dropped"])
+
+
+def _apart(splits: pd.DataFrame) -> str:
+    lesions = splits.loc[_kept_apart(splits), "lesion_id"]
+    return sides_digest(lesions, ["apart"] * len(lesions))

@@ -1,0 +1,61 @@
+"""Fine-tuned encoders stand on the page beside the probes, and only under the same splits."""
+
+import re
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from miram.errors import MiramError
+from miram.reporting.cost import cost_table
+from miram.reporting.figures import leaderboard_figure
+from miram.reporting.leaderboard import leaderboard_table
+from miram.reporting.page import render_report
+from miram.reporting.study import Study
+from miram.reporting.summary import task_findings
+
+
+@pytest.fixture
+def tuned(study: Study) -> Study:
+    """A study of which one encoder was fine-tuned, with another method's figures for it."""
+    fine_tuned = {"mae": study.methods["miram_nystrom"].metrics}
+    metrics = {name: result.metrics for name, result in study.methods.items()}
+    return replace(study, leaderboard=leaderboard_table(metrics, fine_tuned), fine_tuned=fine_tuned)
+
+
+def test_the_page_shows_its_figures_with_their_protocol(tuned: Study) -> None:
+    page = render_report(tuned)
+    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    figure = tuned.fine_tuned["mae"]["tasks"]["pathology"]["figures"]["auc"]
+    assert f"mae finetuned pathology ROC AUC {figure['estimate']:.3f}" in text
+    assert "mae linear pathology ROC AUC" in text
+    assert "or fine-tuned where the protocol says so" in text
+
+
+def test_without_any_the_page_does_not_speak_of_them(study: Study) -> None:
+    assert "fine-tuned where the protocol says so" not in render_report(study)
+
+
+def test_the_chart_names_them(tuned: Study) -> None:
+    names = [trace.y[0] for trace in leaderboard_figure(tuned.leaderboard).data]
+    assert sorted(names) == ["mae", "mae, fine-tuned", "miram_nystrom", "random"]
+
+
+def test_what_is_told_of_the_probes_stays_as_it_was(tuned: Study, study: Study) -> None:
+    options = {"draws": 100, "seed": 0}
+    assert task_findings(tuned, **options) == task_findings(study, **options)
+    pd.testing.assert_frame_equal(cost_table(tuned), cost_table(study))
+
+
+def test_a_study_of_methods_under_different_splits_is_refused(study: Study) -> None:
+    leaky = replace(
+        study.methods["mae"], metrics={**study.methods["mae"].metrics, "leakage": "official"}
+    )
+    with pytest.raises(MiramError, match="mae under official, leakage official"):
+        replace(study, methods={**study.methods, "mae": leaky})
+
+
+def test_a_study_whose_splits_are_newer_than_its_figures_is_refused(study: Study) -> None:
+    newer = study.splits.assign(leakage="official")
+    with pytest.raises(MiramError, match=r"under other splits \(official, leakage drop\)"):
+        replace(study, splits=newer)
