@@ -148,7 +148,8 @@ def test_every_method_is_in_every_part(page: Page, study: Study) -> None:
 def test_every_figure_stands_beside_its_interval_and_its_numbers(page: Page, study: Study) -> None:
     for row in study.leaderboard.itertuples():
         cells = f"{row.estimate:.3f} {row.lower:.3f} to {row.upper:.3f}"
-        pattern = rf"{row.method} {row.protocol} {row.task} [^<]*? {re.escape(cells)} \w+ {row.lesions} "
+        about = f"{row.method} {row.protocol} {row.task}"
+        pattern = rf"{about} [^<]*? {re.escape(cells)} \w+ {row.lesions} "
         assert re.search(pattern, page.text), row
     best = study.leaderboard.iloc[0]
     assert f"{best['lesions']} lesions of {best['patients']} patients" in page.text
