@@ -1,7 +1,8 @@
 """Does a figure hold in every subgroup: figures, intervals and differences from the other lesions.
 
 A subgroup under 30 patients keeps its row and its interval but gets no verdict, and one under 5 has
-no interval either: a bootstrap over fewer is too sure of itself.
+no interval either, nor one that every draw gives the same figure: a bootstrap over fewer is too
+sure of itself.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,8 @@ class SubgroupRow:
         value: Its value as text; `missing` where the table has none.
         lesions: Number of lesions.
         patients: Number of patients.
-        intervals: Figures with intervals by name; under 5 patients the interval is NaN.
+        intervals: Figures with intervals by name; the interval is NaN under 5 patients, or
+            where it would have no width.
         metric: The figure that the verdict is about.
         difference: That figure here minus among all other lesions; None without a verdict.
         p_value: Two-sided, of that difference; NaN without a verdict.
@@ -132,7 +134,7 @@ def subgroup_rows(
 
 
 def _honest(interval: Interval) -> Interval:
-    if interval.patients >= MIN_INTERVAL:
+    if interval.patients >= MIN_INTERVAL and interval.lower < interval.upper:
         return interval
     return replace(interval, lower=float("nan"), upper=float("nan"))
 

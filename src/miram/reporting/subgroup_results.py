@@ -49,8 +49,8 @@ def subgroup_figure(rows: pd.DataFrame) -> Figure:
 
     Args:
         rows: Table of `subgroup_rows`. Subgroups of fewer patients than a verdict needs get an
-            open mark; those without an interval are left out: they lack a class, or have fewer
-            than 5 patients.
+            open mark; those without an interval are left out: they lack a class, or have too
+            few patients.
     """
     rows = rows[rows["lower"].notna()]
     if rows.empty:
