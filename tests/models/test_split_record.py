@@ -95,5 +95,5 @@ def test_a_table_without_a_lesion_apart_differs_from_one_with():
     one = pd.DataFrame({"lesion_id": ["a", "b"], "split": ["train", "test"]})
     one = one.assign(strategy="official", leakage="drop")
     none = one.assign(split="train")
-    require_same_splits(split_record(one, labels=False), none)
-    refusal(split_record(none, labels=False), one)
+    require_same_splits(split_record(one, labels=False), none)  # none is kept apart from it now
+    assert "other splits" in refusal(split_record(none, labels=False), one)

@@ -164,9 +164,9 @@ def _in_one_order(
     order = canonical_order(groups, labels, stacked)
     statistics = {}
     for name, seeds in by_method.items():
-        sorted_ = seeds.of(order)
+        ordered = seeds.of(order)
         parts = [
-            WeightedMetrics(labels[order], one, [figure], sorted_.folds) for one in sorted_.each
+            WeightedMetrics(labels[order], one, [figure], ordered.folds) for one in ordered.each
         ]
         statistics[name] = mean_statistic([part.stacked for part in parts])
     return statistics, groups[order]

@@ -153,7 +153,7 @@ def leaderboard_figure(leaderboard: pd.DataFrame) -> Figure:
 
 
 def reconstruction_sheet(arrays: Mapping[str, NDArray[np.uint8]]) -> Sheet:
-    """Draw target, masked input and reconstruction of a few crops at each scale.
+    """Draw target, its part not hidden, and reconstruction of a few crops at each scale.
 
     With `norm_pix` the predictions carry mean and contrast of the true patches, so that only the
     pattern inside a patch is the decoder's own.

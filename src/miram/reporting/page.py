@@ -150,7 +150,7 @@ def _contact_sheet(study: Study) -> dict[str, Any]:
 
 
 def _reconstructions(methods: Mapping[str, MethodResult]) -> dict[str, list[dict[str, Any]]]:
-    """Strips of target, masked input and prediction by method, one entry per scale."""
+    """Strips of target, its part not hidden, and prediction by method, one entry per scale."""
     return {
         method: [
             {"scale": scale, **_strips(result.reconstructions, scale)}

@@ -166,7 +166,7 @@ def draw_loss_curve(history: pd.DataFrame) -> Figure:
 
 
 def draw_reconstructions(reconstructions: dict[str, NDArray[np.uint8]]) -> Sheet:
-    """Draw input, masked input, reconstruction and target at each scale.
+    """Draw target, its part that is not hidden, and reconstruction at each scale.
 
     Args:
         reconstructions: Arrays of `pretrain_encoder`; empty for a method without decoders.
