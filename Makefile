@@ -9,6 +9,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export DO_NOT_TRACK := 1
 
 .PHONY: demo test lint format benchmark docs ui viz-site clean
@@ -17,7 +18,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
 		|| { echo "miram needs Python 3.11 or 3.12; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+# torch first and alone: pip deletes its wheels before it fetches the rest, so less disk is needed
+	$(PIP) torch torchvision
+	$(PIP) -e ".[dev]"
 	touch $@
 
 demo: $(VENV)/installed
