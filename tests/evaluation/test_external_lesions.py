@@ -89,6 +89,10 @@ def test_every_lesion_needs_one_fold():
     )
     with pytest.raises(MiramError, match="every lesion needs one fold"):
         ask(long)
-    twice = pd.concat([table(fold=FOLD, seed=0), table(fold=FOLD[::-1], seed=1)])
-    with pytest.raises(MiramError, match="all trainings need the same folds"):
-        ask(twice)
+
+
+def test_trainings_may_have_folds_of_their_own():
+    parts = [table(fold=FOLD, seed=0), table(fold=(PATIENT + 5) // 10 % 4, seed=1)]
+    found = ask(pd.concat(parts)).models["model"].figures["auc"].estimate
+    alone = [ask(part).models["model"].figures["auc"].estimate for part in parts]
+    assert found == pytest.approx(np.mean(alone))

@@ -7,7 +7,7 @@ from miram.errors import MiramError
 from miram.evaluation.bootstrap import cluster_bootstrap
 from miram.evaluation.class_figures import class_rows
 from miram.evaluation.comparison import compare_methods
-from miram.evaluation.seeds import SeedScores, seed_deviation
+from miram.evaluation.seeds import SeedScores
 from miram.evaluation.subgroups import subgroup_rows
 
 OPTIONS = {"draws": 200, "seed": 0}
@@ -92,9 +92,3 @@ def test_rows_of_classes_and_subgroups_are_means_over_seeds(labels, patients):
 def test_seeds_that_scored_other_lesions_are_refused():
     with pytest.raises(MiramError, match=r"same lesions, got scores of \(3,\), \(4,\)"):
         SeedScores((np.zeros(3), np.zeros(4)))
-
-
-def test_a_single_seed_has_no_deviation():
-    assert seed_deviation([0.5]) is None
-    assert seed_deviation([0.4, 0.6]) == pytest.approx(0.1 * 2**0.5)
-    assert seed_deviation([0.4, float("nan")]) is None

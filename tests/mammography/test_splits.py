@@ -14,6 +14,7 @@ from miram.mammography.splits import (
     assert_patients_apart,
     assign_splits,
     pretraining_crops,
+    split_repeats,
 )
 
 SIDES = {"train", "val", "test", "dropped"}
@@ -54,6 +55,7 @@ CONFIGS = st.builds(
     leakage=st.sampled_from(["drop", "official"]),
     validation_share=st.sampled_from([0.1, 0.15, 0.3, 0.5]),
     folds=st.integers(2, 5),
+    repeats=st.integers(1, 3),
     seed=st.integers(0, 3),
 )
 properties = settings(max_examples=40, deadline=None)
@@ -151,6 +153,30 @@ def test_folds_are_all_used_and_of_similar_size():
     assert sizes.max() < 1.3 * sizes.min()
 
 
+def test_repeats_deal_patients_anew_and_leave_the_first_deal_as_it_is():
+    lesions = lesion_table(1, 40)
+    once = assign_splits(lesions, SplitConfig(strategy="cv", seed=3))
+    table = assign_splits(lesions, SplitConfig(strategy="cv", seed=3, repeats=3))
+    deals = split_repeats(table)
+    pd.testing.assert_frame_equal(deals[0], once)
+    pd.testing.assert_frame_equal(split_repeats(once)[0], once)
+    assert len(deals) == 3
+    names = [set(deal["split"]) for deal in deals]
+    assert sorted(names[1]) == [f"repeat2_fold{fold}" for fold in range(5)]
+    assert not names[0] & names[1] and not names[1] & names[2]
+    partners = {tuple(deal.groupby("split")["lesion_id"].agg(tuple)) for deal in deals}
+    assert len(partners) == 3
+    for deal in deals:
+        assert list(deal.columns) == list(once.columns)
+        assert deal.groupby("patient_id")["split"].nunique().max() == 1
+
+
+def test_the_official_split_is_not_repeated():
+    table = assign_splits(lesion_table(1, 40), SplitConfig(strategy="official", repeats=3))
+    assert len(split_repeats(table)) == 1
+    assert "split_repeat2" not in table
+
+
 def test_lesions_without_pathology_are_split_too():
     lesions = lesion_table(0, 30).assign(pathology=pd.NA)
     assert set(assign_splits(lesions, SplitConfig())["split"]) == {"train", "val", "test"}
@@ -223,7 +249,9 @@ def test_a_patient_whose_training_lesions_are_dropped_may_be_tested():
     assert_patients_apart(splits_of("train", "test", leakage="official"))
 
 
-@pytest.mark.parametrize("values", [{"folds": 1}, {"validation_share": 0.6}, {"leakage": "keep"}])
+@pytest.mark.parametrize(
+    "values", [{"folds": 1}, {"repeats": 0}, {"validation_share": 0.6}, {"leakage": "keep"}]
+)
 def test_impossible_parameters_are_refused(values):
     with pytest.raises(ValidationError):
         SplitConfig(**values)

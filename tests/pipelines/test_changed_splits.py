@@ -13,7 +13,7 @@ def changed(study, tmp_path_factory, run_pipeline):
     """A finished study whose lesions are cross-validated afterwards."""
     folder = tmp_path_factory.mktemp("changed") / "study"
     shutil.copytree(study, folder, ignore=shutil.ignore_patterns("mlflow"))
-    run_pipeline(folder, "rois", splits={"strategy": "cv"})
+    run_pipeline(folder, "rois", splits={"strategy": "cv", "folds": 3, "repeats": 2})
     return folder
 
 
@@ -26,7 +26,9 @@ def test_an_encoder_that_learned_labels_is_judged_after_it_was_trained_again(cha
     run_pipeline(changed, "probe", namespaces=["supervised"])
     judged = pd.read_parquet(changed / "07_model_output/supervised/predictions.parquet")
     splits = pd.read_parquet(changed / "05_model_input/splits.parquet")
-    assert set(judged["lesion_id"]) == set(splits["lesion_id"])
+    for _, repeat in judged.groupby("repeat"):
+        assert set(repeat["lesion_id"]) == set(splits["lesion_id"])
+    assert set(judged["repeat"]) == {1, 2}
 
 
 def test_figures_under_the_former_splits_make_no_report(changed, run_pipeline):

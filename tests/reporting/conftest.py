@@ -110,18 +110,24 @@ def _result(
 
 @pytest.fixture(scope="session")
 def make_study(tmp_path_factory: pytest.TempPathFactory) -> MakeStudy:
-    """Make a study: `make_study(strategy=..., leakage=..., tasks=..., hostile=...)`."""
+    """Make a study: `make_study(strategy=..., leakage=..., tasks=..., repeats=..., ...)`."""
 
     def make(
         *,
         strategy: str = "official",
         leakage: str = "drop",
         tasks: tuple[str, ...] = ("pathology",),
+        repeats: int = 1,
         hostile: str = "",
     ) -> Study:
         lesions = _lesions(hostile)
         store = _store(lesions, tmp_path_factory.mktemp("store") / "crops", hostile)
-        settings: dict[str, Any] = {"strategy": strategy, "leakage": leakage, "folds": 4}
+        settings: dict[str, Any] = {
+            "strategy": strategy,
+            "leakage": leakage,
+            "folds": 4,
+            "repeats": repeats,
+        }
         splits = assign_splits(lesions, SplitConfig.model_validate(settings))
         config = AssessmentConfig(tasks=tasks, bootstrap_draws=100)
         results = {name: _result(name, lesions, splits, config) for name in METHODS}

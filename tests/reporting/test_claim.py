@@ -200,7 +200,7 @@ def test_several_seeds_are_told_where_one_is_asked_for(study: Study, seeded: Stu
     assert "each method once with every one of the seeds 5, 7" in several[24].answer
     assert "it is that of the first seed" in several[26].answer
     assert "first seed" not in one[26].answer
-    assert "each seed judged by its own scores" in several[27].answer
+    assert "each judged by its own scores" in several[27].answer
     assert "and the seed: figures are means over 2 seeds" in several[30].answer
     assert "not the seed" in one[30].answer
     for number in (29, 40):

@@ -325,7 +325,7 @@ def test_spread_over_seeds_is_shown_where_there_are_several(
         "100 draws. Both figures are means over 2 seeds.",
         "Curves and estimates are means over 2 seeds.",
         "The curves are those of the first seed. Bins of equal size",
-        "several folds or seeds. Estimates are means over 2 seeds.",
+        "several folds, repeats or seeds. Estimates are means over 2 seeds.",
     ],
 )
 def test_every_section_says_that_its_figures_are_means_over_seeds(

@@ -158,6 +158,22 @@ def test_under_the_official_split_the_training_patients_alone_lend_labels(store)
     assert first.build().embed_dim == 64
 
 
+def test_every_repeat_has_encoders_that_never_saw_the_labels_they_are_judged_by(store):
+    table, labels = splits(), permuted_labels()
+    thirds = [f"repeat2_fold{3 * row // COUNT}" for row in range(COUNT)]
+    table = table.assign(split_repeat2=thirds)
+    first = split_folds(trained(store, table, labels, SHORT)[0])
+    assert sorted(first) == sorted({*table["split"], *thirds})
+    for name in ("split", "split_repeat2"):
+        judged = (table[name] == table[name].iloc[0]).to_numpy()
+        second = split_folds(trained(store, table, np.where(judged, 1 - labels, labels), SHORT)[0])
+        same = {
+            fold: all(torch.equal(value, second[fold].state[k]) for k, value in one.state.items())
+            for fold, one in first.items()
+        }
+        assert [fold for fold in same if same[fold]] == [table[name].iloc[0]]
+
+
 def test_sides_of_cross_validation_leave_their_own_fold_out():
     table = splits()
     for fold, side in training_sides(table).items():

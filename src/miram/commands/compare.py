@@ -25,6 +25,7 @@ class Compared:
         protocol: How methods were judged: `linear` or `finetuned`.
         strategy: How patients were split.
         leakage: What became of patients on both sides of the split.
+        repeats: How often patients were dealt into folds; figures are means over these.
         data_digests: Name of the crop store that each was judged on; None where it was not told.
         seed: Seed of the draws.
         comparisons: One per method, paired; Holm over all of them.
@@ -36,6 +37,7 @@ class Compared:
     protocol: str
     strategy: str
     leakage: str
+    repeats: int
     data_digests: dict[str, str | None]
     seed: int
     comparisons: "tuple[Comparison, ...]"
@@ -145,6 +147,7 @@ def compare_study(
         protocol=protocol.value,
         strategy=facts["strategy"],
         leakage=facts["leakage"],
+        repeats=facts.get("repeats", 1),
         data_digests={name: data_digest(item.metrics) for name, item in judged.items()},
         seed=config.seed,
         comparisons=tuple(rows),
@@ -213,7 +216,8 @@ def _print(found: Compared) -> None:
     console.print(comparison_table(found.comparisons, f"{found.task}, {counts}"))
     lines = [
         f"Protocol: {found.protocol}. Data version: {_data_versions(found.data_digests)}.",
-        f"Split: {found.strategy}; lesions of patients on both sides: {found.leakage}.",
+        f"Split: {found.strategy}{f', mean over {found.repeats} repeats' * (found.repeats > 1)}; "
+        f"lesions of patients on both sides: {found.leakage}.",
         "Intervals: 95 % percentile intervals of a bootstrap over patients, "
         f"{first.draws} draws, seed {found.seed}.",
         holm_note(found.comparisons),

@@ -37,16 +37,20 @@ def _figures(found: "Evaluation") -> "Table":
     table = Table(title=Text(title), title_justify="left")
     for name in ("model", "figure"):
         table.add_column(name, overflow="fold")
-    several = any(result.seeds > 1 for result in found.models.values())
-    for name in ("estimate", "95 % interval", *(["SD over seeds"] if several else [])):
+    seeds = any(result.seeds > 1 for result in found.models.values())
+    repeats = any(result.repeats > 1 for result in found.models.values())
+    spreads = [*(["SD over seeds"] if seeds else []), *(["SD over repeats"] if repeats else [])]
+    for name in ("estimate", "95 % interval", *spreads):
         table.add_column(name, justify="right", no_wrap=True)
     for model, result in found.models.items():
         table.add_section()
         shown = model
         for figure, interval in result.figures.items():
             cells = [figure, number(interval.estimate), ends(interval.lower, interval.upper)]
-            if result.seeds > 1:
-                cells.append(number(result.seed_deviation[figure]))
+            if seeds:
+                cells.append(_spread(result.seed_deviation[figure]))
+            if repeats:
+                cells.append(_spread(result.repeat_deviation[figure]))
             table.add_row(Text(shown), *cells)
             shown = ""
             if figure == "auc" and result.delong:
@@ -54,6 +58,12 @@ def _figures(found: "Evaluation") -> "Table":
                 area, width = number(delong.auc), ends(delong.lower, delong.upper)
                 table.add_row("", "auc, DeLong", area, width)
     return table
+
+
+def _spread(deviation: float | None) -> str:
+    from miram.reporting.words import number
+
+    return "" if deviation is None else number(deviation)
 
 
 def _comparisons(found: "Evaluation") -> "Table":

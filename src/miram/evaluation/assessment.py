@@ -22,6 +22,7 @@ from miram.evaluation.subgroups import VARIABLES
 from miram.evaluation.targets import WithoutCallback, targets_of
 from miram.evaluation.task_figures import task_figures
 from miram.evaluation.tasks import TASKS, TaskConfig
+from miram.mammography.splits import split_repeats
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +98,10 @@ class Assessment:
     """What one method achieved.
 
     Attributes:
-        metrics: `strategy`, `leakage`, `seeds`, `skipped`, and by task its entry, see
-            `task_figures`.
-        predictions: One row per protocol, lesion, task and class, see `prediction_table`.
+        metrics: `strategy`, `leakage`, `repeats` of the cross-validation, `seeds`, `skipped`,
+            and by task its entry, see `task_figures`.
+        predictions: One row per seed, repeat, protocol, lesion, task and class, see
+            `prediction_table`.
     """
 
     metrics: dict[str, Any]
@@ -154,6 +156,7 @@ def assess_seeds(
     require_subgroups(lesions, config)
     order = splits["lesion_id"].to_numpy(dtype=object).argsort(kind="stable")
     splits = splits.iloc[order].reset_index(drop=True)
+    deals = split_repeats(splits)
     ordered = {
         seed: {fold: values[order] for fold, values in by_fold.items()}
         for seed, by_fold in features.items()
@@ -167,13 +170,15 @@ def assess_seeds(
             log.warning("task %s is skipped: %s", task.name, targets.skipped[-1].reason)
             continue
         runs = {
-            seed: score_task(by_fold, targets, splits, config) for seed, by_fold in ordered.items()
+            seed: [score_task(by_fold, targets, deal, config) for deal in deals]
+            for seed, by_fold in ordered.items()
         }
         predictions += [prediction_table(scored, seed) for seed, scored in runs.items()]
         tasks[task.name] = task_figures(runs, draws=config.bootstrap_draws, seed=config.seed)
     metrics = {
         "strategy": splits["strategy"].iloc[0],
         "leakage": splits["leakage"].iloc[0],
+        "repeats": len(deals),
         "seeds": list(features),
         "tasks": tasks,
         "skipped": skipped,

@@ -90,7 +90,7 @@ def cluster_bootstrap(
     order = canonical_order(groups, labels, columns_of(seeds))
     labels, groups = labels[order], np.asarray(groups)[order]
     seeds = seeds.of(order)
-    parts = [WeightedMetrics(labels, one, metrics, seeds.folds) for one in seeds.each]
+    parts = [WeightedMetrics(labels, one, metrics, folds) for one, folds in seeds.parts()]
     statistic = mean_statistic([part.stacked for part in parts])
     estimates = statistic(np.ones((len(labels), 1)))[:, 0]
     resampled = resample(statistic, groups, draws=draws, seed=seed)

@@ -119,15 +119,14 @@ def class_rows(
     order = canonical_order(groups, labels, columns_of(seeds))
     labels, groups = labels[order], np.asarray(groups)[order]
     seeds = seeds.of(order)
-    each = seeds.each
-    decided = [_decided(labels, one, classes) for one in each]
+    decided = [_decided(labels, one, classes) for one in seeds.each]
     true, _, names = decided[0]
     rows = []
     for k, name in enumerate(names):
         statistic = mean_statistic(
             [
-                ClassMetrics(true[:, k], called[:, k], one.reshape(len(one), -1)[:, k], seeds.folds)
-                for one, (_, called, _) in zip(each, decided, strict=True)
+                ClassMetrics(true[:, k], called[:, k], one.reshape(len(one), -1)[:, k], folds)
+                for (one, folds), (_, called, _) in zip(seeds.parts(), decided, strict=True)
             ]
         )
         estimates = statistic(np.ones((len(labels), 1)))[:, 0]

@@ -144,7 +144,7 @@ def compare_methods(
     return [
         _comparison(
             (name, reference, figure),
-            (len(by_method[name].each), len(by_method[reference].each)),
+            (by_method[name].seeds, by_method[reference].seeds),
             interval,
             p,
             p_holm,
@@ -166,7 +166,7 @@ def _in_one_order(
     for name, seeds in by_method.items():
         ordered = seeds.of(order)
         parts = [
-            WeightedMetrics(labels[order], one, [figure], ordered.folds) for one in ordered.each
+            WeightedMetrics(labels[order], one, [figure], folds) for one, folds in ordered.parts()
         ]
         statistics[name] = mean_statistic([part.stacked for part in parts])
     return statistics, groups[order]

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
@@ -24,7 +23,7 @@ from miram.evaluation.external_tables import rows_of_protocol
 from miram.evaluation.kinds import METRICS, Kind
 from miram.evaluation.metrics import figures as plain_figures
 from miram.evaluation.protocols import MAIN
-from miram.evaluation.seeds import SeedScores, seed_deviation
+from miram.evaluation.seeds import SeedScores, same_folds
 from miram.evaluation.targets import WithoutCallback
 from miram.evaluation.tasks import TASKS, TaskConfig
 
@@ -142,36 +141,43 @@ def _figures(
     intervals = cluster_bootstrap(
         found.labels, scores, found.patients, draws=config.draws, seed=config.seed
     )
-    alone = [plain_figures(found.labels, one, folds=scores.folds) for one in scores.each]
-    spread = {figure: seed_deviation([one[figure] for one in alone]) for figure in intervals}
+    alone = [plain_figures(found.labels, one, folds=folds) for one, folds in scores.parts()]
+    spread = {figure: scores.spread([one[figure] for one in alone]) for figure in intervals}
     delong, test = None, None
     if kind == "binary" and len(alone) == 1:
         delong = _delong(found, scores)
         if config.reference not in (None, name):
             test = _delong_test(found, scores, found.scores[str(config.reference)])
-    return ModelFigures(intervals, len(alone), spread, protocol, delong, test)
+    return ModelFigures(
+        figures=intervals,
+        seeds=scores.seeds,
+        seed_deviation={name: one.get("seed_deviation") for name, one in spread.items()},
+        repeats=scores.repeats,
+        repeat_deviation={name: one.get("repeat_deviation") for name, one in spread.items()},
+        protocol=protocol,
+        delong=delong,
+        delong_test=test,
+    )
 
 
 def _delong(found: JudgedLesions, scores: SeedScores) -> AucInterval | None:
     try:
-        return auc_interval(found.labels, scores.each[0], found.patients, scores.folds)
+        ((only, folds),) = scores.parts()
+        return auc_interval(found.labels, only, found.patients, folds)
     except MiramError:  # a fold has fewer than two patients of a class: there is no variance
         return None
 
 
 def _delong_test(found: JudgedLesions, scores: SeedScores, base: SeedScores) -> AucTest | None:
-    if len(base.each) > 1 or not _same(scores.folds, base.folds):
+    if len(base.each) > 1:
+        return None
+    ((own, folds),), ((other, _),) = scores.parts(), base.parts()
+    if not same_folds(scores, base):
         return None
     try:
-        return auc_test(found.labels, scores.each[0], base.each[0], found.patients, scores.folds)
+        return auc_test(found.labels, own, other, found.patients, folds)
     except MiramError:  # as above
         return None
-
-
-def _same(folds: npt.NDArray | None, others: npt.NDArray | None) -> bool:
-    if folds is None or others is None:
-        return folds is others
-    return np.array_equal(folds, others)
 
 
 def _comparisons(found: JudgedLesions, config: ExternalConfig) -> tuple[Comparison, ...]:

@@ -96,7 +96,9 @@ def judged_lesions(
         classes=targets.classes if task.kind == "binary" else classes,
         labels=hot if task.kind == "multi" else targets.labels,
         scores={
-            model: SeedScores(tuple(arrays[name] for name in each), folds[model])
+            model: SeedScores(
+                tuple(arrays[name] for name in each), folds[model], _repeats(scores[model])
+            )
             for model, each in trainings.items()
         },
         patients=rows["patient_id"].to_numpy(dtype=object),
@@ -115,11 +117,15 @@ def _unasked_training(judged: pd.DataFrame, part: str | None) -> int:
     return int(judged["official_split"].eq("train").fillna(False).sum())
 
 
+def _repeats(table: pd.DataFrame) -> int:
+    return table["repeat"].nunique() if "repeat" in table else 1
+
+
 def _folds(
     trainings: Mapping[str, pd.DataFrame], task: str, lesions: pd.Series, where: str
 ) -> npt.NDArray | None:
-    """The fold of a cross-validation that scored each lesion; None where there is but one."""
-    found: npt.NDArray | None = None
+    """Of every training and repeat the fold that scored each lesion; None where there is none."""
+    found = []
     for name, table in trainings.items():
         if "fold" not in table:
             return None
@@ -130,10 +136,9 @@ def _folds(
         here = by_lesion["first"].to_numpy()
         if pd.isna(here).any() or by_lesion["nunique"].gt(1).any():
             raise MiramError(f"model {name}: every lesion needs one fold, the same in all its rows")
-        if found is not None and (found != here).any():
-            raise MiramError(f"{where}: all trainings need the same folds; judge them one by one")
-        found = here
-    return None if found is None or len(np.unique(found)) < 2 else found
+        found.append(here)
+    together = np.stack(found)
+    return None if len(np.unique(together)) < 2 else together
 
 
 def _class_names(task: TaskConfig, labels: pd.DataFrame) -> tuple[str, ...]:

@@ -21,13 +21,16 @@ class ModelFigures:
     """What one model achieved.
 
     Attributes:
-        figures: Intervals by name of the figure; of several trainings those of their mean.
+        figures: Intervals by name of the figure; of several trainings or repeats those of their
+            mean.
         seeds: Number of trainings.
         seed_deviation: Standard deviation over trainings by name of the figure; None for a single
             one, or where the figure is undefined for one of them.
+        repeats: Number of cross-validations of each training.
+        repeat_deviation: Standard deviation over these, as `seed_deviation`.
         protocol: Protocol that the scores are of, where their table names any.
         delong: Area under the ROC curve with DeLong's interval, clustered by patient; of binary
-            tasks and a single training.
+            tasks and a single training that was judged once.
         delong_test: DeLong's paired test against the reference; where both have a single training,
             and were cross-validated in the same folds, if at all.
     """
@@ -35,6 +38,8 @@ class ModelFigures:
     figures: dict[str, Interval]
     seeds: int
     seed_deviation: dict[str, float | None]
+    repeats: int
+    repeat_deviation: dict[str, float | None]
     protocol: str | None
     delong: AucInterval | None
     delong_test: AucTest | None
@@ -103,6 +108,8 @@ class Evaluation:
                 "undefined_draws": interval.undefined_draws,
                 "seeds": model.seeds,
                 "seed_deviation": model.seed_deviation[figure],
+                "repeats": model.repeats,
+                "repeat_deviation": model.repeat_deviation[figure],
                 "protocol": model.protocol,
                 **_test_cells(tests.get((name, figure))),
                 **_delong_cells(model if figure == "auc" else None),

@@ -1,14 +1,15 @@
 """Score tables of any model, from any program: read, told apart by model, and checked.
 
 Two shapes are understood. Long, as `predictions.parquet` of this project: one row per lesion and
-class, in `lesion_id`, `class`, `score`; where there are several, with `task`, `protocol` and
-`seed`.
+class, in `lesion_id`, `class`, `score`; where there are several, with `task`, `protocol`, `seed`
+and `repeat`.
 Wide: one row per lesion with a column of probabilities per class; of a binary task, the positive
 class alone or a column named `score` will do. Several models share a file by a column `method`.
 `fold`, in either shape, is the fold of a cross-validation that scored the lesion, and `label` what
 the scores' author took for true, see `external_labels`.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from miram.errors import MiramError
 
 _TEXT = ("lesion_id", "patient_id", "method", "task", "class")
 _SEPARATORS = {";": "semicolons", "\t": "tabs"}
-_BESIDE = {"lesion_id", "patient_id", "method", "task", "fold", "label", "protocol", "seed"}
+_RUN = {"seed": "the training", "repeat": "the cross-validation"}
+_BESIDE = {"lesion_id", "patient_id", "method", "task", "fold", "label", "protocol", *_RUN}
 """Columns of a wide table that are no scores."""
 
 
@@ -81,21 +83,36 @@ def split_methods(table: pd.DataFrame, name: str, where: str) -> dict[str, pd.Da
 
 
 def split_trainings(table: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
-    """Take the trainings of one model apart, each under a name for messages.
+    """Take the trainings of one model apart, and the cross-validations of each.
 
     Args:
-        table: Scores of one model, with a column `seed` if it was trained several times.
+        table: Scores of one model, with a column `seed` if it was trained several times, and
+            `repeat` if it was cross-validated several times.
         name: Name of the model.
 
+    Returns:
+        Scores by a name for messages, the repeats of a seed behind one another.
+
     Raises:
-        MiramError: A row names no training.
+        MiramError: A row names no training or repeat, or not every training has every repeat.
     """
-    if "seed" in table and table["seed"].isna().any():
-        row = int(table["seed"].isna().to_numpy().argmax()) + 1
-        raise MiramError(f"model {name}: seed is empty in row {row} (the training a score is of)")
-    if "seed" not in table or table["seed"].nunique() < 2:
-        return {name: table}
-    return {f"{name}, seed {seed}": rows for seed, rows in table.groupby("seed", sort=False)}
+    found = {name: table}
+    for column, meaning in _RUN.items():
+        if column not in table:
+            continue
+        if table[column].isna().any():
+            row = int(table[column].isna().to_numpy().argmax()) + 1
+            raise MiramError(f"model {name}: {column} is empty in row {row} ({meaning} of a score)")
+        if table[column].nunique() > 1:
+            found = {
+                f"{part}, {column} {value}": rows
+                for part, whole in found.items()
+                for value, rows in whole.groupby(column, sort=False)
+            }
+    wanted = {column: set(table[column]) for column in _RUN if column in table}
+    if len(found) != math.prod(map(len, wanted.values())):
+        raise MiramError(f"model {name}: every seed needs the same repeats of the cross-validation")
+    return found
 
 
 def rows_where(table: pd.DataFrame, column: str, value: str, where: str) -> pd.DataFrame:

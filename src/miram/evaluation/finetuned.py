@@ -128,16 +128,17 @@ def assess_finetuned(
     _check(about, targets, rows)
     scored = _score(models, about, store, targets, rows)
     seed = int(checkpoint.metadata["training"]["seed"])
-    figures = task_figures({seed: scored}, draws=config.bootstrap_draws, seed=config.seed)
+    figures = task_figures({seed: [scored]}, draws=config.bootstrap_draws, seed=config.seed)
     metrics = {
         "strategy": splits["strategy"].iloc[0],
         "leakage": splits["leakage"].iloc[0],
+        "repeats": 1,
         "seeds": [seed],
         "tasks": {targets.task: figures},
         "skipped": [vars(row) for row in targets.skipped],
         ABOUT: about,
     }
-    return Assessment(metrics, prediction_table(scored, seed).assign(protocol=PROTOCOL))
+    return Assessment(metrics, prediction_table([scored], seed).assign(protocol=PROTOCOL))
 
 
 def _check(about: dict[str, Any], targets: TaskTargets, rows: pd.DataFrame) -> None:

@@ -155,7 +155,7 @@ def _difference(
 
     def figure(rows: npt.NDArray[np.bool_]) -> Statistic:
         some = seeds.of(rows)
-        parts = [WeightedMetrics(labels[rows], one, [metric], some.folds) for one in some.each]
+        parts = [WeightedMetrics(labels[rows], one, [metric], folds) for one, folds in some.parts()]
         return mean_statistic([part.stacked for part in parts])
 
     here, elsewhere = figure(inside), figure(~inside)

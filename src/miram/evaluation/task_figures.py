@@ -13,50 +13,57 @@ from miram.evaluation.delong import auc_interval
 from miram.evaluation.metrics import figures as plain_figures
 from miram.evaluation.protocols import MAIN
 from miram.evaluation.scoring import ScoredTask
-from miram.evaluation.seeds import SeedScores, seed_deviation
+from miram.evaluation.seeds import SeedScores
 
 Array = npt.NDArray[np.float64]
 
 CALIBRATED = ("brier", "ece", "log_loss")
 
 
-def task_figures(runs: Mapping[int, ScoredTask], *, draws: int, seed: int) -> dict[str, Any]:
+def task_figures(
+    runs: Mapping[int, Sequence[ScoredTask]], *, draws: int, seed: int
+) -> dict[str, Any]:
     """Give all figures of a task.
 
     Args:
-        runs: The scores by the seed of the training they come from, of the same lesions.
+        runs: The scores of the same lesions by the seed of the training they come from, of each
+            as many as the cross-validation has repeats.
         draws: Bootstrap draws per figure.
         seed: Seed of the draws.
 
     Returns:
-        `kind`, `classes`, `without_callback`, `seeds`; `lesions` and `patients` judged;
-        `training`, the lesions and patients learned from by pair; `majority`, the accuracy of the
-        most frequent answer; of the linear probe `figures`, `per_class`, `confusion_matrix`,
-        `delong` (None where it is not defined) and `calibration`; and `protocols`, the figures of
-        the others. Each figure has `estimate`, `lower`, `upper` and `undefined_draws`; with
-        several seeds it is their mean, and `figures` have `by_seed` and `seed_deviation` besides.
-        The confusion matrix is the mean over seeds.
+        `kind`, `classes`, `without_callback`, `seeds`, `repeats`; `lesions` and `patients` judged;
+        `training`, the lesions and patients learned from by pair of the first repeat; `majority`,
+        the accuracy of the most frequent answer; of the linear probe `figures`, `per_class`,
+        `confusion_matrix`, `delong` (None where it is not defined) and `calibration`; and
+        `protocols`, the figures of the others. Each figure has `estimate`, `lower`, `upper` and
+        `undefined_draws`; with several seeds or repeats it is their mean, and `figures` have
+        `by_seed` and `seed_deviation`, or `by_repeat` and `repeat_deviation`, besides. The
+        confusion matrix is the mean over both.
     """
-    first = next(iter(runs.values()))
+    each = [one for repeats in runs.values() for one in repeats]
+    first = each[0]
     targets, labels, patients = first.targets, first.labels, first.patients
 
     def figures(scores: SeedScores, names: Sequence[str] | None = None) -> dict[str, Any]:
         found = _plain(cluster_bootstrap(labels, scores, patients, names, draws=draws, seed=seed))
-        return found if names else _with_seeds(found, labels, scores)
+        return found if names else _with_spread(found, labels, scores)
 
-    folds = first.lesions["fold"].to_numpy()
+    folds = np.stack([one.lesions["fold"].to_numpy() for one in each])
+    repeats = len(each) // len(runs)
     scores = {
-        name: SeedScores(tuple(run.scores[name] for run in runs.values()), folds)
+        name: SeedScores(tuple(one.scores[name] for one in each), folds, repeats)
         for name in first.scores
     }
     main = scores.pop(MAIN)
-    calibrated = SeedScores(tuple(run.calibrated for run in runs.values()), folds)
+    calibrated = SeedScores(tuple(one.calibrated for one in each), folds, repeats)
     rows = class_rows(labels, main, patients, targets.classes, draws=draws, seed=seed)
     return {
         "kind": targets.kind,
         "classes": list(targets.classes),
         "without_callback": targets.without_callback,
         "seeds": list(runs),
+        "repeats": repeats,
         "lesions": len(labels),
         "patients": len(np.unique(patients)),
         "training": [{"lesions": one, "patients": other} for one, other in first.training],
@@ -64,34 +71,30 @@ def task_figures(runs: Mapping[int, ScoredTask], *, draws: int, seed: int) -> di
         "figures": figures(main),
         "per_class": [_class_entry(row) for row in rows],
         "confusion_matrix": _mean_confusion(labels, main),
-        "delong": _delong(first) if targets.kind == "binary" and len(runs) == 1 else None,
+        "delong": _delong(first) if targets.kind == "binary" and len(each) == 1 else None,
         "calibration": {
-            "temperatures": [value for run in runs.values() for value in run.temperatures],
+            "temperatures": [value for one in each for value in one.temperatures],
             "figures": figures(calibrated, CALIBRATED),
         },
         "protocols": {name: {"figures": figures(values)} for name, values in scores.items()},
     }
 
 
-def _with_seeds(
+def _with_spread(
     found: dict[str, Any], labels: npt.NDArray, scores: SeedScores
 ) -> dict[str, dict[str, Any]]:
-    """Figures with what every seed achieved alone, where there are several."""
+    """Figures with what every seed and repeat achieved alone, where there are several."""
     if len(scores.each) == 1:
         return found
-    alone = [plain_figures(labels, one, folds=scores.folds) for one in scores.each]
+    alone = [plain_figures(labels, one, folds=folds) for one, folds in scores.parts()]
     return {
-        name: {
-            **values,
-            "by_seed": [one[name] for one in alone],
-            "seed_deviation": seed_deviation([one[name] for one in alone]),
-        }
+        name: {**values, **scores.spread([one[name] for one in alone])}
         for name, values in found.items()
     }
 
 
 def _mean_confusion(labels: npt.NDArray, scores: SeedScores) -> list[Any]:
-    """Counts of decisions, of several seeds their mean."""
+    """Counts of decisions, of several seeds or repeats their mean."""
     counts = [confusion_matrix(labels, one) for one in scores.each]
     return (counts[0] if len(counts) == 1 else np.mean(counts, axis=0)).tolist()
 

@@ -21,14 +21,16 @@ MALIGNANT = "MALIGNANT"
 
 _PARTS = 20  # training patients are dealt into that many parts, some of which validate
 _COLUMNS = ("lesion_id", "patient_id", "strategy", "leakage", "split", "pretrain")
+_FURTHER = "split_repeat"  # column of a further deal: split_repeat2, split_repeat3...
 
 
 class SplitConfig(Config):
     """How lesions are split.
 
     `official` keeps the test part of the data set and cuts validation from its training part.
-    `cv` splits all patients into folds; an encoder then sees all images, without their
-    labels. `auto` is `official` where lesions of both official parts are present, else `cv`.
+    `cv` splits all patients into folds, `repeats` times anew; an encoder then sees all images,
+    without their labels. `auto` is `official` where lesions of both official parts are present,
+    else `cv`.
     `leakage: drop` leaves the training lesions of patients on both sides of the official split
     out of training and pretraining; `leakage: official` keeps them.
     """
@@ -37,6 +39,9 @@ class SplitConfig(Config):
     leakage: Leakage = "drop"
     validation_share: float = Field(0.15, gt=0, le=0.5, description="of the training patients")
     folds: int = Field(5, ge=2, description="for strategy cv")
+    repeats: int = Field(
+        1, ge=1, le=100, description="for strategy cv: how often patients are dealt into folds"
+    )
     seed: int = 0
 
 
@@ -51,7 +56,8 @@ def assign_splits(lesions: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
 
     Returns:
         One row per lesion: `lesion_id`, `patient_id`, `strategy`, `leakage`, `split`
-        (`train`, `val`, `test`, `dropped`; for `cv` the fold: `fold0`, `fold1`...) and
+        (`train`, `val`, `test`, `dropped`; for `cv` the fold: `fold0`, `fold1`...), for each
+        further repeat of `cv` its folds (`split_repeat2` with `repeat2_fold0`...), and
         `pretrain` (whether an encoder may see the lesion's image without its label).
 
     Raises:
@@ -61,19 +67,35 @@ def assign_splits(lesions: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
     if lesions.empty:
         return pd.DataFrame(columns=list(_COLUMNS)).astype({"pretrain": bool})
     strategy = _resolve(lesions, config.strategy)
-    split = _official(lesions, config) if strategy == "official" else _folds(lesions, config)
+    official = strategy == "official"
     splits = pd.DataFrame(
         {
             "lesion_id": lesions["lesion_id"],
             "patient_id": lesions["patient_id"],
             "strategy": strategy,
             "leakage": config.leakage,
-            "split": split,
+            **({"split": _official(lesions, config)} if official else _deals(lesions, config)),
         }
     )
     splits["pretrain"] = ~splits["split"].isin(["test", "val", "dropped"])
-    assert_patients_apart(splits)
+    for deal in split_repeats(splits):
+        assert_patients_apart(deal)
     return splits
+
+
+def split_repeats(splits: pd.DataFrame) -> list[pd.DataFrame]:
+    """Take the repeats of a cross-validation apart.
+
+    Args:
+        splits: Table of `assign_splits`.
+
+    Returns:
+        A table for each repeat, whose `split` is that of the repeat. The official split, and a
+        cross-validation that is not repeated, have one: the table itself.
+    """
+    further = [name for name in splits.columns if str(name).startswith(_FURTHER)]
+    first = splits.drop(columns=further)
+    return [first, *(first.assign(split=splits[name]) for name in further)]
 
 
 def _resolve(lesions: pd.DataFrame, strategy: Strategy) -> str:
@@ -114,15 +136,25 @@ def _official(lesions: pd.DataFrame, config: SplitConfig) -> pd.Series:
     return split
 
 
-def _folds(lesions: pd.DataFrame, config: SplitConfig) -> pd.Series:
+def _deals(lesions: pd.DataFrame, config: SplitConfig) -> dict[str, pd.Series]:
+    """Folds of every repeat by the name of their column."""
     patients = lesions["patient_id"].nunique()
     if patients < config.folds:
         raise MiramError(
             f"{patients} patients cannot be split into {config.folds} folds: "
             "give more data, or lower splits.folds"
         )
-    folds = _grouped_folds(lesions, config.folds, config.seed)
-    return pd.Series([f"fold{fold}" for fold in folds], index=lesions.index, dtype=object)
+    deals = {}
+    for repeat in range(1, config.repeats + 1):
+        first = repeat == 1
+        # The first deal is the same however many follow it.
+        seed = config.seed if first else [config.seed, repeat]
+        folds = _grouped_folds(lesions, config.folds, seed)
+        before = "" if first else f"repeat{repeat}_"
+        deals["split" if first else f"{_FURTHER}{repeat}"] = pd.Series(
+            [f"{before}fold{fold}" for fold in folds], index=lesions.index, dtype=object
+        )
+    return deals
 
 
 def _strata(lesions: pd.DataFrame) -> pd.Series:
@@ -132,13 +164,14 @@ def _strata(lesions: pd.DataFrame) -> pd.Series:
     return lesions["abnormality_type"].astype("string").fillna("") + malignant
 
 
-def _grouped_folds(lesions: pd.DataFrame, folds: int, seed: int) -> NDArray[np.int64]:
+def _grouped_folds(lesions: pd.DataFrame, folds: int, seed: int | list[int]) -> NDArray[np.int64]:
     # Sorting makes the folds follow from the data alone, not from the order of the rows.
     ordered = lesions.sort_values("lesion_id")
     strata, patients = _strata(ordered), ordered["patient_id"]
     if strata.value_counts().max() < folds:
         strata = strata.mask(strata.notna(), "")  # every stratum is rare: scikit-learn refuses
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    stream = seed if isinstance(seed, int) else np.random.RandomState(seed)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=stream)
     assigned = pd.Series(0, index=ordered.index)
     with warnings.catch_warnings():
         # A rare stratum cannot be in every fold; that is no reason to tell the user.

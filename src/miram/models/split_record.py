@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from miram.errors import MiramError
+from miram.mammography.splits import split_repeats
 
 SPLITS = "splits"  # field of an encoder's header, and of the origin of its features
 
@@ -34,7 +35,9 @@ def split_record(splits: pd.DataFrame, *, labels: bool) -> dict[str, str]:
     """
     policy = {name: str(splits[name].iloc[0]) for name in ("strategy", "leakage")}
     if labels:
-        return {**policy, "sides": sides_digest(splits["lesion_id"], splits["split"])}
+        # An encoder for each fold of each repeat: all of them have to be the same.
+        each = zip(*(deal["split"] for deal in split_repeats(splits)), strict=True)
+        return {**policy, "sides": sides_digest(splits["lesion_id"], map(" ".join, each))}
     return {**policy, "apart": _apart(splits)}
 
 

@@ -42,11 +42,13 @@ def card_data(study: Study, method: str) -> ModelCardData:
 
 
 def _over_seeds(task: dict[str, Any], figure: dict[str, Any]) -> dict[str, Any]:
-    """Of several seeds, how many a figure is the mean over, and how far they lie apart."""
-    seeds = task.get("seeds", [0])
-    if len(seeds) == 1:
-        return {}
-    return {"seeds": len(seeds), "seed_deviation": figure["seed_deviation"]}
+    """Of several seeds or repeats, how many a figure is the mean over, and how far apart."""
+    counts = {"seed": len(task.get("seeds", [0])), "repeat": task.get("repeats", 1)}
+    told: dict[str, Any] = {}
+    for name, count in counts.items():
+        if count > 1:
+            told |= {f"{name}s": count, f"{name}_deviation": figure[f"{name}_deviation"]}
+    return told
 
 
 def _tags(study: Study, method: str, note: SourceNote) -> list[str]:
@@ -72,7 +74,8 @@ def _license(note: SourceNote, start: str) -> dict[str, Any]:
 
 def _results(study: Study, method: str, note: SourceNote) -> list[EvalResult]:
     facts = split_facts(study.splits)
-    side = f"cross-validation, {facts.folds} folds" if facts.folds else "test"
+    times = f", {facts.repeats} times" if facts.repeats > 1 else ""
+    side = f"cross-validation, {facts.folds} folds{times}" if facts.folds else "test"
     return [
         EvalResult(
             task_type="image-classification",

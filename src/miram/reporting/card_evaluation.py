@@ -42,18 +42,19 @@ def task_section(study: Study, method: str, task: str) -> dict[str, Any]:
 
 
 def _figures(found: dict[str, Any]) -> Table:
-    """All figures; of several seeds with the standard deviation between them."""
-    several = len(found.get("seeds", [0])) > 1
+    """All figures; of several seeds or repeats with the standard deviation between them."""
+    counts = {"seed": len(found.get("seeds", [0])), "repeat": found.get("repeats", 1)}
+    several = [name for name, count in counts.items() if count > 1]
     rows = [
         (
             figure_label(name),
             values["estimate"],
             interval(values["lower"], values["upper"]),
-            *([number(values["seed_deviation"])] if several else []),
+            *(number(values[f"{name}_deviation"]) for name in several),
         )
         for name, values in found["figures"].items()
     ]
-    heads = ("Figure", "Estimate", "95 % interval", *(["SD over seeds"] if several else []))
+    heads = ("Figure", "Estimate", "95 % interval", *(f"SD over {name}s" for name in several))
     return Table(heads, tuple(rows))
 
 

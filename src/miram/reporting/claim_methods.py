@@ -14,12 +14,12 @@ from miram.reporting.method_facts import (
     told_settings,
     unlabeled_crops,
 )
-from miram.reporting.seed_words import chance_in_training, over_seeds
+from miram.reporting.seed_words import beside_intervals, over_seeds
 from miram.reporting.settings import plain
 from miram.reporting.split_facts import split_facts
 from miram.reporting.study import Study
 from miram.reporting.styles import MAIN_FIGURES, figure_direction, figure_label
-from miram.reporting.tables import training_table
+from miram.reporting.tables import most_repeats, most_seeds, training_table
 from miram.reporting.words import counted, listed
 
 
@@ -39,9 +39,9 @@ def training(study: Study) -> dict[int, Answer]:
         "Scores of a lesion come from one encoder and one probe; under cross-validation, from "
         "those of its fold."
     )
-    means = over_seeds(study.methods)
+    means, several = over_seeds(study.methods), most_seeds(study.methods) > 1
     if means:
-        how += f" Figures are {means}, each seed judged by its own scores: no scores were averaged."
+        how += f" Figures are {means}, each judged by its own scores: no scores were averaged."
     if features.get("symmetries"):
         combined = answered(
             f"{how} Features are averaged over the 8 flips and transpositions of an image."
@@ -52,7 +52,7 @@ def training(study: Study) -> dict[int, Answer]:
         25: _training(study),
         26: answered(
             f"{kept} after the last epoch were kept; lesions that are judged chose nothing. "
-            f"{'Where one model is wanted, it is that of the first seed. ' if means else ''}"
+            f"{'Where one model is wanted, it is that of the first seed. ' if several else ''}"
             f"The penalty of the probe was chosen among {len(config.regularization)} values by "
             f"{config.inner_folds}-fold cross-validation, by patient, on lesions it learned from."
         ),
@@ -83,8 +83,10 @@ def evaluation(study: Study) -> dict[int, Answer]:
 
 
 def _seeds_varied(study: Study) -> str:
-    means = over_seeds(study.methods)
-    return f" and the seed: figures are {means}" if means else ", not the seed"
+    seeds, repeats = most_seeds(study.methods) > 1, most_repeats(study.methods) > 1
+    varied = [*(["the seed"] if seeds else []), *(["the folds"] if repeats else [])]
+    told = f" and {' and '.join(varied)}: figures are {over_seeds(study.methods)}" if varied else ""
+    return told if seeds else f"{told}, not the seed"
 
 
 def _exposures(study: Study) -> str:
@@ -172,7 +174,7 @@ def _statistics(study: Study) -> str:
     config = assessment_config(study)
     text = (
         "95 % percentile intervals of a bootstrap over patients with all their lesions, "
-        f"{config.bootstrap_draws} draws. {chance_in_training(study.methods)}"
+        f"{config.bootstrap_draws} draws. {beside_intervals(study.methods)}"
     )
     compared = study.compared(config.comparison)
     if config.comparison.reference in compared and len(study.methods) > 1:

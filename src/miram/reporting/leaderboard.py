@@ -22,6 +22,8 @@ COLUMNS = (
     "patients",
     "seeds",
     "seed_deviation",
+    "repeats",
+    "repeat_deviation",
     "strategy",
     "leakage",
     "data_digest",
@@ -41,7 +43,8 @@ def leaderboard_table(
     Returns:
         `COLUMNS`: `protocol` is `linear` for a probe on frozen features or `finetuned`, `lower`
         and `upper` end the 95 % interval, `seeds` counts the trainings and `seed_deviation` is
-        that of the estimate between them, `data_digest` names the crop store. By task and
+        that of the estimate between them, `repeats` and `repeat_deviation` are the same of the
+        cross-validations, `data_digest` names the crop store. By task and
         figure, the best estimate first.
 
     Raises:
@@ -63,6 +66,8 @@ def leaderboard_table(
             "patients": found["patients"],
             "seeds": len(found.get("seeds", (0,))),
             "seed_deviation": values.get("seed_deviation"),
+            "repeats": found.get("repeats", 1),
+            "repeat_deviation": values.get("repeat_deviation"),
             "strategy": result["strategy"],
             "leakage": result["leakage"],
             "data_digest": data_digest(result),

@@ -3,7 +3,7 @@
 from miram.models.names import SUPERVISED
 from miram.reporting.data_sources import source_note
 from miram.reporting.method_facts import assessment_config, method_block
-from miram.reporting.seed_words import chance_in_training
+from miram.reporting.seed_words import beside_intervals
 from miram.reporting.split_facts import split_facts
 from miram.reporting.study import Study
 from miram.reporting.summary import VERDICT_PATIENTS
@@ -113,7 +113,7 @@ def _of_the_figures(study: Study) -> list[str]:
         found.append(f"Too few patients for any verdict: {names}.")
     found += [
         "The intervals tell how far a figure could have been off with other patients of the same "
-        f"kind, no more. {chance_in_training(study.methods)}",
+        f"kind, no more. {beside_intervals(study.methods)}",
         "With few patients, percentile intervals tend to be somewhat too narrow.",
         "A linear probe on a frozen encoder asks what the features hold, not what fine-tuning "
         "could reach.",

@@ -103,9 +103,11 @@ def _own_exposure(study: Study, method: str) -> str:
 
 def _labeled_exposure(facts: SplitFacts) -> str:
     if facts.strategy == "cv":
+        per = "fold of each repeat" if facts.repeats > 1 else "fold"
         return (
-            f"There are {facts.folds} encoders, one per fold, each trained on the labels of all "
-            "other patients; an encoder has seen neither image nor label of those it is judged on."
+            f"There are {facts.folds * facts.repeats} encoders, one per {per}, each trained on the "
+            "labels of all other patients; an encoder has seen neither image nor label of those it "
+            "is judged on."
         )
     if facts.shared:
         return (

@@ -31,7 +31,7 @@ from miram.reporting.label_curves import tasks_without_draws
 from miram.reporting.limits import RESEARCH_ONLY, saw_images, study_limits
 from miram.reporting.method_facts import assessment_config, borrowed_weights
 from miram.reporting.paper_table import PaperTable, paper_table
-from miram.reporting.seed_words import chance_in_training, over_seeds
+from miram.reporting.seed_words import beside_intervals, over_seeds
 from miram.reporting.settings import method_table, setting_tables
 from miram.reporting.study import MethodResult, Study
 from miram.reporting.styles import MAIN_FIGURES, figure_direction, figure_label, method_style
@@ -39,6 +39,7 @@ from miram.reporting.summary import VERDICT_PATIENTS, TaskFinding, task_findings
 from miram.reporting.tables import (
     data_facts,
     left_out,
+    most_repeats,
     most_seeds,
     skipped_parts,
     training_table,
@@ -110,8 +111,9 @@ def render_report(study: Study, costs: pd.DataFrame | None = None) -> str:
             not_trained=NOT_TRAINED,
             encoders=_encoders(study.methods),
             seeds=most_seeds(study.methods),
+            repeats=most_repeats(study.methods),
             over_seeds=over_seeds(study.methods),
-            chance_in_training=chance_in_training(study.methods),
+            beside_intervals=beside_intervals(study.methods),
             limits=[RESEARCH_ONLY, *study_limits(study)],
             saw_images=saw_images(study),
             borrowed={name: start for name in names if (start := borrowed_weights(study, name))},

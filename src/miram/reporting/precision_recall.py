@@ -22,8 +22,8 @@ Points = tuple[Array, Array]
 def class_points(found: TaskScores, index: int) -> Points:
     """Recall and precision of one class against the rest.
 
-    Of several seeds, or folds whose scores are not comparable, the mean of their curves; a fold
-    counts as many times as it has positives, so that the area is the one in the tables.
+    Of several seeds, repeats, or folds whose scores are not comparable, the mean of their curves;
+    a fold counts as many times as it has positives, so that the area is the one in the tables.
 
     Args:
         found: Predictions of one method.
@@ -37,11 +37,11 @@ def class_points(found: TaskScores, index: int) -> Points:
     if everywhere.min() == everywhere.max():
         return np.empty(0), np.empty(0)
     curves, positives = [], []
-    for here in found.folds():
-        labels = found.labels[here, index]
+    for known, scores in found.by_classifier():
+        labels = known[:, index]
         if labels.any():
-            curves += [_steps(labels, scores[here, index]) for scores in found.each()]
-            positives += [float(labels.sum())] * len(found.each())
+            curves.append(_steps(labels, scores[:, index]))
+            positives.append(float(labels.sum()))
     return mean_points(curves, positives)
 
 

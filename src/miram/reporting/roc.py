@@ -12,6 +12,7 @@ from miram.errors import MiramError
 from miram.evaluation.comparison import Comparison, ComparisonConfig, compare_methods
 from miram.evaluation.kinds import Kind
 from miram.evaluation.predictions import TaskScores, task_scores
+from miram.evaluation.seeds import same_folds
 from miram.reporting.figures import TEMPLATE
 from miram.reporting.styles import method_style
 
@@ -31,16 +32,16 @@ Points = tuple[Array, Array]
 def class_points(found: TaskScores, index: int) -> Points:
     """ROC points of one class against the rest; empty where one of the two is missing.
 
-    Of several seeds, or folds whose scores are not comparable, the mean of their curves, as in
-    `macro_points`; a fold counts as many times as it has pairs of a positive and a negative, so
-    that the area is the one in the tables.
+    Of several seeds, repeats, or folds whose scores are not comparable, the mean of their curves,
+    as in `macro_points`; a fold counts as many times as it has pairs of a positive and a negative,
+    so that the area is the one in the tables.
     """
     curves, pairs = [], []
-    for here in found.folds():
-        labels = found.labels[here, index]
+    for known, scores in found.by_classifier():
+        labels = known[:, index]
         if labels.min() < labels.max():
-            curves += [roc_curve(labels, one[here, index])[:2] for one in found.each()]
-            pairs += [float(labels.sum() * (1 - labels).sum())] * len(found.each())
+            curves.append(roc_curve(labels, scores[:, index])[:2])
+            pairs.append(float(labels.sum() * (1 - labels).sum()))
     return _mean_curve(curves, pairs)
 
 
@@ -149,6 +150,11 @@ def paired_with_reference(
             raise MiramError(
                 f"{method} and {config.reference} were judged on different lesions of {task}: "
                 "run `kedro run --pipeline probe` for all methods again"
+            )
+        if not same_folds(item.seeds, reference.seeds):
+            raise MiramError(
+                f"{method} and {config.reference} were judged in different folds: run `kedro run "
+                "--pipeline probe` for all methods again, under the same splits"
             )
     labels, _ = reference.of_kind(kind)
     return compare_methods(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from miram.mammography.splits import split_repeats
 from miram.reporting.words import counted
 
 _ORDER = ("train", "val", "test", "dropped")
@@ -30,7 +31,9 @@ class SplitFacts:
     Attributes:
         strategy: `official` or `cv`.
         leakage: `drop` or `official`.
-        parts: All sides, lesions that were left out included.
+        parts: All sides, lesions that were left out included; of a cross-validation those of its
+            first repeat.
+        repeats: How often patients were dealt into folds.
         judged: Patients whose lesions are judged.
         shared: Patients with lesions on the test side and on another side that was used.
         seen: Judged patients whose images a method without labels may see.
@@ -39,6 +42,7 @@ class SplitFacts:
     strategy: str
     leakage: str
     parts: tuple[SplitPart, ...]
+    repeats: int
     judged: int
     shared: int
     seen: int
@@ -57,7 +61,9 @@ class SplitFacts:
     def __str__(self) -> str:
         parts = "; ".join(map(str, self.parts))
         if self.strategy == "cv":
-            how = f"{self.folds} folds by patient; every lesion is judged once"
+            several = self.repeats > 1
+            how = f"{self.folds} folds by patient{f', {self.repeats} times anew' * several}; "
+            how += f"every lesion is judged once{' in each repeat' * several}"
         else:
             how = "the data set's own test part; validation is cut from the rest by patient"
         return f"Split “{self.strategy}”: {how}. {parts[0].upper()}{parts[1:]}. {self.policy}"
@@ -103,6 +109,7 @@ def split_facts(splits: pd.DataFrame) -> SplitFacts:
             SplitPart(str(name), int((splits["split"] == name).sum()), len(patients[name]))
             for name in names
         ),
+        repeats=len(split_repeats(splits)),
         judged=len(judged),
         shared=len(judged & others) if strategy == "official" else 0,
         seen=len(judged & set(splits.loc[splits["pretrain"], "patient_id"])),

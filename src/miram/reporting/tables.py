@@ -154,8 +154,16 @@ def skipped_parts(methods: Mapping[str, MethodResult]) -> Table:
 
 def most_seeds(methods: Mapping[str, MethodResult]) -> int:
     """With how many seeds a method was trained, at most."""
-    entries = [entry for result in methods.values() for entry in result.metrics["tasks"].values()]
-    return max((len(entry.get("seeds", [0])) for entry in entries), default=1)
+    return max((len(entry.get("seeds", [0])) for entry in _entries(methods)), default=1)
+
+
+def most_repeats(methods: Mapping[str, MethodResult]) -> int:
+    """How often a method was cross-validated, at most."""
+    return max((int(entry.get("repeats", 1)) for entry in _entries(methods)), default=1)
+
+
+def _entries(methods: Mapping[str, MethodResult]) -> list[dict[str, Any]]:
+    return [entry for result in methods.values() for entry in result.metrics["tasks"].values()]
 
 
 def training_table(methods: Mapping[str, MethodResult]) -> Table:

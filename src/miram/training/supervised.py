@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.mammography.crop_store import CropStore
+from miram.mammography.splits import split_repeats
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
 from miram.models.import_weights import initialize_from
@@ -29,7 +30,7 @@ def training_sides(splits: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
     """Which lesions may lend their labels to an encoder.
 
     Args:
-        splits: Table with `strategy` and `split`.
+        splits: Table with `strategy` and `split`, of one repeat.
 
     Returns:
         Positions in the table. Under the official split one set, the training patients without
@@ -53,7 +54,7 @@ def train_supervised(
     *,
     folder: TrainingFolder | None = None,
 ) -> tuple[EncoderCheckpoint, pd.DataFrame]:
-    """Train an encoder on labels: one, or under cross-validation one per fold.
+    """Train an encoder on labels: one, or under cross-validation one per fold and repeat.
 
     The encoder of a fold has seen no label of the fold's patients. Lesions are to be judged in
     its features alone; features of different encoders do not mix.
@@ -85,7 +86,10 @@ def train_supervised(
     crops = store.rows(splits["lesion_id"].iloc[rows])
     encoders: dict[str, EncoderCheckpoint] = {}
     histories: dict[str | int, pd.DataFrame] = {}
-    for fold, side in training_sides(splits).items():
+    sides: dict[str, NDArray[np.int64]] = {}
+    for deal in split_repeats(splits):
+        sides |= training_sides(deal)
+    for fold, side in sides.items():
         seen = np.isin(rows, side)
         log.info("training on %d labeled crops %s", seen.sum(), f"outside {fold}" if fold else "")
         weights = class_weights(labels[seen], classes)
