@@ -298,6 +298,14 @@ def test_figures_become_an_estimate_and_its_ends():
     }
 
 
+def test_the_spread_of_seeds_and_repeats_is_a_metric_where_there_is_one():
+    figure = {**FIGURE, "by_repeat": [0.5, 0.7], "repeat_deviation": 0.14, "seed_deviation": None}
+    task = {"lesions": 9, "patients": 4, "figures": {"auc": figure}}
+    found = flatten_figures({"tasks": {"pathology": task}})
+    assert found["pathology.auc.repeat_deviation"] == 0.14
+    assert "pathology.auc.seed_deviation" not in found
+
+
 @pytest.mark.parametrize("uri", ["sqlite:///data/mlflow.db", "http://server:5000"])
 def test_relative_stores_belong_to_the_project_and_servers_stay_as_they_are(uri, tmp_path):
     config = resolve_paths(MlflowConfig(tracking_uri=uri, artifacts="data/x/artifacts"), tmp_path)

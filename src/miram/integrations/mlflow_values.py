@@ -31,6 +31,8 @@ def flatten(key: str, value: Any) -> dict[str, str]:
 def flatten_figures(metrics: dict[str, Any]) -> dict[str, float]:
     """Turn figures with intervals into single metrics: `pathology.auc`, `.auc.lower`, `.upper`.
 
+    Of several seeds or repeats `.auc.seed_deviation` and `.auc.repeat_deviation` stand beside them.
+
     Args:
         metrics: Figures of `miram.evaluation.assessment.assess_features`.
     """
@@ -42,4 +44,7 @@ def flatten_figures(metrics: dict[str, Any]) -> dict[str, float]:
             flat[f"{task}.{name}"] = values["estimate"]
             flat[f"{task}.{name}.lower"] = values["lower"]
             flat[f"{task}.{name}.upper"] = values["upper"]
+            for spread in ("seed_deviation", "repeat_deviation"):
+                if values.get(spread) is not None:
+                    flat[f"{task}.{name}.{spread}"] = values[spread]
     return {name: float(value) for name, value in flat.items()}
