@@ -38,7 +38,7 @@ def words(page: str) -> str:
 
 def test_the_page_tells_repeats_and_their_spread(once: Study, repeated: Study) -> None:
     page, other = words(render_report(repeated)), words(render_report(once))
-    assert "4 folds by patient, 2 times anew; every lesion is judged once in each repeat" in page
+    assert "4 folds by patient, 2 times; every lesion is judged once in each repeat" in page
     assert "4 folds by patient; every lesion is judged once, by" in other
     assert "Repeats SD over repeats" in page
     assert "SD over" not in other
@@ -88,7 +88,7 @@ def test_card_and_checklist_tell_repeats(once: Study, repeated: Study) -> None:
 def test_a_fold_of_every_repeat_has_its_own_supervised_encoder(repeated: Study) -> None:
     facts = split_facts(repeated.splits)
     assert (facts.folds, facts.repeats) == (4, 2)
-    assert "4 folds by patient, 2 times anew; every lesion is judged once in each repeat" in str(
+    assert "4 folds by patient, 2 times; every lesion is judged once in each repeat" in str(
         facts
     )
 

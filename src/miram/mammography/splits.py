@@ -28,7 +28,7 @@ class SplitConfig(Config):
     """How lesions are split.
 
     `official` keeps the test part of the data set and cuts validation from its training part.
-    `cv` splits all patients into folds, `repeats` times anew; an encoder then sees all images,
+    `cv` splits all patients into folds, `repeats` times; an encoder then sees all images,
     without their labels. `auto` is `official` where lesions of both official parts are present,
     else `cv`.
     `leakage: drop` leaves the training lesions of patients on both sides of the official split

@@ -62,7 +62,7 @@ class SplitFacts:
         parts = "; ".join(map(str, self.parts))
         if self.strategy == "cv":
             several = self.repeats > 1
-            how = f"{self.folds} folds by patient{f', {self.repeats} times anew' * several}; "
+            how = f"{self.folds} folds by patient{f', {self.repeats} times' * several}; "
             how += f"every lesion is judged once{' in each repeat' * several}"
         else:
             how = "the data set's own test part; validation is cut from the rest by patient"
