@@ -1,5 +1,7 @@
 """Sizes, free memory, memory in use, and how running out of it looks."""
 
+import os
+
 import numpy as np
 import psutil
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from miram.errors import MiramError
 from miram.memory import (
     MemoryUse,
+    forget_peak,
     free_in_groups,
     free_memory,
     is_out_of_memory,
@@ -93,6 +96,18 @@ def test_memory_in_use_follows_what_is_taken():
     after = memory_use(CPU)
     assert within.current - after.current > 200_000_000
     assert after.peak > within.current - 5_000_000  # the kernel counts in steps
+
+
+def test_a_peak_can_begin_anew():
+    block = np.ones(30_000_000)  # 240 MB
+    del block
+    before = memory_use(CPU)
+    forget_peak(CPU)
+    after = memory_use(CPU)
+    if os.access("/proc/self/clear_refs", os.W_OK):
+        assert before.peak - after.peak > 200_000_000
+    else:
+        assert after.peak >= before.peak  # such a system keeps it
 
 
 def test_memory_in_use_is_told_in_a_phrase():

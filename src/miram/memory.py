@@ -1,5 +1,6 @@
 """Memory: sizes as people write them, what is free, what is used, and how running out looks."""
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ class MemoryUse:
 
     Attributes:
         current: Now.
-        peak: At most so far.
+        peak: At most so far, or since `forget_peak`.
     """
 
     current: int
@@ -122,6 +123,19 @@ def memory_use(device: torch.device) -> MemoryUse:
         )
     info = psutil.Process().memory_info()
     return MemoryUse(info.rss, max(info.rss, getattr(info, "peak_wset", 0) or _peak_on_unix()))
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let the peak begin anew from what is in use now, where the system can do that.
+
+    Args:
+        device: A CUDA device or the CPU; of a CPU's memory Linux alone forgets the peak.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):  # not Linux, or a container that does not allow it
+        (_PROCESS / "clear_refs").write_text("5")
 
 
 def _peak_on_unix() -> int:

@@ -144,6 +144,41 @@ def test_an_interruption_among_folds_goes_on_in_the_same_run(config, folder):
     assert [run.data.tags["resumed"] for run in mae] == ["1"]
 
 
+def steps_of(config, run, key="loss"):
+    client = MlflowClient(config.tracking_uri)
+    return [row.step for row in client.get_metric_history(run.info.run_id, key)]
+
+
+def test_steps_that_are_taken_again_are_recorded_once(config, folder):
+    hook = begin(config, folder)
+    for step in (1, 2, 3, 4):
+        tell(step, {"loss": 1 / step, "lr": 0.1})
+    interrupt(hook, folder)
+    hook = begin(config, folder)
+    for step in (3, 4, 5, 6):  # the state was that after step 2
+        tell(step, {"loss": 1 / step, "validation_auc": 0.5})
+    finish(hook)
+    [run], _ = runs_of(config)
+    assert steps_of(config, run) == [1, 2, 3, 4, 5, 6]
+    assert steps_of(config, run, "validation_auc") == [3, 4, 5, 6]
+
+
+def test_another_training_in_a_resumed_run_is_recorded_in_full(config, folder):
+    hook = begin(config, folder)
+    for step in (1, 2, 3):
+        tell(step, {"loss": 1.0})
+    interrupt(hook, folder)
+    hook = begin(config, folder)
+    tell(3, {"loss": 1.0})
+    hook.after_node_run()
+    hook.before_node_run(MAE, {"mae.finetuning_folder": folder.part("finetuning")})
+    tell(1, {"loss": 2.0})
+    tell(2, {"loss": 2.0})
+    finish(hook)
+    [run], _ = runs_of(config)
+    assert sorted(steps_of(config, run)) == [1, 1, 2, 2, 3]
+
+
 @pytest.mark.parametrize("reason", ["another server", "deleted", "torn note", "no note"])
 def test_a_run_that_cannot_go_on_is_followed_by_a_new_one(config, folder, reason):
     interrupt(begin(config, folder), folder)

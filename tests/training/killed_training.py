@@ -81,7 +81,7 @@ def train_on(folder, method, kill_after=None):
     model = chosen.build(ENCODER, 0)
     crops = np.random.default_rng(0).integers(0, 65_536, (20, 32, 32), dtype=np.uint16)
     keep = Keep(TrainingFolder(folder), {"method": method}) if folder else None
-    history = train(model, crops, chosen.crop_side(ENCODER), config, keep=keep)
+    history = train(model, crops, chosen.crop_side(ENCODER), config, keep=keep).history
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode() + value.numpy().tobytes())

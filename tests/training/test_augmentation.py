@@ -1,11 +1,18 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
 from miram.models.pixels import plain_views, standardize_pixels, to_grey, to_unit
-from miram.training.augmentation import DRAWS, AugmentationConfig, augment, crop_matrices
+from miram.training.augmentation import (
+    DRAWS,
+    AugmentationConfig,
+    augment,
+    augment_coverage,
+    crop_matrices,
+)
 
 NOTHING = AugmentationConfig(min_area=1, max_area=1, aspect=1, horizontal_flip=0)
 
@@ -81,6 +88,42 @@ def test_blur_is_a_gaussian_of_each_samples_own_deviation():
         sigma = 3.2 * (0.05 + 0.95 * float(numbers[index, 10]))
         expected = gaussian_filter(plain[index, 0].numpy(), sigma, mode="mirror", radius=10)
         np.testing.assert_allclose(found[index, 0], expected, atol=1e-3)
+
+
+def test_magnified_detail_is_kept_better_than_by_bilinear_interpolation():
+    side, turns = 64, 16  # a wave of 4 pixels
+    config = NOTHING.model_copy(update={"min_area": 0.3, "max_area": 0.5})
+    places = torch.arange(side) + 0.5
+
+    def wave(x):
+        return 0.5 + 0.4 * torch.sin(2 * torch.pi * turns * x)
+
+    plain = wave(places / side).expand(8, side, side)
+    crops = (plain * 65_535).round().to(torch.int32).to(torch.uint16)
+    grid = F.affine_grid(crop_matrices(uniforms(8), config), [8, 1, side, side], False)
+    exact = wave((grid[..., 0] + 1) / 2).unsqueeze(1)
+    bilinear = F.grid_sample(plain.unsqueeze(1), grid, "bilinear", "reflection", False)
+    found = to_grey(augment(crops, uniforms(8), config))
+    inside = (slice(None), slice(None), slice(4, -4), slice(4, -4))  # away from the reflection
+    error, other = ((each - exact)[inside].square().mean().sqrt() for each in (found, bilinear))
+    assert error < 0.5 * other
+
+
+def test_sharp_edges_stay_within_the_grey_levels():
+    edges = torch.zeros(4, 32, 32, dtype=torch.int32)
+    edges[:, :, 16:], edges[:, 8:10] = 65_535, 65_535
+    config = AugmentationConfig(min_area=0.3, rotation=30)
+    found = augment(edges.to(torch.uint16), uniforms(), config)
+    black, white = standardize_pixels(torch.tensor([0.0, 1.0]))
+    assert found.min() == black and found.max() == white
+
+
+def test_masks_do_not_overshoot_at_their_edges():
+    coverage = torch.full((4, 16, 16), 100, dtype=torch.uint8)
+    coverage[:, :, 8:] = 150
+    found = augment_coverage(coverage, uniforms(), AugmentationConfig(min_area=0.3, rotation=30))
+    assert found.min() == 100 and found.max() == 150
+    assert ((found > 100) & (found < 150)).any()
 
 
 def test_parts_with_a_probability_change_that_share_of_the_samples():

@@ -8,11 +8,13 @@ import sys
 from contextlib import suppress
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from tiny import ENCODER, METHOD
 
 from miram.errors import MiramError
+from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.models.moco import MocoV3Config
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.folder import TrainingFolder
@@ -34,8 +36,9 @@ CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint
 
 def run(keep=None, crops=CROPS, rows=None, **changes):
     model = METHOD.build(ENCODER, 0)
-    history = train(model, crops, 16, CONFIG.model_copy(update=changes), rows=rows, keep=keep)
-    return model.state_dict(), history
+    config = CONFIG.model_copy(update=changes)
+    trained = train(model, crops, 16, config, rows=rows, keep=keep)
+    return model.state_dict(), trained.history
 
 
 class DiskFull(logging.Handler):
@@ -175,7 +178,7 @@ train(method.build(encoder, 0), crops[:1], side, config.model_copy(update={"batc
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 room = room * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))
-history = train(model, crops, side, config)
+history = train(model, crops, side, config).history
 print("loss", history["loss"].iloc[-1])
 """
 
@@ -203,3 +206,29 @@ def test_memory_for_not_even_one_sample_is_told():
     assert run.returncode
     assert "too little memory for 1 samples at once" in run.stderr
     assert "miram budget" in run.stderr
+
+
+class ManyWeights(torch.nn.Module):
+    """Far more weights than activations."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.ones(count))
+
+    def forward(self, images):
+        loss = (self.weights[: len(images)] * images.mean((1, 2, 3))).mean()
+        return MaskedAutoencoderOutput(loss, {}, (), images)
+
+
+def test_no_room_for_the_optimizers_moments_is_told():
+    size = 200_000_000  # bytes of the weights; gradients take as much, moments twice as much
+    model = ManyWeights(size // 4)
+    train(ManyWeights(8), CROPS, 16, CONFIG)  # what PyTorch makes once is there
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2 * size + size // 2, before[1]))
+    try:
+        with pytest.raises(MiramError, match=r"for the optimizer.*batch_size does not help"):
+            train(model, CROPS, 16, CONFIG)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

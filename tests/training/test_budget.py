@@ -122,7 +122,8 @@ def test_whatever_is_chosen_fits_though_no_single_line_tells_the_peak(lines, usa
 @functools.cache  # a budget is frozen, and takes a second or two
 def plan(name="autoencoder", **training):
     values = {"epochs": 1, "batch_size": "auto", "effective_batch": 512, "precision": "fp32"}
-    extra = {name: training.pop(name) for name in ("resident", "processes") if name in training}
+    ours = ("resident", "processes", "neighbors")
+    extra = {name: training.pop(name) for name in ours if name in training}
     method = METHODS[name]
     with torch.device("meta"):
         model = method.build(ENCODER, seed=0)
@@ -162,6 +163,12 @@ def test_crops_and_further_devices_are_counted_in():
 
 def test_without_a_limit_it_is_what_is_free():
     assert plan(effective_batch=2).limit > 0
+
+
+def test_workers_on_one_machine_share_what_is_free_but_not_a_limit_of_each():
+    whole, half = plan(effective_batch=2), plan(effective_batch=2, processes=2, neighbors=2)
+    assert half.limit == pytest.approx(whole.limit / 2, rel=0.2)  # others use the machine as well
+    assert plan(memory="3GB", effective_batch=2, neighbors=2).limit == 3_000_000_000
 
 
 def test_memory_that_holds_no_image_is_refused_with_what_to_change():

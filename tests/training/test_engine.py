@@ -194,6 +194,21 @@ def test_the_slurm_script_is_a_shell_script():
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.parametrize(("restarts", "expected"), [("0", "false"), ("2", "true")])
+def test_a_job_that_is_queued_again_goes_on_though_its_first_start_was_afresh(restarts, expected):
+    text = (DOCS / "clusters" / "slurm.sbatch").read_text()
+    block = text[text.index("parameters+=") : text.index("\ntrap")]
+    settings = {"PARAMS": "training.resume=false,training.seed=1", "SLURM_RESTART_COUNT": restarts}
+    script = f"set -euo pipefail\ngpus=0 parameters=a=1 workers=1\n{block}\necho $parameters"
+    run = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        env={"SLURM_CPUS_PER_TASK": "1", "cpus": "1", **settings},
+    )
+    assert run.stdout.strip().endswith(f",training.resume={expected},training.seed=1"), run.stderr
+
+
 def test_the_kubernetes_file_names_one_image_one_volume_and_the_cluster_it_makes():
     cluster, job = yaml.safe_load_all((DOCS / "clusters" / "kuberay.yaml").read_text())
     assert (cluster["kind"], job["kind"]) == ("RayCluster", "RayJob")

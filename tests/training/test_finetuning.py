@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
+from tiny import told_losses
 
 from miram.errors import MiramError
 from miram.evaluation.assessment import AssessmentConfig
@@ -246,6 +247,13 @@ def test_what_the_pixels_know_is_learned_and_judged_once_per_lesion(tmp_path, en
     known = dict(zip(NAMES, LABELS, strict=True))
     labels = found.predictions["lesion_id"].map(known)
     assert (found.predictions["label"] == labels).all()
+
+
+def test_a_tracker_hears_fold_after_fold(store, encoder):
+    with told_losses() as told:
+        _, history = run(data(store, "cv"), encoder, config=with_recipe(epochs=1))
+    assert history["fold"].nunique() == 3
+    assert told == history["step"].tolist() == sorted(set(told))
 
 
 def test_a_model_refuses_to_judge_by_other_splits(store, encoder):

@@ -67,17 +67,17 @@ def test_every_step_computes_in_fp16(scaler):
     kinds = set()
     model = METHOD.build(ENCODER, 0)
     model.encoder.blocks[0].mlp.fc1.register_forward_hook(lambda *call: kinds.add(call[2].dtype))
-    history = train(model, CROPS, 16, CONFIG)
+    history = train(model, CROPS, 16, CONFIG).history
     assert kinds == {torch.float16}
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
     exact = METHOD.build(ENCODER, 0)
-    losses = train(exact, CROPS, 16, CONFIG.model_copy(update={"precision": "fp32"}))["loss"]
-    assert history["loss"].iloc[-1] == pytest.approx(losses.iloc[-1], rel=0.05)
+    plain = train(exact, CROPS, 16, CONFIG.model_copy(update={"precision": "fp32"}))
+    assert history["loss"].iloc[-1] == pytest.approx(plain.history["loss"].iloc[-1], rel=0.05)
 
 
 def test_a_step_that_overflows_is_left_out_and_the_scale_is_halved(scaler):
     model = Steep()
-    history = train(model, CROPS, 16, CONFIG)
+    history = train(model, CROPS, 16, CONFIG).history
     left_out = int(history["overflow"].sum())
     assert 0 < left_out < len(history)
     assert scaler.get_scale() == 65_536 / 2**left_out
@@ -88,7 +88,7 @@ def test_a_step_that_overflows_is_left_out_and_the_scale_is_halved(scaler):
 
 
 def test_an_overflow_leaves_no_gap_in_the_mean_of_the_gradient_norms(scaler):
-    history = train(Steep(), CROPS, 16, CONFIG.model_copy(update={"log_every": 30}))
+    history = train(Steep(), CROPS, 16, CONFIG.model_copy(update={"log_every": 30})).history
     (row,) = history.to_dict("records")
     assert 0 < row["overflow"] < 1
     assert np.isfinite(row["gradient_norm"])

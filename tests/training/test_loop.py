@@ -1,12 +1,15 @@
 import logging
+import os
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from miram.errors import MiramError
+from miram.memory import memory_use
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.masked_autoencoder import MaskedAutoencoderConfig, MaskedAutoencoderOutput
 from miram.training.augmentation import AugmentationConfig
 from miram.training.config import TrainingConfig
 from miram.training.device import make_accelerator
@@ -47,7 +50,7 @@ def stripes(count=20, side=32):
 def run(training, crops=None):
     model = METHOD.build(ENCODER, training.seed)
     crops = stripes() if crops is None else crops
-    history = train(model, crops, METHOD.crop_side(ENCODER), training)
+    history = train(model, crops, METHOD.crop_side(ENCODER), training).history
     return model, history
 
 
@@ -74,6 +77,16 @@ def test_history_has_a_row_per_logged_step_and_the_losses_of_each_decoder():
     total = history["loss_scale1"] + history["loss_scale2"]
     np.testing.assert_allclose(history["loss"], total, rtol=1e-5)
     assert (history["gradient_norm"] > 0).all()
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux forgets peaks")
+def test_the_peak_of_memory_is_the_trainings_own():
+    run(config())  # what PyTorch makes once is there
+    block = np.ones(60_000_000)  # 480 MB, as an earlier training may have taken
+    taken = memory_use(torch.device("cpu")).current
+    del block
+    _, history = run(config())
+    assert history["peak_memory_gb"].max() < taken / 1e9 - 0.2
 
 
 def test_figures_are_told_while_training():
@@ -111,6 +124,35 @@ def test_a_loss_that_is_not_finite_stops_the_training():
 @pytest.mark.parametrize(("precision", "expected"), [("fp32", "no"), ("bf16", "bf16")])
 def test_the_precision_asked_for_is_used(precision, expected):
     assert make_accelerator(config(precision=precision)).mixed_precision == expected
+
+
+class Looking(nn.Module):
+    """Remembers the images that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.seen = nn.Parameter(torch.ones(1)), []
+
+    def forward(self, images):
+        self.seen.append(images.clone())
+        return MaskedAutoencoderOutput((self.weight * images.mean()).sum(), {}, (), images)
+
+
+def test_the_views_of_a_sample_are_the_same_in_every_precision():
+    views = {}
+    for precision in ("fp32", "bf16"):
+        model = Looking()
+        train(model, stripes(side=64), 64, config(precision=precision))
+        views[precision] = torch.stack(model.seen)
+    assert views["bf16"].dtype == torch.float32
+    assert torch.equal(views["bf16"], views["fp32"])
+
+
+def test_a_warm_up_that_takes_the_whole_training_is_told(caplog):
+    run(config(optimizer=OptimizerConfig(warmup_epochs=1)))
+    assert "warm-up" not in caplog.text
+    run(config(optimizer=OptimizerConfig(warmup_epochs=40)))
+    assert "warm-up of 40 epochs takes the whole training of 2" in caplog.text
 
 
 def test_fp16_without_a_gpu_is_refused():

@@ -16,6 +16,7 @@ from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.training.config import TrainingConfig
 from miram.training.folder import TrainingFolder
 from miram.training.keeping import Keep
+from miram.training.looks import Looks
 from miram.training.loop import train
 from miram.training.nonfinite import Replay, advice, keep_replay, load_replay, take_again
 from miram.training.schedule import OptimizerConfig
@@ -123,6 +124,7 @@ def test_a_step_that_diverged_is_reproduced_by_the_command(tmp_path):
     told = json.loads(result.stdout)
     assert told["where"] in str(error.value)
     assert f"step {told['step']};" in str(error.value)
+    assert "start afresh with training.resume=false" in str(error.value)
     assert "advice: Lower" in CliRunner().invoke(app, ["replay", str(folder)]).stdout
 
 
@@ -131,7 +133,7 @@ def test_skip_leaves_steps_out_and_counts_them(caplog):
     config = CONFIG.model_copy(update={"on_nan": "skip"})
     train(plain, CROPS, 16, config)
     with caplog.at_level(logging.WARNING):
-        history = train(skipping, CROPS, 16, config)
+        history = train(skipping, CROPS, 16, config).history
     assert skipping.weight.isfinite().all()
     assert history["step"].tolist() == [1, 2, 4, 5, 7, 8]
     assert "Step left out (2 so far)" in caplog.text
@@ -141,6 +143,64 @@ def test_skip_ends_when_too_many_steps_are_bad():
     config = CONFIG.model_copy(update={"on_nan": "skip", "max_skips": 2})
     with pytest.raises(MiramError, match="at step 5"):
         train(Diverging({1, 3, 4}), CROPS, 16, config)
+
+
+def test_steps_left_out_are_in_the_history_whatever_their_place():
+    skip = CONFIG.model_copy(update={"on_nan": "skip"})
+    every = train(Diverging({2, 7}), CROPS, 16, skip).history
+    assert every["skipped"].tolist() == [0, 0, 1, 1, 1, 2]
+    rare = train(Diverging({2, 7}), CROPS, 16, skip.model_copy(update={"log_every": 100})).history
+    assert rare[["step", "skipped"]].values.tolist() == [[8, 2]]
+    assert np.isfinite(rare["loss"]).all()
+    assert "skipped" not in train(Diverging(set()), CROPS, 16, CONFIG).history
+
+
+def test_a_look_after_a_last_step_that_was_left_out_is_in_the_history():
+    skip = CONFIG.model_copy(update={"on_nan": "skip", "watch_every": 4})
+    found = train(Diverging({7}), CROPS, 16, skip, watch=lambda model: Looks({"seen": 1.0})).history
+    assert found["seen"].tolist()[-1] == 1.0
+
+
+def test_a_training_without_any_finite_step_is_no_training():
+    skip = CONFIG.model_copy(update={"on_nan": "skip", "epochs": 2})
+    with pytest.raises(MiramError, match="at step 4"):
+        train(Diverging(set(range(4))), CROPS, 16, skip)
+
+
+class Normed(nn.Module):
+    """Running means, which a forward pass changes whatever the optimizer does then."""
+
+    def __init__(self, bad_steps):
+        super().__init__()
+        self.norm, self.bad_steps, self.step = nn.BatchNorm2d(1), bad_steps, 0
+
+    def on_step(self, step, total):
+        self.step = step
+
+    def forward(self, images):
+        images = images * torch.inf if self.step in self.bad_steps else images
+        return MaskedAutoencoderOutput(self.norm(images).square().mean(), {}, (), images)
+
+
+def test_a_step_left_out_leaves_running_means_as_they_were():
+    skip = CONFIG.model_copy(update={"on_nan": "skip"})
+    model = Normed({3})
+    train(model, CROPS, 16, skip)
+    assert model.norm.running_mean.isfinite().all() and model.norm.running_var.isfinite().all()
+    assert int(model.norm.num_batches_tracked) == 7
+
+
+@pytest.mark.parametrize("on_nan", ["skip", "stop"])
+def test_a_step_that_cannot_be_kept_for_replay_is_told_all_the_same(tmp_path, caplog, on_nan):
+    (tmp_path / "nonfinite-step-000000004").write_text("in the way")
+    keep, config = Keep(TrainingFolder(tmp_path), {}), CONFIG.model_copy(update={"on_nan": on_nan})
+    told = r"at step 4; first at: .*; the step could not be kept for `miram replay` \(.*Exists?"
+    if on_nan == "skip":
+        assert len(train(Diverging({3}), CROPS, 16, config, keep=keep).history) == 7
+        assert re.search(told, caplog.text, re.IGNORECASE)
+    else:
+        with pytest.raises(MiramError, match=f"(?i){told}"):
+            train(Diverging({3}), CROPS, 16, config, keep=keep)
 
 
 def test_a_folder_without_a_step_is_refused(tmp_path):

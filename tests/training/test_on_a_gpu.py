@@ -40,7 +40,7 @@ def trained(keep=None, watch=None, **values):
     """Weights and history of a training on the GPU."""
     model = METHOD.build(ENCODER, 0)
     config = CONFIG.model_copy(update=values)
-    history = train(model, CROPS, SIDE, config, keep=keep, watch=watch)
+    history = train(model, CROPS, SIDE, config, keep=keep, watch=watch).history
     return {name: value.cpu() for name, value in model.state_dict().items()}, history
 
 
@@ -104,14 +104,14 @@ def test_out_of_memory_halves_the_portion_and_keeps_the_step(caplog):
     crops = RANDOM.integers(0, 65_536, (256, WIDE, WIDE), dtype=np.uint16)
     config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 256})
     torch.cuda.reset_peak_memory_stats()
-    plenty = train(METHOD.build(LARGE, 0), crops, WIDE, config)
+    plenty = train(METHOD.build(LARGE, 0), crops, WIDE, config).history
     peak = torch.cuda.max_memory_allocated()
     torch.cuda.empty_cache()
     whole = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(0.6 * peak / whole)
     try:
         with caplog.at_level(logging.WARNING):
-            tight = train(METHOD.build(LARGE, 0), crops, WIDE, config)
+            tight = train(METHOD.build(LARGE, 0), crops, WIDE, config).history
         assert "out of memory with 256 samples at once: going on with 128" in caplog.text
         np.testing.assert_allclose(tight["loss"], plenty["loss"], rtol=1e-3)
     finally:
@@ -123,7 +123,7 @@ def test_a_worker_of_ray_shares_gradients_over_nccl():
     engine = EngineConfig(kind="ray", num_workers=1, resources={"CPU": 1, "GPU": 1})
 
     def losses_in_worker():  # a local function, which is sent by value
-        history = train(METHOD.build(ENCODER, 0), CROPS, SIDE, CONFIG)
+        history = train(METHOD.build(ENCODER, 0), CROPS, SIDE, CONFIG).history
         return torch.distributed.get_backend(), history["loss"].tolist()
 
     backend, losses = launch(losses_in_worker, engine=engine)

@@ -14,6 +14,7 @@ from miram.models.moco import MocoV3Config
 from miram.models.split_record import split_record
 from miram.training.augmentation import AugmentationConfig
 from miram.training.config import TrainingConfig
+from miram.training.folder import TrainingFolder
 from miram.training.loop import train
 from miram.training.pretraining import HISTORY, pretrain, reconstruct_examples
 from miram.training.schedule import OptimizerConfig
@@ -75,7 +76,8 @@ def test_moco_learns_to_find_the_other_view():
     optimizer = OptimizerConfig(base_lr=3e-2, warmup_epochs=2)
     plain = AugmentationConfig(min_area=0.6, horizontal_flip=0)
     update = {"epochs": 25, "optimizer": optimizer, "augmentation": plain, "log_every": 5}
-    history = train(MOCO.build(ENCODER, 0), gratings(), 16, TRAINING.model_copy(update=update))
+    model = MOCO.build(ENCODER, 0)
+    history = train(model, gratings(), 16, TRAINING.model_copy(update=update)).history
     chance = 1 / TRAINING.batch_size
     assert history["contrast_accuracy"].iloc[0] < 2.5 * chance
     assert history["contrast_accuracy"].iloc[-1] > 4 * chance
@@ -123,6 +125,30 @@ def test_the_header_tells_the_recipe_that_was_used(store):
     frozen = "patch_embed.proj.weight"
     assert torch.equal(checkpoint.state[frozen], fresh[frozen])
     assert not torch.equal(checkpoint.state["norm.weight"], fresh["norm.weight"])
+
+
+def test_the_header_of_a_training_that_is_taken_tells_the_run_that_trained(store, tmp_path):
+    def told(**changes):
+        training = TRAINING.model_copy(update=changes)
+        folder = TrainingFolder(tmp_path / "training")
+        return pretrain(store, np.arange(24), ENCODER, MAE, training, folder=folder).encoder
+
+    first = told()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        again = told(batch_size=4, effective_batch=8)
+    finally:
+        torch.set_num_threads(threads)
+    assert first.metadata["training"]["batch_size"] == 8
+    assert first.metadata["hardware"]["threads"] == threads
+    assert again.metadata == first.metadata
+
+
+def test_the_header_tells_the_portions_that_auto_stood_for(store):
+    training = TRAINING.model_copy(update={"batch_size": "auto", "effective_batch": 8})
+    found, _, _ = pretrained(store, MAE, training)
+    assert found.metadata["training"]["batch_size"] == 8
 
 
 def test_a_masked_autoencoder_shows_reconstructions(store):

@@ -83,7 +83,7 @@ class Listener(logging.Handler):
 
 @pytest.fixture
 def listen():
-    logger, listeners = logging.getLogger("miram.telemetry"), []
+    logger, listeners = logging.getLogger("miram_telemetry"), []
 
     def start(act=None):
         listeners.append(Listener(act))
@@ -180,7 +180,9 @@ def pretraining_that_ends_in_one_worker():
         from miram.training.telemetry import tell
 
         processes = Accelerator(cpu=True).gather(torch.tensor([float(os.getpid())]))
-        tell(0, {f"process{rank}": float(one) for rank, one in enumerate(processes)})
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+        told = {f"process{rank}": float(one) for rank, one in enumerate(processes)}
+        tell(0, {**told, "hidden": float(hidden)})
         try:
             pretrain(*arguments, **named)
         except TrainingInterrupted:
@@ -202,6 +204,7 @@ def test_a_signal_stops_all_workers_and_the_error_of_one_is_enough(store, tmp_pa
     with pytest.raises(TrainingInterrupted) as found:
         launch(run, *arguments, folder=folder, engine=TWO)
     (_, processes), *steps = listener.heard
+    assert processes.pop("hidden") == 1  # who asked for no GPU sees none
     assert len(set(processes.values())) == 2
     last = steps[-1][0]
     assert [step for step, _ in steps] == list(range(1, last + 1))  # told once: no second start

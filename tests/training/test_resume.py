@@ -12,6 +12,7 @@ import torch
 from tiny import ENCODER, METHOD
 
 from miram.errors import MiramError
+from miram.models.supervised import SupervisedConfig, class_weights
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.folder import TrainingFolder
 from miram.training.interruption import TrainingInterrupted
@@ -19,6 +20,7 @@ from miram.training.keeping import Keep, begun
 from miram.training.looks import Looks
 from miram.training.loop import train
 from miram.training.schedule import OptimizerConfig
+from miram.training.state_files import read_state, write_state
 
 CONFIG = TrainingConfig(
     epochs=4,
@@ -40,7 +42,7 @@ def keep(tmp_path):
 def run(keep=None, watch=None, **changes):
     model = METHOD.build(ENCODER, 0)
     config = CONFIG.model_copy(update=changes)
-    history = train(model, CROPS, 16, config, keep=keep, watch=watch)
+    history = train(model, CROPS, 16, config, keep=keep, watch=watch).history
     return model.state_dict(), history
 
 
@@ -136,11 +138,11 @@ def test_afresh_is_once_so_that_workers_that_start_again_go_on(keep):
     for kept in (keep, part):
         with pytest.raises(TrainingInterrupted):
             run(kept, watch=stop_after(1), watch_every=1)
-    config = begun(CONFIG.model_copy(update={"resume": False}), keep.folder)
+    config, _ = begun(CONFIG.model_copy(update={"resume": False}), keep.folder)
     assert not keep.folder.unfinished and not part.folder.unfinished
     with pytest.raises(TrainingInterrupted):
         run(part, resume=config.resume, watch=stop_after(2), watch_every=1)
-    assert begun(config, keep.folder).resume
+    assert begun(config, keep.folder)[0].resume
     expected, _ = run()
     again, _ = run(part, resume=config.resume)
     assert_same(again, expected)
@@ -154,6 +156,64 @@ def test_a_finished_training_is_taken_as_it_is(keep):
     assert_same(first, second)
     assert again.equals(history)  # rates included: no step was taken
     assert keep.folder.finished.stat().st_mtime_ns == finished
+
+
+def test_a_signal_in_the_last_look_loses_neither_the_average_nor_the_end(keep):
+    expected, history = run(ema_decay=0.9)
+    with pytest.raises(TrainingInterrupted, match="after step 8 of 8"):
+        run(keep, watch=stop_after(4), watch_every=1, ema_decay=0.9)
+    assert keep.folder.unfinished
+    found, resumed = run(keep, ema_decay=0.9)
+    assert_same(found, expected)
+    assert resumed["loss"].tolist() == history["loss"].tolist()
+    assert keep.folder.finished.exists() and not keep.folder.unfinished
+
+
+def test_after_a_start_afresh_the_message_names_the_command_that_goes_on(keep):
+    told = r"; the same command without training\.resume=false goes on from there"
+    with pytest.raises(TrainingInterrupted, match=told):
+        run(keep, watch=stop_after(2), watch_every=1, resume=False)
+    _, folder = begun(CONFIG.model_copy(update={"resume": False}), keep.folder)
+    assert not folder.unfinished
+    part = replace(keep, folder=folder).part("fold1")  # of a pipeline, in whose workers it goes on
+    with pytest.raises(TrainingInterrupted, match=told):
+        run(part, watch=stop_after(2), watch_every=1)
+    expected, _ = run()
+    assert_same(run(keep.part("fold1"))[0], expected)
+
+
+def test_a_damaged_result_is_trained_again(keep, caplog):
+    expected, _ = run(keep)
+    whole = keep.folder.finished.read_bytes()
+    keep.folder.finished.write_bytes(whole[: len(whole) // 2])
+    found, _ = run(keep)
+    assert_same(found, expected)
+    assert "finished.pt cannot be read" in caplog.text
+    assert "trained again" in caplog.text
+    assert len(keep.folder.finished.read_bytes()) == len(whole)
+
+
+def test_a_training_goes_on_in_the_precision_that_auto_stood_for(keep):
+    with pytest.raises(TrainingInterrupted):
+        run(keep, watch=stop_after(2), watch_every=1, precision="auto")
+    (newest, *_) = sorted(keep.folder.path.glob("step-*.pt"), reverse=True)
+    state = read_state(newest)
+    own = state["precision"]
+    other = "fp32" if own == "bf16" else "bf16"
+    write_state(newest, {**state, "precision": other})  # as another machine would have written it
+    with pytest.raises(MiramError, match=rf"training\.precision: was {other}, is {own}\. Give the"):
+        run(keep, precision="auto")
+    run(keep, precision=other)  # the way out that is named
+    assert read_state(keep.folder.finished)["precision"] == other
+
+
+def test_a_result_is_taken_whatever_auto_stands_for_here(keep):
+    expected, _ = run(keep, precision="auto")
+    state = read_state(keep.folder.finished)
+    write_state(keep.folder.finished, {**state, "precision": "fp16"})
+    written = keep.folder.finished.stat().st_mtime_ns
+    assert_same(run(keep, precision="auto")[0], expected)
+    assert keep.folder.finished.stat().st_mtime_ns == written
 
 
 def test_a_finished_training_gives_way_to_other_settings(keep):
@@ -184,6 +244,22 @@ def test_portions_give_the_weights_of_the_whole_step():
     np.testing.assert_allclose(pieces["loss"], history["loss"], rtol=1e-5)
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, atol=2e-4, rtol=0)
+
+
+def test_portions_of_unequal_classes_give_the_weights_of_the_whole_step():
+    labels = (np.arange(len(CROPS)) % 5 == 0).astype(np.int64)
+    found = []
+    for portion in (8, 3, 1):
+        weights = class_weights(labels, 2)
+        model = SupervisedConfig().build_classifier(ENCODER, 0, weights, several=False)
+        config = CONFIG.model_copy(update={"batch_size": portion, "effective_batch": 8})
+        history = train(model, CROPS, 16, config, labels=labels).history
+        found.append((model.state_dict(), history["loss"]))
+    (whole, losses), *others = found
+    for state, pieces in others:
+        np.testing.assert_allclose(pieces, losses, rtol=1e-5)
+        for name, value in whole.items():
+            torch.testing.assert_close(state[name], value, atol=2e-4, rtol=0)
 
 
 def test_activation_checkpointing_gives_the_same_weights():

@@ -1,5 +1,7 @@
 """The best state by a watched figure is the result, whatever came after it."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,9 @@ from torch import nn
 
 from miram.errors import MiramError
 from miram.training.config import CheckpointConfig, TrainingConfig, identity_of
+from miram.training.folder import TrainingFolder
+from miram.training.interruption import TrainingInterrupted
+from miram.training.keeping import Keep
 from miram.training.looks import Looks
 from miram.training.loop import train
 from miram.training.schedule import OptimizerConfig
@@ -52,6 +57,44 @@ def test_the_best_weights_that_were_watched_are_the_result(ema):
     seen, result = run([0.2, 0.8, 0.8], select="figure", ema_decay=ema)
     assert equal(result, seen[1])
     assert not equal(result, seen[2])
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_signal_in_the_last_look_loses_no_selection(tmp_path, ema):
+    seen, expected = run([0.2, 0.8, 0.4], select="figure", ema_decay=ema)
+    keep = Keep(TrainingFolder(tmp_path), {})
+    values = iter([0.2, 0.8, 0.4])
+
+    def watch(model):
+        value = next(values)
+        if value == 0.4:
+            signal.raise_signal(signal.SIGTERM)
+        return Looks({"figure": value})
+
+    config = CONFIG.model_copy(update={"select": "figure", "ema_decay": ema})
+    with pytest.raises(TrainingInterrupted, match="after step 6 of 6"):
+        train(METHOD.build(ENCODER, 0), CROPS, 16, config, keep=keep, watch=watch)
+    model = METHOD.build(ENCODER, 0)
+    history = train(model, CROPS, 16, config, keep=keep, watch=watch).history
+    assert equal(model.state_dict(), expected) and equal(expected, seen[1])
+    assert history["figure"].dropna().tolist() == [0.2, 0.8, 0.4]
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_whatever_is_looked_at_is_in_evaluation_mode_and_training_goes_on_in_its_own(ema):
+    modes, steps = [], []
+
+    def watch(model):
+        modes.append({part.training for part in model.modules()})
+        return Looks()
+
+    model = METHOD.build(ENCODER, 0)
+    model.encoder.blocks[0].register_forward_pre_hook(
+        lambda block, inputs: steps.append(block.training)
+    )
+    train(model, CROPS, 16, CONFIG.model_copy(update={"ema_decay": ema}), watch=watch)
+    assert modes == [{False}] * 3
+    assert steps == [True] * 6
 
 
 def test_the_last_weights_are_the_result_unless_a_figure_is_named():

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from tiny import told_losses
 
 from miram.errors import MiramError
 from miram.evaluation.assessment import evaluation_pairs
@@ -20,6 +21,7 @@ from miram.models.split_record import split_record
 from miram.models.supervised import SupervisedConfig
 from miram.training.augmentation import AugmentationConfig
 from miram.training.config import TrainingConfig
+from miram.training.folder import TrainingFolder
 from miram.training.schedule import OptimizerConfig
 from miram.training.supervised import train_supervised, training_sides
 
@@ -183,11 +185,39 @@ def test_sides_of_cross_validation_leave_their_own_fold_out():
     assert list(training_sides(splits("official"))) == [WHOLE]
 
 
-def test_the_history_goes_on_from_fold_to_fold(store):
-    _, history = trained(store, splits(), permuted_labels(), SHORT)
+def test_history_and_tracker_go_on_from_fold_to_fold(store):
+    with told_losses() as told:
+        _, history = trained(store, splits(), permuted_labels(), SHORT)
+    assert told == history["step"].tolist()
     assert history["fold"].unique().tolist() == ["fold0", "fold1", "fold2"]
     assert history["step"].is_monotonic_increasing
     assert history["step"].is_unique
+
+
+def test_folds_of_several_runs_join_and_the_header_tells_each(store, tmp_path):
+    def run(**changes):
+        training = SHORT.model_copy(update=changes)
+        return train_supervised(
+            store,
+            splits(),
+            np.arange(COUNT),
+            permuted_labels(),
+            2,
+            ENCODER,
+            SupervisedConfig(),
+            training,
+            folder=TrainingFolder(tmp_path),
+        )[0]
+
+    first = run()
+    assert "trained_otherwise" not in first.metadata
+    (tmp_path / "fold1" / "finished.pt").unlink()
+    again = run(batch_size=8, effective_batch=16)
+    assert again.metadata["training"] == first.metadata["training"]
+    (name, other) = again.metadata["trained_otherwise"].popitem()
+    assert (name, other["training"]["batch_size"]) == ("fold1", 8)
+    assert list(other) == ["training"]
+    assert list(split_folds(again)) == ["fold0", "fold1", "fold2"]
 
 
 def test_lesions_without_a_label_are_not_seen(store):

@@ -50,6 +50,8 @@ class Server:
         self._make_client = MlflowClient
         self._client: Any = None
         self._experiment = ""
+        # Of runs that were taken up again: by figure, the steps that they had before.
+        self._had: dict[str, dict[str, set[int]]] = {}
 
     @property
     def client(self) -> Any:
@@ -106,6 +108,7 @@ class Server:
         former = self._noted(Path(note)) if note else None
         if former:
             self._resume(former, tags, operation.time)
+            self._had[former.info.run_id] = {}
             return str(former.info.run_id)
         filters = f"tags.`{RECORD}` = '{operation.run}'"
         opened = self.client.search_runs([self.experiment], filters, max_results=1)
@@ -167,6 +170,7 @@ class Server:
 
     def _forget(self, run_id: str, operation: Operation) -> None:
         Path(operation.values["path"]).unlink(missing_ok=True)
+        self._had.pop(run_id, None)  # what follows is no part of the training that was resumed
 
     def _params(self, run_id: str, operation: Operation) -> None:
         from mlflow.entities import Param
@@ -194,8 +198,23 @@ class Server:
             Metric(key, value, operation.time, operation.values["step"])
             for operation in request
             for key, value in operation.values["figures"].items()
+            if not self._has(run_id, key, operation.values["step"])
         ]
-        self.client.log_batch(run_id, metrics=rows, synchronous=True)
+        if rows:
+            self.client.log_batch(run_id, metrics=rows, synchronous=True)
+
+    def _has(self, run_id: str, key: str, step: int) -> bool:
+        """Whether a run that was taken up again had this step, which was lost and taken again."""
+        if run_id not in self._had or step == 0:  # figures without a step may change
+            return False
+        had = self._had[run_id]
+        if key not in had:
+            rows = self.client.get_metric_history(run_id, key)
+            steps = [row.step for row in sorted(rows, key=lambda row: (row.timestamp, row.step))]
+            # Another training may have told the same figure before in this run.
+            before = [place for place, one in enumerate(steps) if one < step]
+            had[key] = set(steps[before[-1] + 1 :] if before else steps)
+        return step in had[key]
 
     def _artifact(self, run_id: str, operation: Operation) -> None:
         path = Path(operation.values["path"])

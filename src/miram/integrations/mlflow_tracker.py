@@ -19,7 +19,7 @@ from miram.training.folder import TrainingFolder
 
 log = logging.getLogger(__name__)
 
-TELEMETRY = "miram.telemetry"
+TELEMETRY = "miram_telemetry"
 # The inputs by which a node's training can be taken up again.
 _FOLDERS = ("training_folder", "finetuning_folder")
 

@@ -25,6 +25,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from miram.configuration import Config
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig
+from miram.models.processes import processes
 
 Overrides = dict[str, float | None]
 
@@ -37,8 +38,8 @@ AUGMENTATION: Overrides = {"brightness": 0.2, "contrast": 0.4, "blur": 0.55}
 class MocoV3Config(Config):
     """Heads, momentum, temperature, and what differs from the shared training recipe.
 
-    The heads use batch normalization over the samples of the device's batch, in training
-    alone; the encoder has none.
+    The heads use batch normalization over the samples of a step, in training alone; the
+    encoder has none.
     """
 
     kind: Literal["moco_v3"] = "moco_v3"
@@ -206,8 +207,8 @@ class Contrast:
 def contrast(queries: Tensor, keys: Tensor, temperature: float) -> Contrast:
     """Let each query find its key among the keys of the global batch.
 
-    With torch.distributed initialized the keys of all processes are candidates; the mean of
-    the processes' losses is then the loss of the global batch.
+    The keys of all processes that share a step are candidates; the mean of their losses is then
+    the loss of the global batch.
 
     Args:
         queries: (B, E) unit vectors.
@@ -230,8 +231,8 @@ def gather(keys: Tensor) -> tuple[Tensor, int]:
     Returns:
         (B * processes, E), and the row at which this process's keys begin.
     """
-    if not (dist.is_available() and dist.is_initialized()):
+    if processes() == 1:
         return keys, 0
-    parts = [torch.empty_like(keys) for _ in range(dist.get_world_size())]
+    parts = [torch.empty_like(keys) for _ in range(processes())]
     dist.all_gather(parts, keys.contiguous())
     return torch.cat(parts), dist.get_rank() * len(keys)

@@ -98,7 +98,7 @@ class Supervised(nn.Module):
         self.encoder: Any = encoder.build(seed)
         if config.backbone:
             self.encoder = config.backbone.build_encoder(seed)
-        self.head = nn.Linear(self.encoder.num_features, len(weights))
+        self.head = nn.Linear(self.encoder.head_hidden_size, len(weights))
         self.register_buffer("weights", weights)
 
     def forward(self, images: Tensor, labels: Tensor) -> SupervisedOutput:
@@ -114,7 +114,9 @@ class Supervised(nn.Module):
             loss = F.binary_cross_entropy_with_logits(logits, hot, pos_weight=self.weights)
             hits = (logits.detach() > 0) == (labels > 0)
         else:
-            loss = F.cross_entropy(logits, labels, weight=self.weights)
+            # Not divided by the weights at hand, which would cancel them in a portion of one class;
+            # over all samples they average 1.
+            loss = F.cross_entropy(logits, labels, self.weights, reduction="sum") / len(labels)
             hits = logits.detach().argmax(dim=1) == labels
         return SupervisedOutput(loss, {"accuracy": hits.float().mean()}, logits)
 

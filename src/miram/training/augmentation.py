@@ -54,7 +54,9 @@ def augment(crops: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tens
     Returns:
         (B, 1, H, H) float32, standardized as the encoder expects.
     """
-    images = _warp(to_unit(crops), uniforms, config)
+    # Bicubic, as bilinear interpolation takes away the detail that the high resolution is about;
+    # it goes beyond the range of grey levels at edges.
+    images = _warp(to_unit(crops), uniforms, config, "bicubic").clamp(0, 1)
     if config.contrast:
         images = adjust_contrast(images, 1 + config.contrast * (2 * uniforms[:, 7] - 1))
     if config.brightness:
@@ -80,13 +82,13 @@ def augment_coverage(coverage: Tensor, uniforms: Tensor, config: AugmentationCon
     Returns:
         (B, h, h) uint8.
     """
-    cells = _warp(coverage.unsqueeze(1).float(), uniforms, config)
+    cells = _warp(coverage.unsqueeze(1).float(), uniforms, config, "bilinear")
     return cells.squeeze(1).round().clamp(0, 255).to(torch.uint8)
 
 
-def _warp(images: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tensor:
+def _warp(images: Tensor, uniforms: Tensor, config: AugmentationConfig, mode: str) -> Tensor:
     grid = F.affine_grid(crop_matrices(uniforms, config), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return F.grid_sample(images, grid, mode, padding_mode="reflection", align_corners=False)
 
 
 def _blur(images: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tensor:

@@ -76,6 +76,7 @@ def plan_budget(
     *,
     resident: int = 0,
     processes: int = 1,
+    neighbors: int = 1,
 ) -> Budget:
     """Find the largest portions of a step that memory holds.
 
@@ -91,6 +92,7 @@ def plan_budget(
         device: Where it is trained.
         resident: Bytes that stay beside the training, such as crops still to be moved there.
         processes: Devices that share a step.
+        neighbors: How many of them share the memory of this machine, where that is what counts.
 
     Raises:
         MiramError: Memory does not hold one image, or not the whole batch of a model that needs
@@ -102,7 +104,7 @@ def plan_budget(
         precision = fastest_precision(cpu=not on_gpu)
     kind = StepKind(model, side, store_side, training, precision)
     peak = partial(measured_peak, kind, device=device) if on_gpu else partial(traced_peak, kind)
-    limit = _limit(training, device)
+    limit = _limit(training, device, neighbors)
     if processes > 1:  # they exchange gradients through a second copy
         resident += sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)
     left = _LEFT_OF_MEASURED * limit if on_gpu else max(_LEFT_OF_ESTIMATED * limit, _LEFT_AT_LEAST)
@@ -129,9 +131,9 @@ def plan_budget(
     )
 
 
-def _limit(training: TrainingConfig, device: torch.device) -> int:
+def _limit(training: TrainingConfig, device: torch.device, neighbors: int) -> int:
     if training.memory is None:
-        return free_memory(device)
+        return free_memory(device) // (1 if device.type == "cuda" else neighbors)
     limit = parse_size(training.memory)
     # An estimate may be for another machine; steps are taken on this one.
     return min(limit, free_memory(device)) if device.type == "cuda" else limit

@@ -36,6 +36,12 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     )
 
 
+def precision_of(accelerator: Accelerator) -> str:
+    """The precision that was settled: bf16, fp16 or fp32."""
+    precision = str(accelerator.mixed_precision)
+    return "fp32" if precision == "no" else precision
+
+
 def fastest_precision(cpu: bool) -> str:
     """The precision in which the hardware multiplies matrices fastest: bf16, fp16 or fp32."""
     if not cpu:
@@ -51,7 +57,7 @@ def device_facts(config: TrainingConfig) -> dict[str, Any]:
     on_gpu = accelerator.device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
-        "precision": "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision,
+        "precision": precision_of(accelerator),
         "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,
         "deterministic": config.deterministic,

@@ -31,16 +31,16 @@ from miram.models.finetuned import (
 from miram.models.joined_checkpoints import WHOLE, split_folds
 from miram.models.split_record import sides_digest
 from miram.models.supervised import class_weights
-from miram.provenance import git_commit, versions
 from miram.training.config import TrainingConfig
-from miram.training.device import device_facts
+from miram.training.facts import OTHERWISE, Facts, joined_facts
 from miram.training.finetuning_config import FinetuningConfig
 from miram.training.finetuning_sides import Side, finetuning_sides
 from miram.training.folder import TrainingFolder
-from miram.training.histories import join_histories
+from miram.training.histories import join_histories, last_step
 from miram.training.keeping import Keep
 from miram.training.looks import Looks
 from miram.training.loop import train
+from miram.training.telemetry import told_after
 
 log = logging.getLogger(__name__)
 
@@ -119,15 +119,17 @@ def finetune(
     starts = _starts(encoder, list(sides))
     models: dict[str, FineTuned] = {}
     told: list[dict[str, Any]] = []
+    facts: dict[str, Facts] = {}
     histories: dict[str | int, pd.DataFrame] = {}
     for fold, side in sides.items():
         _check(data, side, recipe, config)
         part = folder.part(fold) if folder and fold else folder
-        one = _finetune_side(data, side, starts[fold], config, recipe, judge, part)
+        with told_after(sum(map(last_step, histories.values()))):
+            one = _finetune_side(data, side, starts[fold], config, recipe, judge, part)
         models[fold] = one.model
         told.append({"fold": fold, **one.about})
-        histories[fold] = one.history
-    header = _header(data, encoder, config, recipe, told)
+        facts[fold], histories[fold] = one.facts, one.history
+    header = _header(data, encoder, config, joined_facts(facts), told)
     return join_models(models, header), join_histories(histories, "fold")
 
 
@@ -158,6 +160,7 @@ class ValidationWatch:
 class _Finetuned:
     model: FineTuned
     history: pd.DataFrame
+    facts: Facts
     about: dict[str, Any]
 
 
@@ -181,15 +184,13 @@ def _finetune_side(
     )
     log.info("fine-tuning on %d crops, validating on %d", len(side.train), len(side.validate))
     # Every epoch has a row of its own, so that no look is lost between two rows.
-    recipe = recipe.model_copy(
-        update={"log_every": min(recipe.log_every, len(side.train) // recipe.samples_per_step)}
-    )
+    often = min(recipe.log_every, len(side.train) // recipe.samples_per_step)
     watch = ValidationWatch(data, side.validate, judge)
-    history = train(
+    trained = train(
         model,
         data.store.crops,
         model.side,
-        recipe,
+        recipe.model_copy(update={"log_every": often}),
         rows=data.rows[side.train],
         labels=labels,
         keep=None if folder is None else Keep(folder, _identity(data, side, start, config)),
@@ -197,11 +198,13 @@ def _finetune_side(
     )
     figures = watch(model.eval()).figures
     about = {
-        "epoch": _chosen_epoch(history),
+        "epoch": _chosen_epoch(trained.history),
         "training": _numbers(data, side.train),
         "validation": {**_numbers(data, side.validate), "cut": side.cut, **figures},
     }
-    return _Finetuned(model.cpu(), history, about)
+    # What was asked for: folds of other sizes have been logged at other steps.
+    asked = {**trained.facts["training"], "log_every": recipe.log_every}
+    return _Finetuned(model.cpu(), trained.history, {**trained.facts, "training": asked}, about)
 
 
 def _chosen_epoch(history: pd.DataFrame) -> int:
@@ -244,7 +247,7 @@ def _header(
     data: LabeledCrops,
     encoder: EncoderCheckpoint,
     config: FinetuningConfig,
-    recipe: TrainingConfig,
+    facts: Facts,
     folds: list[dict[str, Any]],
 ) -> dict[str, Any]:
     about = {
@@ -258,15 +261,8 @@ def _header(
         "sides": sides_digest(data.table["lesion_id"], data.table["split"]),
         "folds": folds,
     }
-    return {
-        **encoder.metadata,
-        ABOUT: about,
-        "training": recipe.model_dump(mode="json"),
-        "hardware": device_facts(recipe),
-        "data_digest": data.store.digest,
-        "git_commit": git_commit(),
-        "versions": versions(),
-    }
+    start = {name: value for name, value in encoder.metadata.items() if name != OTHERWISE}
+    return {**start, ABOUT: about, **facts, "data_digest": data.store.digest}
 
 
 def _starts(encoder: EncoderCheckpoint, folds: list[str]) -> dict[str, EncoderCheckpoint]:

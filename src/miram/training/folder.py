@@ -1,6 +1,6 @@
 """The folder in which a training keeps what it needs to go on after an interruption."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 CHECKPOINTS = "step-*.pt"
@@ -13,9 +13,12 @@ class TrainingFolder:
 
     Attributes:
         path: The folder; it need not exist.
+        afresh: Whether this command dropped what earlier ones had left here, as asked for by
+            `training.resume=false`.
     """
 
     path: Path
+    afresh: bool = False
 
     @property
     def unfinished(self) -> bool:
@@ -34,4 +37,4 @@ class TrainingFolder:
 
     def part(self, name: str) -> "TrainingFolder":
         """The folder of one of several trainings of a method, such as a fold or a seed."""
-        return TrainingFolder(self.path / name)
+        return replace(self, path=self.path / name)

@@ -1,8 +1,8 @@
 """The gradients of one step, in portions that memory holds."""
 
 import logging
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -79,9 +79,11 @@ class Gradients:
             last = place == len(portions)
             # Processes exchange gradients once, with the last portion.
             with nullcontext() if last else self.accelerator.no_sync(self.model):
+                # In full precision: coordinates in bf16 would be wrong by up to a pixel.
+                batch = self.make_batch(portion)
                 output: ModelOutput
                 with self.accelerator.autocast():
-                    output = self.model(**self.make_batch(portion))
+                    output = self.model(**batch)
                 self.accelerator.backward(output.loss * weight)
             figures.add({"loss": output.loss, **output.losses}, weight)
         return figures
@@ -105,6 +107,29 @@ class Gradients:
             self.portion,
             share,
         )
+
+
+@contextmanager
+def room_for_moments(device: torch.device) -> Iterator[None]:
+    """Tell what helps if the optimizer, which makes its moments in the first step, has no room.
+
+    Args:
+        device: Where it makes them.
+
+    Raises:
+        MiramError: Memory does not hold them.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MiramError(
+            f"{device} has too little memory for the optimizer, which keeps two numbers of each "
+            "weight; a lower training.batch_size does not help. Choose a smaller encoder.name or "
+            "smaller decoders, set training.ema_decay=null or training.crops_wait=host, or see "
+            "what fits with `miram budget`"
+        ) from error
 
 
 def first_portion(config: TrainingConfig, needs: Needs, processes: int) -> int:

@@ -19,11 +19,15 @@ def join_histories(histories: Mapping[str | int, pd.DataFrame], column: str) -> 
     if len(histories) == 1:
         return next(iter(histories.values()))
     tables = list(histories.values())
-    # A method that does not train has no steps.
-    last = [0 if table.empty or column == "seed" else table["step"].max() for table in tables]
+    last = [0 if column == "seed" else last_step(table) for table in tables]
     before = np.cumsum([0, *last[:-1]])
     moved = [
         table.assign(**{"step": table["step"] + start, column: part})
         for part, table, start in zip(histories, tables, before, strict=True)
     ]
     return pd.concat(moved, ignore_index=True)
+
+
+def last_step(history: pd.DataFrame) -> int:
+    """How many steps a training took; 0 of a method that does not train."""
+    return 0 if history.empty else int(history["step"].max())

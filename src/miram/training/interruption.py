@@ -65,18 +65,18 @@ class Interruption:
             signal.signal(name, handler)
         self._before = {}
 
-    def stop(self, step: int, total: int, kept: bool) -> TrainingInterrupted:
+    def stop(self, step: int, total: int, again: str | None) -> TrainingInterrupted:
         """The error that ends the training.
 
         Args:
             step: Steps taken.
             total: Steps of the whole training.
-            kept: Whether the state was written down.
+            again: The command that goes on, in words; None if the state was not written down.
         """
         by = self.signal or signal.SIGTERM  # it may have reached another process only
         advice = (
-            "the same command goes on from there"
-            if kept
+            f"{again} goes on from there"
+            if again
             else "nothing was kept, as this training has no folder"
         )
         return TrainingInterrupted(

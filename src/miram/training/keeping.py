@@ -2,19 +2,20 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from miram.provenance import source_digest
 from miram.training.config import TrainingConfig, identity_of
+from miram.training.facts import Facts
 from miram.training.folder import TrainingFolder
 from miram.training.state_files import (
     State,
     check_writable,
     differences,
     finish,
+    finished_state,
     latest_state,
-    read_state,
     refuse_difference,
     restart,
     save_state,
@@ -23,6 +24,7 @@ from miram.training.state_files import (
 log = logging.getLogger(__name__)
 
 _RESULT = ("step", "model", "recorder")  # what stays of the state when a training has ended
+_AFRESH = "training.resume=false"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Keep:
         return Keep(self.folder.part(name), {**self.identity, **identity})
 
 
-def begun(training: TrainingConfig, folder: TrainingFolder) -> TrainingConfig:
+def begun(
+    training: TrainingConfig, folder: TrainingFolder
+) -> tuple[TrainingConfig, TrainingFolder]:
     """Drop what earlier runs left, where that is asked for; once, before workers start.
 
     A worker that dies lets all start again. They are to go on from what they kept, whatever the
@@ -54,13 +58,13 @@ def begun(training: TrainingConfig, folder: TrainingFolder) -> TrainingConfig:
         folder: Of the training; those of its parts are emptied as well.
 
     Returns:
-        The budget for the workers, which go on from what they find.
+        The budget for the workers, which go on from what they find, and the folder.
     """
     if training.resume:
-        return training
+        return training, folder
     for place in {folder.path, *(path.parent for path in folder.path.rglob("*.pt"))}:
         restart(TrainingFolder(place))
-    return training.model_copy(update={"resume": True})
+    return training.model_copy(update={"resume": True}), replace(folder, afresh=True)
 
 
 class Keeper:
@@ -70,15 +74,24 @@ class Keeper:
         keep: Where and what; None keeps nothing.
         config: The budget.
         samples: How many are trained on.
+        precision: In which it is computed, where the budget says `auto`.
+        facts: Of this run.
         writes: Whether this process writes; one of several does.
     """
 
     def __init__(
-        self, keep: Keep | None, config: TrainingConfig, samples: int, *, writes: bool
+        self,
+        keep: Keep | None,
+        config: TrainingConfig,
+        samples: int,
+        precision: str,
+        facts: Facts,
+        *,
+        writes: bool,
     ) -> None:
         self.keep, self.config, self.writes = keep, config, writes
         self.saved_at = time.monotonic()
-        self.about: State = {"code": source_digest()}
+        self.about: State = {"code": source_digest(), "precision": precision, "facts": facts}
         if keep is not None:
             own = {"training": identity_of(config), "samples": samples}
             self.about["identity"] = own | keep.identity
@@ -97,13 +110,14 @@ class Keeper:
         if not self.config.resume:
             restart(folder)
             return None
-        if folder.finished.exists():
-            state = read_state(folder.finished)
+        state = finished_state(folder)
+        if state is not None:
             if self._same(state):
                 log.info(
-                    "trained before with the same settings, data and code: taken from %s; "
-                    "training.resume=false trains again",
+                    "trained before with the same settings, data and code: taken from %s; %s "
+                    "trains again",
                     folder.path,
+                    _AFRESH,
                 )
                 return state
             if self.writes:
@@ -111,7 +125,10 @@ class Keeper:
             return None
         found = latest_state(folder)
         if found is not None:
-            refuse_difference(found["identity"], self.about["identity"], folder.path)
+            kept, now = found["identity"], self.about["identity"]
+            if "precision" in found:  # a training goes on in the numbers it began in
+                kept, now = _with_precision(found), _with_precision(self.about)
+            refuse_difference(kept, now, folder.path)
             if found["code"] != self.about["code"]:
                 log.warning("the code changed since step %d was reached", found["step"])
         return found
@@ -123,6 +140,12 @@ class Keeper:
         if changed:
             log.info("trained before, but training again: %s", "; ".join(changed[:3]))
         return not changed
+
+    @property
+    def same_command(self) -> str:
+        """The command that goes on from what was kept, in words."""
+        afresh = not self.config.resume or (self.keep is not None and self.keep.folder.afresh)
+        return f"the same command without {_AFRESH}" if afresh else "the same command"
 
     def due(self, epochs: int | None) -> bool:
         """Whether a state should be written.
@@ -148,4 +171,12 @@ class Keeper:
     def finish(self, state: State) -> None:
         """Keep the result alone."""
         if self.keep is not None and self.writes:
-            finish(self.keep.folder, self.about | {name: state[name] for name in _RESULT})
+            result = self.about | {name: state[name] for name in _RESULT}
+            finish(self.keep.folder, result, self.same_command)
+
+
+def _with_precision(state: State) -> dict[str, Any]:
+    """Settings with the precision that was settled in place of `auto`."""
+    identity: dict[str, Any] = state["identity"]
+    training = {**identity["training"], "precision": state["precision"]}
+    return {**identity, "training": training}

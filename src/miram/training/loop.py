@@ -10,28 +10,34 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from miram.errors import MiramError
+from miram.memory import forget_peak
 from miram.training.activation_checkpointing import recompute_activations
+from miram.training.agreement import refuse_different_starts
 from miram.training.batches import Needs, Portion, Samples, make_batch
-from miram.training.budget import plan_budget
-from miram.training.config import AUTO, LAST, TrainingConfig
-from miram.training.device import determinism, make_accelerator
-from miram.training.feeding import Served, place_samples, resident_bytes, serve
-from miram.training.gradients import Gradients
+from miram.training.config import LAST, TrainingConfig
+from miram.training.device import determinism, make_accelerator, precision_of
+from miram.training.facts import Facts, facts_of
+from miram.training.feeding import Served, place_samples, serve
+from miram.training.global_normalization import normalized_together
+from miram.training.gradients import Gradients, room_for_moments
 from miram.training.interruption import Interruption
 from miram.training.keeping import Keep, Keeper
 from miram.training.looks import Watch
 from miram.training.nonfinite import Replay, tell_nonfinite
+from miram.training.preparing import check, settled
 from miram.training.recorder import Recorder, StepFigures
 from miram.training.sampling import steps_from
 from miram.training.schedule import learning_rate_factor, make_optimizer
@@ -48,6 +54,22 @@ _MOST_OVERFLOWS = 20
 _ONE_AT_A_TIME = threading.Lock()
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves beside the weights.
+
+    Attributes:
+        history: One row per logged step with `step`, `epoch`, `loss`, the single losses, `lr`,
+            `gradient_norm`, `images_per_second`, `data_wait` (share of the time),
+            `peak_memory_gb`, under fp16 `overflow` (share of steps), under `on_nan: skip`
+            `skipped` (steps left out so far), and what `watch` found.
+        facts: Of the run that trained, perhaps an earlier one; see `miram.training.facts`.
+    """
+
+    history: pd.DataFrame
+    facts: Facts
+
+
 def train(
     model: nn.Module,
     crops: NDArray[np.uint16],
@@ -59,7 +81,7 @@ def train(
     lesion: NDArray[np.uint8] | None = None,
     keep: Keep | None = None,
     watch: Watch | None = None,
-) -> pd.DataFrame:
+) -> Trained:
     """Train a model, from the beginning or from where an interrupted training stopped.
 
     It ends with its last weights, or with those that had the highest `config.select`.
@@ -75,11 +97,6 @@ def train(
         keep: Where the state is kept to go on from; None keeps nothing.
         watch: Looks at the model every `config.watch_every` epochs.
 
-    Returns:
-        The history: one row per logged step with `step`, `epoch`, `loss`, the single losses,
-        `lr`, `gradient_norm`, `images_per_second`, `data_wait` (share of the time),
-        `peak_memory_gb`, under fp16 `overflow` (share of steps), and what `watch` found.
-
     Raises:
         MiramError: There are fewer crops than a batch, memory does not hold one sample, the
             loss is not finite, an interrupted training had other settings, or no look gave the
@@ -87,25 +104,27 @@ def train(
         TrainingInterrupted: SIGTERM or Ctrl-C; the state is kept.
     """
     rows = np.arange(len(crops)) if rows is None else np.asarray(rows)
-    _check(crops, rows, side, config)
-    if config.batch_size == AUTO:
-        config = _with_budget(model, crops, rows, side, config)
+    check(crops, rows, side, config)
+    config = settled(model, crops, rows, side, config)
     with ExitStack() as stack:
         stack.enter_context(_ONE_AT_A_TIME)
         stack.enter_context(torch.random.fork_rng())
         stack.enter_context(determinism(config.deterministic))
         stack.enter_context(recompute_activations(model, config.activation_checkpointing))
         interruption = stack.enter_context(Interruption())
-        training = Training(model, crops, rows, side, config, labels, lesion, keep)
+        facts = facts_of(config)
+        training = Training(model, crops, rows, side, config, labels, lesion, keep, facts)
+        several = training.accelerator.num_processes > 1
+        stack.enter_context(normalized_together(model, several))
         training.interruption = interruption
         training.run(watch)
-        return training.recorder.history()
+        return Trained(training.recorder.history(), training.facts)
 
 
 class Training:
     """A training under way: what changes from step to step, and how to keep and restore it.
 
-    Args: As `train`.
+    Args: As `train`, and what is told of this run.
     """
 
     def __init__(
@@ -118,12 +137,14 @@ class Training:
         labels: NDArray[np.int64] | None,
         lesion: NDArray[np.uint8] | None,
         keep: Keep | None,
+        facts: Facts,
     ) -> None:
-        self.config, self.side = config, side
+        self.config, self.side, self.facts = config, side, facts
         self.needs = Needs.of(model)
         self.on_step: list[Any] = [m.on_step for m in model.modules() if hasattr(m, "on_step")]
         self.accelerator = make_accelerator(config)
         self.model = model.to(self.accelerator.device)
+        forget_peak(self.accelerator.device)  # that of earlier trainings and of sizes tried
         if config.compile:
             self.model.compile()
         self.optimizer = make_optimizer(model, config.optimizer, config.samples_per_step)
@@ -147,30 +168,37 @@ class Training:
         )
         self.steps_per_epoch = len(rows) // config.samples_per_step
         self.total = self.steps_per_epoch * config.epochs
-        self.step = self.skipped = 0
+        self.step = 0
         self.overflows = torch.zeros((), device=self.accelerator.device)  # in a row, under fp16
         self.interruption, self.stopping = Interruption(), False
         first = self.accelerator.is_main_process
         self.recorder = Recorder(
             config, self.total, self._mean, device=self.accelerator.device, speaks=first
         )
-        self.keeper = Keeper(keep, config, len(rows), writes=first)
+        precision = precision_of(self.accelerator)
+        self.keeper = Keeper(keep, config, len(rows), precision, facts, writes=first)
 
     def run(self, watch: Watch | None) -> None:
-        """Take all steps that are left."""
-        self._restore()
+        """Take all steps that are left, and settle what the result is."""
+        finished = self._restore()
+        keep = self.keeper.keep
+        refuse_different_starts(self.accelerator, self.step, keep.folder.path if keep else None)
         self.model.train()
-        if self.step < self.total:
+        if not finished:  # an interrupted one may have all its steps behind it
             with self.recorder.display:
                 for served in self._serve():
                     self._take(served)
                     self._between_steps(watch)
-            if self.average:
-                self.model.load_state_dict(self.average.module.state_dict())
-            if self.selection and self.accelerator.is_main_process:  # who alone looks
-                self.selection.put_into(self.model)
-            self.keeper.finish(self.state())
+            self._end()
         self.accelerator.free_memory()
+
+    def _end(self) -> None:
+        self.recorder.end()
+        if self.average:
+            self.model.load_state_dict(self.average.module.state_dict())
+        if self.selection and self.accelerator.is_main_process:  # who alone looks
+            self.selection.put_into(self.model)
+        self.keeper.finish(self.state())
 
     def _take(self, served: Served) -> None:
         """Take one step: all portions forward and backward, then the optimizer."""
@@ -182,25 +210,29 @@ class Training:
             group["lr"] = lr * factor
         for on_step in self.on_step:
             on_step(step.number, self.total)
+        before = [b.clone() for b in self.model.buffers()] if config.on_nan == "skip" else []
         figures = self.gradients.add(served)
         norm = self._clip()
         bad = self._bad(norm, figures)
         if self.accelerator.scaler is None:
             # The fused optimizer leaves weights alone where this is 1, without a wait for it.
             self.optimizer.found_inf = bad  # type: ignore[attr-defined]
-        self.stepper.step()
+        with room_for_moments(self.accelerator.device):
+            self.stepper.step()
         self.optimizer.zero_grad()
+        lr = max(self.peak) * factor
         if self._agreed(bad):
-            self._leave_out(served)
+            for buffer, value in zip(self.model.buffers(), before, strict=False):
+                buffer.copy_(value)  # such as the running means of a norm
+            self._leave_out(served, lost=not torch.isfinite(figures.sums["loss"]))
+            self.recorder.leave_out(step.number + 1, step.epoch, lr, served.waited)
         else:
             figures.sums["gradient_norm"] = norm
             if self.accelerator.scaler is not None:
                 figures.sums["overflow"] = (self.overflows > 0).float()
             if self.average:
                 self.average.update_parameters(self.model)
-            self.recorder.add(
-                step.number + 1, step.epoch, figures, max(self.peak) * factor, served.waited
-            )
+            self.recorder.add(step.number + 1, step.epoch, figures, lr, served.waited)
         self.step = step.number + 1
 
     def _batch(self, portion: Portion) -> dict[str, Any]:
@@ -233,18 +265,20 @@ class Training:
         alone = self.accelerator.num_processes == 1
         if self.stopping or (alone and self.interruption.signal):
             kept = self.keeper.save(self.state())
-            raise self.interruption.stop(self.step, self.total, kept)
+            again = self.keeper.same_command
+            raise self.interruption.stop(self.step, self.total, again if kept else None)
         if self.step < self.total and self.keeper.due(epoch if ends_epoch else None):
             self.keeper.save(self.state())
 
     def _watch(self, watch: Watch) -> None:
         if not self.accelerator.is_main_process:
             return
-        self.model.eval()
         watched = self.average.module if self.average else self.model
+        mode = watched.training
+        watched.eval()
         with torch.no_grad(), torch.random.fork_rng():
             found = watch(watched)
-        self.model.train()
+        watched.train(mode)
         if self.selection:
             self.selection.offer(watched, found.figures, self.step)
         self.recorder.watch(self.step, found.figures)
@@ -269,7 +303,7 @@ class Training:
         found, self.stopping = (self._mean(torch.stack([bad, stop])) > 0).tolist()
         return bool(found)
 
-    def _leave_out(self, served: Served) -> None:
+    def _leave_out(self, served: Served, *, lost: bool) -> None:
         """Keep a step that was not finite, and stop unless such steps are to be skipped."""
         number = served.step.number
         replay = Replay(
@@ -282,14 +316,17 @@ class Training:
             seed=self.gradients.seed(served),
             step=number,
             epoch=served.step.epoch,
-            indices=served.step.indices.tolist(),
+            indices=served.portion.indices.tolist(),
+            worker=self.accelerator.process_index if self.accelerator.num_processes > 1 else None,
         )
-        self.skipped += 1
+        skipped = self.recorder.skipped + 1
         keep = self.keeper.keep
-        told = tell_nonfinite(replay, keep.folder.path if keep else None)
-        if self.config.on_nan == "stop" or self.skipped > self.config.max_skips:
+        folder = keep.folder.path if keep else None
+        told = tell_nonfinite(replay, folder, lost=lost, gather=gather_object)
+        too_many = skipped > self.config.max_skips or skipped == self.total
+        if self.config.on_nan == "stop" or too_many:
             raise MiramError(told)
-        log.warning("%s. Step left out (%d so far)", told, self.skipped)
+        log.warning("%s. Step left out (%d so far)", told, skipped)
 
     def _mean(self, value: Tensor) -> Tensor:
         if self.accelerator.num_processes == 1:
@@ -304,7 +341,7 @@ class Training:
         scaler = self.accelerator.scaler
         return {
             "step": self.step,
-            "skipped": self.skipped,
+            "skipped": self.recorder.skipped,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average else None,
@@ -313,18 +350,19 @@ class Training:
             "selection": self.selection.state() if self.selection else None,
         }
 
-    def _restore(self) -> None:
-        """Take up what an earlier run left."""
+    def _restore(self) -> bool:
+        """Take up what an earlier run left; whether that was a finished training."""
         state = self.keeper.find()
         if state is None:
-            return
+            return False
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.recorder.load_state(state["recorder"], self.step)
         if "optimizer" not in state:
             self.recorder.repeat()
-            return
-        self.skipped = state["skipped"]
+            self.facts = state["facts"]
+            return True
+        self.recorder.skipped = state["skipped"]
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average:
             self.average.load_state_dict(state["average"])
@@ -333,39 +371,4 @@ class Training:
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         log.info("going on after step %d of %d", self.step, self.total)
-
-
-def _with_budget(
-    model: nn.Module,
-    crops: NDArray[np.uint16],
-    rows: NDArray[np.int64],
-    side: int,
-    config: TrainingConfig,
-) -> TrainingConfig:
-    accelerator = make_accelerator(config)
-    device = accelerator.device
-    budget = plan_budget(
-        model,
-        side,
-        crops.shape[-1],
-        config,
-        device,
-        resident=resident_bytes(crops, rows, device, config.crops_wait),
-        processes=accelerator.num_processes,
-    )
-    return budget.applied(config)
-
-
-def _check(
-    crops: NDArray[np.uint16], rows: NDArray[np.int64], side: int, config: TrainingConfig
-) -> None:
-    if len(rows) < config.samples_per_step:
-        raise MiramError(
-            f"{len(rows)} crops are fewer than one batch: lower training.batch_size and "
-            f"effective_batch ({config.samples_per_step}) or give more data"
-        )
-    if crops.shape[-1] % side:
-        raise MiramError(
-            f"crops of side {crops.shape[-1]} do not serve a method that takes side {side}: "
-            f"set rois.side to a multiple of {side} and run `kedro run --pipeline rois`"
-        )
+        return False

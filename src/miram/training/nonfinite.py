@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from miram.errors import MiramError
 from miram.files import atomic_path
+from miram.models.processes import alone
 
 FILE = "replay.pt"
 
@@ -27,6 +28,7 @@ class Replay:
         step: From 0.
         epoch: From 0.
         indices: The samples of the step.
+        worker: Which one of several took it, with its share of the samples; None for a single one.
     """
 
     model: nn.Module
@@ -36,6 +38,7 @@ class Replay:
     step: int
     epoch: int
     indices: list[int]
+    worker: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def keep_replay(folder: Path, replay: Replay) -> Path:
     Returns:
         The folder of the step.
     """
-    target = folder / f"nonfinite-step-{replay.step + 1:09d}"
+    worker = "" if replay.worker is None else f"-worker-{replay.worker}"
+    target = folder / f"nonfinite-step-{replay.step + 1:09d}{worker}"
     parts = {name: getattr(replay, name) for name in replay.__dataclass_fields__}
     with atomic_path(target / FILE) as temporary, temporary.open("wb") as file:
         torch.save(parts, file)
@@ -99,7 +103,7 @@ def take_again(replay: Replay) -> Finding:
     place = _bad_before(model, batches)
     watcher = _Watcher(model)
     losses = []
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), alone():
         torch.manual_seed(replay.seed)
         for batch in batches:
             with _autocast(device, replay.precision):
@@ -115,23 +119,48 @@ def take_again(replay: Replay) -> Finding:
     return Finding(total, norm, place)
 
 
-def tell_nonfinite(replay: Replay, folder: Path | None) -> str:
+def tell_nonfinite(
+    replay: Replay,
+    folder: Path | None,
+    *,
+    lost: bool = True,
+    gather: Callable[[list[Any]], list[Any]] = list,
+) -> str:
     """Find where a step went wrong, and keep it for `miram replay`.
+
+    Of several workers only those at fault keep their share of it.
 
     Args:
         replay: The step.
         folder: Where to keep it; None keeps nothing.
+        lost: Whether this worker's own loss was not finite.
+        gather: Joins a list with those of the other workers.
 
     Returns:
-        What happened and what to change.
+        What happened and what to change, the same in all workers.
     """
-    kept = f"; `miram replay {keep_replay(folder, replay)}` takes the step again" if folder else ""
     finding = take_again(replay)
+    at_fault = lost or not finding.finite
+    blameless = not any(gather([at_fault]))  # such as what overflowed on the GPU alone
+    told: list[str] = gather([_told(replay, finding, folder)] if at_fault or blameless else [])
+    return told[0]
+
+
+def _told(replay: Replay, finding: Finding, folder: Path | None) -> str:
+    kept = _kept(folder, replay) if folder else ""
+    whose = "" if replay.worker is None else f"worker {replay.worker}: "
     return (
-        f"loss {finding.loss:g}, gradient norm {finding.gradient_norm:g} at step "
+        f"{whose}loss {finding.loss:g}, gradient norm {finding.gradient_norm:g} at step "
         f"{replay.step + 1}; first at: {finding.where or 'not seen again on the CPU'}{kept}. "
         f"The weights are those before the step. {advice(finding, replay.precision)}"
     )
+
+
+def _kept(folder: Path, replay: Replay) -> str:
+    try:
+        return f"; `miram replay {keep_replay(folder, replay)}` takes the step again"
+    except (OSError, RuntimeError) as error:  # a full disk hides neither the step nor its cause
+        return f"; the step could not be kept for `miram replay` ({error})"
 
 
 def facts(replay: Replay, finding: Finding) -> dict[str, Any]:
@@ -144,7 +173,10 @@ def advice(finding: Finding, precision: str) -> str:
     """What to change."""
     if finding.where.startswith("input"):
         return "The data itself is not finite: run `miram verify` on the crop store"
-    lower = "Lower training.optimizer.base_lr or set training.optimizer.clip_norm=1"
+    lower = (
+        "Lower training.optimizer.base_lr or set training.optimizer.clip_norm=1. A training does "
+        "not go on with other settings: start afresh with training.resume=false"
+    )
     if precision != "no":
         return f"Set training.precision=fp32. {lower}"
     return lower

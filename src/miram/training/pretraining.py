@@ -22,9 +22,8 @@ from miram.models.methods import FrozenMethodConfig, RandomConfig, SelfSupervise
 from miram.models.pixels import plain_views, to_grey
 from miram.models.split_record import SPLITS, split_record
 from miram.models.supervised import SupervisedConfig
-from miram.provenance import git_commit, versions
 from miram.training.config import TrainingConfig
-from miram.training.device import device_facts
+from miram.training.facts import Facts, facts_of
 from miram.training.folder import TrainingFolder
 from miram.training.keeping import Keep
 from miram.training.looks import Watch
@@ -87,7 +86,7 @@ def pretrain(
     recipe = recipe_of(method, training)
     if isinstance(method, RandomConfig | TimmBackboneConfig):
         frozen = frozen_encoder(encoder, method, recipe.seed)
-        metadata = header(store, encoder, method, recipe)
+        metadata = header(store, encoder, method, facts_of(recipe))
         return PretrainingResult(
             EncoderCheckpoint.of(frozen, metadata),
             PretrainedCheckpoint.of(nn.ModuleDict({"encoder": frozen}), metadata),
@@ -96,14 +95,10 @@ def pretrain(
         )
     model = method.build(encoder, recipe.seed)
     start = initialize_from(model, recipe.initialization)
-    metadata = header(store, encoder, method, recipe, splits)
-    metadata |= {"initialization": start.header()}
-    if start.source:
-        metadata["license"] += f"; so do those of the weights it starts from, {start.source}"
     log.info("training on %d crops for %d epochs", len(rows), recipe.epochs)
     side = method.crop_side(encoder)
     about = identity(store, rows, encoder, method, start.sha256)
-    history = train(
+    trained = train(
         model,
         store.crops,
         side,
@@ -113,6 +108,10 @@ def pretrain(
         keep=None if folder is None else Keep(folder, about),
         watch=watch,
     )
+    metadata = header(store, encoder, method, trained.facts, splits)
+    metadata |= {"initialization": start.header()}
+    if start.source:
+        metadata["license"] += f"; so do those of the weights it starts from, {start.source}"
     shown = {}
     if isinstance(model, MaskedAutoencoder):
         examples = rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]
@@ -122,7 +121,7 @@ def pretrain(
     return PretrainingResult(
         EncoderCheckpoint.of(model.encoder, metadata),
         PretrainedCheckpoint.of(model, metadata),
-        history,
+        trained.history,
         shown,
     )
 
@@ -156,7 +155,7 @@ def header(
     store: CropStore,
     encoder: EncoderConfig,
     method: BaseModel,
-    recipe: TrainingConfig,
+    facts: Facts,
     splits: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """What a checkpoint's header tells of the encoder and what it came from.
@@ -165,7 +164,7 @@ def header(
         store: The crop store.
         encoder: The encoder that all methods share.
         method: How it was trained.
-        recipe: The budget, with the method's own settings.
+        facts: Of the run that trained it.
         splits: Under which it was trained; None for what was not.
     """
     seen: dict[str, Any] = {"timm": encoder.timm_arguments, "image_side": encoder.image_side}
@@ -177,11 +176,8 @@ def header(
     return {
         **seen,
         "method": method.model_dump(mode="json"),
-        "training": recipe.model_dump(mode="json"),
-        "hardware": device_facts(recipe),
+        **facts,
         "data_digest": store.digest,
-        "git_commit": git_commit(),
-        "versions": versions(),
         "license": LICENSE_NOTE,
         **_told(splits, labels=isinstance(method, SupervisedConfig)),
     }

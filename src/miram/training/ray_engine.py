@@ -174,6 +174,8 @@ def _fit(call: _Call, engine: EngineConfig) -> _Outcome:
             ),
             run_config=train.RunConfig(
                 storage_path=folder,
+                # mypy reads the class of Ray Train's first version.
+                worker_runtime_env=_environment(engine),  # type: ignore[call-arg]
                 failure_config=train.FailureConfig(max_failures=engine.max_failures),
                 callbacks=[_failure_teller(call.mailbox, engine.max_failures)],
             ),
@@ -187,6 +189,11 @@ def _fit(call: _Call, engine: EngineConfig) -> _Outcome:
             first.add_note(str(error))
             return _Outcome(error=packed(first))
         return _Outcome(value=result.return_value)
+
+
+def _environment(engine: EngineConfig) -> dict[str, Any]:
+    """What workers start with: those that asked for no GPU see none, whatever the machine has."""
+    return {} if "GPU" in engine.resources else {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
 
 
 def _failure_teller(mailbox: Any, allowed: int) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from miram.errors import MiramError
 from miram.training.stop_request import ask_to_stop
 
-_TOLD = ("miram", "miram.telemetry")  # loggers that are heard; the second does not propagate
+_TOLD = ("miram", "miram_telemetry")  # loggers that are heard; the second does not propagate
 _LISTEN_EVERY = 1.0  # seconds
 
 

@@ -56,7 +56,7 @@ class Recorder:
         self.rows: list[dict[str, Any]] = []
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, Tensor] = {}  # steps with a finite figure
-        self.count = 0
+        self.count = self.skipped = 0
         self.watched: dict[str, float] = {}
         self.waited = 0.0
         self.last_row = time.monotonic()
@@ -95,8 +95,23 @@ class Recorder:
             self.counts[name] = _added(self.counts.get(name), finite.to(value.dtype))
         self.count += 1
         self.waited += waited
-        if step % self.config.log_every == 0 or step == self.total:
-            self._flush(step, epoch, lr)
+        self._flush_if_due(step, epoch, lr)
+
+    def leave_out(self, step: int, epoch: int, lr: float, waited: float) -> None:
+        """Count a step that was not finite; the row that is due then is of the others.
+
+        Args: As `add`.
+        """
+        self.skipped += 1
+        self.waited += waited
+        if self.count:
+            self._flush_if_due(step, epoch, lr)
+
+    def end(self) -> None:
+        """Let what came after the last row join it: a look, or steps that were left out."""
+        if self.rows:
+            self.rows[-1] |= self.watched | self._left_out()
+        self.watched = {}
 
     def watch(self, step: int, figures: dict[str, float]) -> None:
         """Take up figures that are measured now and then; they join the row of the step.
@@ -108,6 +123,13 @@ class Recorder:
         else:
             self.watched |= figures
 
+    def _left_out(self) -> dict[str, int]:
+        return {"skipped": self.skipped} if self.config.on_nan == "skip" else {}
+
+    def _flush_if_due(self, step: int, epoch: int, lr: float) -> None:
+        if step % self.config.log_every == 0 or step == self.total:
+            self._flush(step, epoch, lr)
+
     def _flush(self, step: int, epoch: int, lr: float) -> None:
         means = {
             name: float(self.gather(value / self.counts[name])) for name, value in self.sums.items()
@@ -116,7 +138,7 @@ class Recorder:
         passed = max(now - self.last_row, 1e-9)
         memory = memory_use(self.device).peak
         speed = self.count * self.config.samples_per_step / passed
-        told = {**means, "lr": lr, "images_per_second": speed}
+        told = {**means, "lr": lr, "images_per_second": speed, **self._left_out()}
         machine = {"data_wait": self.waited / passed, "peak_memory_gb": memory / 1e9}
         self.rows.append({"step": step, "epoch": epoch, **told, **machine, **self.watched})
         if self.speaks:

@@ -54,8 +54,13 @@ def write_state(path: Path, state: State) -> None:
         torch.save(state, file)
 
 
-def finish(folder: TrainingFolder, state: State) -> None:
+def finish(folder: TrainingFolder, state: State, again: str) -> None:
     """Write what a finished training leaves, and drop the states on the way.
+
+    Args:
+        folder: Where.
+        state: What stays.
+        again: The command that goes on from the last state, in words.
 
     Raises:
         MiramError: It cannot be written.
@@ -65,7 +70,7 @@ def finish(folder: TrainingFolder, state: State) -> None:
     except (OSError, RuntimeError) as error:
         raise MiramError(
             f"the finished training cannot be written to {folder.path} ({error}): make room, then "
-            "run the same command, which goes on from the last state kept"
+            f"run {again}, which goes on from the last state kept"
         ) from error
     for old in _newest_first(folder):
         old.unlink(missing_ok=True)
@@ -80,11 +85,25 @@ def restart(folder: TrainingFolder) -> None:
 def latest_state(folder: TrainingFolder) -> State | None:
     """Read the newest state that is readable; None where there is none."""
     for path in _newest_first(folder):
-        try:
-            return read_state(path)
-        except Exception as error:  # whatever a damaged file makes the reader raise
-            log.warning("%s cannot be read (%s): an older state is taken", path, error)
+        state = _read_or_warn(path, "an older state is taken")
+        if state is not None:
+            return state
     return None
+
+
+def finished_state(folder: TrainingFolder) -> State | None:
+    """Read what a finished training left; None where there is nothing, or nothing readable."""
+    if not folder.finished.exists():
+        return None
+    return _read_or_warn(folder.finished, "the method is trained again")
+
+
+def _read_or_warn(path: Path, instead: str) -> State | None:
+    try:
+        return read_state(path)
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        log.warning("%s cannot be read (%s): %s", path, error, instead)
+        return None
 
 
 def read_state(path: Path) -> State:

@@ -14,14 +14,16 @@ from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
 from miram.models.import_weights import initialize_from
 from miram.models.joined_checkpoints import WHOLE, join_folds
-from miram.models.supervised import SupervisedConfig, class_weights
+from miram.models.supervised import Supervised, SupervisedConfig, class_weights
 from miram.training.config import TrainingConfig
+from miram.training.facts import Facts, joined_facts
 from miram.training.folder import TrainingFolder
-from miram.training.histories import join_histories
+from miram.training.histories import join_histories, last_step
 from miram.training.keeping import Keep
 from miram.training.loop import train
 from miram.training.pretraining import header, identity
 from miram.training.recipe import recipe_of
+from miram.training.telemetry import told_after
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +86,8 @@ def train_supervised(
         )
     recipe = recipe_of(method, training)
     crops = store.rows(splits["lesion_id"].iloc[rows])
-    encoders: dict[str, EncoderCheckpoint] = {}
+    models: dict[str, Supervised] = {}
+    facts: dict[str, Facts] = {}
     histories: dict[str | int, pd.DataFrame] = {}
     sides: dict[str, NDArray[np.int64]] = {}
     for deal in split_repeats(splits):
@@ -99,16 +102,17 @@ def train_supervised(
             start = initialize_from(model, recipe.initialization).sha256
         about = identity(store, crops[seen], encoder, method, start)
         about["labels"] = hashlib.sha256(np.ascontiguousarray(labels[seen]).tobytes()).hexdigest()
-        history = train(
-            model,
-            store.crops,
-            method.crop_side(encoder),
-            recipe,
-            rows=crops[seen],
-            labels=labels[seen],
-            keep=None if folder is None else Keep(folder.part(fold) if fold else folder, about),
-        )
-        metadata = header(store, encoder, method, recipe, splits)
-        encoders[fold] = EncoderCheckpoint.of(model.encoder, metadata)
-        histories[fold] = history
+        with told_after(sum(map(last_step, histories.values()))):
+            trained = train(
+                model,
+                store.crops,
+                method.crop_side(encoder),
+                recipe,
+                rows=crops[seen],
+                labels=labels[seen],
+                keep=None if folder is None else Keep(folder.part(fold) if fold else folder, about),
+            )
+        models[fold], facts[fold], histories[fold] = model.cpu(), trained.facts, trained.history
+    metadata = header(store, encoder, method, joined_facts(facts), splits)
+    encoders = {fold: EncoderCheckpoint.of(one.encoder, metadata) for fold, one in models.items()}
     return join_folds(encoders), join_histories(histories, "fold")

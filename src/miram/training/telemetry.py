@@ -7,13 +7,15 @@ other tracker: a listener is a `logging.Handler` on `LOGGER`. A record has `step
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
 
-LOGGER = logging.getLogger("miram.telemetry")
+# No child of `miram`: a configuration of logging that names a parent resets its children's level,
+# drops their listeners and prints what they tell.
+LOGGER = logging.getLogger("miram_telemetry")
 LOGGER.setLevel(logging.INFO)
 LOGGER.propagate = False
 LOGGER.addHandler(logging.NullHandler())
@@ -40,20 +42,43 @@ def told_under(prefix: str) -> Iterator[None]:
     Args:
         prefix: Such as `seed1/`; an empty one changes nothing.
     """
+
+    def rename(record: logging.LogRecord) -> None:
+        for kind in ("metrics", "pictures"):
+            found = getattr(record, kind, {})
+            setattr(record, kind, {f"{prefix}{name}": one for name, one in found.items()})
+
+    with _changed(rename) if prefix else nullcontext():
+        yield
+
+
+@contextmanager
+def told_after(steps: int) -> Iterator[None]:
+    """Let the steps of all that this thread tells go on after those of an earlier training.
+
+    Args:
+        steps: Of the earlier training, such as that of the fold before.
+    """
+
+    def move(record: logging.LogRecord) -> None:
+        record.step = getattr(record, "step", 0) + steps
+
+    with _changed(move) if steps else nullcontext():
+        yield
+
+
+@contextmanager
+def _changed(change: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+    """Change the records of this thread before anyone hears them."""
     thread = threading.get_ident()
 
-    def rename(record: logging.LogRecord) -> bool:
+    def of_this_thread(record: logging.LogRecord) -> bool:
         if threading.get_ident() == thread:
-            for kind in ("metrics", "pictures"):
-                found = getattr(record, kind, {})
-                setattr(record, kind, {f"{prefix}{name}": one for name, one in found.items()})
+            change(record)
         return True
 
-    if not prefix:
-        yield
-        return
-    LOGGER.addFilter(rename)
+    LOGGER.addFilter(of_this_thread)
     try:
         yield
     finally:
-        LOGGER.removeFilter(rename)
+        LOGGER.removeFilter(of_this_thread)

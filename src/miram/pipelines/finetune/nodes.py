@@ -72,15 +72,16 @@ def finetune_encoder(
     labeled = splits.iloc[targets.rows].reset_index(drop=True)
     data = LabeledCrops(crops, labeled, targets.labels, targets.classes, targets.kind)
     judge = ValidationJudge(targets.kind, evaluation.seed)
+    recipe, folder = begun(training.each_seed()[0], finetuning_folder)
     return launch(
         finetune,
         data,
         first_seed(encoder),
         config,
-        begun(training.each_seed()[0], finetuning_folder),
+        recipe,
         judge,
         engine=engine,
-        folder=finetuning_folder,
+        folder=folder,
     )
 
 

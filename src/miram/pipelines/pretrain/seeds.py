@@ -39,4 +39,4 @@ def each_training(training: "TrainingConfig", folder: TrainingFolder) -> Iterato
 
     for place, one in enumerate(training.each_seed()):
         part = folder.part(f"seed{one.seed}") if training.seeds else folder
-        yield OneTraining(begun(one, part), part, f"seed{one.seed}/" if place else "")
+        yield OneTraining(*begun(one, part), f"seed{one.seed}/" if place else "")
