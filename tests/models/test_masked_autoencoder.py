@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
+from miram.errors import MiramError
 from miram.models.attention import ATTENTIONS
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
@@ -17,7 +18,8 @@ ENCODER = EncoderConfig(
 
 def decoder(scale, kind="softmax", **values):
     options = {"depth": 1, "heads": 2, "loss_on": "masked" if scale == 1 else "all", **values}
-    return {"scale": scale, "attention": {"kind": kind}, **options}
+    small = {"length": 8} if kind == "linformer" else {}
+    return {"scale": scale, "attention": {"kind": kind, **small}, **options}
 
 
 def build(*decoders, encoder=ENCODER, **values):
@@ -141,8 +143,46 @@ def test_a_perfect_decoder_reconstructs_the_image_in_input_units():
     for scale, view in model.pyramid(images).items():
         perfect = standardize(patchify(view, 8)).values
         hidden = torch.ones(perfect.shape[:2])
-        found = to_pixels(view, perfect, hidden, scale, patch_side=8, norm_pix=True)
+        found = to_pixels(
+            view, perfect, hidden, scale, patch_side=8, norm_pix=True, loss_on="masked"
+        )
         torch.testing.assert_close(found.prediction, view, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss_on", ["masked", "all"])
+def test_a_patch_that_no_loss_was_on_is_not_shown_as_reconstructed(loss_on):
+    model = build(decoder(1, loss_on=loss_on))
+    images, noise = batch(model)
+    (found,) = model.reconstruct(images, noise)
+    visible = found.masked == found.target
+    assert visible.any() and not visible.all()
+    assert torch.equal(found.prediction[visible], found.target[visible]) == (loss_on == "masked")
+    assert not torch.isclose(found.prediction, found.target)[~visible].all()
+
+
+@pytest.mark.parametrize(("ratio", "message"), [(0.95, "leaves 0 of 16"), (1e-18, "leaves 16 of")])
+def test_a_mask_that_leaves_nothing_to_see_or_to_guess_is_refused(ratio, message):
+    with pytest.raises(MiramError, match=message):
+        build(decoder(1), mask_ratio=ratio)
+    assert int(build(decoder(1), mask_ratio=0.93)(*batch(build(decoder(1)))).mask[0].sum()) == 15
+
+
+def test_masks_are_drawn_from_torch_where_no_noise_is_given():
+    model = build(decoder(1))
+    images, _ = batch(model)
+    torch.manual_seed(3)
+    drawn = [model(images).mask for _ in range(2)]
+    torch.manual_seed(3)
+    again = model(images).mask
+    assert torch.equal(again, drawn[0]) and not torch.equal(drawn[0], drawn[1])
+
+
+def test_performers_of_a_hierarchical_decoder_share_no_draw():
+    options = {"encoder_levels": (2, 1), "self_depth": 2, "heads": 2}
+    attention = {"kind": "performer"}
+    model = build({"scale": 1, "kind": "hierarchical", "attention": attention, **options})
+    draws = [value for name, value in model.named_buffers() if name.endswith("projection")]
+    assert len({tuple(draw.flatten().tolist()) for draw in draws}) == len(draws) == 3
 
 
 def test_same_seed_same_weights():

@@ -35,8 +35,8 @@ def export(
 ) -> None:
     """Write a pretrained encoder for timm, ONNX Runtime or Hugging Face transformers.
 
-    Each format is compared with the encoder before it is kept. ONNX and Hugging Face need, in
-    the checkout, pip install -c constraints.txt -e '.[export]'.
+    Each format is compared with the encoder before it is kept. ONNX and Hugging Face need the
+    extra "export", see docs/models.md.
 
     Example: miram export miram_nystrom --to exports/miram_nystrom --format all
     """

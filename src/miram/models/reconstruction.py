@@ -1,6 +1,7 @@
 """From predicted patches back to images, for looking at."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -16,7 +17,8 @@ class Reconstruction:
         scale: s.
         target: The image to reconstruct.
         masked: The target with hidden patches at the image's mean grey.
-        prediction: What the decoder gives for every patch.
+        prediction: What the decoder gives for every patch; of one that learned hidden patches
+            alone the target where it was visible.
     """
 
     scale: int
@@ -26,7 +28,13 @@ class Reconstruction:
 
 
 def to_pixels(
-    image: Tensor, prediction: Tensor, hidden: Tensor, scale: int, patch_side: int, norm_pix: bool
+    image: Tensor,
+    prediction: Tensor,
+    hidden: Tensor,
+    scale: int,
+    patch_side: int,
+    norm_pix: bool,
+    loss_on: Literal["masked", "all"],
 ) -> Reconstruction:
     """Bring predictions to the units of the input.
 
@@ -40,6 +48,7 @@ def to_pixels(
         scale: s.
         patch_side: p.
         norm_pix: Whether the predictions are standardized.
+        loss_on: Which patches the decoder learned; what it gives elsewhere means nothing.
     """
     target, prediction = patchify(image, patch_side), prediction.float()
     if norm_pix:
@@ -48,6 +57,8 @@ def to_pixels(
     grey = target.mean(dim=(1, 2), keepdim=True)
     hidden = hidden.unsqueeze(-1)  # (B, s*s*L, 1)
     masked = target * (1 - hidden) + grey * hidden
+    if loss_on == "masked":
+        prediction = target * (1 - hidden) + prediction * hidden
     channels = image.shape[1]
     return Reconstruction(
         scale=scale,
