@@ -1,6 +1,7 @@
 """What every attention promises, and the mathematical identities of each."""
 
 import copy
+import itertools
 import math
 import pickle
 from typing import Any
@@ -31,10 +32,12 @@ from miram.models.attention.performer import log_features, orthogonal_features
 
 DIM, HEADS, SIDE = 32, 4, 4
 
-# The defaults of every registered attention, and the settings that take other paths.
+# The defaults of every registered attention that fit a small grid, and the settings that take
+# other paths.
 VARIANTS: dict[str, Any] = {
     **{kind: config() for kind, config in ATTENTIONS.items()},
-    "linformer_of_the_authors": LinformerConfig(one_kv_head=True, share_kv=True),
+    "linformer": LinformerConfig(length=5),
+    "linformer_of_the_authors": LinformerConfig(length=5, one_kv_head=True, share_kv=True),
     "linformer_two_projections": LinformerConfig(length=5, share_projection=False),
     "nystrom_few": NystromConfig(num_landmarks=5),
     "nystrom_grid": NystromConfig(num_landmarks=6, landmarks="grid", conv="grid", conv_kernel=3),
@@ -262,6 +265,11 @@ class TestLinformer:
         expected = exact(q, e @ k, f @ v)  # broadcasts over the heads
         torch.testing.assert_close(attention.linformer_attention(q, k, v, e, f), expected)
 
+    def test_compressing_to_more_tokens_than_there_are_is_refused(self) -> None:
+        make(LinformerConfig(length=17))
+        with pytest.raises(MiramError, match="length 18 is above the 17 tokens"):
+            make(LinformerConfig(length=18))
+
     def test_setting_of_the_authors_has_the_size_it_should(self) -> None:
         layer = LinformerConfig(one_kv_head=True, share_kv=True).layer(1, (28, 28))
         count = sum(p.numel() for p in layer(512, num_heads=16, qkv_bias=True).parameters())
@@ -369,6 +377,19 @@ class TestPerformer:
         assert torch.equal(one.projection, two.projection)
         assert not torch.equal(one.projection, other.projection)
 
+    def test_each_layer_of_a_decoder_draws_anew(self) -> None:
+        def draws() -> list[Tensor]:
+            layer = PerformerConfig().layer(1, (SIDE, SIDE))
+            made: list[Any] = [layer(DIM, num_heads=HEADS) for _ in range(2)]
+            first = [one.projection for one in made]
+            for one in made:
+                one.on_step(1000, 2000)
+            return [*first, *(one.projection for one in made)]
+
+        found = draws()
+        assert all(not torch.equal(a, b) for a, b in itertools.combinations(found, 2))
+        assert all(torch.equal(a, b) for a, b in zip(found, draws(), strict=True))
+
     def test_activation_checkpointing_changes_no_gradient(self) -> None:
         x = tokens()
         plain = make(PerformerConfig(redraw_every=2)).train()
@@ -391,6 +412,9 @@ class TestPerformer:
 
 
 class TestNystrom:
+    def test_segments_are_another_name_of_the_papers_landmarks(self) -> None:
+        assert NystromConfig(landmarks="segments") == NystromConfig(landmarks="sequence")  # type: ignore[arg-type]
+
     def test_as_many_landmarks_as_tokens_give_exact_attention(self) -> None:
         q, k, v = heads(2, 3, 16, 8, scale=2.0)
         out = attention.nystrom_attention(q, k, v, q, k, 30)

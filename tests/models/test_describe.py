@@ -68,6 +68,8 @@ def test_cross_attention_is_counted_by_queries_and_keys():
 @pytest.mark.parametrize("kind", [*sorted(ATTENTIONS), "cross", "hierarchical"])
 def test_parameters_are_those_of_the_real_model(kind):
     decoder = {"scale": 2, "attention": {"kind": kind}, "depth": 1}
+    if kind == "linformer":
+        decoder["attention"]["length"] = 8
     if kind == "cross":
         decoder = {"scale": 2, "kind": kind, "gradient_weight": 1.0}
     if kind == "hierarchical":

@@ -3,6 +3,7 @@ import timm
 import torch
 from pydantic import ValidationError
 
+from miram.errors import MiramError
 from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig, encode_visible
 
@@ -62,6 +63,14 @@ def test_building_leaves_the_global_random_state_alone():
         ({"image_side": 65}, "64 would be"),
         ({"name": "vit_tinny_patch16_224"}, "timm has no model"),
         ({"chanels": 1}, "chanels"),
+        ({"overrides": {"dept": 3}}, "no argument dept; did you mean depth"),
+        ({"overrides": {"img_size": 32}}, "set encoder.image_side"),
+        ({"overrides": {"patch_size": 4}}, "set encoder.patch_side"),
+        ({"overrides": {"in_chans": 3}}, "set encoder.channels"),
+        ({"overrides": {"num_classes": 2}}, "an encoder has no classifier"),
+        ({"overrides": {"global_pool": "avg"}}, "say how tokens are pooled"),
+        ({"overrides": {"patch_drop_rate": 0.5}}, "set method.mask_ratio"),
+        ({"overrides": {"pos_drop_rate": 0.1}}, "no effect here"),
     ],
 )
 def test_impossible_encoders_are_refused(values, message):
@@ -71,7 +80,47 @@ def test_impossible_encoders_are_refused(values, message):
         )
 
 
-def test_a_model_that_is_no_plain_vision_transformer_is_refused():
-    config = EncoderConfig(name="resnet18", image_side=64, patch_side=8)
-    with pytest.raises(TypeError):
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("resnet18", {}, "timm cannot make the encoder resnet18"),
+        ("vit_small_patch16_dinov3", {}, "of timm's class Eva"),
+        ("vit_tiny_r_s16_p8_224", {}, "embeds patches by more than one linear map"),
+        ("vit_small_r26_s32_224", {}, "timm cannot make"),
+        ("vit_dpwee_patch16_reg1_gap_256", {}, "has no CLS token"),
+        ("vit_base_patch16_siglip_224", {}, "has no CLS token"),
+        ("vit_tiny_patch16_224", {"reg_tokens": 4}, "has 4 tokens beside CLS"),
+        ("deit_tiny_distilled_patch16_224", {}, "has 1 tokens beside CLS"),
+        ("vit_tiny_patch16_224", {"no_embed_class": True}, "no learned position"),
+        ("vit_tiny_patch16_224", {"pos_embed": "none"}, "no learned position"),
+        ("vit_tiny_patch16_224", {"embed_norm_layer": "layernorm"}, "more than one linear map"),
+        ("vit_tiny_patch16_224", {"num_heads": 5}, "divisible by num_heads"),
+        ("vit_tiny_patch16_224", {"embed_dim": 198}, "no multiple of 4"),
+    ],
+)
+def test_a_model_that_is_no_plain_vision_transformer_is_refused(name, overrides, message):
+    overrides = {"depth": 1, **overrides} if name != "resnet18" else {}
+    config = EncoderConfig(name=name, image_side=64, patch_side=8, overrides=overrides)
+    with pytest.raises(MiramError, match=message), torch.device("meta"):
         config.build(seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("deit_tiny_patch16_224", {}),
+        ("vit_small_patch14_dinov2", {}),  # layer scale
+        ("vit_base_patch32_clip_224", {"embed_dim": 64, "num_heads": 2}),  # a norm before, no bias
+        ("vit_small_patch16_18x2_224", {}),  # parallel blocks
+        ("vit_tiny_patch16_224", {"qk_norm": True, "init_values": 0.1}),
+    ],
+)
+@torch.no_grad()
+def test_plain_vision_transformers_of_all_kinds_encode_as_in_timm(name, overrides):
+    config = EncoderConfig(
+        name=name, image_side=32, patch_side=8, overrides={"depth": 1, **overrides}
+    )
+    vit = config.build(seed=0).eval()
+    images = torch.rand(2, 1, 32, 32)
+    found = encode_visible(vit, images, torch.arange(16).expand(2, -1))
+    torch.testing.assert_close(found, vit.forward_features(images))

@@ -172,6 +172,48 @@ def test_statistics_of_three_channels_are_not_absorbed_by_one(tmp_path):
         start(masked_autoencoder(), tmp_path / "grey.pth", pixels="imagenet")
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_pixels_that_hugging_face_tells_are_absorbed(reference, tmp_path, batch, name, caplog):
+    state = hugging_face_names(reference.state_dict())
+    (torch.save if name.endswith("bin") else save_file)(state, tmp_path / name)
+    told = {"do_normalize": True, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))
+    vit = encoder_config().build(seed=3).eval()
+    start(vit, tmp_path)
+    grey = batch[0].expand(-1, 3, -1, -1)
+    mean, deviation = (torch.tensor(told[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))
+    expected = tokens_of_reference(reference, (grey - mean) / deviation)
+    actual = vit.forward_features((batch[0] - 0.5) / 0.5)
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+    assert "nothing says" not in caplog.text
+
+
+@torch.no_grad()
+def test_pixels_that_a_folder_of_timm_tells_are_absorbed(tmp_path, batch):
+    source = encoder_config().build(seed=1).eval()
+    save_file(source.state_dict(), tmp_path / "model.safetensors")
+    told = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"mean": [0.3], "std": [0.2]}}
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    vit = encoder_config().build(seed=2).eval()
+    start(vit, tmp_path, strict=True)
+    expected = source.forward_features((batch[0] - 0.3) / 0.2)
+    actual = vit.forward_features((batch[0] - 0.5) / 0.5)
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_pixels_that_nothing_tells_are_warned_of_unless_they_are_set(mae_file, tmp_path, caplog):
+    start(masked_autoencoder(), mae_file)
+    assert "training.initialization.pixels=imagenet" in caplog.text
+    caplog.clear()
+    start(masked_autoencoder(), mae_file, pixels="imagenet")
+    start(masked_autoencoder(), mae_file, pixels="miram")
+    own = {"timm": encoder_config().timm_arguments}
+    EncoderCheckpoint.of(encoder_config().build(0), own).save(tmp_path / "own.safetensors")
+    start(masked_autoencoder(), tmp_path / "own.safetensors")
+    assert "initialization.pixels" not in caplog.text
+
+
 # Names of Hugging Face's files by those of MAE, written out here a second time on purpose.
 HF_BLOCK = {
     "norm1": "layernorm_before",
@@ -463,6 +505,51 @@ def test_another_number_of_heads_is_refused_where_it_is_known(reference, tmp_pat
     EncoderCheckpoint.of(config.build(0), {"timm": config.timm_arguments}).save(path)
     with pytest.raises(MiramError, match="has 8 attention heads, the encoder 2"):
         start(masked_autoencoder(), path)
+
+
+def test_another_number_of_heads_of_a_decoder_is_refused_where_it_is_known(reference, tmp_path):
+    save_file(hugging_face_names(reference.state_dict()), tmp_path / "model.safetensors")
+    told = {"num_attention_heads": HEADS, "decoder_num_attention_heads": 8}
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    with pytest.raises(MiramError, match="has 8 attention heads in the decoder scale1-softmax"):
+        start(masked_autoencoder(), tmp_path)
+    start(masked_autoencoder({**SCALE_1, "heads": 8}), tmp_path, strict=True)
+    start(masked_autoencoder(decoder_dim=24), tmp_path)  # nothing of the decoder fits
+    source = masked_autoencoder(SCALE_1, SCALE_2)
+    path = tmp_path / "own.safetensors"
+    PretrainedCheckpoint.of(source, {"method": source.config.model_dump(mode="json")}).save(path)
+    with pytest.raises(MiramError, match=r"scale2-nystrom, the model 2: set heads of method.decod"):
+        start(masked_autoencoder(SCALE_1, {**SCALE_2, "heads": 2}), path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"init_values": 0.1}, r"checkpoint encoder.blocks.0.ls1.gamma, .*init_values \(ls1"),
+        ({"qk_norm": True}, r"checkpoint encoder.blocks.0.attn.q_norm.weight, .* qk_norm"),
+        ({"mlp_ratio": 2.0}, r"checkpoint encoder.blocks.0.mlp.fc1.weight, .* mlp_ratio"),
+    ],
+)
+def test_blocks_are_taken_whole_or_not_at_all(tmp_path, overrides, message):
+    plain, other = encoder_config(), encoder_config(overrides={**OVERRIDES, **overrides})
+    for name, config in (("plain", plain), ("other", other)):
+        torch.save(config.build(seed=1).state_dict(), tmp_path / f"{name}.pth")
+    for model in (plain.build(seed=0), masked_autoencoder(encoder=plain)):
+        with pytest.raises(MiramError, match=message):
+            start(model, tmp_path / "other.pth")
+    for model in (other.build(seed=0), masked_autoencoder(encoder=other)):
+        with pytest.raises(MiramError, match=r"blocks of plain\.pth are made otherwise"):
+            start(model, tmp_path / "plain.pth")
+    assert start(other.build(seed=0), tmp_path / "other.pth", strict=True).complete
+
+
+def test_a_bias_that_a_checkpoint_has_not_stays_zero(tmp_path):
+    source = encoder_config(overrides={**OVERRIDES, "qkv_bias": False}).build(seed=1)
+    torch.save(source.state_dict(), tmp_path / "no_bias.pth")
+    vit = encoder_config().build(seed=0)
+    report = start(vit, tmp_path / "no_bias.pth")
+    assert "blocks.0.attn.qkv.bias" in report.missing
+    assert not vit.state_dict()["blocks.0.attn.qkv.bias"].any()
 
 
 def test_a_misspelled_setting_is_refused():

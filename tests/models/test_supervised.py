@@ -3,6 +3,8 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
+from miram.evaluation.tokens import encode_images
+from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
 from miram.models.supervised import SupervisedConfig, class_weights
 
@@ -59,6 +61,20 @@ def test_every_weight_but_the_fixed_positions_learns(pooling):
     model(images(), torch.tensor([0, 1, 0, 1])).loss.backward()
     without = {name for name, value in model.named_parameters() if value.grad is None}
     assert without == {"encoder.pos_embed"}
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "lcnet_035", "resnet10t"])
+def test_any_model_of_timm_learns_with_the_width_it_gives(name):
+    backbone = TimmBackboneConfig(name=name, image_side=32)
+    model = SupervisedConfig(backbone=backbone).build_classifier(
+        ENCODER, 0, torch.ones(3), several=False
+    )
+    pictures = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = model(pictures, torch.tensor([0, 2]))
+    found.loss.backward()
+    assert found.logits.shape == (2, 3) and model.head.weight.grad.any()
+    pooled = encode_images(model.encoder.eval(), pictures).pooled
+    torch.testing.assert_close(model.eval().logits(pictures), model.head(pooled))
 
 
 def test_the_encoder_begins_as_the_random_one():

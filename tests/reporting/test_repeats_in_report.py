@@ -88,9 +88,7 @@ def test_card_and_checklist_tell_repeats(once: Study, repeated: Study) -> None:
 def test_a_fold_of_every_repeat_has_its_own_supervised_encoder(repeated: Study) -> None:
     facts = split_facts(repeated.splits)
     assert (facts.folds, facts.repeats) == (4, 2)
-    assert "4 folds by patient, 2 times; every lesion is judged once in each repeat" in str(
-        facts
-    )
+    assert "4 folds by patient, 2 times; every lesion is judged once in each repeat" in str(facts)
 
 
 def test_methods_of_different_folds_are_not_compared(once: Study, repeated: Study) -> None:

@@ -11,6 +11,7 @@ from kedro.io import DatasetError
 from kedro.pipeline import Pipeline
 
 from miram.errors import MiramError
+from miram.integrations.model_check import check_models
 from miram.pipeline_registry import STUDY
 
 PATH_PARAMETERS = {"raw_root", "data_root"}
@@ -37,7 +38,7 @@ class ProjectChecks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: Any
     ) -> None:
-        """Check the runner, the source and the raw data."""
+        """Check the runner, the source, the raw data and what is to be trained."""
         if "ParallelRunner" in str(run_params.get("runner")):
             raise MiramError(
                 "ParallelRunner breaks the project's hooks; use the default runner: work that "
@@ -56,6 +57,7 @@ class ProjectChecks:
                     f"{name} has not been made yet: run the earlier pipelines first "
                     f"(in order: {', '.join(STUDY)}) with the same data_root"
                 )
+        check_models(pipeline, catalog)
 
 
 def load_raw_folder(catalog: Any) -> Path:

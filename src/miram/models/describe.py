@@ -17,8 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoder
-from miram.models.methods import AnyMethodConfig, RandomConfig, TimmBackboneConfig
-from miram.models.supervised import SupervisedConfig
+from miram.models.methods import AnyMethodConfig, RandomConfig, TimmBackboneConfig, sketch
 
 _BATCH = 2  # images traced; figures are per image
 
@@ -55,8 +54,7 @@ def describe(method: AnyMethodConfig, encoder: EncoderConfig) -> list[Part]:
     Returns:
         The encoder first.
     """
-    with torch.device("meta"):
-        model = _build(method, encoder)
+    model = sketch(method, encoder)
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to_empty(device="cpu")  # the fused kernels that are counted are chosen by device
         images = torch.empty(_BATCH, encoder.channels, *2 * [method.crop_side(encoder)])
@@ -65,16 +63,6 @@ def describe(method: AnyMethodConfig, encoder: EncoderConfig) -> list[Part]:
         if isinstance(method, RandomConfig | TimmBackboneConfig):
             return [_encoder_part(model, images)]
         return list(_other_parts(model, images))
-
-
-def _build(method: AnyMethodConfig, encoder: EncoderConfig) -> nn.Module:
-    if isinstance(method, RandomConfig):
-        return encoder.build(seed=0)
-    if isinstance(method, TimmBackboneConfig):
-        return method.model_copy(update={"pretrained": None}).build_encoder(seed=0)
-    if isinstance(method, SupervisedConfig):
-        return method.build_classifier(encoder, 0, torch.ones(2), several=False)
-    return method.build(encoder, seed=0)
 
 
 def _masked_autoencoder_parts(model: MaskedAutoencoder, images: Tensor) -> Iterator[Part]:

@@ -1,23 +1,49 @@
 """The encoder: a timm vision transformer, and how it reads visible patches only."""
 
+import difflib
+import inspect
 from collections.abc import Collection
 from typing import Any, Self
 
 import timm
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from miram.configuration import Config
+from miram.errors import MiramError
 from miram.models.patches import gather_tokens, patchify, sincos_2d
+
+_POOLING = "the method and `features` say how tokens are pooled"
+_DROPOUT = "it would have no effect here; proj_drop_rate, attn_drop_rate and drop_path_rate have"
+# Arguments of timm that contradict a setting, or that reading visible patches alone passes by.
+_NOT_OVERRIDDEN = {
+    "img_size": "set encoder.image_side",
+    "patch_size": "set encoder.patch_side",
+    "in_chans": "set encoder.channels",
+    "num_classes": "an encoder has no classifier",
+    "global_pool": _POOLING,
+    "pool_include_prefix": _POOLING,
+    "fc_norm": "the last norm is that of the tokens, before they are pooled",
+    "patch_drop_rate": "set method.mask_ratio of a masked autoencoder",
+    "pos_drop_rate": _DROPOUT,
+    "drop_rate": _DROPOUT,
+}
+_CHOOSE = (
+    "choose a plain vision transformer for encoder.name, such as vit_small_patch16_224; "
+    "docs/methods.md says which models are"
+)
 
 
 class EncoderConfig(Config):
     """Which timm vision transformer is trained, and on which images.
 
-    `overrides` go to `timm.create_model` as they stand, such as `depth: 6`.
+    `overrides` go to `timm.create_model` as they stand, such as `depth: 6`. The model must be
+    plain: one CLS token, no registers, a position for each token, patches embedded by one linear
+    map. `build` says what else a model is.
     """
 
     name: str = Field(description="name of a timm vit_* model")
@@ -25,6 +51,19 @@ class EncoderConfig(Config):
     patch_side: int = Field(ge=2, description="side of a patch in pixels")
     channels: int = Field(1, ge=1, le=3)
     overrides: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("overrides")
+    @classmethod
+    def _heard(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        known = inspect.signature(VisionTransformer).parameters.keys() - _NOT_OVERRIDDEN
+        for name in overrides:
+            if name in _NOT_OVERRIDDEN:
+                raise ValueError(f"{name} cannot be overridden: {_NOT_OVERRIDDEN[name]}")
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(f"timm's vision transformer has no argument {name}{hint}")
+        return overrides
 
     @model_validator(mode="after")
     def _sides_fit(self) -> Self:
@@ -63,18 +102,49 @@ class EncoderConfig(Config):
             seed: Of the weights.
 
         Raises:
-            TypeError: The name is not a plain vision transformer with one CLS token.
+            MiramError: It is no plain vision transformer with one CLS token, or timm cannot
+                make it.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            vit = timm.create_model(**self.timm_arguments)
-            if not isinstance(vit, VisionTransformer) or vit.num_prefix_tokens != 1:
-                raise TypeError(f"{self.name} is not a vision transformer with one CLS token")
+            vit = self._make()
             initialize(vit)
             vit.cls_token = nn.Parameter(torch.empty(1, 1, vit.embed_dim).normal_(std=0.02))
         positions = sincos_2d(vit.embed_dim, self.grid_side, vit.num_prefix_tokens)
         vit.pos_embed = nn.Parameter(positions, requires_grad=False)
         return vit
+
+    def _make(self) -> VisionTransformer:
+        what = f"encoder {self.name} with overrides {self.overrides}"
+        try:
+            vit = timm.create_model(**self.timm_arguments)
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            told = str(error) or type(error).__name__
+            raise MiramError(f"timm cannot make the {what} ({told}): {_CHOOSE}") from error
+        fault = _fault(vit)
+        if fault is not None or not isinstance(vit, VisionTransformer):
+            raise MiramError(f"the {what} cannot be trained here, as it {fault}: {_CHOOSE}")
+        return vit
+
+
+def _fault(vit: nn.Module) -> str | None:
+    """What keeps a model from being trained on visible patches alone, if anything does."""
+    if not isinstance(vit, VisionTransformer):
+        return f"is of timm's class {type(vit).__name__}, no plain vision transformer"
+    if not vit.has_class_token:
+        return "has no CLS token"
+    if vit.num_prefix_tokens != 1:
+        return f"has {vit.num_prefix_tokens - 1} tokens beside CLS and the patches, as registers"
+    if vit.no_embed_class or vit.pos_embed is None:
+        return "has no learned position for its CLS token"
+    if vit.embed_dim % 4:
+        return f"has a width of {vit.embed_dim}, which is no multiple of 4"
+    embed = vit.patch_embed
+    if not isinstance(embed, PatchEmbed) or not isinstance(embed.norm, nn.Identity):
+        return "embeds patches by more than one linear map"
+    if not isinstance(vit.fc_norm, nn.Identity) or vit.attn_pool is not None:
+        return "has parts behind its pooling, which would not be trained"
+    return None
 
 
 def initialize(module: nn.Module) -> None:

@@ -65,7 +65,7 @@ class FineTuned(Supervised):
         self.scale, self.shift = PIXEL_STD / deviation, (PIXEL_MEAN - mean) / deviation
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.head = nn.Linear(self.encoder.num_features, len(weights))
+            self.head = nn.Linear(self.encoder.head_hidden_size, len(weights))
         self.register_buffer("weights", weights)
 
     def logits(self, images: Tensor) -> Tensor:

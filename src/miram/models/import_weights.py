@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -34,11 +35,11 @@ class InitializationConfig(Config):
     strict: bool = Field(
         False, description="refuse where a weight of either side finds no partner in the other"
     )
-    pixels: Literal["miram", "imagenet"] = Field(
-        "miram",
-        description="how the checkpoint expects pixels to be standardized where its header does "
-        "not say; the public MAE weights expect ImageNet's mean and deviation, which the patch "
-        "embedding can absorb",
+    pixels: Literal["miram", "imagenet"] | None = Field(
+        None,
+        description="how the checkpoint expects pixels to be standardized where neither its header "
+        "nor a file beside it says; the public MAE weights expect ImageNet's mean and deviation, "
+        "which the patch embedding can absorb; null: as miram does, with a warning",
     )
 
 
@@ -93,7 +94,8 @@ def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportRep
     another grid are resized bicubically, patches of another side by the pseudo-inverse of the
     resizing (FlexiViT, Beyer et al., 2023). A decoder at scale 1 with softmax attention, the
     map to it and the mask token are taken where the shapes fit. The number of heads cannot be
-    read from a `.pth` file; where a configuration tells it, it must agree.
+    read from a `.pth` file; where a configuration tells it, it must agree. A block of the encoder
+    is taken whole or not at all: one with other parts would compute something else.
 
     Args:
         model: A `VisionTransformer`, or a module whose `encoder` is one.
@@ -114,6 +116,8 @@ def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportRep
     encoder = "" if isinstance(model, VisionTransformer) else ENCODER
     if not any(name.startswith(f"{encoder}blocks.") for name in values):
         raise MiramError(f"nothing fits the blocks of the encoder; {report}")
+    _check_blocks(report, values, encoder)
+    _check_decoder_heads(source, model, values)
     if config.strict and not report.complete:
         raise MiramError(f"strict import refused; {report}; strict: false goes on nevertheless")
     model.load_state_dict(values, strict=False)
@@ -124,14 +128,25 @@ def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportRep
 
 
 def _for_our_pixels(source: SourceWeights, config: InitializationConfig) -> dict[str, Tensor]:
-    weights = source.weights
-    if source.pixels not in (None, (PIXEL_MEAN, PIXEL_STD)):
-        mean, deviation = source.pixels
-        channels = weights[PATCHES].shape[1]
-        return absorb_pixels(weights, (mean,) * channels, (deviation,) * channels)
-    if source.pixels is None and config.pixels == "imagenet":
-        return absorb_pixels(weights, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-    return weights
+    weights, channels = source.weights, source.weights[PATCHES].shape[1]
+    pixels = source.pixels
+    if pixels is None and config.pixels == "imagenet":
+        pixels = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+    if pixels is None:
+        if config.pixels is None and source.format in ("mae", "hugging_face"):
+            log.warning(
+                "nothing says how %s expects pixels to be standardized; they are taken as miram's "
+                "own, with mean %s and deviation %s. Public MAE weights and most of timm's expect "
+                "ImageNet's: set training.initialization.pixels=imagenet, or =miram if it is right",
+                source.file.name,
+                PIXEL_MEAN,
+                PIXEL_STD,
+            )
+        return weights
+    mean, deviation = (told * channels if len(told) == 1 else told for told in pixels)
+    if {*mean} == {PIXEL_MEAN} and {*deviation} == {PIXEL_STD}:
+        return weights
+    return absorb_pixels(weights, mean, deviation)
 
 
 def _match(
@@ -197,6 +212,55 @@ def _check_heads(source: SourceWeights, encoder: VisionTransformer) -> None:
         raise MiramError(
             f"{source.file} has {source.heads} attention heads, the encoder {heads}: "
             f"set encoder.overrides.num_heads to {source.heads}"
+        )
+
+
+def _check_decoder_heads(source: SourceWeights, model: nn.Module, taken: Iterable[str]) -> None:
+    for place, (slot, heads) in enumerate(_decoder_heads(model)):
+        theirs = source.decoder_heads.get(slot, heads)
+        blocks = f"decoders.{place}.blocks."
+        if theirs != heads and any(name.startswith(blocks) for name in taken):
+            raise MiramError(
+                f"{source.file} has {theirs} attention heads in the decoder {slot}, the model "
+                f"{heads}: set heads of method.decoders.{place} to {theirs}"
+            )
+
+
+def _decoder_heads(model: nn.Module) -> list[tuple[str, int]]:
+    config = getattr(model, "config", None)
+    method = config.model_dump(mode="json") if isinstance(config, Config) else {}
+    heads = (decoder["heads"] for decoder in method.get("decoders", ()))
+    return list(zip(decoder_slots(method), heads, strict=True))
+
+
+def _check_blocks(report: ImportReport, taken: Iterable[str], encoder: str) -> None:
+    """Refuse blocks that would be taken in part, such as those with layer scale on one side only.
+
+    Args:
+        report: What became of every weight.
+        taken: Names of the model's weights that are to be loaded.
+        encoder: Before the names of the encoder's weights in the model.
+    """
+
+    def block(name: str, prefix: str) -> str:
+        found = re.match(rf"{re.escape(prefix)}(blocks\.\d+)\.", name)
+        return found[1] if found else ""
+
+    loaded = {block(name, encoder) for name in taken} - {""}
+    left = [name for name in report.not_used if block(name, ENCODER) in loaded]
+    # A fresh bias is 0, as if there were none.
+    fresh = [
+        name
+        for name in report.missing
+        if block(name, encoder) in loaded and not name.endswith(".bias")
+    ]
+    if left or fresh:
+        sides = [f"of the checkpoint {_some(left)} not used"] if left else []
+        sides += [f"of the encoder {_some(fresh)} not given"] if fresh else []
+        raise MiramError(
+            f"the blocks of {report.source} are made otherwise than the encoder's: "
+            f"{', '.join(sides)}; set encoder.overrides to what the checkpoint has, such as "
+            "init_values (ls1, ls2), qk_norm (q_norm, k_norm) or mlp_ratio (mlp)"
         )
 
 

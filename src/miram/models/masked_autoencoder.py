@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from miram.configuration import Config
+from miram.errors import MiramError
 from miram.models.decoders import DecodedPatches, DecoderConfig, DecoderSizes, EncodedImage
 from miram.models.encoder import EncoderConfig, encode_levels, initialize
 from miram.models.losses import loss_terms
@@ -105,11 +106,21 @@ class MaskedAutoencoder(nn.Module):
         config: Decoders, masking and targets.
         encoder: Which encoder.
         seed: Of the encoder's weights.
+
+    Raises:
+        MiramError: No patch would be visible, or none hidden; or a part does not fit the encoder.
     """
 
     def __init__(self, config: MaskedAutoencoderConfig, encoder: EncoderConfig, seed: int) -> None:
         super().__init__()
         self.config, self.encoder_config = config, encoder
+        visible = visible_patches(self.patches, config.mask_ratio)
+        if not 0 < visible < self.patches:
+            fault = "lower" if visible == 0 else "raise"
+            raise MiramError(
+                f"mask_ratio {config.mask_ratio} leaves {visible} of {self.patches} patches "
+                f"visible: {fault} it, or choose smaller patches"
+            )
         self.encoder = encoder.build(seed)
         self.embed = nn.Linear(self.encoder.embed_dim, config.decoder_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_dim))
@@ -146,16 +157,19 @@ class MaskedAutoencoder(nn.Module):
         return self.config.masking.kind == "lesion"
 
     def forward(
-        self, images: Tensor, noise: Tensor, lesion: Tensor | None = None
+        self, images: Tensor, noise: Tensor | None = None, lesion: Tensor | None = None
     ) -> MaskedAutoencoderOutput:
         """Hide patches, encode the rest, reconstruct at every scale.
 
         Args:
             images: (B, C, s_max*S, s_max*S), or (B, C, S, S) for `target: nearest`.
-            noise: (B, noise_width) uniform; the same noise gives the same mask.
+            noise: (B, noise_width) uniform; the same noise gives the same mask. Drawn from
+                torch's own generator if not given.
             lesion: (B, m, m) uint8 coverage by the lesion, 255 for all of a cell, for
                 `masking: {kind: lesion}`; None where there is none.
         """
+        if noise is None:
+            noise = torch.rand(len(images), self.noise_width, device=images.device)
         views = self.pyramid(images)
         for_mask, *for_decoders = self._deal(noise)
         encoded = self.encode(views[1], self.mask(for_mask, lesion))
@@ -220,7 +234,7 @@ class MaskedAutoencoder(nn.Module):
     def reconstruct(
         self, images: Tensor, noise: Tensor, lesion: Tensor | None = None
     ) -> list[Reconstruction]:
-        """Reconstruct every patch in the units of the input, for looking at.
+        """Reconstruct images in the units of the input, for looking at.
 
         Args:
             images: As for `forward`.
@@ -241,6 +255,7 @@ class MaskedAutoencoder(nn.Module):
                 scale=config.scale,
                 patch_side=self.encoder_config.patch_side,
                 norm_pix=self.config.norm_pix,
+                loss_on=config.loss_on,
             )
             for config, decoder in zip(self.config.decoders, self.decoders, strict=True)
         ]

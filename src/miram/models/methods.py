@@ -7,7 +7,9 @@ configuration beside its class, and its name in the union below.
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field, RootModel
+from torch import nn
 
 from miram.configuration import Config
 from miram.models.backbone import TimmBackboneConfig
@@ -37,3 +39,23 @@ AnyMethodConfig = Annotated[
 
 class MethodConfig(RootModel[AnyMethodConfig]):
     """Any pretraining method, told apart by `kind`."""
+
+
+def sketch(method: AnyMethodConfig, encoder: EncoderConfig) -> nn.Module:
+    """Make a method's model without storage, on the device `meta`: its shapes and no weights.
+
+    Args:
+        method: The method; weights of a frozen model are not read.
+        encoder: The encoder it trains.
+
+    Raises:
+        MiramError: The parts do not fit each other.
+    """
+    with torch.device("meta"):
+        if isinstance(method, RandomConfig):
+            return encoder.build(seed=0)
+        if isinstance(method, TimmBackboneConfig):
+            return method.model_copy(update={"pretrained": None}).build_encoder(seed=0)
+        if isinstance(method, SupervisedConfig):
+            return method.build_classifier(encoder, 0, torch.ones(2), several=False)
+        return method.build(encoder, seed=0)

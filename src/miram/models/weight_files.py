@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +19,7 @@ from miram.models.checkpoints import EncoderCheckpoint, read_header
 from miram.models.joined_checkpoints import first_seed
 from miram.models.weight_names import (
     ENCODER,
+    MAE_DECODER,
     by_slot,
     decoder_slots,
     from_hugging_face,
@@ -26,6 +28,8 @@ from miram.models.weight_names import (
 
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 _WRAPPERS = ("model", "state_dict")
+
+Pixels = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,17 @@ class SourceWeights:
         file: The file that was read.
         weights: float32 by the names of `weight_names`.
         heads: Attention heads of the encoder, where something says how many.
-        pixels: Mean and deviation by which a header of ours says pixels are standardized.
+        decoder_heads: Likewise of each decoder, by what it is (`decoder_slots`).
+        pixels: Mean and deviation of each channel, or one for all, by which the header or a file
+            beside the checkpoint says that pixels are standardized.
     """
 
     format: str
     file: Path
     weights: dict[str, Tensor]
     heads: int | None
-    pixels: tuple[float, float] | None
+    decoder_heads: dict[str, int]
+    pixels: Pixels | None
 
 
 def read_weights(path: str | Path) -> SourceWeights:
@@ -68,16 +75,24 @@ def read_weights(path: str | Path) -> SourceWeights:
         for name, value in raw.items()
     }
     if any(name.startswith(f"{ENCODER}patch_embed.") for name in raw):
-        slots = decoder_slots(header.get("method", {}))
+        method = header.get("method", {})
+        slots = decoder_slots(method)
         weights = {by_slot(name, slots): value for name, value in raw.items()}
-        return SourceWeights("miram", file, weights, _heads_of_timm(header), _pixels(header))
+        decoders = zip(slots, method.get("decoders", ()), strict=True)
+        decoder_heads = {slot: int(one["heads"]) for slot, one in decoders if "heads" in one}
+        heads, pixels = _heads_of_timm(header), _pixels(header)
+        return SourceWeights("miram", file, weights, heads, decoder_heads, pixels)
     if any("embeddings.patch_embeddings.projection" in name for name in raw):
         weights = from_mae(from_hugging_face(raw))
-        return SourceWeights("hugging_face", file, weights, _heads_of_config(file), None)
+        told = _json_beside(file, "config.json")
+        decoder = told.get("decoder_num_attention_heads")
+        decoder_heads = {} if decoder is None else {MAE_DECODER: int(decoder)}
+        heads, pixels = told.get("num_attention_heads"), _pixels_beside(file)
+        return SourceWeights("hugging_face", file, weights, heads, decoder_heads, pixels)
     if "patch_embed.proj.weight" in raw:
         kind = "miram_encoder" if "timm" in header else "mae"
-        heads = _heads_of_timm(header)
-        return SourceWeights(kind, file, from_mae(raw), heads, _pixels(header))
+        pixels = _pixels(header) if kind == "miram_encoder" else _pixels_beside(file)
+        return SourceWeights(kind, file, from_mae(raw), _heads_of_timm(header), {}, pixels)
     raise MiramError(
         f"{file} is no vision transformer of facebookresearch/mae, Hugging Face ViT or ViTMAE, "
         f"timm or miram; its first weights are {', '.join(list(raw)[:3]) or 'none'}"
@@ -124,18 +139,28 @@ def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return {str(k): v for k, v in content.items() if isinstance(v, Tensor)}, {}
 
 
-def _pixels(header: Mapping[str, Any]) -> tuple[float, float] | None:
+def _pixels(header: Mapping[str, Any]) -> Pixels | None:
     if "pixel_mean" not in header or "pixel_std" not in header:
         return None
-    return float(header["pixel_mean"]), float(header["pixel_std"])
+    return (float(header["pixel_mean"]),), (float(header["pixel_std"]),)
 
 
-def _heads_of_config(file: Path) -> int | None:
-    config = file.parent / "config.json"
-    if not config.is_file():
+def _pixels_beside(file: Path) -> Pixels | None:
+    """What `preprocessor_config.json` of Hugging Face or `config.json` of timm says."""
+    told = _json_beside(file, "preprocessor_config.json")
+    mean, deviation = told.get("image_mean"), told.get("image_std")
+    if not told.get("do_normalize", True) or mean is None or deviation is None:
+        published = _json_beside(file, "config.json").get("pretrained_cfg", {})
+        mean, deviation = published.get("mean"), published.get("std")
+    if mean is None or deviation is None:
         return None
-    heads = json.loads(config.read_text()).get("num_attention_heads")
-    return int(heads) if heads is not None else None
+    return tuple(np.atleast_1d(mean).tolist()), tuple(np.atleast_1d(deviation).tolist())
+
+
+def _json_beside(file: Path, name: str) -> dict[str, Any]:
+    path = file.parent / name
+    content: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return content
 
 
 def _heads_of_timm(header: Mapping[str, Any]) -> int | None:

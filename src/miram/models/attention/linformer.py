@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from miram.configuration import Config
+from miram.errors import MiramError
 from miram.models.attention.base import MultiHeadAttention, bind
 from miram.models.attention.grid import GridSize, require_grid
 from miram.models.attention.softmax import softmax_attention
@@ -90,10 +91,19 @@ class LinformerAttention(MultiHeadAttention):
             num_heads: heads.
             config: length and sharing.
             block: the other arguments of :class:`MultiHeadAttention`.
+
+        Raises:
+            MiramError: if there are fewer tokens than they would be compressed to.
         """
         config = config or LinformerConfig()
         kv_heads = 1 if config.one_kv_head else num_heads
         super().__init__(dim, num_heads, kv_heads=kv_heads, share_kv=config.share_kv, **block)
+        if config.length > self.num_tokens:
+            raise MiramError(
+                f"linformer.length {config.length} is above the {self.num_tokens} tokens of the "
+                f"grid of {self.grid_size[0]} x {self.grid_size[1]}: set it to {self.num_tokens} "
+                "or less"
+            )
         empty = self.qkv.weight.new_empty(config.length, self.num_tokens)
         self.e = nn.Parameter(nn.init.xavier_uniform_(empty))
         self.f: nn.Parameter | None = None  # F = E

@@ -10,10 +10,10 @@ F and B are N x m, but B v is exact attention of q̃ on (k, v), and F (·) exact
 (k̃, ·). Two fused kernels therefore give the same numbers without keeping F or B for the backward.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -25,6 +25,11 @@ from miram.models.attention.precision import at_least_float32, no_autocast
 from miram.models.attention.softmax import softmax_attention
 
 
+def _renamed(landmarks: object) -> object:
+    """`segments` is another name of `sequence`."""
+    return "sequence" if landmarks == "segments" else landmarks
+
+
 class NystromConfig(Config):
     """Landmarks, pseudo-inverse and convolution of Nyström attention."""
 
@@ -32,7 +37,7 @@ class NystromConfig(Config):
     num_landmarks: int = Field(
         default=64, ge=1, description="landmarks m, at most the grid's tokens"
     )
-    landmarks: Literal["sequence", "grid"] = Field(
+    landmarks: Annotated[Literal["sequence", "grid"], BeforeValidator(_renamed)] = Field(
         default="sequence",
         description="means of runs of the sequence (paper) or of blocks of the grid",
     )

@@ -6,7 +6,9 @@ With rows w of the projection drawn from N(0, I), exp(qᵀk) is the mean over w 
 exp(wᵀq - |q|²/2) · exp(wᵀk - |k|²/2): attention becomes a product of two thin matrices.
 """
 
+import itertools
 import math
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -35,10 +37,11 @@ class PerformerConfig(Config):
     )
 
     def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
-        """What to pass as ``attn_layer`` to timm's ``Block``."""
+        """What to pass as ``attn_layer`` to timm's ``Block``; each layer made of it draws anew."""
         return bind(
             PerformerAttention,
             config=self,
+            places=itertools.count(),
             num_prefix_tokens=num_prefix_tokens,
             grid_size=grid_size,
         )
@@ -117,9 +120,10 @@ class PerformerAttention(MultiHeadAttention):
     """Performer attention; any number of tokens, and equivariant to their order.
 
     The random projection is shared by the heads and replaced every ``redraw_every`` training
-    steps, if :meth:`on_step` is told of them. Draw number i follows from ``(seed, i)`` alone, and
-    the projection is a buffer of the state dict: ranks agree, a resumed run equals an
-    uninterrupted one, and evaluation is deterministic.
+    steps, if :meth:`on_step` is told of them. Draw number i follows from ``(seed, place, i)``
+    alone, with the place among the decoder's layers, so that their errors do not add up; and the
+    projection is a buffer of the state dict: ranks agree, a resumed run equals an uninterrupted
+    one, and evaluation is deterministic.
     """
 
     projection: Tensor
@@ -130,6 +134,7 @@ class PerformerAttention(MultiHeadAttention):
         num_heads: int = 8,
         *,
         config: PerformerConfig | None = None,
+        places: Iterator[int] | None = None,
         **block: Any,
     ) -> None:
         """Build the layer.
@@ -138,10 +143,12 @@ class PerformerAttention(MultiHeadAttention):
             dim: width of a token.
             num_heads: heads.
             config: number of features, redraws, seed.
+            places: gives the layer's place among those that draw apart; the first if not given.
             block: the other arguments of :class:`MultiHeadAttention`.
         """
         super().__init__(dim, num_heads, **block)
         self.config = config or PerformerConfig()
+        self.place = next(places) if places is not None else 0
         default = max(1, int(self.head_dim * math.log(self.head_dim)))
         self.features = self.config.features or default
         device = self.qkv.weight.device
@@ -149,8 +156,9 @@ class PerformerAttention(MultiHeadAttention):
         self.register_buffer("projection", self.draw(0).to(device))
 
     def draw(self, number: int) -> Tensor:
-        """The projection of draw ``number``, (m, D), always the same for the same seed."""
-        mixed = np.random.SeedSequence((self.config.seed, number)).generate_state(1)
+        """The projection of draw ``number``, (m, D), the same for the same seed and place."""
+        entropy = (self.config.seed, self.place, number)
+        mixed = np.random.SeedSequence(entropy).generate_state(1)
         generator = torch.Generator().manual_seed(int(mixed[0]))
         return orthogonal_features(self.features, self.head_dim, generator)
 

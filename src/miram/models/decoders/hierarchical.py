@@ -17,7 +17,11 @@ from miram.models.attention import AttentionConfig, SoftmaxConfig
 from miram.models.decoders.base import BaseDecoderConfig, Decoder, DecoderSizes, EncodedImage
 from miram.models.decoders.cross import visible_positions
 from miram.models.decoders.cross_attention import CrossAttention
-from miram.models.decoders.self_attention import refine, self_attention_blocks
+from miram.models.decoders.self_attention import (
+    grid_attention,
+    refine,
+    self_attention_blocks,
+)
 from miram.models.patches import gather_tokens, sincos_2d
 
 
@@ -73,10 +77,11 @@ class LevelBlock(nn.Module):
     norm of their own comes before the linear map to the decoder's width.
     """
 
-    def __init__(self, config: HierarchicalDecoderConfig, sizes: DecoderSizes) -> None:
+    def __init__(
+        self, config: HierarchicalDecoderConfig, attention: type[nn.Module], sizes: DecoderSizes
+    ) -> None:
         super().__init__()
-        side, dim = config.scale * sizes.grid_side, sizes.dim
-        attention = config.attention.layer(num_prefix_tokens=1, grid_size=(side, side))
+        dim = sizes.dim
         self.norm_level = LayerNorm(sizes.encoder_dim)
         self.embed = nn.Linear(sizes.encoder_dim, dim)
         self.norm1 = LayerNorm(dim)
@@ -114,8 +119,9 @@ class HierarchicalDecoder(Decoder):
     def __init__(self, config: HierarchicalDecoderConfig, sizes: DecoderSizes) -> None:
         super().__init__(config, sizes)
         self.levels = config.levels
-        self.blocks = self_attention_blocks(config, config.attention, config.self_depth, sizes)
-        self.level_blocks = nn.ModuleList(LevelBlock(config, sizes) for _ in self.levels)
+        attention = grid_attention(config, config.attention, sizes)
+        self.blocks = self_attention_blocks(config, attention, config.self_depth, sizes)
+        self.level_blocks = nn.ModuleList(LevelBlock(config, attention, sizes) for _ in self.levels)
         positions = sincos_2d(sizes.dim, sizes.grid_side, prefix_tokens=1, step=config.scale)
         self.register_buffer("level_positions", positions, persistent=False)  # (1, 1 + L, D)
 

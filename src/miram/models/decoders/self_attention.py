@@ -37,7 +37,8 @@ class SelfDecoder(Decoder):
     def __init__(self, config: SelfDecoderConfig, sizes: DecoderSizes) -> None:
         super().__init__(config, sizes)
         self.upsampling = config.upsampling
-        self.blocks = self_attention_blocks(config, config.attention, config.depth, sizes)
+        attention = grid_attention(config, config.attention, sizes)
+        self.blocks = self_attention_blocks(config, attention, config.depth, sizes)
 
     def decode(self, encoded: EncodedImage, chosen: Tensor | None) -> Tensor:
         """Refine the grid, attend, drop CLS; all tokens are computed whatever is chosen."""
@@ -47,12 +48,18 @@ class SelfDecoder(Decoder):
         return tokens if chosen is None else gather_tokens(tokens, chosen)
 
 
-def self_attention_blocks(
-    config: BaseDecoderConfig, attention: AttentionConfig, depth: int, sizes: DecoderSizes
-) -> nn.Sequential:
-    """Make transformer blocks over CLS and the (s*n) x (s*n) grid."""
+def grid_attention(
+    config: BaseDecoderConfig, attention: AttentionConfig, sizes: DecoderSizes
+) -> type[nn.Module]:
+    """The attention over CLS and the (s*n) x (s*n) grid, of which a decoder's layers are made."""
     side = config.scale * sizes.grid_side
-    layer = attention.layer(num_prefix_tokens=1, grid_size=(side, side))
+    return attention.layer(num_prefix_tokens=1, grid_size=(side, side))
+
+
+def self_attention_blocks(
+    config: BaseDecoderConfig, attention: type[nn.Module], depth: int, sizes: DecoderSizes
+) -> nn.Sequential:
+    """Make transformer blocks with an attention of `grid_attention`."""
     return nn.Sequential(
         *(
             Block(
@@ -61,7 +68,7 @@ def self_attention_blocks(
                 config.mlp_ratio,
                 qkv_bias=True,
                 norm_layer=LayerNorm,
-                attn_layer=layer,
+                attn_layer=attention,
             )
             for _ in range(depth)
         )
