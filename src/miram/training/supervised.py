@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import nn
 
 from miram.errors import MiramError
 from miram.mammography.crop_store import CropStore
@@ -14,7 +15,7 @@ from miram.models.checkpoints import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
 from miram.models.import_weights import initialize_from
 from miram.models.joined_checkpoints import WHOLE, join_folds
-from miram.models.supervised import Supervised, SupervisedConfig, class_weights
+from miram.models.supervised import SupervisedConfig, class_weights
 from miram.training.config import TrainingConfig
 from miram.training.facts import Facts, joined_facts
 from miram.training.folder import TrainingFolder
@@ -86,13 +87,10 @@ def train_supervised(
         )
     recipe = recipe_of(method, training)
     crops = store.rows(splits["lesion_id"].iloc[rows])
-    models: dict[str, Supervised] = {}
+    encoders: dict[str, nn.Module] = {}
     facts: dict[str, Facts] = {}
     histories: dict[str | int, pd.DataFrame] = {}
-    sides: dict[str, NDArray[np.int64]] = {}
-    for deal in split_repeats(splits):
-        sides |= training_sides(deal)
-    for fold, side in sides.items():
+    for fold, side in _sides_of_repeats(splits).items():
         seen = np.isin(rows, side)
         log.info("training on %d labeled crops %s", seen.sum(), f"outside {fold}" if fold else "")
         weights = class_weights(labels[seen], classes)
@@ -112,7 +110,16 @@ def train_supervised(
                 labels=labels[seen],
                 keep=None if folder is None else Keep(folder.part(fold) if fold else folder, about),
             )
-        models[fold], facts[fold], histories[fold] = model.cpu(), trained.facts, trained.history
+        encoders[fold], facts[fold] = model.encoder.cpu(), trained.facts
+        histories[fold] = trained.history
     metadata = header(store, encoder, method, joined_facts(facts), splits)
-    encoders = {fold: EncoderCheckpoint.of(one.encoder, metadata) for fold, one in models.items()}
-    return join_folds(encoders), join_histories(histories, "fold")
+    checkpoints = {fold: EncoderCheckpoint.of(one, metadata) for fold, one in encoders.items()}
+    return join_folds(checkpoints), join_histories(histories, "fold")
+
+
+def _sides_of_repeats(splits: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+    """`training_sides` of all repeats; their folds have names of their own."""
+    sides: dict[str, NDArray[np.int64]] = {}
+    for deal in split_repeats(splits):
+        sides |= training_sides(deal)
+    return sides
