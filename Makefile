@@ -50,7 +50,7 @@ ui: $(VENV)/installed
 	$(BIN)/python -m miram.integrations.ui
 
 viz-site: $(VENV)/installed data/08_reporting/report.html
-	$(BIN)/python -m miram.integrations.viz_site
+	$(BIN)/python -m miram.integrations.viz.site
 
 data/08_reporting/report.html: | $(VENV)/installed
 	$(BIN)/kedro run

@@ -17,18 +17,18 @@ import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
 
-from miram.evaluation.finetuned import ValidationJudge
-from miram.mammography.crop_store import CropStore, write_store
-from miram.models.checkpoints import EncoderCheckpoint
+from miram.finetuning.config import FinetuningConfig, RecipeConfig
+from miram.finetuning.evaluate import ValidationJudge
+from miram.finetuning.model import FineTuned, classify
+from miram.finetuning.train import LabeledCrops, finetune
+from miram.mammography.crops.store import CropStore, write_store
+from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
-from miram.models.finetuned import FineTuned, classify
 from miram.models.supervised import class_weights
-from miram.training.augmentation import DRAWS, AugmentationConfig, augment
+from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import TrainingConfig
-from miram.training.finetuning import LabeledCrops, finetune
-from miram.training.finetuning_config import FinetuningConfig, RecipeConfig
-from miram.training.folder import TrainingFolder
-from miram.training.schedule import OptimizerConfig
+from miram.training.data.augmentation import DRAWS, AugmentationConfig, augment
+from miram.training.optimizer import OptimizerConfig
 
 SIDE, COUNT, TRAINED, EPOCHS, BATCH, ROUNDS = 64, 640, 512, 3, 32, 3
 ENCODER = EncoderConfig(

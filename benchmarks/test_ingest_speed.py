@@ -14,10 +14,10 @@ import pytest
 from joblib import Parallel, delayed
 from PIL import Image
 
-from miram.mammography.crop_plan import plan_crops
-from miram.mammography.cropping import CropConfig, cut_image
-from miram.mammography.decoding import read_image
-from miram.mammography.headers import read_header
+from miram.mammography.crops.cut import CropConfig, cut_image
+from miram.mammography.crops.plan import plan_crops
+from miram.mammography.decoding.headers import read_header
+from miram.mammography.decoding.read import read_image
 from miram.mammography.phantom import PhantomConfig, phantom_files
 from miram.mammography.sources import make_source
 

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.assessment import AssessmentConfig, assess_features
-from miram.evaluation.fold_features import WHOLE
+from miram.evaluation.assess import AssessmentConfig, assess_features
 from miram.evaluation.label_efficiency import label_efficiency_table
 from miram.evaluation.prediction_tables import calibration_table, subgroup_figures
-from miram.evaluation.tasks import TASKS
+from miram.evaluation.probes.fold_features import WHOLE
+from miram.evaluation.tasks.definitions import TASKS
 
 LESIONS, WIDTH = 3568, 768
 # Lesions per patient, and how often; a few patients have very many.
@@ -160,7 +160,7 @@ def test_all_tasks_of_one_encoder_by_the_linear_probe(benchmark, collection):
 
 
 def test_all_tasks_of_one_encoder_by_every_protocol(benchmark, collection):
-    import miram.evaluation.mae_probe  # noqa: F401  torch is imported before the clock starts
+    import miram.evaluation.probes.mae  # noqa: F401  torch is imported before the clock starts
 
     measure(benchmark, everything, collection, AssessmentConfig(tasks="all", protocols="all"))
 

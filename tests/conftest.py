@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from project_paths import PROJECT, SHARED_DATA
 
 # Several test processes share the cores; threads that wait for each other would stall all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,8 +20,6 @@ from miram.mammography.phantom import PhantomConfig, phantom_files
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-PROJECT = Path(__file__).parents[1]
-SHARED_DATA = PROJECT.parent / "shared" / "data"
 TINY_PHANTOM = PhantomConfig(patients=16, image_side=512, seed=3)
 
 
@@ -80,3 +79,11 @@ def write_phantom(config: PhantomConfig, folder: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return folder
+
+
+@pytest.fixture(scope="session")
+def sample():
+    """Maker of a sample: `sample(patients, signal=..., strategy=..., seed=...)`."""
+    from sample_lesions import make_sample
+
+    return make_sample

@@ -14,7 +14,6 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +23,7 @@ from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from project_paths import PROJECT
 from pydantic import RootModel
 from timm.models.vision_transformer import Block
 
@@ -31,7 +31,6 @@ from miram.commands.app import app
 from miram.mammography.sources import SOURCES, make_source
 from miram.models.names import ANCHORS, METHODS
 
-PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("decisions/*.md"))]
 COMMAND = re.compile(r"(?:[A-Z_]+=\S+ )*((?:kedro|miram|make) .+)")

@@ -2,9 +2,9 @@
 
 from kedro.config import OmegaConfigLoader
 
-from miram.integrations.checks import ProjectChecks
-from miram.integrations.label_check import LabelCheck
-from miram.integrations.mlflow_hook import MlflowHook
+from miram.integrations.checks.labels import LabelCheck
+from miram.integrations.checks.project import ProjectChecks
+from miram.integrations.mlflow.hook import MlflowHook
 
 HOOKS = (ProjectChecks(), LabelCheck(), MlflowHook())
 

@@ -4,10 +4,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
+from project_paths import PROJECT
 
 from miram.models.names import ANCHORS, METHODS
 
@@ -21,7 +21,7 @@ DRAWN = ".pipeline-node"
 @pytest.fixture(scope="module")
 def site(finished_project, serve):
     """Address of the site of the finished study."""
-    command = [sys.executable, "-m", "miram.integrations.viz_site"]
+    command = [sys.executable, "-m", "miram.integrations.viz.site"]
     environment = {**os.environ, "KEDRO_ENV": "test"}
     run = subprocess.run(
         command, cwd=finished_project, env=environment, capture_output=True, text=True
@@ -123,7 +123,7 @@ def test_no_folder_of_the_machine_and_no_address_is_in_the_site(finished_project
     folder = finished_project / "build/viz"
     answers = [path for path in (folder / "api").rglob("*") if path.is_file()]
     assert len(answers) > 100
-    own = (str(finished_project), str(Path(__file__).parents[2]))
+    own = (str(finished_project), str(PROJECT))
     for path in answers:
         assert not any(folder in path.read_text(encoding="utf-8") for folder in own), path
     assert "//" not in (folder / "index.html").read_text(encoding="utf-8")

@@ -1,15 +1,13 @@
 """`miram budget`: for people, for machines, and for what does not fit."""
 
 import json
-from pathlib import Path
 
 import pytest
+from project_paths import PROJECT
 
 from miram.commands.app import main
 from miram.commands.budget import plan_methods
 from miram.integrations.parameters import load_parameters
-
-PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)

@@ -1,25 +1,18 @@
 """The command `miram`: help, results for people and machines, errors on one line."""
 
-import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
+import nbia_server
 import numpy as np
 import pytest
 from PIL import Image
 
 from miram.commands.app import main
-from miram.mammography.crop_plan import build_store, plan_crops
-from miram.mammography.cropping import CropConfig
+from miram.mammography.crops.cut import CropConfig
+from miram.mammography.crops.plan import build_store, plan_crops
 from miram.mammography.sources import make_source
-
-_SPEC = importlib.util.spec_from_file_location(
-    "nbia_server", Path(__file__).parents[1] / "mammography" / "nbia_server.py"
-)
-nbia_server = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(nbia_server)
 
 
 @pytest.fixture

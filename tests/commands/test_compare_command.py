@@ -8,12 +8,12 @@ import pytest
 from forty_patients import lesions_of_40_patients
 
 from miram.commands.app import main
-from miram.evaluation.assessment import AssessmentConfig, assess_features
-from miram.evaluation.comparison import ComparisonConfig
-from miram.evaluation.fold_features import WHOLE
-from miram.evaluation.probe import LinearProbeConfig
+from miram.evaluation.assess import AssessmentConfig, assess_features
+from miram.evaluation.probes.fold_features import WHOLE
+from miram.evaluation.probes.linear import LinearProbeConfig
+from miram.evaluation.statistics.comparison import ComparisonConfig
 from miram.mammography.splits import SplitConfig, assign_splits
-from miram.reporting.roc import paired_with_reference
+from miram.reporting.charts.roc import paired_with_reference
 
 DRAWS = 200
 FINE_TUNED = ("mae", "odd")

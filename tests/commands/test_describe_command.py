@@ -1,16 +1,15 @@
 """`miram describe`: for people, for machines, and the page of the documentation."""
 
 import json
-from pathlib import Path
 
 import pytest
+from project_paths import PROJECT
 
 from miram.commands.app import main
 from miram.commands.describe import describe_methods, markdown_table, renew
 from miram.errors import MiramError
 from miram.integrations.parameters import load_parameters
 
-PROJECT = Path(__file__).parents[2]
 PAGE = PROJECT / "docs" / "methods.md"
 
 

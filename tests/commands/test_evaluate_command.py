@@ -6,17 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from forty_patients import lesions_of_40_patients
+from project_paths import PROJECT
 
 from miram.commands.app import main
-from miram.evaluation.assessment import AssessmentConfig, assess_features
-from miram.evaluation.fold_features import WHOLE
-from miram.evaluation.probe import LinearProbeConfig
+from miram.evaluation.assess import AssessmentConfig, assess_features
+from miram.evaluation.probes.fold_features import WHOLE
+from miram.evaluation.probes.linear import LinearProbeConfig
 from miram.mammography.splits import SplitConfig, assign_splits
 
 DRAWS = 100
@@ -201,7 +201,7 @@ def test_the_own_tasks_of_a_project_can_be_asked_in_it(graded, tmp_path):
     for folder in ("base", "local"):
         (project / "conf" / folder).mkdir(parents=True)
     (project / "src").mkdir()
-    shutil.copy(Path(__file__).parents[2] / "conf" / "logging.yml", project / "conf")
+    shutil.copy(PROJECT / "conf" / "logging.yml", project / "conf")
     (project / "pyproject.toml").write_text(
         '[tool.kedro]\npackage_name = "miram"\nproject_name = "mine"\n'
         'kedro_init_version = "1.0.0"\nsource_dir = "src"\n'

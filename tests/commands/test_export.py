@@ -7,7 +7,7 @@ import timm
 import torch
 
 from miram.commands.app import main
-from miram.models.checkpoints import EncoderCheckpoint
+from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
 
 ENCODER = EncoderConfig(

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.assessment import AssessmentConfig, assess_features
-from miram.evaluation.fold_features import WHOLE
+from miram.evaluation.assess import AssessmentConfig, assess_features
 from miram.evaluation.label_efficiency import COLUMNS, drawn_pairs, label_efficiency_table
+from miram.evaluation.probes.fold_features import WHOLE
 
 ASKED = {
     "bootstrap_draws": 100,

@@ -4,9 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.assessment import AssessmentConfig, assess_features
-from miram.evaluation.calibration import expected_calibration_error
-from miram.evaluation.fold_features import WHOLE
+from miram.evaluation.assess import AssessmentConfig, assess_features
 from miram.evaluation.prediction_tables import (
     CALIBRATION_COLUMNS,
     SUBGROUP_COLUMNS,
@@ -14,7 +12,9 @@ from miram.evaluation.prediction_tables import (
     subgroup_figures,
 )
 from miram.evaluation.predictions import judged_lesions, task_scores
-from miram.evaluation.subgroups import VARIABLES
+from miram.evaluation.probes.fold_features import WHOLE
+from miram.evaluation.statistics.calibration import expected_calibration_error
+from miram.evaluation.statistics.subgroups import VARIABLES
 
 CONFIG = AssessmentConfig(
     tasks=("pathology", "density", "mass_margins"),

@@ -5,16 +5,16 @@ import pandas as pd
 import pytest
 
 from miram.errors import MiramError
-from miram.evaluation.assessment import AssessmentConfig, assess_features, assess_seeds
-from miram.evaluation.bootstrap import cluster_bootstrap
-from miram.evaluation.class_figures import class_rows
-from miram.evaluation.comparison import compare_methods
-from miram.evaluation.external import ExternalConfig, evaluate_scores
-from miram.evaluation.fold_features import WHOLE
-from miram.evaluation.metrics import figures
+from miram.evaluation.assess import AssessmentConfig, assess_features, assess_seeds
 from miram.evaluation.predictions import task_scores
-from miram.evaluation.seeds import SeedScores, same_folds
-from miram.evaluation.subgroups import subgroup_rows
+from miram.evaluation.probes.fold_features import WHOLE
+from miram.evaluation.score_files.evaluate import ExternalConfig, evaluate_scores
+from miram.evaluation.statistics.bootstrap import cluster_bootstrap
+from miram.evaluation.statistics.comparison import compare_methods
+from miram.evaluation.statistics.metrics import figures
+from miram.evaluation.statistics.per_class import class_rows
+from miram.evaluation.statistics.scores import SeedScores, same_folds
+from miram.evaluation.statistics.subgroups import subgroup_rows
 from miram.mammography.splits import SplitConfig, assign_splits, split_repeats
 
 OPTIONS = {"draws": 200, "seed": 0}

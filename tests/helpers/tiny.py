@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.training.telemetry import LOGGER
+from miram.training.logging.telemetry import LOGGER
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",

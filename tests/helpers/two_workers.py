@@ -22,14 +22,14 @@ from torch import nn
 from miram.errors import MiramError
 from miram.models.moco import MocoV3Config
 from miram.models.supervised import SupervisedConfig, SupervisedOutput, class_weights
-from miram.training.agreement import processes_here
+from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.device import make_accelerator
-from miram.training.folder import TrainingFolder
-from miram.training.keeping import Keep
-from miram.training.looks import Looks
+from miram.training.logging.telemetry import Looks
 from miram.training.loop import train
-from miram.training.schedule import OptimizerConfig
+from miram.training.optimizer import OptimizerConfig
+from miram.training.preparation import processes_here
 
 CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
 LABELS = np.arange(20) % 3 % 2

@@ -1,12 +1,9 @@
-from pathlib import Path
-
 import pytest
 from kedro.framework.startup import bootstrap_project
+from project_paths import PROJECT
 
 from miram.errors import MiramError
 from miram.integrations.engine_run import on_engine
-
-PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,12 @@ import socket
 import subprocess
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
+from project_paths import PROJECT
 
 from miram.errors import MiramError
 from miram.integrations.ui import HOST, free_port, start, start_mlflow, wait_for
-
-PROJECT = Path(__file__).parents[2]
 
 
 def test_a_taken_port_is_passed_over():

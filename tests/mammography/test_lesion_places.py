@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from miram.mammography.lesion_places import (
+from miram.mammography.lesion_table import (
     has_place,
     lesion_labels,
     mark_unplaced,

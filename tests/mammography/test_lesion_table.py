@@ -1,9 +1,8 @@
 """The lesion table: its schema is enforced and documented."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
+from project_paths import PROJECT
 
 from miram.errors import MiramError
 from miram.mammography.lesion_table import (
@@ -15,7 +14,7 @@ from miram.mammography.lesion_table import (
     validate_lesions,
 )
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = PROJECT / "docs"
 ROW = {
     "lesion_id": "a",
     "patient_id": "P_1",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from miram.errors import MiramError
-from miram.mammography.cbis_tables import read_case_descriptions
+from miram.mammography.sources.cbis_ddsm.case_tables import read_case_descriptions
 from miram.mammography.splits import (
     SplitConfig,
     assert_patients_apart,

@@ -4,7 +4,7 @@ import torch
 from pydantic import ValidationError
 
 from miram.errors import MiramError
-from miram.models.checkpoints import EncoderCheckpoint
+from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig, encode_visible
 
 CONFIG = EncoderConfig(

@@ -8,8 +8,7 @@ from miram.models.attention import ATTENTIONS
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.patches import patchify
-from miram.models.reconstruction import to_pixels
-from miram.models.targets import standardize
+from miram.models.reconstruction import standardize, to_pixels
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 2}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from miram.errors import MiramError
-from miram.models.checkpoints import EncoderCheckpoint
+from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
 from miram.models.moco import MocoV3Config, contrast, momentum_at, perceptron
 

@@ -1,12 +1,11 @@
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from project_paths import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 os.environ["DO_NOT_TRACK"] = "1"
 
 

@@ -6,9 +6,9 @@ import pytest
 import timm
 import torch
 
-from miram.models.checkpoints import EncoderCheckpoint
+from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.checkpoints.joined import join_folds
 from miram.models.encoder import EncoderConfig
-from miram.models.joined_checkpoints import join_folds
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",

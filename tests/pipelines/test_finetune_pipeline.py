@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from kedro.framework.project import pipelines
 
-from miram.models.checkpoints import PretrainedCheckpoint, load_checkpoint
-from miram.models.finetuned import ABOUT, split_models
+from miram.finetuning.model import ABOUT, split_models
+from miram.models.checkpoints.files import PretrainedCheckpoint, load_checkpoint
 
 METHOD = "random"  # whose encoder costs nothing: fine-tuned it is the reference from scratch
 

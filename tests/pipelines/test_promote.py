@@ -25,13 +25,14 @@ import pytest
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 from mlflow import MlflowClient
+from project_paths import PROJECT
 
 from miram.commands.app import main
 from miram.errors import MiramError
-from miram.evaluation.predictor import Predictor
-from miram.integrations.mlflow_config import MlflowConfig
-from miram.integrations.registry.versions import roll_back
-from miram.mammography.crop_store import CropStore
+from miram.integrations.mlflow.config import MlflowConfig
+from miram.mammography.crops.store import CropStore
+from miram.serving.predictor import Predictor
+from miram.serving.registry.versions import roll_back
 
 METHOD = "miram_nystrom"
 NAME = f"miram-{METHOD}"
@@ -149,7 +150,7 @@ def test_the_model_has_signature_example_requirements_and_no_pickle(registry):
     assert NOTICE in (folder / "artifacts/predictor/README.md").read_text()
     for path in folder.rglob("*"):
         if path.suffix in {".json", ".yaml", ".txt", ".md", ""} and path.is_file():
-            assert str(Path(__file__).parents[2]) not in path.read_text(), path
+            assert str(PROJECT) not in path.read_text(), path
 
 
 def test_the_champion_answers_arrays_where_the_package_does_not_exist(registry, study, tmp_path):
@@ -377,7 +378,7 @@ def test_a_second_version_challenges_is_forced_and_rolled_back(registry, promote
 
     # What docs/models.md says, word for word, in a folder whose data are those of this study.
     (tmp_path / "data").symlink_to(judged)
-    page = (Path(__file__).parents[2] / "docs/models.md").read_text().partition("## Serve")[0]
+    page = (PROJECT / "docs/models.md").read_text().partition("## Serve")[0]
     [told] = re.findall(r"```\n(export .*?)```", page, re.DOTALL)
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     environment = {name: text for name, text in os.environ.items() if "MLFLOW" not in name}

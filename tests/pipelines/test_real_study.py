@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from miram.mammography.crop_store import CropStore
+from miram.mammography.crops.store import CropStore
 from miram.models.names import METHODS
 
 

@@ -8,11 +8,11 @@ import torch
 from mlflow import MlflowClient
 
 from miram.errors import MiramError
-from miram.evaluation.assessment import AssessmentConfig
-from miram.evaluation.pooling import FeatureConfig
-from miram.integrations.registry.decision import PromotionConfig
-from miram.models.joined_checkpoints import split_seeds
+from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.features.pooling import FeatureConfig
+from miram.models.checkpoints.joined import split_seeds
 from miram.pipelines.promote.nodes import build_predictor
+from miram.serving.registry.decision import PromotionConfig
 
 
 @pytest.fixture(scope="module")

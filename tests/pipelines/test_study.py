@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from miram.evaluation.tasks import TASKS
-from miram.mammography.crop_store import CropStore
+from miram.evaluation.tasks.definitions import TASKS
+from miram.mammography.crops.store import CropStore
 from miram.models.names import ANCHORS, METHODS
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from tiny import ENCODER
 
-from miram.evaluation.assessment import AssessmentConfig
-from miram.mammography.crop_store import CropStore, write_store
+from miram.evaluation.assess import AssessmentConfig
+from miram.mammography.crops.store import CropStore, write_store
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.methods import MethodConfig
 from miram.pipelines.pretrain.nodes import pretrain_encoder
-from miram.pipelines.pretrain.watching import EncoderWatch
+from miram.pipelines.pretrain.validation import EncoderWatch
+from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import TrainingConfig
-from miram.training.engine import EngineConfig
-from miram.training.folder import TrainingFolder
+from miram.training.distributed.engine import EngineConfig
 
 METHOD = MaskedAutoencoderConfig(
     decoder_dim=16,

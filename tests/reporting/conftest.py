@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.assessment import AssessmentConfig, assess_features, assess_seeds
-from miram.evaluation.fold_features import WHOLE
-from miram.mammography.crop_store import CropStore, write_store
+from miram.evaluation.assess import AssessmentConfig, assess_features, assess_seeds
+from miram.evaluation.probes.fold_features import WHOLE
+from miram.mammography.crops.store import CropStore, write_store
 from miram.mammography.lesion_table import audit_rows, validate_lesions
 from miram.mammography.splits import SplitConfig, assign_splits
-from miram.reporting.leaderboard import leaderboard_table
-from miram.reporting.study import MethodResult, Study
-from miram.training.histories import join_histories
+from miram.reporting.facts.leaderboard import leaderboard_table
+from miram.reporting.facts.study import MethodResult, Study
+from miram.training.logging.telemetry import join_histories
 
 METHODS = {"random": 0.0, "mae": 0.6, "miram_nystrom": 1.2}  # by how much features tell pathology
 PATIENTS, SIDE = 32, 32

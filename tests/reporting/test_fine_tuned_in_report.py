@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from miram.errors import MiramError
-from miram.reporting.cost import cost_table
-from miram.reporting.figures import leaderboard_figure
-from miram.reporting.leaderboard import leaderboard_table
-from miram.reporting.page import render_report
-from miram.reporting.study import Study
-from miram.reporting.summary import task_findings
+from miram.reporting.charts.training import leaderboard_figure
+from miram.reporting.facts.cost import cost_table
+from miram.reporting.facts.leaderboard import leaderboard_table
+from miram.reporting.facts.study import Study
+from miram.reporting.facts.summary import task_findings
+from miram.reporting.page.page import render_report
 
 
 @pytest.fixture

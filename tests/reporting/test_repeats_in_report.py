@@ -7,16 +7,15 @@ from dataclasses import replace
 import pytest
 
 from miram.errors import MiramError
-from miram.evaluation.comparison import ComparisonConfig
-from miram.reporting.card_data import card_data
-from miram.reporting.claim import claim_checklist
-from miram.reporting.limits import study_limits
-from miram.reporting.model_card import model_card
-from miram.reporting.page import render_report
-from miram.reporting.roc import paired_with_reference
-from miram.reporting.seed_words import beside_intervals, over_seeds
-from miram.reporting.split_facts import split_facts
-from miram.reporting.study import Study
+from miram.evaluation.statistics.comparison import ComparisonConfig
+from miram.reporting.cards.claim import claim_checklist
+from miram.reporting.cards.model_card import card_data, model_card
+from miram.reporting.charts.roc import paired_with_reference
+from miram.reporting.facts.limits import study_limits
+from miram.reporting.facts.seeds import beside_intervals, over_seeds
+from miram.reporting.facts.splits import split_facts
+from miram.reporting.facts.study import Study
+from miram.reporting.page.page import render_report
 
 MakeStudy = Callable[..., Study]
 ONCE = "Patients were dealt into folds once"

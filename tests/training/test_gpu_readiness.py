@@ -13,17 +13,16 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from miram.evaluation.pooling import FeatureConfig, encode_parts
+from miram.evaluation.features.pooling import FeatureConfig, encode_parts
 from miram.integrations.parameters import load_parameters
 from miram.models.encoder import EncoderConfig
 from miram.models.methods import MethodConfig
 from miram.models.names import METHODS
 from miram.models.supervised import SupervisedConfig
-from miram.training.augmentation import AugmentationConfig
-from miram.training.batches import Needs, Portion, Samples, draw_portion, make_batch
-from miram.training.config import TrainingConfig
-from miram.training.recipe import recipe_of
-from miram.training.schedule import make_optimizer
+from miram.training.config import TrainingConfig, recipe_of
+from miram.training.data.augmentation import AugmentationConfig
+from miram.training.data.batches import Needs, Portion, Samples, draw_portion, make_batch
+from miram.training.optimizer import make_optimizer
 
 GPU = torch.device("cuda")
 BATCH, CELLS = 4, 8

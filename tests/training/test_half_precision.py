@@ -9,11 +9,11 @@ from torch import nn
 from miram.errors import MiramError
 from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.training import loop
+from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import CheckpointConfig, TrainingConfig
-from miram.training.folder import TrainingFolder
-from miram.training.keeping import Keep
 from miram.training.loop import train
-from miram.training.schedule import OptimizerConfig
+from miram.training.optimizer import OptimizerConfig
 
 CROPS = np.random.default_rng(0).integers(0, 65_536, (40, 16, 16), dtype=np.uint16)
 CONFIG = TrainingConfig(

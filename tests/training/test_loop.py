@@ -10,12 +10,12 @@ from miram.errors import MiramError
 from miram.memory import memory_use
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig, MaskedAutoencoderOutput
-from miram.training.augmentation import AugmentationConfig
 from miram.training.config import TrainingConfig
+from miram.training.data.augmentation import AugmentationConfig
 from miram.training.device import make_accelerator
+from miram.training.logging.telemetry import LOGGER
 from miram.training.loop import train
-from miram.training.schedule import OptimizerConfig
-from miram.training.telemetry import LOGGER
+from miram.training.optimizer import OptimizerConfig
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224", image_side=16, patch_side=4, overrides={"depth": 1}

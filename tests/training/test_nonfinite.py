@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from miram.commands.app import app
 from miram.errors import MiramError
 from miram.models.masked_autoencoder import MaskedAutoencoderOutput
+from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import TrainingConfig
-from miram.training.folder import TrainingFolder
-from miram.training.keeping import Keep
-from miram.training.looks import Looks
+from miram.training.logging.telemetry import Looks
 from miram.training.loop import train
 from miram.training.nonfinite import Replay, advice, keep_replay, load_replay, take_again
-from miram.training.schedule import OptimizerConfig
+from miram.training.optimizer import OptimizerConfig
 
 CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
 CONFIG = TrainingConfig(

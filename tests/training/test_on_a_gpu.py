@@ -10,15 +10,15 @@ from tiny import ENCODER, METHOD
 
 from miram.memory import free_memory
 from miram.models.encoder import EncoderConfig
-from miram.training.budget import plan_budget
+from miram.training.checkpointing.interruption import TrainingInterrupted
+from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import CheckpointConfig, TrainingConfig
-from miram.training.engine import EngineConfig, launch
-from miram.training.folder import TrainingFolder
-from miram.training.interruption import TrainingInterrupted
-from miram.training.keeping import Keep
-from miram.training.looks import Looks
+from miram.training.distributed.engine import EngineConfig, launch
+from miram.training.logging.telemetry import Looks
 from miram.training.loop import train
-from miram.training.schedule import OptimizerConfig
+from miram.training.memory.budget import plan_budget
+from miram.training.optimizer import OptimizerConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

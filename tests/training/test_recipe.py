@@ -4,10 +4,9 @@ from miram.errors import MiramError
 from miram.models.methods import RandomConfig
 from miram.models.moco import MocoV3Config
 from miram.models.supervised import SupervisedConfig
-from miram.training.augmentation import AugmentationConfig
-from miram.training.config import TrainingConfig
-from miram.training.recipe import recipe_of
-from miram.training.schedule import OptimizerConfig
+from miram.training.config import TrainingConfig, recipe_of
+from miram.training.data.augmentation import AugmentationConfig
+from miram.training.optimizer import OptimizerConfig
 
 SHARED = TrainingConfig(
     epochs=7,

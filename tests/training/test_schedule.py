@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from miram.models.encoder import EncoderConfig
-from miram.training.schedule import OptimizerConfig, learning_rate_factor, make_optimizer
+from miram.training.optimizer import OptimizerConfig, learning_rate_factor, make_optimizer
 
 
 def test_warm_up_rises_and_half_a_cosine_falls_to_zero():

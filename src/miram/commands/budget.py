@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from miram.models.encoder import EncoderConfig
     from miram.models.methods import AnyMethodConfig
-    from miram.training.budget import Budget
+    from miram.training.memory.budget import Budget
 
 # By method; a text tells why there is no budget.
 Budgets = dict[str, "Budget | str"]
@@ -123,8 +123,8 @@ def _plan(
     from miram.errors import MiramError
     from miram.models.backbone import TimmBackboneConfig
     from miram.models.methods import RandomConfig
-    from miram.training.budget import plan_budget
-    from miram.training.recipe import recipe_of
+    from miram.training.config import recipe_of
+    from miram.training.memory.budget import plan_budget
 
     if isinstance(method, RandomConfig | TimmBackboneConfig):
         return "is not trained, so any memory that holds its weights will do"

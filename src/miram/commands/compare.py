@@ -11,8 +11,8 @@ from miram.commands.completion import complete_result
 from miram.commands.study_files import Protocol
 
 if TYPE_CHECKING:
-    from miram.evaluation.assessment import AssessmentConfig
-    from miram.evaluation.comparison import Comparison
+    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.statistics.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def compare(
     )
     found = compare_study(data_root, tuple(methods or ()), task, config, protocol)
     if as_json:
-        from miram.evaluation.external import json_values
+        from miram.evaluation.score_files.evaluate import json_values
 
         typer.echo(json.dumps(json_values(asdict(found)), allow_nan=False))
     else:
@@ -114,8 +114,8 @@ def compare_study(
     """
     from miram.commands.study_files import read_results
     from miram.errors import MiramError
-    from miram.evaluation.policies import data_digest, one_policy
-    from miram.reporting.roc import paired_with_reference
+    from miram.evaluation.comparability import data_digest, one_policy
+    from miram.reporting.charts.roc import paired_with_reference
 
     comparison = config.comparison
     wanted = _wanted(data_root, methods, comparison.reference, protocol)
@@ -157,7 +157,7 @@ def compare_study(
 
 def _config(given: dict[str, Any], comparison: dict[str, Any]) -> "AssessmentConfig":
     """Check what was given; what was not keeps the default of the evaluation."""
-    from miram.evaluation.assessment import AssessmentConfig
+    from miram.evaluation.assess import AssessmentConfig
 
     def named(values: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in values.items() if value is not None}
@@ -190,7 +190,7 @@ def _wanted(
 
 def _require_figure(figure: str | None, kind: Any, task: str) -> None:
     from miram.errors import MiramError
-    from miram.evaluation.kinds import METRICS
+    from miram.evaluation.statistics.kinds import METRICS
 
     if figure is not None and figure not in METRICS[kind]:
         raise MiramError(
@@ -208,7 +208,7 @@ def _print(found: Compared) -> None:
         means_note,
         too_few_note,
     )
-    from miram.reporting.words import counted
+    from miram.reporting.facts.words import counted
 
     first = found.comparisons[0]
     counts = f"{counted(first.lesions, 'lesion')} of {counted(first.patients, 'patient')}"

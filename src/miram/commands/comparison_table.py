@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from miram.evaluation.comparison import Comparison
+    from miram.evaluation.statistics.comparison import Comparison
 
 
 def comparison_table(
@@ -22,7 +22,7 @@ def comparison_table(
     from rich.table import Table
     from rich.text import Text
 
-    from miram.reporting.words import interval, number, p_value
+    from miram.reporting.facts.words import interval, number, p_value
 
     title = f"{rows[0].metric} minus that of {rows[0].reference}: {where}"
     table = Table(title=Text(title), title_justify="left")
@@ -41,7 +41,7 @@ def comparison_table(
 
 def holm_note(rows: "Sequence[Comparison]") -> str:
     """What the p-values are, and for how many models they are corrected."""
-    from miram.reporting.words import counted
+    from miram.reporting.facts.words import counted
 
     models = counted(len(rows), "model")
     return f"Differences: paired bootstrap over patients, two-sided p, Holm over {models}."
@@ -54,7 +54,7 @@ def means_note(seeds: Mapping[str, int], *, delong: bool = False) -> list[str]:
         seeds: Number of trainings by model.
         delong: Whether DeLong's method would stand beside the figures of a single training.
     """
-    from miram.reporting.words import listed
+    from miram.reporting.facts.words import listed
 
     several = {name: count for name, count in seeds.items() if count > 1}
     if not several:
@@ -69,7 +69,7 @@ def means_note(seeds: Mapping[str, int], *, delong: bool = False) -> list[str]:
 
 def too_few_note(patients: int) -> list[str]:
     """A line where the patients are too few for any verdict, else none."""
-    from miram.reporting.summary import VERDICT_PATIENTS
+    from miram.reporting.facts.summary import VERDICT_PATIENTS
 
     few = patients < VERDICT_PATIENTS
     return [f"{patients} patients are too few for a verdict."] if few else []

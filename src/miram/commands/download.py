@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from miram.mammography.download import DownloadReport, Progress
+    from miram.mammography.download.fetch import DownloadReport, Progress
 
 _COLLECTIONS = {"cbis_ddsm": "CBIS-DDSM"}
 _SHOWN = 5  # failed series to name on the screen
@@ -47,7 +47,7 @@ def download(
     Example: miram download cbis_ddsm --to data/01_raw/cbis_ddsm --collection-subset mass
     """
     from miram.errors import MiramError
-    from miram.mammography.download import download_collection
+    from miram.mammography.download.fetch import download_collection
 
     if collection not in _COLLECTIONS:
         raise MiramError(f"unknown collection {collection!r}: one of {', '.join(_COLLECTIONS)}")
@@ -77,7 +77,7 @@ def _config(**given: Any) -> Any:
     from pydantic import ValidationError
 
     from miram.errors import MiramError
-    from miram.mammography.download_plan import DownloadConfig
+    from miram.mammography.download.plan import DownloadConfig
 
     try:
         return DownloadConfig(**{name: value for name, value in given.items() if value is not None})
@@ -111,7 +111,7 @@ class _Bar:
         self.bar.stop()
 
     def progress(self) -> "Progress":
-        from miram.mammography.download import Progress
+        from miram.mammography.download.fetch import Progress
 
         return Progress(self._plan, self._advance, self._count)
 

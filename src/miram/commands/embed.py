@@ -54,9 +54,9 @@ def embed(
             "pandas.read_parquet(...).to_csv(...) makes a CSV of it"
         )
 
-    from miram.evaluation.embedding import EmbeddingConfig
-    from miram.evaluation.embedding import embed as write
     from miram.integrations.embedding import plan_folder
+    from miram.serving.embed import EmbeddingConfig
+    from miram.serving.embed import embed as write
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("miram").setLevel(logging.INFO)

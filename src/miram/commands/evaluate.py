@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from miram.evaluation.external import ExternalConfig
-    from miram.evaluation.tasks import TaskConfig
+    from miram.evaluation.score_files.evaluate import ExternalConfig
+    from miram.evaluation.tasks.definitions import TaskConfig
 
 Predictions = Annotated[
     list[str],
@@ -86,8 +86,8 @@ def evaluate(
     Example: miram evaluate theirs.csv --labels lesions.csv --part official_split=test
     """
     from miram.commands.evaluation_tables import print_evaluation
-    from miram.evaluation.external import evaluate_scores
-    from miram.evaluation.external_tables import read_table
+    from miram.evaluation.score_files.evaluate import evaluate_scores
+    from miram.evaluation.score_files.tables import read_table
 
     own = _own_task(task, column, classes)
     task = own.name if own else task
@@ -126,7 +126,7 @@ class ModelScores:
 
 def _digest(path: Path) -> str:
     """By which a file is known again: the first 12 digits of its SHA-256."""
-    from miram.mammography.crop_store import file_sha256
+    from miram.mammography.crops.store import file_sha256
 
     return file_sha256(path)[:12]
 
@@ -148,7 +148,7 @@ def _write(table: "pd.DataFrame", output: Path) -> None:
 def _own_task(name: str | None, column: str | None, classes: str | None) -> "TaskConfig | None":
     """The task that the options or the project describe; None for one that miram has."""
     from miram.errors import MiramError
-    from miram.evaluation.tasks import TASKS, TaskConfig
+    from miram.evaluation.tasks.definitions import TASKS, TaskConfig
 
     if (column is None) != (classes is None):
         raise MiramError("a task of your own needs both --column and --classes")
@@ -163,8 +163,8 @@ def _own_task(name: str | None, column: str | None, classes: str | None) -> "Tas
 
 def _task_of_project(name: str) -> "TaskConfig":
     from miram.errors import MiramError
-    from miram.evaluation.assessment import AssessmentConfig
-    from miram.evaluation.tasks import TASKS
+    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.tasks.definitions import TASKS
     from miram.integrations.parameters import load_parameters
 
     try:
@@ -191,7 +191,7 @@ def read_models(arguments: list[str]) -> dict[str, ModelScores]:
         MiramError: A file cannot be read, or two models have one name.
     """
     from miram.errors import MiramError
-    from miram.evaluation.external_tables import read_table, split_methods
+    from miram.evaluation.score_files.tables import read_table, split_methods
 
     models: dict[str, ModelScores] = {}
     for argument in arguments:
@@ -216,7 +216,7 @@ def _named(argument: str) -> tuple[str, Path]:
 
 def _config(**given: Any) -> "ExternalConfig":
     """Check what was given; what was not keeps the default of the configuration."""
-    from miram.evaluation.external import ExternalConfig
+    from miram.evaluation.score_files.evaluate import ExternalConfig
 
     return ExternalConfig.model_validate(
         {name: value for name, value in given.items() if value is not None}

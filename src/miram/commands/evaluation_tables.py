@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from miram.evaluation.external import Evaluation
+    from miram.evaluation.score_files.evaluate import Evaluation
 
 
 def print_evaluation(found: "Evaluation") -> None:
@@ -27,8 +27,8 @@ def _figures(found: "Evaluation") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from miram.reporting.words import interval as ends
-    from miram.reporting.words import number
+    from miram.reporting.facts.words import interval as ends
+    from miram.reporting.facts.words import number
 
     title = (
         f"{found.task} ({', '.join(found.classes)}): {found.lesions} lesions of "
@@ -61,7 +61,7 @@ def _figures(found: "Evaluation") -> "Table":
 
 
 def _spread(deviation: float | None) -> str:
-    from miram.reporting.words import number
+    from miram.reporting.facts.words import number
 
     return "" if deviation is None else number(deviation)
 
@@ -78,7 +78,7 @@ def _comparisons(found: "Evaluation") -> "Table":
 
 def _notes(found: "Evaluation") -> list[str]:
     from miram.commands.comparison_table import holm_note, means_note, too_few_note
-    from miram.reporting.words import interval, number
+    from miram.reporting.facts.words import interval, number
 
     majority = found.majority
     answer = (

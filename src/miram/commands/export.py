@@ -8,7 +8,7 @@ import typer
 
 from miram.commands.completion import complete_method
 
-# Those of `miram.models.exports`, without importing it for every command.
+# Those of `miram.models.export.export`, without importing it for every command.
 Format = Literal["timm", "onnx", "hugging_face"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 _FILE = "encoder.safetensors"
@@ -43,9 +43,9 @@ def export(
     formats = _formats(format)
     path = find_encoder(data_root, method, version)
 
-    from miram.models.checkpoints import EncoderCheckpoint
-    from miram.models.export_card import license_of
-    from miram.models.exports import export_encoder
+    from miram.models.checkpoints.files import EncoderCheckpoint
+    from miram.models.export.card import license_of
+    from miram.models.export.export import export_encoder
 
     checkpoint = EncoderCheckpoint.load(path)
     written = {name: str(export_encoder(checkpoint, to, name)) for name in formats}

@@ -17,7 +17,7 @@ def verify(
 
     Example: miram verify data/05_model_input/crops
     """
-    from miram.mammography.crop_store import verify_store
+    from miram.mammography.crops.store import verify_store
 
     problems = verify_store(store)
     if as_json:

@@ -16,15 +16,15 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from miram.configuration import Config
-from miram.evaluation.fold_features import Features, fit_probe_by_fold
-from miram.evaluation.metrics import figures
-from miram.evaluation.pairs import Pair, evaluation_pairs, patients_apart
-from miram.evaluation.probe import LinearProbeConfig
-from miram.evaluation.scoring import of_kind
-from miram.evaluation.targets import TaskTargets, targets_of
+from miram.evaluation.probes.fold_features import Features, fit_probe_by_fold
+from miram.evaluation.probes.linear import LinearProbeConfig
+from miram.evaluation.probes.scoring import of_kind
+from miram.evaluation.statistics.metrics import figures
+from miram.evaluation.tasks.pairs import Pair, evaluation_pairs, patients_apart
+from miram.evaluation.tasks.targets import TaskTargets, targets_of
 
 if TYPE_CHECKING:
-    from miram.evaluation.assessment import AssessmentConfig
+    from miram.evaluation.assess import AssessmentConfig
 
 COLUMNS = (
     "task",

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from miram.evaluation.calibration import reliability_curve
-from miram.evaluation.kinds import PRIMARY_METRIC, Kind
-from miram.evaluation.metrics import calibration_pairs
 from miram.evaluation.predictions import TaskScores, judged_lesions, task_scores
-from miram.evaluation.subgroups import SubgroupRow, subgroup_rows
-from miram.evaluation.tasks import TaskConfig
+from miram.evaluation.statistics.calibration import reliability_curve
+from miram.evaluation.statistics.kinds import PRIMARY_METRIC, Kind
+from miram.evaluation.statistics.metrics import calibration_pairs
+from miram.evaluation.statistics.subgroups import SubgroupRow, subgroup_rows
+from miram.evaluation.tasks.definitions import TaskConfig
 
 if TYPE_CHECKING:
-    from miram.evaluation.assessment import AssessmentConfig
+    from miram.evaluation.assess import AssessmentConfig
 
 CALIBRATION_COLUMNS = (
     "task",

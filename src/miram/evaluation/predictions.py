@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from miram.evaluation.kinds import Kind, one_hot
-from miram.evaluation.protocols import MAIN
-from miram.evaluation.scoring import ScoredTask
-from miram.evaluation.seeds import SeedScores
+from miram.evaluation.probes.protocols import MAIN
+from miram.evaluation.probes.scoring import ScoredTask
+from miram.evaluation.statistics.kinds import Kind, one_hot
+from miram.evaluation.statistics.scores import SeedScores
 
 Array = npt.NDArray[np.float64]
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from miram.evaluation.embedding import EmbeddingConfig, EmbeddingPlan
-    from miram.evaluation.pooling import FeatureConfig
-    from miram.evaluation.predictor import Predictor
-    from miram.mammography.cropping import CropConfig
+    from miram.evaluation.features.pooling import FeatureConfig
+    from miram.mammography.crops.cut import CropConfig
     from miram.mammography.sources import Ingested
+    from miram.serving.embed import EmbeddingConfig, EmbeddingPlan
+    from miram.serving.predictor import Predictor
 
 
 def plan_folder(
@@ -32,9 +32,9 @@ def plan_folder(
     Raises:
         MiramError: The model or the folder cannot be read.
     """
-    from miram.evaluation.embedding import plan_embedding
-    from miram.integrations.registry.loading import load_predictor
-    from miram.integrations.registry.tracking import chosen_tracking
+    from miram.serving.embed import plan_embedding
+    from miram.serving.registry.loading import load_predictor
+    from miram.serving.registry.tracking import chosen_tracking
 
     predictor = load_predictor(
         config.model, lambda: chosen_tracking(env, data_root), lambda: _settings(env)
@@ -66,7 +66,7 @@ def find_mammograms(
 
     from miram.mammography.lesion_table import validate_lesions
     from miram.mammography.sources import Ingested, make_source
-    from miram.mammography.sources.nothing_found import NothingFoundError
+    from miram.mammography.sources.base import NothingFoundError
 
     if source == "dicom_folder":
         options = {**predictor.wanted.model_dump(), **(options or {})}
@@ -78,9 +78,9 @@ def find_mammograms(
 
 def _settings(env: str | None) -> "tuple[CropConfig, FeatureConfig]":
     """How the project cuts crops and reads features, for an encoder that does not say."""
-    from miram.evaluation.pooling import FeatureConfig
+    from miram.evaluation.features.pooling import FeatureConfig
     from miram.integrations.parameters import load_parameters
-    from miram.mammography.cropping import CropConfig
+    from miram.mammography.crops.cut import CropConfig
 
     parameters = load_parameters(env)
     crops = CropConfig.model_validate(parameters["rois"])
@@ -90,7 +90,7 @@ def _settings(env: str | None) -> "tuple[CropConfig, FeatureConfig]":
 def _options(env: str | None, source: str) -> dict[str, Any] | None:
     """Options of the source, where there is a project to set them."""
     from miram.integrations.parameters import load_parameters
-    from miram.integrations.registry.tracking import current_project
+    from miram.serving.registry.tracking import current_project
 
     if current_project() is None:
         return None

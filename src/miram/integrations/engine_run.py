@@ -9,8 +9,8 @@ from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
 from miram.errors import MiramError
-from miram.training.engine import EngineConfig, shared_cluster
-from miram.training.stop_request import passing_signals_on
+from miram.training.checkpointing.interruption import passing_signals_on
+from miram.training.distributed.engine import EngineConfig, shared_cluster
 
 _ONE_BY_ONE = (None, "SequentialRunner")
 

@@ -15,7 +15,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from miram.errors import MiramError
-from miram.integrations.mlflow_hook import MlflowConfig, resolve_paths
+from miram.integrations.mlflow.hook import MlflowConfig, resolve_paths
 
 HOST = "127.0.0.1"
 MLFLOW_PORT = 5000

@@ -16,7 +16,6 @@ from miram.configuration import Config
 from miram.errors import MiramError
 from miram.models.decoders import DecodedPatches, DecoderConfig, DecoderSizes, EncodedImage
 from miram.models.encoder import EncoderConfig, encode_levels, initialize
-from miram.models.losses import loss_terms
 from miram.models.masking import (
     Masking,
     MaskingConfig,
@@ -25,8 +24,7 @@ from miram.models.masking import (
     visible_patches,
 )
 from miram.models.patches import repeat_mask
-from miram.models.reconstruction import Reconstruction, to_pixels
-from miram.models.targets import enlargements, pyramid
+from miram.models.reconstruction import Reconstruction, enlargements, loss_terms, pyramid, to_pixels
 
 
 class MaskedAutoencoderConfig(Config):

@@ -1,7 +1,7 @@
 """The pretraining methods by kind: what a method's block in the parameters becomes.
 
 A method that trains without labels has `crop_side(encoder)` and `build(encoder, seed)`; the
-model it builds has `encoder` and is called as `miram.training.batches` says. To add one: its
+model it builds has `encoder` and is called as `miram.training.data.batches` says. To add one: its
 configuration beside its class, and its name in the union below.
 """
 

@@ -1,12 +1,145 @@
 """From predicted patches back to images, for looking at."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+import torch.nn.functional as F
+from kornia.filters import sobel
 from torch import Tensor
 
-from miram.models.patches import patchify, unpatchify
-from miram.models.targets import standardize
+from miram.models.attention.grid import no_autocast
+from miram.models.decoders import DecodedPatches, DecoderConfig
+from miram.models.patches import gather_tokens, patchify, repeat_mask, unpatchify
+
+EPSILON = 1e-6  # added to a patch's variance before the square root
+
+
+def pyramid(images: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
+    """Area averages of a crop at each scale.
+
+    Args:
+        images: (B, C, s_max*S, s_max*S).
+        scales: Scales s, each a divisor of the highest.
+
+    Returns:
+        (B, C, s*S, s*S) by s.
+    """
+    scales = set(scales)
+    top = max(scales)
+    return {s: F.avg_pool2d(images, top // s) if s < top else images for s in scales}
+
+
+def enlargements(images: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
+    """The encoder's input (B, C, S, S) with its pixels repeated s x s, by scale s."""
+    return {s: F.interpolate(images, scale_factor=s, mode="nearest") for s in set(scales)}
+
+
+def gradient_map(images: Tensor) -> Tensor:
+    """Sobel gradient magnitude, as reconstructed beside the image by Uni4Eye (Cai et al., 2022).
+
+    Args:
+        images: (B, C, H, W).
+
+    Returns:
+        (B, C, H, W) in grey levels per pixel.
+    """
+    with no_autocast(images):
+        return sobel(images.float())
+
+
+@dataclass(frozen=True)
+class Standardized:
+    """Patches with zero mean and unit variance, and the way back.
+
+    Attributes:
+        values: (B, L, P).
+        mean: (B, L, 1).
+        deviation: (B, L, 1).
+    """
+
+    values: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+
+def standardize(patches: Tensor) -> Standardized:
+    """Standardize each patch with its mean and unbiased variance (He et al., 2022).
+
+    Args:
+        patches: (B, L, P).
+    """
+    mean = patches.mean(dim=-1, keepdim=True)
+    deviation = (patches.var(dim=-1, keepdim=True) + EPSILON).sqrt()
+    return Standardized((patches - mean) / deviation, mean, deviation)
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One summand of the loss.
+
+    Attributes:
+        name: Such as `loss_scale2` or `loss_scale2_gradient`.
+        weight: Its factor in the sum.
+        loss: A scalar.
+    """
+
+    name: str
+    weight: float
+    loss: Tensor
+
+
+def loss_terms(
+    config: DecoderConfig, decoded: DecodedPatches, image: Tensor, mask: Tensor, norm_pix: bool
+) -> Iterator[LossTerm]:
+    """Compare what a decoder predicts with the image at its scale.
+
+    Args:
+        config: The decoder's.
+        decoded: What it predicts.
+        image: (B, C, s*S, s*S).
+        mask: (B, L) 1 where a patch of the encoder's input was hidden.
+        norm_pix: Whether each target patch is standardized, gradients as well as pixels.
+
+    Yields:
+        The loss of the pixels, and that of the gradient map if the decoder predicts one.
+    """
+    counted = repeat_mask(mask, config.scale)  # (B, s*s*L)
+    if config.loss_on == "all":
+        counted = torch.ones_like(counted)
+    if decoded.chosen is not None:
+        counted = counted.gather(1, decoded.chosen)  # -> (B, Q)
+
+    def loss(prediction: Tensor, target: Tensor) -> Tensor:
+        target = patchify(target, round((prediction.shape[2] / target.shape[1]) ** 0.5))
+        if decoded.chosen is not None:
+            target = gather_tokens(target, decoded.chosen)
+        return mean_squared_error(prediction, target, counted, norm_pix)
+
+    name = f"loss_scale{config.scale}"
+    yield LossTerm(name, config.weight, loss(decoded.pixels, image))
+    if decoded.gradients is not None:
+        weight = config.weight * config.gradient_weight
+        yield LossTerm(f"{name}_gradient", weight, loss(decoded.gradients, gradient_map(image)))
+
+
+def mean_squared_error(
+    prediction: Tensor, target: Tensor, counted: Tensor, norm_pix: bool
+) -> Tensor:
+    """Mean squared error over the patches that count.
+
+    Args:
+        prediction: (B, Q, P).
+        target: (B, Q, P) patches.
+        counted: (B, Q) 1 for patches that count, 0 for others.
+        norm_pix: Whether each target patch is standardized.
+    """
+    if norm_pix:
+        target = standardize(target).values
+    # Losses stay in float32 under autocast: a mean over many small squares.
+    error = (prediction.float() - target).square().mean(dim=-1)  # (B, Q, P) -> (B, Q)
+    return (error * counted).sum() / counted.sum()
 
 
 @dataclass(frozen=True)

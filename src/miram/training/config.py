@@ -1,13 +1,15 @@
 """The budget of a training: how long, in which portions, with which precision, kept how."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from miram.configuration import Config, Seeds
-from miram.models.import_weights import InitializationConfig
-from miram.training.augmentation import AugmentationConfig
-from miram.training.schedule import OptimizerConfig
+from miram.errors import MiramError
+from miram.models.pretrained_weights.load import InitializationConfig
+from miram.training.data.augmentation import AugmentationConfig
+from miram.training.optimizer import OptimizerConfig
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 AUTO: Literal["auto"] = "auto"
@@ -116,7 +118,7 @@ class TrainingConfig(Config):
     def portion(self) -> int:
         """Samples that go through the model at once."""
         if self.batch_size == AUTO:
-            raise ValueError("batch_size auto has not been settled: see miram.training.budget")
+            raise ValueError("batch_size auto is not settled: see miram.training.memory.budget")
         return self.batch_size
 
 
@@ -145,3 +147,34 @@ def identity_of(config: TrainingConfig) -> dict[str, object]:
     if config.select != LAST:
         settings["watch_every"] = config.watch_every  # the epochs that are candidates
     return {**settings, "effective_batch": config.samples_per_step}
+
+
+Part = TypeVar("Part", bound=Config)
+
+
+def recipe_of(method: BaseModel, training: TrainingConfig) -> TrainingConfig:
+    """Put a method's own settings over the shared ones.
+
+    Args:
+        method: A method's configuration; what it has of `epochs`, `optimizer` and
+            `augmentation` goes over the fields of the same names.
+        training: What all methods share.
+
+    Raises:
+        MiramError: A setting is unknown or out of range.
+    """
+    return training.model_copy(
+        update={
+            "epochs": getattr(method, "epochs", None) or training.epochs,
+            "optimizer": _over(training.optimizer, method, "optimizer"),
+            "augmentation": _over(training.augmentation, method, "augmentation"),
+        }
+    )
+
+
+def _over(shared: Part, method: BaseModel, name: str) -> Part:
+    own: Mapping[str, float | None] = getattr(method, name, {})
+    try:
+        return type(shared).model_validate({**shared.model_dump(), **own})
+    except MiramError as error:
+        raise MiramError(f"method.{name}: {error}") from None

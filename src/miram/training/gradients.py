@@ -11,11 +11,11 @@ from torch import nn
 
 from miram.errors import MiramError
 from miram.memory import is_out_of_memory
-from miram.training.batches import ModelOutput, Needs, Portion
 from miram.training.config import TrainingConfig
-from miram.training.feeding import Served
-from miram.training.recorder import StepFigures
-from miram.training.sampling import step_seed
+from miram.training.data.batches import ModelOutput, Needs, Portion
+from miram.training.data.prefetch import Served
+from miram.training.data.sampling import step_seed
+from miram.training.logging.recorder import StepFigures
 
 log = logging.getLogger(__name__)
 

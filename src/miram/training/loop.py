@@ -25,25 +25,23 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from miram.errors import MiramError
 from miram.memory import forget_peak
 from miram.training.activation_checkpointing import recompute_activations
-from miram.training.agreement import refuse_different_starts
-from miram.training.batches import Needs, Portion, Samples, make_batch
+from miram.training.checkpointing.interruption import Interruption
+from miram.training.checkpointing.manager import Keep, Keeper
+from miram.training.checkpointing.selection import Selection
+from miram.training.checkpointing.state_files import State
 from miram.training.config import LAST, TrainingConfig
+from miram.training.data.batches import Needs, Portion, Samples, make_batch
+from miram.training.data.prefetch import Served, place_samples, serve
+from miram.training.data.sampling import steps_from
 from miram.training.device import determinism, make_accelerator, precision_of
-from miram.training.facts import Facts, facts_of
-from miram.training.feeding import Served, place_samples, serve
-from miram.training.global_normalization import normalized_together
+from miram.training.distributed.global_normalization import normalized_together
 from miram.training.gradients import Gradients, room_for_moments
-from miram.training.interruption import Interruption
-from miram.training.keeping import Keep, Keeper
-from miram.training.looks import Watch
+from miram.training.logging.facts import Facts, facts_of
+from miram.training.logging.recorder import Recorder, StepFigures
+from miram.training.logging.telemetry import Watch, tell
 from miram.training.nonfinite import Replay, tell_nonfinite
-from miram.training.preparing import check, settled
-from miram.training.recorder import Recorder, StepFigures
-from miram.training.sampling import steps_from
-from miram.training.schedule import learning_rate_factor, make_optimizer
-from miram.training.selection import Selection
-from miram.training.state_files import State
-from miram.training.telemetry import tell
+from miram.training.optimizer import learning_rate_factor, make_optimizer
+from miram.training.preparation import check, refuse_different_starts, settled
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +61,7 @@ class Trained:
             `gradient_norm`, `images_per_second`, `data_wait` (share of the time),
             `peak_memory_gb`, under fp16 `overflow` (share of steps), under `on_nan: skip`
             `skipped` (steps left out so far), and what `watch` found.
-        facts: Of the run that trained, perhaps an earlier one; see `miram.training.facts`.
+        facts: Of the run that trained, perhaps an earlier one; see `miram.training.logging.facts`.
     """
 
     history: pd.DataFrame
@@ -87,7 +85,7 @@ def train(
     It ends with its last weights, or with those that had the highest `config.select`.
 
     Args:
-        model: What it is called with, and what it gives, is told in `miram.training.batches`.
+        model: What it is called with, and what it gives, is told in `miram.training.data.batches`.
         crops: (N, H, H) uint16, perhaps an array in a file.
         side: Side of the images the model takes, in pixels; it divides H.
         config: The budget.

@@ -9,22 +9,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from miram.errors import MiramError
-from miram.mammography.crop_store import CropStore
+from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import split_repeats
-from miram.models.checkpoints import EncoderCheckpoint
+from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.checkpoints.joined import WHOLE, join_folds
 from miram.models.encoder import EncoderConfig
-from miram.models.import_weights import initialize_from
-from miram.models.joined_checkpoints import WHOLE, join_folds
+from miram.models.pretrained_weights.load import initialize_from
 from miram.models.supervised import SupervisedConfig, class_weights
-from miram.training.config import TrainingConfig
-from miram.training.facts import Facts, joined_facts
-from miram.training.folder import TrainingFolder
-from miram.training.histories import join_histories, last_step
-from miram.training.keeping import Keep
+from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.config import TrainingConfig, recipe_of
+from miram.training.logging.facts import Facts, joined_facts
+from miram.training.logging.telemetry import join_histories, last_step, told_after
 from miram.training.loop import train
-from miram.training.pretraining import header, identity
-from miram.training.recipe import recipe_of
-from miram.training.telemetry import told_after
+from miram.training.pretrain import header, identity
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +72,7 @@ def train_supervised(
         folder: Where the training keeps its state; None keeps nothing.
 
     Returns:
-        The encoders in one checkpoint, see `miram.models.joined_checkpoints`; and the history, with
+        The encoders in one checkpoint, see `miram.models.checkpoints.joined`; and the history, with
         `fold` if there are several, whose steps go on from fold to fold.
 
     Raises:

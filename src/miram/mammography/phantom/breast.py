@@ -6,8 +6,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.draw import line as line_pixels
 
-from miram.mammography.phantom.noise import power_law_noise
-from miram.mammography.phantom.patch import soft_step
+from miram.mammography.phantom.patch import power_law_noise, soft_step
 
 GLAND_THRESHOLD = {1: 1.6, 2: 0.7, 3: -0.1, 4: -1.1}
 DUCT_STEPS = 14

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from miram.mammography.phantom.noise import power_law_noise
-from miram.mammography.phantom.patch import LesionPatch, centered_grid, soft_step
+from miram.mammography.phantom.patch import LesionPatch, centered_grid, power_law_noise, soft_step
 
 ANGLES = np.linspace(-np.pi, np.pi, 720, endpoint=False)
 PATCH_SHARE = 2.4  # patch side over lesion size: room for spicules outside the mask

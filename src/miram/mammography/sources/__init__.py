@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from miram.configuration import explain
 from miram.errors import MiramError
 from miram.mammography.sources.base import Ingested, Source
-from miram.mammography.sources.cbis_ddsm import CbisDdsmSource
+from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 from miram.mammography.sources.dicom_folder import DicomFolderSource
 from miram.mammography.sources.image_table import ImageTableSource
 

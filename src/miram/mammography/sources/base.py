@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from miram.configuration import Config
+from miram.errors import MiramError
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,15 @@ class Source(Config, ABC):
         Raises:
             MiramError: The folder does not hold this kind of data.
         """
+
+
+class NothingFoundError(MiramError):
+    """Not one mammogram in a folder.
+
+    Attributes:
+        audit: One row for each file that was left out (`lesion_table.AUDIT_COLUMNS`).
+    """
+
+    def __init__(self, message: str, audit: pd.DataFrame) -> None:
+        super().__init__(message)
+        self.audit = audit

@@ -10,12 +10,18 @@ import pandas as pd
 from pydantic import ConfigDict, Field, model_validator
 
 from miram.errors import MiramError
-from miram.mammography.cbis_tables import leaking_patients
-from miram.mammography.lesion_places import BOX, has_place, mark_unplaced
-from miram.mammography.lesion_table import COLUMNS, audit_rows, validate_lesions
+from miram.mammography.lesion_table import (
+    BOX,
+    COLUMNS,
+    audit_rows,
+    has_place,
+    mark_unplaced,
+    validate_lesions,
+)
 from miram.mammography.sources.base import Ingested, Source
+from miram.mammography.sources.cbis_ddsm.case_tables import leaking_patients
 from miram.mammography.sources.image_table_files import TableFiles, path_inside
-from miram.mammography.table_columns import (
+from miram.mammography.sources.table_columns import (
     as_labels,
     as_pixels,
     as_values,

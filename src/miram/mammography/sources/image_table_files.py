@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from miram.errors import MiramError
-from miram.mammography.decoding_errors import DecodingError, DecodingFailure
-from miram.mammography.image_facts import ImageFacts, image_facts
-from miram.mammography.lesion_places import BOX, lesion_labels
+from miram.mammography.decoding.errors import DecodingError, DecodingFailure
+from miram.mammography.decoding.image_facts import ImageFacts, image_facts
+from miram.mammography.lesion_table import BOX, lesion_labels
 
 
 def path_inside(raw_root: Path, name: str, where: str) -> str:

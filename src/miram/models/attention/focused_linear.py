@@ -26,8 +26,13 @@ from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.models.attention.base import MultiHeadAttention, bind
-from miram.models.attention.grid import GridSize, from_image, to_image
-from miram.models.attention.precision import at_least_float32, no_autocast
+from miram.models.attention.grid import (
+    GridSize,
+    at_least_float32,
+    from_image,
+    no_autocast,
+    to_image,
+)
 
 
 class FocusedLinearConfig(Config):

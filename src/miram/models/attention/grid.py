@@ -3,6 +3,7 @@
 Letters: B batch, H heads, N tokens (prefix included), T = h·w grid tokens, D width of a head.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -55,3 +56,13 @@ def from_image(image: Tensor, num_prefix_tokens: int, num_heads: int) -> Tensor:
     """
     x = image.flatten(2).unflatten(1, (num_heads, -1))  # (B, H*D, h, w) -> (B, H, D, T)
     return F.pad(x.transpose(2, 3), (0, 0, num_prefix_tokens, 0))  # -> (B, H, N, D)
+
+
+def no_autocast(x: Tensor) -> torch.autocast:
+    """Context in which autocast is off on the device of ``x``, be it a CPU or a GPU."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Cast half precision to float32; leave float32 and float64 as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

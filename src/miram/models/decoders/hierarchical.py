@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from miram.errors import MiramError
 from miram.models.attention import AttentionConfig, SoftmaxConfig
 from miram.models.decoders.base import BaseDecoderConfig, Decoder, DecoderSizes, EncodedImage
-from miram.models.decoders.cross import visible_positions
-from miram.models.decoders.cross_attention import CrossAttention
+from miram.models.decoders.cross import CrossAttention, visible_positions
 from miram.models.decoders.self_attention import (
     grid_attention,
     refine,

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from miram.integrations.deferred import deferred
-from miram.mammography.crop_store import CropStore
+from miram.mammography.crops.store import CropStore
 
 if TYPE_CHECKING:
-    from miram.evaluation.handcrafted import HandcraftedConfig
+    from miram.evaluation.features.handcrafted import HandcraftedConfig
 else:
-    HandcraftedConfig = deferred("miram.evaluation.handcrafted", "HandcraftedConfig")
+    HandcraftedConfig = deferred("miram.evaluation.features.handcrafted", "HandcraftedConfig")
 
 _BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]
 
@@ -28,7 +28,7 @@ def describe_by_hog(
     Returns:
         One row per lesion: `lesion_id` and the features, `f0`, `f1` and so on.
     """
-    from miram.evaluation import handcrafted
+    from miram.evaluation.features import handcrafted
 
     lesion_ids = splits["lesion_id"]
     table = handcrafted.hog(lesion_ids, crops.crops[crops.rows(lesion_ids)], config.hog)
@@ -39,7 +39,7 @@ def describe_by_lbp(
     crops: CropStore, splits: pd.DataFrame, config: HandcraftedConfig
 ) -> pd.DataFrame:
     """Describe every lesion of the splits by local binary patterns; as `describe_by_hog`."""
-    from miram.evaluation import handcrafted
+    from miram.evaluation.features import handcrafted
 
     lesion_ids = splits["lesion_id"]
     table = handcrafted.lbp(lesion_ids, crops.crops[crops.rows(lesion_ids)], config.lbp)
@@ -50,7 +50,7 @@ def describe_by_intensity(
     crops: CropStore, splits: pd.DataFrame, config: HandcraftedConfig
 ) -> pd.DataFrame:
     """Describe every lesion of the splits by its grey levels; as `describe_by_hog`."""
-    from miram.evaluation import handcrafted
+    from miram.evaluation.features import handcrafted
 
     lesion_ids = splits["lesion_id"]
     rows = crops.rows(lesion_ids)
@@ -62,7 +62,7 @@ def describe_by_box_size(
     crops: CropStore, splits: pd.DataFrame, config: HandcraftedConfig
 ) -> pd.DataFrame:
     """Describe every lesion of the splits by the size of its box; as `describe_by_hog`."""
-    from miram.evaluation import handcrafted
+    from miram.evaluation.features import handcrafted
 
     lesion_ids = splits["lesion_id"]
     boxes = crops.manifest.iloc[crops.rows(lesion_ids)][_BOX].to_numpy()

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miram.integrations.deferred import deferred
-from miram.mammography.cropping import CropConfig
+from miram.mammography.crops.cut import CropConfig
 
 if TYPE_CHECKING:
-    from miram.evaluation.embedding import EmbeddingConfig, EmbeddingPlan
-    from miram.evaluation.pooling import FeatureConfig
+    from miram.evaluation.features.pooling import FeatureConfig
+    from miram.serving.embed import EmbeddingConfig, EmbeddingPlan
 else:
-    EmbeddingConfig = deferred("miram.evaluation.embedding", "EmbeddingConfig")
-    FeatureConfig = deferred("miram.evaluation.pooling", "FeatureConfig")
+    EmbeddingConfig = deferred("miram.serving.embed", "EmbeddingConfig")
+    FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
     EmbeddingPlan = Any
 
 
@@ -33,10 +33,10 @@ def embed_mammograms(
         features: How tokens become one vector, for an encoder that does not say.
         embed: Which model, and what becomes a row.
     """
-    from miram.evaluation.embedding import plan_embedding
     from miram.integrations.embedding import find_mammograms
-    from miram.integrations.registry.loading import load_predictor
-    from miram.integrations.registry.tracking import running_tracking
+    from miram.serving.embed import plan_embedding
+    from miram.serving.registry.loading import load_predictor
+    from miram.serving.registry.tracking import running_tracking
 
     predictor = load_predictor(
         embed.model, lambda: running_tracking().tracking_uri, lambda: (rois, features)

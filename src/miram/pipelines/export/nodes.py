@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from miram.models.exports import ExportConfig, ExportOrder
+from miram.models.export.export import ExportConfig, ExportOrder
 
 if TYPE_CHECKING:
-    from miram.models.checkpoints import EncoderCheckpoint
+    from miram.models.checkpoints.files import EncoderCheckpoint
 else:
     EncoderCheckpoint = Any
 

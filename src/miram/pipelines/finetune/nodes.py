@@ -6,19 +6,19 @@ import pandas as pd
 
 from miram.errors import MiramError
 from miram.integrations.deferred import deferred
-from miram.mammography.crop_store import CropStore
+from miram.mammography.crops.store import CropStore
 from miram.pipelines.probe.nodes import describe_predictions
-from miram.training.engine import EngineConfig, launch
-from miram.training.folder import TrainingFolder
+from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.distributed.engine import EngineConfig, launch
 
 if TYPE_CHECKING:
-    from miram.evaluation.assessment import AssessmentConfig
-    from miram.models.checkpoints import EncoderCheckpoint, PretrainedCheckpoint
+    from miram.evaluation.assess import AssessmentConfig
+    from miram.finetuning.config import FinetuningConfig
+    from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
     from miram.training.config import TrainingConfig
-    from miram.training.finetuning_config import FinetuningConfig
 else:
-    AssessmentConfig = deferred("miram.evaluation.assessment", "AssessmentConfig")
-    FinetuningConfig = deferred("miram.training.finetuning_config", "FinetuningConfig")
+    AssessmentConfig = deferred("miram.evaluation.assess", "AssessmentConfig")
+    FinetuningConfig = deferred("miram.finetuning.config", "FinetuningConfig")
     TrainingConfig = deferred("miram.training.config", "TrainingConfig")
     EncoderCheckpoint = PretrainedCheckpoint = Any
 
@@ -55,12 +55,12 @@ def finetune_encoder(
     Raises:
         MiramError: The encoder was trained under other splits, or the data cannot answer the task.
     """
-    from miram.evaluation.assessment import targets_of
-    from miram.evaluation.finetuned import ValidationJudge
-    from miram.models.joined_checkpoints import first_seed
-    from miram.models.split_record import SPLITS, require_same_splits
-    from miram.training.finetuning import LabeledCrops, finetune
-    from miram.training.keeping import begun
+    from miram.evaluation.assess import targets_of
+    from miram.finetuning.evaluate import ValidationJudge
+    from miram.finetuning.train import LabeledCrops, finetune
+    from miram.models.checkpoints.joined import first_seed
+    from miram.models.checkpoints.split_record import SPLITS, require_same_splits
+    from miram.training.checkpointing.manager import begun
 
     require_same_splits(encoder.metadata.get(SPLITS), splits)
     targets = targets_of(lesions, splits, evaluation.task(config.task), evaluation)
@@ -104,7 +104,7 @@ def judge_finetuned(
     Returns:
         Figures with intervals, and the predictions behind them.
     """
-    from miram.evaluation.finetuned import assess_finetuned
+    from miram.finetuning.evaluate import assess_finetuned
 
     found = assess_finetuned(finetuned, crops, lesions, splits, evaluation)
     return {**found.metrics, "features": {"crops": crops.digest}}, found.predictions

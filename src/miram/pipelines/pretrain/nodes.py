@@ -8,26 +8,26 @@ from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.integrations.deferred import deferred
-from miram.mammography.crop_store import CropStore
+from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import pretraining_crops
 from miram.pipelines.pretrain.seeds import each_training
-from miram.pipelines.pretrain.watching import EncoderWatch
-from miram.training.engine import EngineConfig, launch
-from miram.training.folder import TrainingFolder
-from miram.training.telemetry import told_under
+from miram.pipelines.pretrain.validation import EncoderWatch
+from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.distributed.engine import EngineConfig, launch
+from miram.training.logging.telemetry import told_under
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Sheet
     from plotly.graph_objects import Figure
 
-    from miram.evaluation.assessment import AssessmentConfig
-    from miram.models.checkpoints import EncoderCheckpoint, PretrainedCheckpoint
+    from miram.evaluation.assess import AssessmentConfig
+    from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
     from miram.models.encoder import EncoderConfig
     from miram.models.methods import MethodConfig
     from miram.models.supervised import SupervisedConfig
     from miram.training.config import TrainingConfig
 else:
-    AssessmentConfig = deferred("miram.evaluation.assessment", "AssessmentConfig")
+    AssessmentConfig = deferred("miram.evaluation.assess", "AssessmentConfig")
     EncoderConfig = deferred("miram.models.encoder", "EncoderConfig")
     MethodConfig = deferred("miram.models.methods", "MethodConfig")
     SupervisedConfig = deferred("miram.models.supervised", "SupervisedConfig")
@@ -63,10 +63,10 @@ def pretrain_encoder(
         The encoder, all weights of the method, the training history, and reconstructions of a
         few crops by the first seed.
     """
-    from miram.models.joined_checkpoints import join_seeds
+    from miram.models.checkpoints.joined import join_seeds
     from miram.models.supervised import SupervisedConfig as Supervised
-    from miram.training.histories import join_histories
-    from miram.training.pretraining import pretrain
+    from miram.training.logging.telemetry import join_histories
+    from miram.training.pretrain import pretrain
 
     if isinstance(method.root, Supervised):
         raise MiramError("kind supervised needs labels, which only the method supervised is given")
@@ -126,9 +126,9 @@ def train_supervised_encoder(
     Returns:
         The encoder, one per fold where the splits are folds, and the training history.
     """
-    from miram.evaluation.assessment import targets_of
-    from miram.models.joined_checkpoints import join_seeds
-    from miram.training.histories import join_histories
+    from miram.evaluation.assess import targets_of
+    from miram.models.checkpoints.joined import join_seeds
+    from miram.training.logging.telemetry import join_histories
     from miram.training.supervised import train_supervised
 
     targets = targets_of(lesions, splits, evaluation.task(method.task), evaluation)
@@ -160,7 +160,7 @@ def draw_loss_curve(history: pd.DataFrame) -> Figure:
     Args:
         history: One row per logged step; empty for a method that does not train.
     """
-    from miram.reporting.figures import loss_curve
+    from miram.reporting.charts.training import loss_curve
 
     return loss_curve(history)
 
@@ -171,6 +171,6 @@ def draw_reconstructions(reconstructions: dict[str, NDArray[np.uint8]]) -> Sheet
     Args:
         reconstructions: Arrays of `pretrain_encoder`; empty for a method without decoders.
     """
-    from miram.reporting.figures import reconstruction_sheet
+    from miram.reporting.charts.training import reconstruction_sheet
 
     return reconstruction_sheet(reconstructions)

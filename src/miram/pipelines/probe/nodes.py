@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from miram.integrations.deferred import deferred
-from miram.mammography.crop_store import CropStore
+from miram.mammography.crops.store import CropStore
 
 if TYPE_CHECKING:
-    from miram.evaluation.assessment import AssessmentConfig
-    from miram.evaluation.feature_plan import FeaturePlan
-    from miram.evaluation.pooling import FeatureConfig
-    from miram.models.checkpoints import EncoderCheckpoint
+    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.features.cache import FeaturePlan
+    from miram.evaluation.features.pooling import FeatureConfig
+    from miram.models.checkpoints.files import EncoderCheckpoint
 else:
-    AssessmentConfig = deferred("miram.evaluation.assessment", "AssessmentConfig")
-    FeatureConfig = deferred("miram.evaluation.pooling", "FeatureConfig")
+    AssessmentConfig = deferred("miram.evaluation.assess", "AssessmentConfig")
+    FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
     EncoderCheckpoint = FeaturePlan = Any
 
 
@@ -37,8 +37,8 @@ def encode_lesions(
     Raises:
         MiramError: The encoder was trained under other splits.
     """
-    from miram.evaluation.feature_plan import plan_features
-    from miram.models.split_record import SPLITS, require_same_splits
+    from miram.evaluation.features.cache import plan_features
+    from miram.models.checkpoints.split_record import SPLITS, require_same_splits
 
     require_same_splits(encoder.metadata.get(SPLITS), splits)
     return plan_features(encoder, crops, splits["lesion_id"], config)
@@ -58,8 +58,8 @@ def assess_encoder(
     Returns:
         Figures with intervals, and the predictions behind them.
     """
-    from miram.evaluation.assessment import assess_seeds
-    from miram.evaluation.fold_features import features_to_judge
+    from miram.evaluation.assess import assess_seeds
+    from miram.evaluation.probes.fold_features import features_to_judge
 
     by_seed = features_to_judge(features, splits, config.seeds)
     assessment = assess_seeds(by_seed, lesions, splits, config)
@@ -88,7 +88,7 @@ def describe_predictions(
     Raises:
         MiramError: There is no column of that name to split figures up by.
     """
-    from miram.evaluation.assessment import require_subgroups
+    from miram.evaluation.assess import require_subgroups
     from miram.evaluation.prediction_tables import calibration_table, subgroup_figures
 
     require_subgroups(lesions, config)
@@ -112,8 +112,8 @@ def measure_label_efficiency(
     Returns:
         Figures by task and share; empty unless `label_efficiency.enabled`.
     """
-    from miram.evaluation.fold_features import features_to_judge
     from miram.evaluation.label_efficiency import COLUMNS, label_efficiency_table
+    from miram.evaluation.probes.fold_features import features_to_judge
 
     if not config.label_efficiency.enabled:
         return pd.DataFrame(columns=list(COLUMNS))

@@ -6,19 +6,19 @@ import pandas as pd
 
 from miram.errors import MiramError
 from miram.integrations.deferred import deferred
-from miram.mammography.crop_store import CropStore
+from miram.mammography.crops.store import CropStore
 
 if TYPE_CHECKING:
-    from miram.evaluation.assessment import AssessmentConfig
-    from miram.evaluation.pooling import FeatureConfig
-    from miram.evaluation.predictor import Predictor
-    from miram.integrations.registry.decision import PromotionConfig
-    from miram.integrations.registry.versions import Release
-    from miram.models.checkpoints import EncoderCheckpoint
+    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.features.pooling import FeatureConfig
+    from miram.models.checkpoints.files import EncoderCheckpoint
+    from miram.serving.predictor import Predictor
+    from miram.serving.registry.decision import PromotionConfig
+    from miram.serving.registry.versions import Release
 else:
-    AssessmentConfig = deferred("miram.evaluation.assessment", "AssessmentConfig")
-    FeatureConfig = deferred("miram.evaluation.pooling", "FeatureConfig")
-    PromotionConfig = deferred("miram.integrations.registry.decision", "PromotionConfig")
+    AssessmentConfig = deferred("miram.evaluation.assess", "AssessmentConfig")
+    FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
+    PromotionConfig = deferred("miram.serving.registry.decision", "PromotionConfig")
     EncoderCheckpoint = Predictor = Release = Any
 
 
@@ -51,10 +51,10 @@ def build_predictor(
         evaluation: Settings of the probe.
         promote: The task that is served.
     """
-    from miram.evaluation.predictor import Predictor as Built
-    from miram.evaluation.served_predictor import check_origin, crop_settings
-    from miram.evaluation.served_probe import fit_served_probe
-    from miram.models.joined_checkpoints import split_seeds
+    from miram.models.checkpoints.joined import split_seeds
+    from miram.serving.predictor import Predictor as Built
+    from miram.serving.predictor import check_origin, crop_settings
+    from miram.serving.probe import fit_served_probe
 
     if promote.method not in (None, method):
         raise MiramError(
@@ -99,7 +99,7 @@ def propose(
         evaluation: Draws and seed of the comparison.
         promote: Task, figure, force and reason.
     """
-    from miram.integrations.registry.versions import Release as Asked
+    from miram.serving.registry.versions import Release as Asked
 
     return Asked(
         method=method,

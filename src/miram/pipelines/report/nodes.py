@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from miram.evaluation.policies import one_policy, policy_of, under, words
-from miram.mammography.crop_store import CropStore
+from miram.evaluation.comparability import one_policy, policy_of, under, words
+from miram.mammography.crops.store import CropStore
 from miram.models.names import ANCHORS, METHODS
-from miram.reporting.leaderboard import FINETUNED, leaderboard_table
-from miram.reporting.study import MethodResult, Study
+from miram.reporting.facts.leaderboard import FINETUNED, leaderboard_table
+from miram.reporting.facts.study import MethodResult, Study
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def draw_leaderboard(leaderboard: pd.DataFrame) -> Figure:
     Args:
         leaderboard: Table of `build_leaderboard`.
     """
-    from miram.reporting.figures import leaderboard_figure
+    from miram.reporting.charts.training import leaderboard_figure
 
     return leaderboard_figure(leaderboard)
 
@@ -69,7 +69,7 @@ def build_report(costs: pd.DataFrame, **results: Any) -> str:
     Returns:
         A self-contained HTML page.
     """
-    from miram.reporting.page import render_report
+    from miram.reporting.page.page import render_report
 
     return render_report(gather_study(**results), costs)
 
@@ -83,8 +83,8 @@ def write_cards(**results: Any) -> tuple[str, ...]:
     Returns:
         The CLAIM 2024 checklist, then the card of each method, in Markdown.
     """
-    from miram.reporting.claim import claim_checklist, claim_markdown
-    from miram.reporting.model_card import model_card
+    from miram.reporting.cards.claim import claim_checklist, claim_markdown
+    from miram.reporting.cards.model_card import model_card
 
     study = gather_study(**results)
     cards = (model_card(study, method, results[f"{method}_subgroups"]) for method in METHODS)
@@ -100,7 +100,7 @@ def weigh_costs(**results: Any) -> tuple[pd.DataFrame, Figure]:
     Returns:
         A table, and its chart.
     """
-    from miram.reporting.cost import cost_figure, cost_table
+    from miram.reporting.facts.cost import cost_figure, cost_table
 
     table = cost_table(gather_study(**results))
     return table, cost_figure(table)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from miram.mammography.crop_plan import CropPlan, plan_crops
-from miram.mammography.crop_store import CropStore
-from miram.mammography.cropping import CropConfig
+from miram.mammography.crops.cut import CropConfig
+from miram.mammography.crops.plan import CropPlan, plan_crops
+from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import SplitConfig, assign_splits
-from miram.training.engine import EngineConfig, cropping_backend
+from miram.training.distributed.engine import EngineConfig, cropping_backend
 
 
 def cut_crops(

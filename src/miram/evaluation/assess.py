@@ -1,0 +1,320 @@
+"""From features to figures: every task of one method, with intervals and predictions."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field, field_validator, model_validator
+
+from miram.configuration import Seeds
+from miram.errors import MiramError
+from miram.evaluation.label_efficiency import LabelEfficiencyConfig
+from miram.evaluation.predictions import COLUMNS, prediction_table
+from miram.evaluation.probes.fold_features import Features
+from miram.evaluation.probes.protocols import MAIN, ProtocolConfig, split_names
+from miram.evaluation.probes.scoring import ScoredTask, score_task
+from miram.evaluation.statistics.bootstrap import DRAWS, Interval, cluster_bootstrap
+from miram.evaluation.statistics.comparison import ComparisonConfig
+from miram.evaluation.statistics.delong import auc_interval
+from miram.evaluation.statistics.metrics import figures as plain_figures
+from miram.evaluation.statistics.per_class import ClassRow, class_rows, confusion_matrix
+from miram.evaluation.statistics.scores import SeedScores
+from miram.evaluation.statistics.subgroups import VARIABLES
+from miram.evaluation.tasks.definitions import TASKS, TaskConfig
+from miram.evaluation.tasks.pairs import evaluation_pairs, require_lesions
+from miram.evaluation.tasks.targets import WithoutCallback, targets_of
+from miram.mammography.splits import split_repeats
+
+Array = npt.NDArray[np.float64]
+
+CALIBRATED = ("brier", "ece", "log_loss")
+
+
+def task_figures(
+    runs: Mapping[int, Sequence[ScoredTask]], *, draws: int, seed: int
+) -> dict[str, Any]:
+    """Give all figures of a task.
+
+    Args:
+        runs: The scores of the same lesions by the seed of the training they come from, of each
+            as many as the cross-validation has repeats.
+        draws: Bootstrap draws per figure.
+        seed: Seed of the draws.
+
+    Returns:
+        `kind`, `classes`, `without_callback`, `seeds`, `repeats`; `lesions` and `patients` judged;
+        `training`, the lesions and patients learned from by pair of the first repeat; `majority`,
+        the accuracy of the most frequent answer; of the linear probe `figures`, `per_class`,
+        `confusion_matrix`, `delong` (None where it is not defined) and `calibration`; and
+        `protocols`, the figures of the others. Each figure has `estimate`, `lower`, `upper` and
+        `undefined_draws`; with several seeds or repeats it is their mean, and `figures` have
+        `by_seed` and `seed_deviation`, or `by_repeat` and `repeat_deviation`, besides. The
+        confusion matrix is the mean over both.
+    """
+    each = [one for repeats in runs.values() for one in repeats]
+    first = each[0]
+    targets, labels, patients = first.targets, first.labels, first.patients
+
+    def figures(scores: SeedScores, names: Sequence[str] | None = None) -> dict[str, Any]:
+        found = _plain(cluster_bootstrap(labels, scores, patients, names, draws=draws, seed=seed))
+        return found if names else _with_spread(found, labels, scores)
+
+    folds = np.stack([one.lesions["fold"].to_numpy() for one in each])
+    repeats = len(each) // len(runs)
+    scores = {
+        name: SeedScores(tuple(one.scores[name] for one in each), folds, repeats)
+        for name in first.scores
+    }
+    main = scores.pop(MAIN)
+    calibrated = SeedScores(tuple(one.calibrated for one in each), folds, repeats)
+    rows = class_rows(labels, main, patients, targets.classes, draws=draws, seed=seed)
+    return {
+        "kind": targets.kind,
+        "classes": list(targets.classes),
+        "without_callback": targets.without_callback,
+        "seeds": list(runs),
+        "repeats": repeats,
+        "lesions": len(labels),
+        "patients": len(np.unique(patients)),
+        "training": [{"lesions": one, "patients": other} for one, other in first.training],
+        "majority": float(np.max(_class_shares(labels, targets.kind))),
+        "figures": figures(main),
+        "per_class": [_class_entry(row) for row in rows],
+        "confusion_matrix": _mean_confusion(labels, main),
+        "delong": _delong(first) if targets.kind == "binary" and len(each) == 1 else None,
+        "calibration": {
+            "temperatures": [value for one in each for value in one.temperatures],
+            "figures": figures(calibrated, CALIBRATED),
+        },
+        "protocols": {name: {"figures": figures(values)} for name, values in scores.items()},
+    }
+
+
+def _with_spread(
+    found: dict[str, Any], labels: npt.NDArray, scores: SeedScores
+) -> dict[str, dict[str, Any]]:
+    """Figures with what every seed and repeat achieved alone, where there are several."""
+    if len(scores.each) == 1:
+        return found
+    alone = [plain_figures(labels, one, folds=folds) for one, folds in scores.parts()]
+    return {
+        name: {**values, **scores.spread([one[name] for one in alone])}
+        for name, values in found.items()
+    }
+
+
+def _mean_confusion(labels: npt.NDArray, scores: SeedScores) -> list[Any]:
+    """Counts of decisions, of several seeds or repeats their mean."""
+    counts = [confusion_matrix(labels, one) for one in scores.each]
+    return (counts[0] if len(counts) == 1 else np.mean(counts, axis=0)).tolist()
+
+
+def _plain(intervals: dict[str, Interval]) -> dict[str, dict[str, float]]:
+    kept = ("estimate", "lower", "upper", "undefined_draws")
+    return {name: {key: getattr(one, key) for key in kept} for name, one in intervals.items()}
+
+
+def _class_entry(row: ClassRow) -> dict[str, Any]:
+    """A class as JSON; an undefined figure, as precision where it was never called, is None."""
+    figures = {
+        name: {key: _defined(value) for key, value in one.items()}
+        for name, one in _plain(row.figures).items()
+    }
+    return {
+        "class": row.name,
+        "lesions": row.lesions,
+        "patients": row.patients,
+        "figures": figures,
+    }
+
+
+def _delong(task: ScoredTask) -> dict[str, float | None] | None:
+    """DeLong's interval, clustered by patient: a cross-check of the bootstrap's."""
+    try:
+        found = auc_interval(task.labels, task.scores[MAIN], task.patients, task.lesions["fold"])
+    except MiramError:  # fewer than two patients of a class: there is no variance
+        return None
+    return {
+        "estimate": _defined(found.auc),
+        "lower": _defined(found.lower),
+        "upper": _defined(found.upper),
+        "standard_error": _defined(found.standard_error),
+    }
+
+
+def _defined(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _class_shares(labels: npt.NDArray, kind: str) -> Sequence[float]:
+    if kind == "multi":
+        share = labels.mean(axis=0)
+        return [float(np.maximum(share, 1 - share).mean())]
+    return list(np.bincount(labels) / len(labels))
+
+
+log = logging.getLogger(__name__)
+
+__all__ = [
+    "Assessment",
+    "AssessmentConfig",
+    "assess_features",
+    "assess_seeds",
+    "evaluation_pairs",
+    "targets_of",
+]
+
+
+class AssessmentConfig(ProtocolConfig):
+    """Which tasks are asked, of which seeds, by which protocols, and how sure the answers are."""
+
+    tasks: tuple[str, ...] = Field(
+        ("pathology",), min_length=1, description="names, joined by + in one text; or all"
+    )
+    own_tasks: tuple[TaskConfig, ...] = Field((), description="tasks on further columns")
+    seeds: Seeds = Field(
+        (), description="trainings that are judged, joined by + in one text; all if empty"
+    )
+    without_callback: WithoutCallback = "benign"
+    bootstrap_draws: int = Field(DRAWS, ge=100)
+    seed: int = Field(0, ge=0)
+    subgroups: tuple[str, ...] = Field(
+        VARIABLES, description="columns of the lesion table by which figures are split up"
+    )
+    label_efficiency: LabelEfficiencyConfig = LabelEfficiencyConfig()
+    comparison: ComparisonConfig = ComparisonConfig()
+
+    def task(self, name: str) -> TaskConfig:
+        """The task of that name.
+
+        Raises:
+            MiramError: There is none.
+        """
+        known = _known(self.own_tasks)
+        if name not in known:
+            raise MiramError(f"unknown task {name!r}: choose among {', '.join(known)}")
+        return known[name]
+
+    def all_tasks(self) -> tuple[TaskConfig, ...]:
+        """The tasks asked, one's own behind the named ones."""
+        names = dict.fromkeys((*self.tasks, *(task.name for task in self.own_tasks)))
+        return tuple(self.task(name) for name in names)
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _task_names(cls, given: Any) -> Any:
+        return split_names(given, TASKS)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "AssessmentConfig":
+        own = [task.name for task in self.own_tasks]
+        repeated = [name for place, name in enumerate(own) if name in (*TASKS, *own[:place])]
+        if repeated:
+            raise ValueError(f"there is a task {repeated[0]!r} already: give yours another name")
+        known = _known(self.own_tasks)
+        for name in (*self.tasks, *self.comparison.tasks):
+            if name not in known:
+                raise ValueError(f"unknown task {name!r}: choose among {', '.join(known)}")
+        return self
+
+
+def _known(own: tuple[TaskConfig, ...]) -> dict[str, TaskConfig]:
+    return TASKS | {task.name: task for task in own}
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What one method achieved.
+
+    Attributes:
+        metrics: `strategy`, `leakage`, `repeats` of the cross-validation, `seeds`, `skipped`,
+            and by task its entry, see `task_figures`.
+        predictions: One row per seed, repeat, protocol, lesion, task and class, see
+            `prediction_table`.
+    """
+
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+
+
+def require_subgroups(lesions: pd.DataFrame, config: AssessmentConfig) -> None:
+    """Refuse to split figures up by a column that is misspelled.
+
+    Args:
+        lesions: Lesion table; it may lack columns of those that are asked for by default.
+        config: Names the columns.
+
+    Raises:
+        MiramError: The table has no such column.
+    """
+    known = (*VARIABLES, *map(str, lesions.columns))
+    for name in config.subgroups:
+        if name not in known:
+            raise MiramError(
+                f"evaluation.subgroups names {name!r}, which is no column of the lesion table: "
+                f"choose among {', '.join(dict.fromkeys(known))}"
+            )
+
+
+def assess_features(
+    features: Features, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
+) -> Assessment:
+    """Ask every task of the features of one training; as `assess_seeds`."""
+    return assess_seeds({0: features}, lesions, splits, config)
+
+
+def assess_seeds(
+    features: Mapping[int, Features],
+    lesions: pd.DataFrame,
+    splits: pd.DataFrame,
+    config: AssessmentConfig,
+) -> Assessment:
+    """Ask every task of one method's features.
+
+    Args:
+        features: By seed (n, d) features, one row per row of `splits`, by the fold they may
+            judge; see `features_by_fold`.
+        lesions: Lesion table.
+        splits: Which lesion is on which side, n rows. Their order does not matter.
+        config: Tasks and statistics.
+
+    Raises:
+        MiramError: There is no lesion to judge, or no column of that name to split figures up by.
+    """
+    require_lesions(splits)
+    require_subgroups(lesions, config)
+    order = splits["lesion_id"].to_numpy(dtype=object).argsort(kind="stable")
+    splits = splits.iloc[order].reset_index(drop=True)
+    deals = split_repeats(splits)
+    ordered = {
+        seed: {fold: values[order] for fold, values in by_fold.items()}
+        for seed, by_fold in features.items()
+    }
+    tasks: dict[str, Any] = {}
+    predictions, skipped = [], []
+    for task in config.all_tasks():
+        targets = targets_of(lesions, splits, task, config)
+        skipped += [asdict(row) for row in targets.skipped]
+        if not targets.supported:
+            log.warning("task %s is skipped: %s", task.name, targets.skipped[-1].reason)
+            continue
+        runs = {
+            seed: [score_task(by_fold, targets, deal, config) for deal in deals]
+            for seed, by_fold in ordered.items()
+        }
+        predictions += [prediction_table(scored, seed) for seed, scored in runs.items()]
+        tasks[task.name] = task_figures(runs, draws=config.bootstrap_draws, seed=config.seed)
+    metrics = {
+        "strategy": splits["strategy"].iloc[0],
+        "leakage": splits["leakage"].iloc[0],
+        "repeats": len(deals),
+        "seeds": list(features),
+        "tasks": tasks,
+        "skipped": skipped,
+    }
+    found = pd.concat(predictions, ignore_index=True) if predictions else pd.DataFrame()
+    return Assessment(metrics, found.reindex(columns=list(COLUMNS)))

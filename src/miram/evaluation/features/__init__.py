@@ -1,0 +1,1 @@
+"""Features of crops: learned and hand-crafted."""

@@ -1,0 +1,233 @@
+"""Crops in, features out: resizing, standardization, encoder and pooling as one module."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from miram.errors import MiramError
+from miram.evaluation.features.pooling import FeatureConfig, encode_parts
+from miram.files import atomic_path
+from miram.memory import free_memory, is_out_of_memory
+from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.checkpoints.joined import single_encoder
+from miram.models.export.checks import require_same
+from miram.models.pixels import to_unit
+from miram.progress import track
+
+log = logging.getLogger(__name__)
+
+_LIVE = 4  # tensors of the size of the largest that an encoder holds at once
+_SHARE = 0.5  # of the free memory
+
+
+def batch_that_fits(encoder: nn.Module, row: tuple[Tensor, ...], free: int, at_most: int) -> int:
+    """How many rows memory holds, by what the layers give out for one of them.
+
+    It is an estimate, since layers also work with memory that they do not give out:
+    `encode_in_batches` goes on in smaller batches where it was too high.
+
+    Args:
+        encoder: In evaluation mode, on its device.
+        row: What it takes, for one row.
+        free: Bytes.
+        at_most: Rows.
+    """
+    largest = 1
+
+    def note(_: nn.Module, __: Any, given: Any) -> None:
+        nonlocal largest
+        if isinstance(given, Tensor):
+            largest = max(largest, given.nbytes)
+
+    layers = [module for module in encoder.modules() if not list(module.children())]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        with torch.inference_mode():
+            encoder(*row)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return 1
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(1, min(at_most, int(_SHARE * free) // (_LIVE * largest)))
+
+
+def encode_in_batches(
+    encode: Callable[[slice], Tensor], count: int, batch_size: int
+) -> list[Tensor]:
+    """Encode rows in batches, in smaller ones from where memory no longer suffices.
+
+    Args:
+        encode: Takes rows, gives their features.
+        count: Number of rows.
+        batch_size: Rows at once, at most.
+
+    Returns:
+        The features of all rows in order, in pieces.
+
+    Raises:
+        MiramError: Memory does not suffice for a single row.
+    """
+    found, piece = [], batch_size
+    starts = range(0, count, batch_size)
+    for start in track(starts, "encoded batches", total=len(starts)):
+        stop = min(start + batch_size, count)
+        while start < stop:
+            part = _encoded(encode, slice(start, min(start + piece, stop)))
+            if part is not None:
+                found.append(part)
+                start += piece
+                continue
+            if piece == 1:
+                raise MiramError(
+                    "the memory of the device does not suffice to encode one crop: free it, "
+                    "or set CUDA_VISIBLE_DEVICES= to use the CPU"
+                )
+            piece //= 2
+            log.warning("memory does not suffice: encoding %d crops at once", piece)
+            # Only now: what the failed batch held is free once its error is forgotten.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+    return found
+
+
+def _encoded(encode: Callable[[slice], Tensor], rows: slice) -> Tensor | None:
+    """The features of some rows, None where memory does not suffice for them."""
+    try:
+        return encode(rows)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
+_BATCH = 2  # torch.export would take a batch of one for a constant
+
+
+class CropEncoder(nn.Module):
+    """What the probes read, computed from crops as the store holds them.
+
+    It gives what `miram.evaluation.features.extract.extract_features` gives. As a module it is
+    built once for many calls, and can be exported whole.
+
+    Args:
+        checkpoint: The encoder.
+        config: How tokens become one vector.
+    """
+
+    def __init__(self, checkpoint: EncoderCheckpoint, config: FeatureConfig) -> None:
+        super().__init__()
+        self.encoder = single_encoder(checkpoint).build()
+        self.config = config
+        self.channels, self.side, _ = checkpoint.input_shape
+        self.mean, self.deviation = checkpoint.pixels
+
+    @property
+    def reads_masks(self) -> bool:
+        """Whether the features depend on where in the crop the lesion is."""
+        return "lesion" in self.config.pooling
+
+    def forward(self, images: Tensor, coverage: Tensor | None = None) -> Tensor:
+        """Encode crops.
+
+        Args:
+            images: (B, H, H) grey levels in [0, 1].
+            coverage: (B, h, h) uint8 lesion coverage, 255 for all of a cell; None for no mask.
+
+        Returns:
+            (B, D) features.
+        """
+        views = images.unsqueeze(1)  # (B, H, H) -> (B, 1, H, H)
+        size = (self.side, self.side)
+        if self.side < views.shape[-1]:
+            views = F.interpolate(views, size=size, mode="area")
+        elif self.side > views.shape[-1]:
+            views = F.interpolate(views, size=size, mode="bilinear", align_corners=False)
+        views = ((views - self.mean) / self.deviation).expand(-1, self.channels, -1, -1)
+        if coverage is None:
+            coverage = images.new_zeros((images.shape[0], 1, 1), dtype=torch.uint8)
+        return encode_parts(self.encoder, views, coverage, self.config)
+
+
+@torch.inference_mode()
+def encode_crops(
+    encoder: CropEncoder, crops: NDArray[np.uint16], masks: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Encode crops in batches on the device of the encoder.
+
+    Args:
+        encoder: In evaluation mode.
+        crops: (n, H, H) uint16.
+        masks: (n, h, h) uint8 lesion coverage.
+
+    Returns:
+        (n, D) float32.
+    """
+    device = next(encoder.parameters()).device
+
+    def inputs(rows: slice) -> tuple[Tensor, Tensor]:
+        images = to_unit(torch.from_numpy(np.array(crops[rows])).to(device)).squeeze(1)
+        return images, torch.from_numpy(np.array(masks[rows])).to(device)
+
+    batch = encoder.config.batch_size
+    if len(crops) > 1:
+        batch = batch_that_fits(encoder, inputs(slice(0, 1)), free_memory(device), batch)
+    pieces = encode_in_batches(lambda rows: encoder(*inputs(rows)).cpu(), len(crops), batch)
+    return torch.cat(pieces).numpy()
+
+
+def example_crops(side: int, cells: int, batch: int = _BATCH) -> tuple[Tensor, Tensor]:
+    """Crops of nobody to trace and compare with: (B, H, H) in [0, 1] and (B, h, h) uint8."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(batch, side, side, generator=generator)
+    coverage = torch.randint(0, 256, (batch, cells, cells), generator=generator)
+    return images, coverage.to(torch.uint8)
+
+
+def export_graph(encoder: CropEncoder, side: int, cells: int, path: str | Path) -> None:
+    """Write the module as a `torch.export` file, which needs no code of ours to be run.
+
+    The graph is called as `graph(images)`, and as `graph(images, coverage)` if the features
+    depend on the lesion mask. Its batch size is free. The format belongs to a version of
+    torch; the weights that last are the safetensors file beside it.
+
+    Args:
+        encoder: On the CPU, in evaluation mode.
+        side: H.
+        cells: h.
+        path: File to write.
+
+    Raises:
+        MiramError: The graph gives other features than the module.
+    """
+    batch = torch.export.Dim("batch")
+    arguments = _arguments(encoder, side, cells, _BATCH)
+    with torch.no_grad():
+        program = torch.export.export(
+            encoder, arguments, dynamic_shapes=tuple({0: batch} for _ in arguments)
+        )
+    for part in program.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
+            # Every node carries the stack trace that made it, with the paths of this machine.
+            node.meta.pop("stack_trace", None)
+    with atomic_path(path) as temporary:
+        torch.export.save(program, temporary)
+        graph = torch.export.load(temporary).module()
+    for size in (1, 3):
+        images = _arguments(encoder, side, cells, size)
+        with torch.inference_mode():
+            require_same(graph(*images), encoder(*images), "the exported graph")
+
+
+def _arguments(encoder: CropEncoder, side: int, cells: int, batch: int) -> tuple[Tensor, ...]:
+    images, coverage = example_crops(side, cells, batch)
+    return (images, coverage) if encoder.reads_masks else (images,)

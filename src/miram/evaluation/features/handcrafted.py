@@ -1,0 +1,230 @@
+"""Hand-crafted anchors: what a classifier makes of lesions without any learned feature.
+
+Four descriptions of a crop that are older than deep learning, judged by the same probe as every
+encoder: an encoder that does not beat the best of them was not worth its training. `box_size`
+sees no pixel at all; it tells what the outline's size alone gives away. Each gives a table as
+`miram.evaluation.features.extract.feature_table` does.
+"""
+
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field, model_validator
+from scipy import stats
+from skimage.feature import hog as oriented_gradients
+from skimage.feature import local_binary_pattern
+
+from miram.configuration import Config
+from miram.errors import MiramError
+from miram.mammography.crops.normalization import FULL_RANGE
+from miram.mammography.crops.resampling import resample
+from miram.progress import track
+
+Array = npt.NDArray[np.float64]
+Crops = npt.NDArray[np.uint16]
+
+_HALF = 128  # a mask cell of which at least half is lesion
+
+
+class HogConfig(Config):
+    """Histograms of oriented gradients (Dalal & Triggs, CVPR 2005)."""
+
+    side: int = Field(128, ge=16, description="crops are brought to this side, pixels")
+    cell: int = Field(16, ge=2, description="side of the cell of one histogram, pixels")
+    block: int = Field(2, ge=1, description="cells along the side of a normalized block")
+    orientations: int = Field(9, ge=2, description="bins of a histogram, over 180 degrees")
+
+    @model_validator(mode="after")
+    def _one_block_fits(self) -> Self:
+        if self.cell * self.block > self.side:
+            raise ValueError(
+                f"a block of {self.block} cells of {self.cell} pixels does not fit into "
+                f"{self.side} pixels"
+            )
+        return self
+
+
+class LbpConfig(Config):
+    """Uniform local binary patterns, blind to rotation (Ojala et al., IEEE PAMI 24:971, 2002)."""
+
+    side: int = Field(128, ge=16, description="crops are brought to this side, pixels")
+    radii: tuple[int, ...] = Field(
+        (1, 2, 3), min_length=1, description="radii of the circles, pixels; 8 points per pixel"
+    )
+
+    @model_validator(mode="after")
+    def _circles_fit(self) -> Self:
+        if min(self.radii) < 1 or 2 * max(self.radii) >= self.side:
+            raise ValueError(f"radii must be at least 1 and below half of {self.side} pixels")
+        return self
+
+
+class IntensityConfig(Config):
+    """Statistics of the grey levels, 0 for black and 1 for white of the mammogram."""
+
+    # With both, the anchor is the stronger one: lighter than its surroundings is a cue.
+    regions: tuple[Literal["crop", "lesion"], ...] = Field(
+        ("crop", "lesion"),
+        min_length=1,
+        description="where: the whole crop; the cells at least half covered by the lesion mask "
+        "(the whole crop where there are none)",
+    )
+    percentiles: tuple[float, ...] = Field((1, 5, 25, 50, 75, 95, 99), description="0 to 100")
+
+    @model_validator(mode="after")
+    def _percentiles_exist(self) -> Self:
+        if any(not 0 <= percentile <= 100 for percentile in self.percentiles):
+            raise ValueError("percentiles lie between 0 and 100")
+        return self
+
+
+class BoxSizeConfig(Config):
+    """Size of the lesion's box on the mammogram, in pixels of the file.
+
+    CBIS-DDSM states no pixel spacing; films of its scanners differ in it by up to 15 %.
+    """
+
+    measures: tuple[Literal["log_area", "log_longer", "log_shorter", "log_aspect"], ...] = Field(
+        ("log_area",),
+        min_length=1,
+        description="natural logarithms of area, longer side, shorter side, and their ratio",
+    )
+
+
+class HandcraftedConfig(Config):
+    """Settings of the hand-crafted anchors."""
+
+    hog: HogConfig = HogConfig()
+    lbp: LbpConfig = LbpConfig()
+    intensity: IntensityConfig = IntensityConfig()
+    box_size: BoxSizeConfig = BoxSizeConfig()
+
+
+def hog(lesion_ids: pd.Series, crops: Crops, config: HogConfig) -> pd.DataFrame:
+    """Describe crops by histograms of oriented gradients: edges, their directions and places.
+
+    Args:
+        lesion_ids: (n,) names of the lesions.
+        crops: (n, H, H) uint16.
+        config: Sizes.
+
+    Returns:
+        `lesion_id` and, with c = side // cell and b = block, (c - b + 1)² · b² · orientations
+        features in [0, 1].
+    """
+    rows = [
+        oriented_gradients(
+            resample(crop, config.side) / FULL_RANGE,
+            orientations=config.orientations,
+            pixels_per_cell=(config.cell, config.cell),
+            cells_per_block=(config.block, config.block),
+        )
+        for crop in track(crops, "described crops", total=len(crops))
+    ]
+    return _table(lesion_ids, rows)
+
+
+def lbp(lesion_ids: pd.Series, crops: Crops, config: LbpConfig) -> pd.DataFrame:
+    """Describe crops by histograms of uniform local binary patterns: their fine texture.
+
+    Args:
+        lesion_ids: (n,) names of the lesions.
+        crops: (n, H, H) uint16.
+        config: Sizes.
+
+    Returns:
+        `lesion_id` and 8 · radius + 2 frequencies per radius, summing to 1 for each.
+    """
+    rows = []
+    for crop in track(crops, "described crops", total=len(crops)):
+        # Whole numbers: rounding noise of the resampling would give flat regions a texture.
+        levels = np.rint(np.clip(resample(crop, config.side), 0, FULL_RANGE)).astype(np.uint16)
+        rows.append(np.concatenate([_patterns(levels, radius) for radius in config.radii]))
+    return _table(lesion_ids, rows)
+
+
+def _patterns(levels: Crops, radius: int) -> Array:
+    """Frequencies of the patterns of one radius, (8 · radius + 2,)."""
+    points = 8 * radius
+    codes = local_binary_pattern(levels, points, radius, method="uniform")
+    # Circles that reach beyond the crop would see black there.
+    inner = codes[radius:-radius, radius:-radius].astype(np.intp)
+    return np.bincount(inner.ravel(), minlength=points + 2) / inner.size
+
+
+def intensity(
+    lesion_ids: pd.Series, crops: Crops, masks: npt.NDArray[np.uint8], config: IntensityConfig
+) -> pd.DataFrame:
+    """Describe crops by the distribution of their grey levels, whatever their places.
+
+    Args:
+        lesion_ids: (n,) names of the lesions.
+        crops: (n, H, H) uint16.
+        masks: (n, h, h) uint8 lesion coverage, 255 for all of a cell; h divides H.
+        config: Regions and percentiles.
+
+    Returns:
+        `lesion_id` and, for each region, mean, standard deviation, skewness, excess kurtosis
+        (both 0 where all pixels are alike) and the percentiles.
+    """
+    rows = []
+    for crop, mask in track(zip(crops, masks, strict=True), "described crops", total=len(crops)):
+        levels = crop.astype(np.float64) / FULL_RANGE
+        parts = {"crop": levels.ravel(), "lesion": _under_mask(levels, mask)}
+        rows.append(np.concatenate([_statistics(parts[name], config) for name in config.regions]))
+    return _table(lesion_ids, rows)
+
+
+def _under_mask(levels: Array, mask: npt.NDArray[np.uint8]) -> Array:
+    step = len(levels) // len(mask)
+    inside = (mask >= _HALF).repeat(step, axis=0).repeat(step, axis=1)  # (h, h) -> (H, H)
+    return levels[inside] if inside.any() else levels.ravel()
+
+
+def _statistics(values: Array, config: IntensityConfig) -> Array:
+    moments = [values.mean(), values.std(), 0.0, 0.0]
+    if values.min() < values.max():
+        moments[2:] = [stats.skew(values), stats.kurtosis(values)]
+    return np.concatenate([moments, np.percentile(values, config.percentiles)])
+
+
+def box_size(
+    lesion_ids: pd.Series, boxes: npt.NDArray[np.int64], config: BoxSizeConfig
+) -> pd.DataFrame:
+    """Describe lesions by the size of their boxes alone; no pixel is seen.
+
+    Args:
+        lesion_ids: (n,) names of the lesions.
+        boxes: (n, 4) x0, y0, x1, y1 in pixels of the mammogram, half-open.
+        config: Which measures.
+
+    Returns:
+        `lesion_id` and the measures.
+
+    Raises:
+        MiramError: A box is empty.
+    """
+    sides = np.sort(boxes[:, 2:] - boxes[:, :2], axis=1)  # (n, 4) -> (n, 2), shorter side first
+    empty = np.flatnonzero(sides[:, 0] < 1)
+    if len(empty):
+        raise MiramError(
+            f"lesion {lesion_ids.iloc[empty[0]]} has an empty box {boxes[empty[0]].tolist()} in "
+            "the crop manifest: cut the crops again with `kedro run --pipeline rois`"
+        )
+    shorter, longer = np.log(sides.astype(np.float64)).T
+    measures = {
+        "log_area": shorter + longer,
+        "log_longer": longer,
+        "log_shorter": shorter,
+        "log_aspect": longer - shorter,
+    }
+    return _table(lesion_ids, np.column_stack([measures[name] for name in config.measures]))
+
+
+def _table(lesion_ids: pd.Series, rows: list[Array] | Array) -> pd.DataFrame:
+    values = np.asarray(rows, np.float32).reshape(len(lesion_ids), -1 if len(rows) else 0)
+    table = pd.DataFrame(values, columns=[f"f{i}" for i in range(values.shape[1])])
+    table.insert(0, "lesion_id", lesion_ids.to_numpy())
+    return table

@@ -1,0 +1,405 @@
+"""Linear probe: how much of a label a frozen encoder's features give away to a linear classifier.
+
+Features are standardized on the training lesions. The inverse penalty C is chosen by a
+patient-grouped inner cross-validation on these lesions alone, and so is the temperature that
+mends the probabilities; evaluation lesions are only scored.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator
+from scipy import special
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
+
+from miram.configuration import Config
+from miram.errors import MiramError
+from miram.evaluation.statistics.calibration import fit_temperature
+from miram.evaluation.statistics.kinds import Kind, one_hot
+from miram.evaluation.statistics.ranking import RankingCurve
+from miram.evaluation.tasks.pairs import OutOfFold, Pair, Rows, ordered_rows, out_of_fold
+
+Array = npt.NDArray[np.float64]
+
+
+class LinearProbeConfig(Config):
+    """How a linear probe is fitted."""
+
+    regularization: tuple[float, ...] = Field(
+        default=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
+        min_length=1,
+        description="Values of C tried, the inverse of the L2 penalty on standardized features",
+    )
+    inner_folds: int = Field(
+        default=3, ge=2, le=20, description="Patient-grouped folds that choose C"
+    )
+    max_iterations: int = Field(default=500, ge=10, description="L-BFGS iterations per fit")
+    tolerance: float = Field(default=1e-4, gt=0, description="L-BFGS tolerance on the gradient")
+    inner_tolerance: float = Field(
+        default=1e-3, gt=0, description="the same while C is chosen, which needs less"
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the inner folds")
+
+    @field_validator("regularization")
+    @classmethod
+    def _positive_and_ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if min(values) <= 0 or list(values) != sorted(set(values)):
+            raise ValueError("values of C must be positive and ascending")
+        return values
+
+
+def standardize(features: npt.NDArray) -> tuple[Array, Array, npt.NDArray[np.float32]]:
+    """Bring each of (n, d) features to mean 0 and deviation 1.
+
+    Returns:
+        Mean (d,), divisor (d,), and the standardized features in single precision, which halves
+        the time of a fit; the classifier is the same to its tolerance.
+    """
+    mean = features.mean(axis=0, dtype=np.float64)
+    scale = features.std(axis=0, dtype=np.float64)
+    # A feature that hardly varies would only be rounding noise, blown up.
+    scale = np.where(scale > 1e-6 * np.maximum(np.abs(mean), 1e-6), scale, 1.0)
+    return mean, scale, ((features - mean) / scale).astype(np.float32)
+
+
+def varied(hot: npt.NDArray[np.bool_], kind: Kind) -> bool:
+    """Whether (n, K) labels leave a classifier anything to learn."""
+    if kind == "single":
+        return int(hot.any(axis=0).sum()) > 1
+    return bool((hot.any(axis=0) & ~hot.all(axis=0)).any())
+
+
+def probabilities(
+    standardized: npt.NDArray, coefficients: Array, intercepts: Array, kind: Kind
+) -> Array:
+    """Probabilities of (m, d) standardized features: (m,) for `binary`, otherwise (m, K)."""
+    logits = standardized @ coefficients.T + intercepts  # (m, d) @ (d, K) -> (m, K)
+    if kind == "single":
+        return special.softmax(logits, axis=1)
+    return special.expit(logits[:, 0] if kind == "binary" else logits)
+
+
+def regularization_path(
+    standardized: npt.NDArray[np.float32],
+    hot: npt.NDArray[np.bool_],
+    kind: Kind,
+    grid: Sequence[float],
+    *,
+    tolerance: float,
+    max_iterations: int,
+) -> Iterator[tuple[Array, Array, bool]]:
+    """Fit at one value of C after the other, each from the last.
+
+    Args:
+        standardized: (n, d).
+        hot: (n, K) labels; one column for `binary`.
+        kind: Kind of the task.
+        grid: Values of C, ascending.
+        tolerance: L-BFGS tolerance on the gradient.
+        max_iterations: L-BFGS iterations per fit.
+
+    Yields:
+        Coefficients (K, d), intercepts (K,) and whether the tolerance was met, for each C. The
+        intercept of a class of a `single` task that does not occur is minus infinity.
+    """
+    targets = [hot.argmax(axis=1)] if kind == "single" else list(hot.astype(np.intp).T)
+    models = [
+        LogisticRegression(solver="lbfgs", warm_start=True, tol=tolerance, max_iter=max_iterations)
+        for _ in targets
+    ]
+    for strength in grid:
+        coefficients = np.zeros((hot.shape[1], standardized.shape[1]))
+        intercepts = np.full(hot.shape[1], -np.inf)
+        converged = True
+        for column, (model, target) in enumerate(zip(models, targets, strict=True)):
+            if kind != "single" and not 0 < target.sum() < len(target):
+                # A label that never or always occurs: nothing to learn but its frequency.
+                intercepts[column] = special.logit((target.sum() + 0.5) / (len(target) + 1))
+                continue
+            model.C = strength
+            with warnings.catch_warnings():
+                # Reported as `converged` instead.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model.fit(standardized, target)
+            converged &= bool(model.n_iter_.max() < max_iterations)
+            rows = model.classes_ if kind == "single" else [column]
+            # With two classes scikit-learn keeps only the second one's row.
+            rows = rows[-len(model.coef_) :]
+            coefficients[rows], intercepts[rows] = model.coef_, model.intercept_
+            if kind == "single" and len(model.classes_) == 2:
+                intercepts[model.classes_[0]] = 0.0
+        yield coefficients, intercepts, converged
+
+
+@dataclass(frozen=True)
+class InnerValidation:
+    """What the inner folds say of C values, on training lesions alone.
+
+    Attributes:
+        auc: (C,) macro AUC, mean over the folds, over the classes that both sides have.
+        scores: (C, n, K) probabilities of the lesions held out; NaN where the fold could not
+            learn a lesion's class.
+    """
+
+    auc: Array
+    scores: Array
+
+
+def inner_validation(
+    features: npt.NDArray,
+    hot: npt.NDArray[np.bool_],
+    groups: npt.NDArray,
+    kind: Kind,
+    config: LinearProbeConfig,
+) -> InnerValidation:
+    """Score training lesions by classifiers that have not seen their patients.
+
+    Args:
+        features: (n, d) of the training lesions.
+        hot: (n, K) their labels; one column for `binary`.
+        groups: (n,) their patients.
+        kind: Kind of the task.
+        config: Folds, and the C values tried.
+    """
+    grid, folds = config.regularization, _inner_folds(hot, groups, config)
+    auc = np.full((len(folds), len(grid)), np.nan)
+    scores = np.full((len(grid), *hot.shape), np.nan)
+    for fold, (train, held) in enumerate(folds):
+        if not (len(held) and varied(hot[train], kind)):
+            continue
+        mean, scale, standardized = standardize(features[train])
+        held_out = (features[held] - mean) / scale
+        learned = np.asarray(hot[train].any(axis=0))
+        known = np.ones(len(held), bool)
+        if kind == "single":
+            known = learned[hot[held].argmax(axis=1)]
+        path = regularization_path(
+            standardized,
+            hot[train],
+            kind,
+            grid,
+            tolerance=config.inner_tolerance,
+            max_iterations=config.max_iterations,
+        )
+        for index, fitted in enumerate(path):
+            found = probabilities(held_out, *fitted[:2], kind).reshape(len(held), -1)
+            auc[fold, index] = _macro_auc(hot[held][:, learned], found[:, learned])
+            scores[index, held[known]] = found[known]
+    return InnerValidation(np.array([_nanmean(column) for column in auc.T]), scores)
+
+
+def _inner_folds(
+    hot: npt.NDArray[np.bool_], groups: npt.NDArray, config: LinearProbeConfig
+) -> list[Pair]:
+    # A lesion with several labels counts for its rarest one, the hardest to spread evenly.
+    rarity = np.where(hot, hot.sum(axis=0), np.inf)
+    strata = np.where(hot.any(axis=1), rarity.argmin(axis=1), hot.shape[1])
+    folds = min(config.inner_folds, len(np.unique(groups)))
+    if np.bincount(strata).max() < folds:
+        strata = np.zeros_like(strata)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=config.seed)
+    with warnings.catch_warnings():
+        # A class with fewer lesions than folds is missing in some; its AUC is then left out there.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        return list(splitter.split(strata, strata, groups))
+
+
+def _macro_auc(hot: npt.NDArray[np.bool_], scores: Array) -> float:
+    weights = np.ones((len(hot), 1))
+    columns = range(hot.shape[1])
+    return _nanmean([RankingCurve(hot[:, k], scores[:, k]).auc(weights)[0] for k in columns])
+
+
+def best_index(inner: InnerValidation, hot: npt.NDArray[np.bool_]) -> int:
+    """Index of the C with the highest AUC, of equals the one with the least log loss.
+
+    Where classes are told apart perfectly, every C has the same AUC, and the strongest penalty
+    would leave probabilities that decide nothing.
+    """
+    auc = np.nan_to_num(inner.auc, nan=-1.0)
+    equals = np.flatnonzero(auc == auc.max())
+    losses = [_log_loss(inner.scores[index], hot) for index in equals]
+    return int(equals[np.argmin(losses)])
+
+
+def _log_loss(scores: Array, hot: npt.NDArray[np.bool_]) -> float:
+    """Mean over lesions and classes, infinite where no lesion was held out."""
+    known = np.isfinite(scores).all(axis=1)
+    if not known.any():
+        return float("inf")
+    right = np.where(hot[known], scores[known], 1 - scores[known])
+    return float(-np.log(np.clip(right, 1e-15, None)).mean())
+
+
+def inner_temperature(scores: Array, hot: npt.NDArray[np.bool_], kind: Kind) -> float:
+    """Temperature that mends the probabilities of training lesions held out, 1 without any."""
+    known = np.isfinite(scores).all(axis=1)
+    if not known.any():
+        return 1.0
+    scores, labels = scores[known], hot[known].astype(np.int64)
+    if kind == "single":
+        return fit_temperature(labels.argmax(axis=1), scores)
+    if kind == "binary":
+        return fit_temperature(labels[:, 0], scores[:, 0])
+    return fit_temperature(labels, scores)
+
+
+def _nanmean(values: npt.ArrayLike) -> float:
+    values = np.asarray(values, np.float64)
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+@dataclass(frozen=True)
+class LinearClassifier:
+    """A fitted probe, usable on new features.
+
+    Attributes:
+        kind: `binary`, `single` or `multi`.
+        mean: (d,) subtracted from the features.
+        scale: (d,) divided by.
+        coefficients: (K, d) on standardized features, one row for `binary`.
+        intercepts: (K,); minus infinity for a class that training did not have.
+        regularization: The chosen C.
+        inner_auc: Macro AUC of the inner cross-validation per C tried, NaN where undefined.
+        converged: Whether the final fit met the tolerance.
+        lesions: Number of training lesions.
+        patients: Number of training patients.
+        temperature: What the logits are to be divided by for calibrated probabilities, fitted on
+            the lesions held out by the inner folds; 1 changes nothing.
+    """
+
+    kind: Kind
+    mean: Array
+    scale: Array
+    coefficients: Array
+    intercepts: Array
+    regularization: float
+    inner_auc: dict[float, float]
+    converged: bool
+    lesions: int
+    patients: int
+    temperature: float = 1.0
+
+    def predict(self, features: npt.ArrayLike) -> Array:
+        """Probabilities of (m, d) features: (m,) for `binary`, otherwise (m, K)."""
+        standardized = (np.asarray(features, np.float64) - self.mean) / self.scale
+        return probabilities(standardized, self.coefficients, self.intercepts, self.kind)
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Out-of-fold scores and the classifiers behind them, one per pair."""
+
+    predictions: OutOfFold
+    classifiers: tuple[LinearClassifier, ...]
+
+
+def fit_linear_probe(
+    features: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    groups: npt.ArrayLike,
+    pairs: Sequence[Pair],
+    config: LinearProbeConfig,
+) -> ProbeResult:
+    """Fit a linear probe on each pair's training rows and score its evaluation rows.
+
+    One multinomial classifier for (n,) labels, one classifier per label for (n, K) labels with a
+    common C.
+
+    Args:
+        features: (n, d) finite features.
+        labels: (n,) classes from 0 (two classes: binary), or (n, K) of 0 and 1.
+        groups: (n,) patient of each lesion.
+        pairs: Training and evaluation row numbers: one pair for a fixed split (the official one,
+            say), k for k-fold.
+        config: How to fit.
+
+    Returns:
+        Scores of every evaluated lesion, (m,) for two classes and (m, K) otherwise, and the
+        classifiers.
+
+    Raises:
+        MiramError: If a patient is on both sides of a pair, a feature is not finite, shapes do not
+            fit, or training lesions show one class or one patient only.
+    """
+    features, labels = np.asarray(features), np.asarray(labels)
+    groups = np.asarray(groups)
+    _validate(features, labels, groups)
+    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    kind: Kind = "multi" if labels.ndim == 2 else ("binary" if classes <= 2 else "single")
+    hot = one_hot(labels, classes)[:, -1:] if kind == "binary" else one_hot(labels, classes)
+    classifiers: list[LinearClassifier] = []
+
+    def fit_predict(train: Rows, evaluation: Rows) -> Array:
+        train = ordered_rows(features, groups, train)
+        # The products are small: threads would wait for each other, and sums would depend on them.
+        with threadpool_limits(1, user_api="blas"):
+            classifier = _fit(features[train], hot[train], groups[train], kind, config)
+            classifiers.append(classifier)
+            return classifier.predict(features[evaluation])
+
+    predictions = out_of_fold(groups, pairs, fit_predict)
+    return ProbeResult(predictions, tuple(classifiers))
+
+
+def _fit(
+    features: npt.NDArray,
+    hot: npt.NDArray[np.bool_],
+    groups: npt.NDArray,
+    kind: Kind,
+    config: LinearProbeConfig,
+) -> LinearClassifier:
+    patients = len(np.unique(groups))
+    if patients < 2 or not varied(hot, kind):
+        raise MiramError(
+            f"a probe cannot learn from {len(hot)} training lesions of {patients} patients: at "
+            "least two patients and two classes are needed"
+        )
+    grid = config.regularization
+    inner = inner_validation(features, hot, groups, kind, config)
+    best = best_index(inner, hot)
+    mean, scale, standardized = standardize(features)
+    coefficients, intercepts, converged = next(
+        regularization_path(
+            standardized,
+            hot,
+            kind,
+            grid[best : best + 1],
+            tolerance=config.tolerance,
+            max_iterations=config.max_iterations,
+        )
+    )
+    return LinearClassifier(
+        kind=kind,
+        mean=mean,
+        scale=scale,
+        coefficients=coefficients,
+        intercepts=intercepts,
+        regularization=grid[best],
+        inner_auc=dict(zip(grid, inner.auc.tolist(), strict=True)),
+        converged=converged,
+        lesions=len(hot),
+        patients=patients,
+        temperature=inner_temperature(inner.scores[best], hot, kind),
+    )
+
+
+def _validate(features: npt.NDArray, labels: npt.NDArray, groups: npt.NDArray) -> None:
+    if features.ndim != 2 or not len(features) == len(labels) == len(groups) > 0:
+        raise MiramError(
+            f"a probe needs features (n, d), labels and patients of the same n lesions, got "
+            f"{features.shape}, {labels.shape} and {groups.shape}"
+        )
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(bad):
+        raise MiramError(
+            f"{len(bad)} of {len(features)} lesions have features that are not finite, the first "
+            f"in row {bad[0]}: did pretraining diverge?"
+        )

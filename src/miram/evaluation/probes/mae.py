@@ -1,0 +1,124 @@
+"""The linear probe of masked autoencoders: batch normalization without affine, then one layer.
+
+He et al., CVPR 2022, appendix A.1; the normalization brings the features to unit scale, which
+masked autoencoders do not. Unlike `probe` it has a budget of epochs instead of a penalty chosen
+by cross-validation, so that its figures compare with those of the literature.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from miram.errors import MiramError
+from miram.evaluation.probes.protocols import MaeProbeConfig
+
+Array = npt.NDArray[np.float64]
+_EPSILON = 1e-6  # of the normalization, as in the official code
+_INITIAL_DEVIATION = 0.01  # of the weights, as there
+
+
+def mae_probe_scores(
+    train_features: npt.NDArray,
+    train_labels: npt.NDArray[np.int64],
+    features: npt.NDArray,
+    *,
+    classes: int,
+    config: MaeProbeConfig,
+) -> Array:
+    """Train the probe and score lesions, on one thread of the CPU.
+
+    Args:
+        train_features: (n, d), in an order that does not depend on chance.
+        train_labels: (n,) classes from 0, or (n, K) of 0 and 1.
+        features: (m, d) lesions to score.
+        classes: Number of classes.
+        config: How to train.
+
+    Returns:
+        (m,) probabilities of class 1 for two classes in (n,) labels, otherwise (m, K).
+
+    Raises:
+        MiramError: There are fewer than two training lesions, or training diverges.
+    """
+    if len(train_features) < 2:
+        raise MiramError(
+            f"{len(train_features)} training lesions are too few for the MAE-style probe: "
+            "it normalizes over a batch"
+        )
+    given = torch.from_numpy(np.ascontiguousarray(train_features, np.float32))
+    labels = torch.from_numpy(np.ascontiguousarray(train_labels))
+    with _one_thread():
+        probe = _trained(given, labels, classes, config)
+        with torch.inference_mode():
+            logits = probe(torch.from_numpy(np.ascontiguousarray(features, np.float32))).double()
+    if not bool(logits.isfinite().all()):
+        raise MiramError(
+            "the MAE-style probe diverged: lower evaluation.mae_probe.base_lr, or its weight_decay"
+        )
+    if labels.ndim == 2:
+        return logits.sigmoid().numpy()
+    scores = logits.softmax(dim=1).numpy()
+    return scores[:, 1] if classes == 2 else scores
+
+
+def _trained(features: Tensor, labels: Tensor, classes: int, config: MaeProbeConfig) -> nn.Module:
+    generator = torch.Generator().manual_seed(config.seed)
+    count, width = features.shape
+    layer = nn.Linear(width, classes)
+    nn.init.normal_(layer.weight, std=_INITIAL_DEVIATION, generator=generator)
+    nn.init.zeros_(layer.bias)
+    probe = nn.Sequential(nn.BatchNorm1d(width, affine=False, eps=_EPSILON), layer)
+    batch = min(config.batch_size, count)
+    steps = count // batch  # per epoch; lesions beyond a whole batch wait for another epoch
+    optimizer = _optimizer(probe, config, config.base_lr * batch / 256)
+    total, warmup = config.epochs * steps, config.warmup_epochs * steps
+    rate = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _rate_factor(step, warmup, total)
+    )
+    for _ in range(config.epochs):
+        order = torch.randperm(count, generator=generator)
+        for rows in order[: steps * batch].split(batch):
+            logits = probe(features[rows])
+            loss = (
+                F.cross_entropy(logits, labels[rows])
+                if labels.ndim == 1
+                else F.binary_cross_entropy_with_logits(logits, labels[rows].float())
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            rate.step()
+    return probe.eval()
+
+
+def _optimizer(probe: nn.Module, config: MaeProbeConfig, rate: float) -> torch.optim.Optimizer:
+    if config.optimizer == "adam":
+        return torch.optim.Adam(probe.parameters(), lr=rate, weight_decay=config.weight_decay)
+    return torch.optim.SGD(
+        probe.parameters(), lr=rate, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+
+
+def _rate_factor(step: int, warmup: int, total: int) -> float:
+    """Share of the peak rate: linear warm-up, then half a cosine to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(total - warmup, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums must not depend on the number of threads, and the products are too small for more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""Metrics for scores that any other program wrote."""

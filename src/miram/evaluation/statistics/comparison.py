@@ -1,0 +1,242 @@
+"""Is one method better than another on the same patients: paired bootstrap with Holm correction."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator
+from statsmodels.stats.multitest import multipletests
+
+from miram.configuration import Config
+from miram.errors import MiramError
+from miram.evaluation.statistics.bootstrap import (
+    DRAWS,
+    Interval,
+    canonical_order,
+    percentile_interval,
+    resample,
+)
+from miram.evaluation.statistics.kinds import METRICS, PRIMARY_METRIC, Kind, kind_of
+from miram.evaluation.statistics.metrics import WeightedMetrics
+from miram.evaluation.statistics.scores import (
+    Scores,
+    SeedScores,
+    by_seed,
+    columns_of,
+    mean_statistic,
+)
+
+Statistic = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+
+
+class ComparisonConfig(Config):
+    """Which methods are compared with which, on what."""
+
+    reference: str = Field("random", min_length=1, description="the method compared with")
+    methods: tuple[str, ...] = Field((), description="methods compared; all others if empty")
+    tasks: tuple[str, ...] = Field((), description="tasks of the comparison; all if empty")
+    figure: str | None = Field(
+        None, description="figure compared; the area under the ROC curve where a task lacks it"
+    )
+
+    @field_validator("figure")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        known = sorted({figure for figures in METRICS.values() for figure in figures})
+        if name is not None and name not in known:
+            raise ValueError(f"no figure {name!r}: choose among {', '.join(known)}")
+        return name
+
+    def metric(self, kind: Kind) -> str:
+        """The figure compared on tasks of a kind."""
+        return self.figure if self.figure in METRICS[kind] else PRIMARY_METRIC[kind]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method against the reference, on the same lesions.
+
+    Attributes:
+        method: Name of the method.
+        reference: Name of the method compared with.
+        metric: The figure compared.
+        difference: Figure of the method minus figure of the reference.
+        lower: Lower end of the interval of the difference.
+        upper: Upper end of the interval of the difference.
+        p_value: Two-sided.
+        p_holm: The p-value after Holm's correction over the methods compared.
+        lesions: Number of lesions.
+        patients: Number of patients.
+        draws: Number of draws.
+        undefined_draws: Number of draws redrawn because the figure was undefined.
+        seeds: Number of trainings of the method that its figure is the mean over.
+        reference_seeds: The same of the reference.
+    """
+
+    method: str
+    reference: str
+    metric: str
+    difference: float
+    lower: float
+    upper: float
+    p_value: float
+    p_holm: float
+    lesions: int
+    patients: int
+    draws: int
+    undefined_draws: int
+    seeds: int
+    reference_seeds: int
+
+
+def compare_methods(
+    labels: npt.ArrayLike,
+    scores: Mapping[str, Scores],
+    groups: npt.ArrayLike,
+    *,
+    reference: str,
+    metric: str | None = None,
+    draws: int = DRAWS,
+    seed: int,
+    level: float = 0.95,
+) -> list[Comparison]:
+    """Compare every method with a reference by a paired patient-cluster bootstrap.
+
+    In each draw both methods are judged on the same patients, so what they share cancels.
+
+    Args:
+        labels: (n,) or (n, K), as in `metrics`.
+        scores: Scores of each method on the same lesions, in the order of the labels; a method
+            trained with several seeds is judged by its mean over them.
+        groups: (n,) patient of each lesion.
+        reference: Name of the method that the others are compared with.
+        metric: The figure compared, the primary one of the kind by default.
+        draws: Number of draws.
+        seed: Seed of the draws.
+        level: Level of the intervals of the differences.
+
+    Returns:
+        One comparison per method other than the reference, in the order given.
+
+    Raises:
+        MiramError: If the reference is not among the methods, or inputs do not fit together.
+    """
+    if reference not in scores:
+        raise MiramError(
+            f"the reference method {reference!r} has no scores: choose from {', '.join(scores)}"
+        )
+    labels, groups = np.asarray(labels), np.asarray(groups)
+    by_method = {name: by_seed(values) for name, values in scores.items()}
+    if len({seeds.each[0].shape for seeds in by_method.values()}) > 1:
+        shapes = ", ".join(f"{name} {seeds.each[0].shape}" for name, seeds in by_method.items())
+        raise MiramError(f"methods must be scored on the same lesions, got {shapes}")
+    figure = metric or PRIMARY_METRIC[kind_of(labels, by_method[reference].each[0])]
+    statistics, groups = _in_one_order(labels, by_method, groups, figure)
+    others = [name for name in by_method if name != reference]
+
+    def differences(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        base = statistics[reference](weights)
+        rows = [statistics[name](weights) - base for name in others]
+        return np.array(rows).reshape(len(others), -1)
+
+    estimates = differences(np.ones((len(labels), 1)))[:, 0]
+    drawn = resample(differences, groups, draws=draws, seed=seed) if others else []
+    p_values = [two_sided_p(resampled.values) for resampled in drawn]
+    intervals = [
+        percentile_interval(float(estimate), resampled, groups, level)
+        for estimate, resampled in zip(estimates, drawn, strict=True)
+    ]
+    return [
+        _comparison(
+            (name, reference, figure),
+            (by_method[name].seeds, by_method[reference].seeds),
+            interval,
+            p,
+            p_holm,
+        )
+        for name, interval, p, p_holm in zip(
+            others, intervals, p_values, holm(p_values), strict=True
+        )
+    ]
+
+
+def _in_one_order(
+    labels: npt.NDArray, by_method: Mapping[str, SeedScores], groups: npt.NDArray, figure: str
+) -> tuple[dict[str, Statistic], npt.NDArray]:
+    """The figure of each method as a function of the weights, and the patients in that order."""
+    # Sorted names: the order in which the methods come must not decide the order of the rows.
+    stacked = np.column_stack([columns_of(by_method[name]) for name in sorted(by_method)])
+    order = canonical_order(groups, labels, stacked)
+    statistics = {}
+    for name, seeds in by_method.items():
+        ordered = seeds.of(order)
+        parts = [
+            WeightedMetrics(labels[order], one, [figure], folds) for one, folds in ordered.parts()
+        ]
+        statistics[name] = mean_statistic([part.stacked for part in parts])
+    return statistics, groups[order]
+
+
+def _comparison(
+    names: tuple[str, str, str],
+    seeds: tuple[int, int],
+    interval: Interval,
+    p_value: float,
+    p_holm: float,
+) -> Comparison:
+    method, reference, metric = names
+    return Comparison(
+        method=method,
+        reference=reference,
+        metric=metric,
+        difference=interval.estimate,
+        lower=interval.lower,
+        upper=interval.upper,
+        p_value=p_value,
+        p_holm=p_holm,
+        lesions=interval.lesions,
+        patients=interval.patients,
+        draws=interval.draws,
+        undefined_draws=interval.undefined_draws,
+        seeds=seeds[0],
+        reference_seeds=seeds[1],
+    )
+
+
+def two_sided_p(differences: npt.ArrayLike) -> float:
+    """Two-sided p-value of "no difference" from bootstrapped differences.
+
+    The percentile interval is inverted: p is the share of draws outside the widest interval that
+    excludes 0, so that interval and p-value agree, up to the one draw that is added to the counts
+    to keep p above 0 (Davison & Hinkley 1997, section 4.2).
+
+    Args:
+        differences: (D,) bootstrapped differences.
+
+    Returns:
+        The p-value between 2 / (D + 1) and 1, NaN without draws.
+    """
+    differences = np.asarray(differences)
+    if not differences.size:
+        return float("nan")
+    tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    return min(1.0, 2 * (tail + 1) / (differences.size + 1))
+
+
+def holm(p_values: npt.ArrayLike) -> list[float]:
+    """Correct p-values for their number (Holm, Scand J Stat 6:65, 1979).
+
+    Args:
+        p_values: (M,) p-values; NaN ones stay NaN and are not counted.
+
+    Returns:
+        The M corrected p-values.
+    """
+    p_values = np.asarray(p_values, np.float64)
+    corrected = p_values.copy()
+    tested = np.isfinite(p_values)
+    # One p-value needs no correction, and statsmodels collects garbage on every call.
+    if tested.sum() > 1:
+        corrected[tested] = multipletests(p_values[tested], method="holm")[1]
+    return corrected.tolist()

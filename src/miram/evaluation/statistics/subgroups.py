@@ -1,0 +1,192 @@
+"""Does a figure hold in every subgroup: figures, intervals and differences from the other lesions.
+
+A subgroup under 30 patients keeps its row and its interval but gets no verdict, and one under 5 has
+no interval either, nor one that every draw gives the same figure: a bootstrap over fewer is too
+sure of itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from miram.evaluation.statistics.bootstrap import (
+    DRAWS,
+    Interval,
+    canonical_order,
+    cluster_bootstrap,
+    percentile_interval,
+    resample,
+)
+from miram.evaluation.statistics.comparison import Statistic, holm, two_sided_p
+from miram.evaluation.statistics.kinds import PRIMARY_METRIC, kind_of
+from miram.evaluation.statistics.metrics import WeightedMetrics
+from miram.evaluation.statistics.scores import (
+    Scores,
+    SeedScores,
+    by_seed,
+    columns_of,
+    mean_statistic,
+)
+
+VARIABLES = ("density", "view", "laterality", "abnormality_type", "subtlety", "assessment")
+"""Columns of the lesion table by which figures are split up, where they are filled."""
+
+MIN_PATIENTS = 30
+MIN_INTERVAL = 5
+TOO_FEW = "too few"
+
+
+@dataclass(frozen=True)
+class SubgroupRow:
+    """One value of a subgroup variable.
+
+    Attributes:
+        subgroup: Name of the variable, such as `density`.
+        value: Its value as text; `missing` where the table has none.
+        lesions: Number of lesions.
+        patients: Number of patients.
+        intervals: Figures with intervals by name; the interval is NaN under 5 patients, or
+            where it would have no width.
+        metric: The figure that the verdict is about.
+        difference: That figure here minus among all other lesions; None without a verdict.
+        p_value: Two-sided, of that difference; NaN without a verdict.
+        p_holm: Corrected over the values of the variable; two values are one test.
+        verdict: `higher`, `lower` or `no difference shown` than the other lesions at 5 % after
+            correction; `too few` under 30 patients here or elsewhere; `undefined` where a class is
+            missing.
+    """
+
+    subgroup: str
+    value: str
+    lesions: int
+    patients: int
+    intervals: dict[str, Interval]
+    metric: str
+    difference: Interval | None
+    p_value: float
+    p_holm: float
+    verdict: str
+
+
+def subgroup_rows(
+    labels: npt.ArrayLike,
+    scores: Scores,
+    groups: npt.ArrayLike,
+    values: npt.ArrayLike,
+    *,
+    subgroup: str,
+    metrics: Sequence[str] | None = None,
+    draws: int = DRAWS,
+    seed: int,
+) -> list[SubgroupRow]:
+    """Evaluate each value of a subgroup variable alone and against the other lesions.
+
+    Args:
+        labels: (n,) or (n, K), as in `kinds`.
+        scores: (n,) or (n, K); of several seeds, whose mean each figure is then.
+        groups: (n,) patient of each lesion.
+        values: (n,) value of the variable of each lesion, missing ones included.
+        subgroup: Name of the variable.
+        metrics: Names of the figures, the primary one by default; the first one is judged.
+        draws: Number of draws per interval.
+        seed: Seed of the draws.
+
+    Returns:
+        A row per value, sorted by value, `missing` last.
+
+    Raises:
+        MiramError: As `cluster_bootstrap`.
+    """
+    labels, groups, seeds = np.asarray(labels), np.asarray(groups), by_seed(scores)
+    metrics = list(metrics or [PRIMARY_METRIC[kind_of(labels, seeds.each[0])]])
+    names = pd.Series(values).map(_text)
+    found = sorted(set(names) - {"missing"}) + (["missing"] if (names == "missing").any() else [])
+    intervals, differences, p_values = [], [], []
+    for value in found:
+        inside = (names == value).to_numpy()
+        here = cluster_bootstrap(
+            labels[inside], seeds.of(inside), groups[inside], metrics, draws=draws, seed=seed
+        )
+        intervals.append({name: _honest(interval) for name, interval in here.items()})
+        difference, p_value = None, float("nan")
+        if min(len(np.unique(groups[side])) for side in (inside, ~inside)) >= MIN_PATIENTS:
+            difference, p_value = _difference(
+                labels, seeds, groups, inside, metrics[0], draws=draws, seed=seed
+            )
+        differences.append(difference)
+        p_values.append(p_value)
+    # Of two values the one against the other is one test, not two.
+    corrected = holm(p_values) if len(found) > 2 else p_values
+    return [
+        SubgroupRow(
+            subgroup=subgroup,
+            value=value,
+            lesions=interval[metrics[0]].lesions,
+            patients=interval[metrics[0]].patients,
+            intervals=interval,
+            metric=metrics[0],
+            difference=difference,
+            p_value=p_value,
+            p_holm=p_holm,
+            verdict=_verdict(difference, p_holm),
+        )
+        for value, interval, difference, p_value, p_holm in zip(
+            found, intervals, differences, p_values, corrected, strict=True
+        )
+    ]
+
+
+def _honest(interval: Interval) -> Interval:
+    if interval.patients >= MIN_INTERVAL and interval.lower < interval.upper:
+        return interval
+    return replace(interval, lower=float("nan"), upper=float("nan"))
+
+
+def _difference(
+    labels: npt.NDArray,
+    seeds: SeedScores,
+    groups: npt.NDArray,
+    inside: npt.NDArray[np.bool_],
+    metric: str,
+    *,
+    draws: int,
+    seed: int,
+) -> tuple[Interval, float]:
+    # Patients are drawn as a whole, since one may have lesions inside and outside.
+    order = canonical_order(groups, labels, np.column_stack([columns_of(seeds), inside]))
+    labels, seeds, groups, inside = labels[order], seeds.of(order), groups[order], inside[order]
+
+    def figure(rows: npt.NDArray[np.bool_]) -> Statistic:
+        some = seeds.of(rows)
+        parts = [WeightedMetrics(labels[rows], one, [metric], folds) for one, folds in some.parts()]
+        return mean_statistic([part.stacked for part in parts])
+
+    here, elsewhere = figure(inside), figure(~inside)
+
+    def difference(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return here(weights[inside]) - elsewhere(weights[~inside])
+
+    estimate = float(difference(np.ones((len(labels), 1)))[0, 0])
+    (drawn,) = resample(difference, groups, draws=draws, seed=seed)
+    return percentile_interval(estimate, drawn, groups, 0.95), two_sided_p(drawn.values)
+
+
+def _verdict(difference: Interval | None, p_holm: float) -> str:
+    if difference is None:
+        return TOO_FEW
+    if not np.isfinite(p_holm):
+        return "undefined"
+    if p_holm >= 0.05:
+        return "no difference shown"
+    return "higher" if difference.estimate > 0 else "lower"
+
+
+def _text(value: object) -> str:
+    if value is None or value is pd.NA or value != value:
+        return "missing"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

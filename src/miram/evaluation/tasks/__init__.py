@@ -1,0 +1,1 @@
+"""What is asked of features: tasks, their labels, who trains and who is tested."""

@@ -1,0 +1,1 @@
+"""A pretrained encoder and a linear head, trained on labels and evaluated."""

@@ -1,0 +1,183 @@
+"""Fine-tuned models: how an epoch is chosen, and how the patients kept apart are judged, once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from miram.errors import MiramError
+from miram.evaluation.assess import Assessment, AssessmentConfig, task_figures
+from miram.evaluation.predictions import prediction_table
+from miram.evaluation.probes.protocols import MAIN
+from miram.evaluation.probes.scoring import ScoredTask
+from miram.evaluation.statistics.bootstrap import cluster_bootstrap
+from miram.evaluation.statistics.calibration import apply_temperature, fit_temperature
+from miram.evaluation.statistics.kinds import Kind, one_hot
+from miram.evaluation.statistics.metrics import figures as plain_figures
+from miram.evaluation.tasks.pairs import check_pairs, evaluation_pairs, patients_apart
+from miram.evaluation.tasks.targets import TaskTargets, targets_of
+from miram.finetuning.model import (
+    ABOUT,
+    VALIDATION_AUC,
+    VALIDATION_LOSS,
+    FineTuned,
+    classify,
+    split_models,
+)
+from miram.mammography.crops.store import CropStore
+from miram.models.checkpoints.files import PretrainedCheckpoint
+from miram.models.checkpoints.joined import WHOLE
+from miram.models.checkpoints.split_record import sides_digest
+
+PROTOCOL = "finetuned"  # in the tables of predictions
+_DRAWS = 200  # of an interval that is looked at after every epoch
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ValidationJudge:
+    """Figures of validation lesions, by which the epoch and the temperature are chosen.
+
+    Attributes:
+        kind: Of the task.
+        seed: Of the bootstrap.
+    """
+
+    kind: Kind
+    seed: int
+
+    def __call__(
+        self, labels: npt.NDArray[np.int64], scores: Array, patients: npt.NDArray
+    ) -> dict[str, float]:
+        """Judge the lesions.
+
+        Args:
+            labels: (n,) classes from 0, or (n, K) of 0 and 1.
+            scores: (n, K) probabilities.
+            patients: (n,).
+
+        Returns:
+            `validation_auc`, the mean over the classes that can be told apart in these lesions,
+            with its interval; `validation_lesions` and `validation_patients`;
+            `validation_log_loss`; and `validation_temperature`, see `fit_temperature`.
+        """
+        hot = one_hot(labels, scores.shape[1])
+        shown = np.flatnonzero(hot.any(axis=0) & ~hot.all(axis=0))
+        if self.kind == "binary":
+            shown = shown[1:]  # the AUC of the other class is the same
+        auc = cluster_bootstrap(
+            hot[:, shown].astype(np.int64),
+            scores[:, shown],
+            patients,
+            ["auc_macro"],
+            draws=_DRAWS,
+            seed=self.seed,
+        )["auc_macro"]
+        shaped = of_kind(scores, self.kind)
+        return {
+            VALIDATION_AUC: auc.estimate,
+            f"{VALIDATION_AUC}.lower": auc.lower,
+            f"{VALIDATION_AUC}.upper": auc.upper,
+            "validation_lesions": float(auc.lesions),
+            "validation_patients": float(auc.patients),
+            VALIDATION_LOSS: plain_figures(labels, shaped, ["log_loss"])["log_loss"],
+            "validation_temperature": fit_temperature(labels, shaped),
+        }
+
+
+def of_kind(scores: Array, kind: Kind) -> Array:
+    """(n, K) probabilities in the shape of their kind."""
+    return scores[:, 1] if kind == "binary" else scores
+
+
+def assess_finetuned(
+    checkpoint: PretrainedCheckpoint,
+    store: CropStore,
+    lesions: pd.DataFrame,
+    splits: pd.DataFrame,
+    config: AssessmentConfig,
+) -> Assessment:
+    """Judge fine-tuned models on the patients that neither trained nor validated.
+
+    Args:
+        checkpoint: The models, see `miram.finetuning.model`.
+        store: The crop store.
+        lesions: Lesion table.
+        splits: Which lesion is on which side. Their order does not matter.
+        config: Statistics, and how the task is meant.
+
+    Returns:
+        What `assess_features` gives, of the one task, in place of the linear probe's answers
+        those of the models; the predictions' protocol is `finetuned`. `metrics` has
+        `finetuning` besides: recipe, chosen epochs, and figures of the validation.
+
+    Raises:
+        MiramError: The models were trained for other splits, labels or classes.
+    """
+    models = split_models(checkpoint)
+    about: dict[str, Any] = checkpoint.metadata[ABOUT]
+    order = splits["lesion_id"].to_numpy(dtype=object).argsort(kind="stable")
+    splits = splits.iloc[order].reset_index(drop=True)
+    targets = targets_of(lesions, splits, config.task(about["task"]), config)
+    rows = splits.iloc[targets.rows].reset_index(drop=True)
+    _check(about, targets, rows)
+    scored = _score(models, about, store, targets, rows)
+    seed = int(checkpoint.metadata["training"]["seed"])
+    figures = task_figures({seed: [scored]}, draws=config.bootstrap_draws, seed=config.seed)
+    metrics = {
+        "strategy": splits["strategy"].iloc[0],
+        "leakage": splits["leakage"].iloc[0],
+        "repeats": 1,
+        "seeds": [seed],
+        "tasks": {targets.task: figures},
+        "skipped": [vars(row) for row in targets.skipped],
+        ABOUT: about,
+    }
+    return Assessment(metrics, prediction_table([scored], seed).assign(protocol=PROTOCOL))
+
+
+def _check(about: dict[str, Any], targets: TaskTargets, rows: pd.DataFrame) -> None:
+    same = about["sides"] == sides_digest(rows["lesion_id"], rows["split"])
+    if not same or about["classes"] != list(targets.classes):
+        raise MiramError(
+            f"the model was fine-tuned on {targets.task} for other splits, lesions or classes, so "
+            "patients to be judged may have trained it: run `kedro run --pipeline finetune` again"
+        )
+
+
+def _score(
+    models: dict[str, FineTuned],
+    about: dict[str, Any],
+    store: CropStore,
+    targets: TaskTargets,
+    rows: pd.DataFrame,
+) -> ScoredTask:
+    kind, folds = targets.kind, {one["fold"]: one for one in about["folds"]}
+    pairs = check_pairs(patients_apart(rows), evaluation_pairs(rows))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tables, labels, scores, calibrated, temperatures, training = [], [], [], [], [], []
+    for number, (_, judged) in enumerate(pairs):
+        table = rows.iloc[judged]
+        fold = WHOLE if WHOLE in models else str(table["split"].iloc[0])
+        found = classify(models[fold].to(device), store.crops, store.rows(table["lesion_id"]))
+        temperature = float(folds[fold]["validation"]["validation_temperature"])
+        tables.append(table[["lesion_id", "patient_id"]].assign(fold=number))
+        labels.append(targets.labels[judged])
+        scores.append(of_kind(found, kind))
+        calibrated.append(apply_temperature(scores[-1], temperature, multi=kind == "multi"))
+        temperatures.append(temperature)
+        learned = folds[fold]["training"]
+        training.append((int(learned["lesions"]), int(learned["patients"])))
+    return ScoredTask(
+        targets=targets,
+        lesions=pd.concat(tables, ignore_index=True),
+        labels=np.concatenate(labels),
+        scores={MAIN: np.concatenate(scores)},
+        calibrated=np.concatenate(calibrated),
+        temperatures=tuple(temperatures),
+        training=tuple(training),
+    )

@@ -1,0 +1,168 @@
+"""A pretrained encoder with a linear head, trained further on labels: model and checkpoint.
+
+Under cross-validation there is one model per fold. All travel in one checkpoint: the weights of
+fold `fold0` stand under `fold0.`, and `folds` in the header names them all.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from miram.errors import MiramError
+from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
+from miram.models.checkpoints.joined import WHOLE
+from miram.models.pixels import PIXEL_MEAN, PIXEL_STD, plain_views
+from miram.models.supervised import Supervised
+
+Pooling = Literal["patches", "cls"]
+ABOUT = "finetuning"  # field of the header that tells how the model was trained
+VALIDATION_AUC = "validation_auc"  # the figure by which the epoch is chosen
+VALIDATION_LOSS = "validation_log_loss"  # and that by which one of equals is
+_PORTION = 64  # crops that are classified at once
+
+
+class FineTuned(Supervised):
+    """An encoder that starts from a checkpoint, and a fresh linear classifier.
+
+    Loss and labels are those of `Supervised`.
+
+    Args:
+        start: The encoder; it keeps its own pixel standardization.
+        pooling: What the classifier reads of a vision transformer: the mean of its patch tokens,
+            or CLS. Other models pool in their own way.
+        weights: (K,) of the classes.
+        several: Whether a sample may have several labels.
+        drop_path: Share of the residual branches that training leaves out in the last block; it
+            rises linearly from 0 in the first (Huang et al., 2016).
+        seed: Of the classifier's weights.
+
+    Raises:
+        MiramError: The encoder knows no drop path.
+    """
+
+    def __init__(
+        self,
+        start: EncoderCheckpoint,
+        pooling: Pooling,
+        weights: Tensor,
+        *,
+        several: bool,
+        drop_path: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        nn.Module.__init__(self)  # the encoder is not made afresh, as Supervised would
+        self.pooling, self.several = pooling, several
+        self.encoder = _build(start, drop_path)
+        self.channels, self.side, _ = start.input_shape
+        mean, deviation = start.pixels
+        self.scale, self.shift = PIXEL_STD / deviation, (PIXEL_MEAN - mean) / deviation
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = nn.Linear(self.encoder.head_hidden_size, len(weights))
+        self.register_buffer("weights", weights)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Classify images: (B, 1, S, S), standardized as our encoders expect -> (B, K)."""
+        images = (images * self.scale + self.shift).expand(-1, self.channels, -1, -1)
+        if not isinstance(self.encoder, VisionTransformer):
+            return self.head(self.encoder(images))
+        tokens = self.encoder.forward_features(images)  # (B, P + N, D)
+        if self.pooling == "cls":
+            return self.head(tokens[:, 0])
+        return self.head(tokens[:, self.encoder.num_prefix_tokens :].mean(dim=1))
+
+
+def _build(start: EncoderCheckpoint, drop_path: float) -> Any:
+    arguments = start.timm_arguments() | ({"drop_path_rate": drop_path} if drop_path else {})
+    try:
+        encoder = timm.create_model(**arguments)
+    except TypeError as error:
+        raise MiramError(
+            f"{arguments['model_name']} cannot be made with drop path ({error}): set the recipe's "
+            "drop_path to 0"
+        ) from error
+    encoder.load_state_dict(start.state)
+    return encoder
+
+
+@torch.inference_mode()
+def classify(
+    model: FineTuned, crops: NDArray[np.uint16], rows: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Classify crops without augmentation.
+
+    Args:
+        model: In evaluation mode, on any device.
+        crops: (N, H, H) uint16, perhaps an array in a file.
+        rows: (n,) positions of those to classify.
+
+    Returns:
+        (n, K) probabilities: of classes that exclude each other, or of every label by itself.
+    """
+    device = next(model.parameters()).device
+    found = [torch.empty(0, len(model.weights), dtype=torch.float64)]
+    for start in range(0, len(rows), _PORTION):
+        part = torch.from_numpy(crops[rows[start : start + _PORTION]]).to(device)
+        logits = model.logits(plain_views(part, model.side)).double().cpu()
+        found.append(logits.sigmoid() if model.several else logits.softmax(dim=1))
+    return torch.cat(found).numpy()
+
+
+def join_models(models: Mapping[str, FineTuned], header: dict[str, Any]) -> PretrainedCheckpoint:
+    """Put the models of all folds into one checkpoint.
+
+    Args:
+        models: Model by fold; {`WHOLE`: model} where one serves all.
+        header: What the encoder's header told, and `ABOUT`.
+    """
+    parts = nn.ModuleDict(models) if WHOLE not in models else models[WHOLE]
+    header = {key: value for key, value in header.items() if key not in ("folds", "holds")}
+    return PretrainedCheckpoint.of(
+        parts, header | ({} if WHOLE in models else {"folds": list(models)})
+    )
+
+
+def split_models(checkpoint: PretrainedCheckpoint) -> dict[str, FineTuned]:
+    """The inverse of `join_models`: models in evaluation mode by fold.
+
+    Raises:
+        MiramError: The checkpoint holds no fine-tuned model.
+    """
+    about = checkpoint.metadata.get(ABOUT)
+    if about is None:
+        raise MiramError(
+            "the checkpoint holds no fine-tuned model: make one with "
+            "`kedro run --pipeline finetune`"
+        )
+    models = {}
+    for fold in checkpoint.metadata.get("folds", [WHOLE]):
+        prefix = f"{fold}." if fold else ""
+        state = _below(checkpoint.state, prefix)
+        start = EncoderCheckpoint(_below(state, "encoder."), checkpoint.metadata)
+        weights = state["weights"]
+        model = FineTuned(start, about["pooling"], weights, several=about["kind"] == "multi")
+        model.load_state_dict(state)
+        models[fold] = model.eval()
+    return models
+
+
+def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+
+
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """Name of a set of weights: a hash of names, shapes and numbers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

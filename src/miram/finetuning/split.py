@@ -1,0 +1,126 @@
+"""Which lesions train and which validate, in front of those that are judged."""
+
+import logging
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from miram.errors import MiramError
+from miram.models.checkpoints.joined import WHOLE
+from miram.training.supervised import training_sides
+
+log = logging.getLogger(__name__)
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What may be known before lesions are judged.
+
+    Attributes:
+        train: Positions of the lesions whose labels are learned.
+        validate: Positions of those by which the epoch is chosen; other patients.
+        cut: Whether validation was cut from the training patients here.
+    """
+
+    train: Rows
+    validate: Rows
+    cut: bool
+
+    def told_apart(self, labels: NDArray[np.int64]) -> int:
+        """How many classes validation shows beside lesions without them."""
+        return _told_apart(labels[self.validate])
+
+
+def finetuning_sides(
+    table: pd.DataFrame, labels: NDArray[np.int64], share: float, seed: int
+) -> dict[str, Side]:
+    """Training and validation lesions, by the fold that is judged.
+
+    Under the official split validation is the split's own. Under cross-validation it is cut, by
+    patient, from the training patients of each fold; and so it is from training and validation
+    patients where the split's own validation shows no class beside another.
+
+    Args:
+        table: (n rows) `patient_id`, `strategy` and `split`.
+        labels: (n,) or (n, K).
+        share: Of the training patients, that validate where they are cut here.
+        seed: Of the cuts.
+
+    Returns:
+        {`WHOLE`: side}, or a side by fold.
+
+    Raises:
+        MiramError: There are fewer than two patients to cut.
+    """
+    found, split = training_sides(table), table["split"].to_numpy()
+    if WHOLE in found:
+        own = Side(found[WHOLE], np.flatnonzero(split == "val"), cut=False)
+        if own.told_apart(labels):
+            return {WHOLE: own}
+        log.warning(
+            "the %d validation lesions show no class beside another: validation is cut anew from "
+            "training and validation patients; a higher splits.validation_share avoids this",
+            len(own.validate),
+        )
+        found = {WHOLE: np.flatnonzero(np.isin(split, ["train", "val"]))}
+    patients = table["patient_id"].to_numpy(dtype=object)
+    sides = {}
+    for fold, rows in found.items():
+        train, validate = cut_by_patient(labels[rows], patients[rows], share, seed)
+        sides[fold] = Side(rows[train], rows[validate], cut=True)
+    return sides
+
+
+def cut_by_patient(
+    labels: NDArray[np.int64], patients: NDArray, share: float, seed: int
+) -> tuple[Rows, Rows]:
+    """Cut a share of the patients off, stratified by label.
+
+    Of the cuts that are possible, the first that shows the most classes is taken.
+
+    Args:
+        labels: (n,) or (n, K).
+        patients: (n,).
+        share: About how many of them.
+        seed: Of the order of patients.
+
+    Returns:
+        Positions of those that stay, and of those cut off.
+
+    Raises:
+        MiramError: There are fewer than two patients.
+    """
+    several = len(np.unique(patients))
+    if several < 2:
+        raise MiramError(f"{several} training patients cannot train and validate: give more data")
+    parts = max(2, min(round(1 / share), several))
+    strata = _strata(labels)
+    if np.bincount(strata).max() < parts:
+        strata = np.zeros_like(strata)
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A rare class cannot be in every part; that is no reason to tell the user.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        cuts = list(splitter.split(strata, strata, patients))
+    return max(cuts, key=lambda cut: _told_apart(labels[cut[1]]))
+
+
+def _strata(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A stratum for each lesion; one with several labels counts for its rarest."""
+    if labels.ndim == 1:
+        return labels
+    rarity = np.where(labels > 0, labels.sum(axis=0), len(labels) + 1)
+    return np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])
+
+
+def _told_apart(labels: NDArray[np.int64]) -> int:
+    if not len(labels):
+        return 0
+    hot = labels > 0 if labels.ndim == 2 else labels[:, None] == np.unique(labels)
+    return int((hot.any(axis=0) & ~hot.all(axis=0)).sum())

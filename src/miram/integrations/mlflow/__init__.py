@@ -1,0 +1,1 @@
+"""MLflow records of a run."""

@@ -1,0 +1,1 @@
+"""Kedro-Viz of this project."""

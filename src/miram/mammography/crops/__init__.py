@@ -1,0 +1,1 @@
+"""What is cut around each lesion, and the store it is kept in."""

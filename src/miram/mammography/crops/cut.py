@@ -1,0 +1,283 @@
+"""Cutting lesions and background patches out of one mammogram, decoded once."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from miram.configuration import Config
+from miram.mammography.crops.breast import breast_mask, chest_wall_side
+from miram.mammography.crops.geometry import Box, PaddingMode, cut, shift_inside, square_around
+from miram.mammography.crops.masks import LesionMask, mask_from_box, mask_from_image, union
+from miram.mammography.crops.normalization import NormalizationConfig, to_full_range
+from miram.mammography.crops.resampling import resample
+from miram.mammography.decoding.read import DecodedImage, DecodingConfig, DecodingError, read_image
+
+CROPPING_VERSION = 4  # raise it when the same input would give other bytes
+MASK_STEP = 8  # crop pixels along each side of one stored mask value
+_THUMBNAIL_SIDE = 256  # least length of the shorter side of the image the breast is found on
+_BACKGROUND_TRIES = 50
+_MOST_MARKED = 0.6  # share of a whole image that hardly a lesion fills, but an inverted mask does
+
+
+class CropConfig(Config):
+    """How crops are cut.
+
+    The crop is a square: the longer side of the lesion's box times `context`.
+    """
+
+    side: int = Field(ge=16, multiple_of=MASK_STEP, description="stored side in pixels")
+    context: float = Field(ge=1.0, le=10.0, description="1.0 is the tight box of the paper")
+    padding: PaddingMode = "shift"
+    component_share: float = Field(0.01, ge=0, lt=1, description="smaller mask parts are crumbs")
+    flip_to_left: bool = Field(False, description="mirror so that the chest wall is on the left")
+    backgrounds_per_image: int = Field(0, ge=0, description="breast patches away from lesions")
+    background_coverage: float = Field(0.75, ge=0, le=1, description="least share of breast")
+    background_side: float = Field(
+        0.06,
+        gt=0,
+        le=1,
+        description="side of a patch before `context`, as a share of the image's height, where "
+        "the image has no lesion to copy the size from; 0.06 is that of a median lesion",
+    )
+    normalization: NormalizationConfig = NormalizationConfig()
+    decoding: DecodingConfig = DecodingConfig()
+
+
+@dataclass(frozen=True)
+class LesionTask:
+    """One lesion to cut.
+
+    Attributes:
+        lesion_id: Its name.
+        mask_paths: Files of its masks, relative to the raw root.
+        box: Where it lies, for a lesion without masks.
+    """
+
+    lesion_id: str
+    mask_paths: tuple[str, ...]
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """One mammogram and the lesions to cut from it.
+
+    Attributes:
+        image_id: Unique name of the mammogram.
+        image_path: Its file, relative to the raw root.
+        patient_id: Whose it is.
+        lesions: Its lesions; empty for an image in which nothing is marked, which gives
+            background patches only.
+        official_split: Side of the data set's own split, or None.
+        no_backgrounds: Why a patch of it may hold a lesion that is not among `lesions`; empty
+            where no such lesion is known.
+    """
+
+    image_id: str
+    image_path: str
+    patient_id: str
+    lesions: tuple[LesionTask, ...]
+    official_split: str | None = None
+    no_backgrounds: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files of the task, relative to the raw root."""
+        return (self.image_path, *(path for lesion in self.lesions for path in lesion.mask_paths))
+
+
+@dataclass(frozen=True)
+class ImageCrops:
+    """What was cut from one mammogram.
+
+    Attributes:
+        crops: (n, side, side) uint16.
+        masks: (n, side / 8, side / 8) uint8, lesion coverage of each cell, 255 for all of it.
+        rows: One dictionary per crop for the manifest.
+        problems: Audit rows.
+    """
+
+    crops: NDArray[np.uint16]
+    masks: NDArray[np.uint8]
+    rows: list[dict[str, Any]]
+    problems: list[dict[str, str]]
+
+
+def cut_image(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCrops:
+    """Decode a mammogram once and cut all its lesions and background patches.
+
+    Args:
+        task: What to cut.
+        raw_root: Folder of the raw data.
+        config: How to cut.
+
+    Returns:
+        The crops with their manifest rows. A lesion that cannot be cut, and an image that
+        cannot be read, become audit rows.
+    """
+    cutter = _Cutter(task, config)
+    if task.no_backgrounds and not task.lesions:
+        cutter.note_no_backgrounds()
+        return cutter.result()
+    try:
+        image = read_image(raw_root / task.image_path, config.decoding)
+    except DecodingError as error:
+        for name in [lesion.lesion_id for lesion in task.lesions] or [""]:
+            code = f"image_{error.code}"
+            cutter.note(name, task.image_path, code, "left out", error.detail)
+        return cutter.result()
+    cutter.start(image)
+    for lesion in task.lesions:
+        mask = _lesion_mask(lesion, raw_root, image.pixels.shape, cutter)
+        if mask is not None:
+            cutter.add_lesion(lesion, mask)
+    # Where lesions are known to be but not where, no patch is known to be free of them.
+    if task.no_backgrounds:
+        cutter.note_no_backgrounds()
+    elif len(cutter.boxes) == len(task.lesions):
+        cutter.add_backgrounds()
+    return cutter.result()
+
+
+def _lesion_mask(
+    lesion: LesionTask, raw_root: Path, shape: tuple[int, int], cutter: "_Cutter"
+) -> LesionMask | None:
+    if not lesion.mask_paths:
+        return mask_from_box(lesion.box and lesion.box.clipped(*shape))
+    masks = []
+    for path in lesion.mask_paths:
+        try:
+            decoded = read_image(raw_root / path, cutter.config.decoding)
+        except DecodingError as error:
+            cutter.note(lesion.lesion_id, path, f"mask_{error.code}", "left out", error.detail)
+            return None
+        masks.append(mask_from_image(decoded, shape))
+    mask = union(masks)
+    share = mask.marked.sum() / (shape[0] * shape[1])
+    if share > _MOST_MARKED:
+        # It may be right: of an image that is a crop already, or a label of the whole image.
+        detail = f"{share:.0%} of the image is marked; is the mask black on white?"
+        path = lesion.mask_paths[0]
+        cutter.note(lesion.lesion_id, path, "mask_covers_image", "went on", detail)
+    return mask
+
+
+class _Cutter:
+    """Gathers the crops of one image, all with the same grey range."""
+
+    def __init__(self, task: ImageTask, config: CropConfig) -> None:
+        self.task, self.config = task, config
+        self.crops: list[NDArray[np.uint16]] = []
+        self.masks: list[NDArray[np.uint8]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.problems: list[dict[str, str]] = []
+        self.boxes: list[Box] = []
+
+    def start(self, image: DecodedImage) -> None:
+        self.pixels, self.bits = image.pixels, image.source_bits
+        self.step = max(1, min(image.pixels.shape) // _THUMBNAIL_SIDE)
+        thumbnail = np.ascontiguousarray(image.pixels[:: self.step, :: self.step])
+        self.breast = breast_mask(thumbnail)
+        grey_range = self.config.normalization.grey_range
+        self.low, self.high = grey_range(thumbnail[self.breast], image.white)
+        self.flip = self.config.flip_to_left and chest_wall_side(self.breast) == "right"
+
+    def note(self, lesion_id: str, file: str, code: str, action: str, detail: str) -> None:
+        row = {"lesion_id": lesion_id, "file": file, "code": code}
+        self.problems.append({**row, "action": action, "detail": detail})
+
+    def add_lesion(self, lesion: LesionTask, mask: LesionMask) -> None:
+        name = lesion.lesion_id
+        box = mask.box(self.config.component_share)
+        if box is None:
+            file = lesion.mask_paths[0] if lesion.mask_paths else self.task.image_path
+            self.note(name, file, "mask_empty", "left out", "no pixel is marked")
+            return
+        square = square_around(box, self.config.context)
+        self.boxes.append(box)
+        self._add(name, "lesion", box, square, mask)
+        if self.rows[-1]["upsampled"]:
+            detail = f"{square.width} px enlarged to {self.config.side} px"
+            self.note(name, self.task.image_path, "small_lesion", "upsampled", detail)
+
+    def note_no_backgrounds(self) -> None:
+        if self.config.backgrounds_per_image:
+            detail = f"none is cut: {self.task.no_backgrounds}"
+            self.note("", self.task.image_path, "few_backgrounds", "went on", detail)
+
+    def add_backgrounds(self) -> None:
+        random = np.random.default_rng(_seed_of(self.task.image_id))
+        height, width = self.pixels.shape
+        sides = [max(box.width, box.height) for box in self.boxes]
+        sides = sides or [max(1, round(self.config.background_side * height))]
+        wanted, found = self.config.backgrounds_per_image, 0
+        for _ in range(_BACKGROUND_TRIES * wanted):
+            side = int(sides[random.integers(len(sides))] * self.config.context)
+            side = min(side, height, width)
+            x0, y0 = (int(random.integers(limit - side + 1)) for limit in (width, height))
+            square = Box(x0, y0, x0 + side, y0 + side)
+            if self._covered(square) and not any(square.overlaps(box) for box in self.boxes):
+                found += 1
+                name = f"{self.task.image_id}_background_{found}"
+                self._add(name, "background", square, square, None)
+            if found == wanted:
+                return
+        if wanted:
+            detail = f"{found} of {wanted} patches fit into the breast beside the lesions"
+            self.note("", self.task.image_path, "few_backgrounds", "went on", detail)
+
+    def _covered(self, square: Box) -> bool:
+        rows = slice(square.y0 // self.step, -(-square.y1 // self.step))
+        columns = slice(square.x0 // self.step, -(-square.x1 // self.step))
+        return bool(self.breast[rows, columns].mean() >= self.config.background_coverage)
+
+    def _add(self, crop_id: str, kind: str, box: Box, square: Box, mask: LesionMask | None) -> None:
+        height, width = self.pixels.shape
+        if self.config.padding == "shift":
+            square = shift_inside(square, height, width)
+        piece, outside = cut(self.pixels, square, self.config.padding)
+        crop = to_full_range(resample(piece, self.config.side), self.low, self.high)
+        cells = self.config.side // MASK_STEP
+        coverage = mask.coverage(square, cells) if mask else np.zeros((cells, cells), np.uint8)
+        if crop.min() == crop.max():
+            name = crop_id if kind == "lesion" else ""
+            detail = f"{crop_id} has one grey level"
+            self.note(name, self.task.image_path, "flat_crop", "went on", detail)
+        if self.flip:
+            crop, coverage = crop[:, ::-1], coverage[:, ::-1]
+        self.crops.append(crop)
+        self.masks.append(coverage)
+        self.rows.append(
+            {
+                "crop_id": crop_id,
+                "kind": kind,
+                "patient_id": self.task.patient_id,
+                "image_id": self.task.image_id,
+                "official_split": self.task.official_split,
+                "source_bits": self.bits,
+                **{f"box_{name}": value for name, value in vars(box).items()},
+                **{f"crop_{name}": value for name, value in vars(square).items()},
+                "scale": square.width / self.config.side,
+                "upsampled": square.width < self.config.side,
+                "outside_share": outside,
+                "flipped": self.flip,
+                "grey_low": self.low,
+                "grey_high": self.high,
+                "sha256": hashlib.sha256(np.ascontiguousarray(crop).data).hexdigest(),
+            }
+        )
+
+    def result(self) -> ImageCrops:
+        side, cells = self.config.side, self.config.side // MASK_STEP
+        crops = np.stack(self.crops) if self.crops else np.empty((0, side, side), np.uint16)
+        masks = np.stack(self.masks) if self.masks else np.empty((0, cells, cells), np.uint8)
+        return ImageCrops(crops, masks, self.rows, self.problems)
+
+
+def _seed_of(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -1,0 +1,111 @@
+"""The marked pixels of one lesion, kept without the empty film around them.
+
+A mask is as large as its mammogram, and a lesion takes about one percent of it. Only one pass
+over all pixels is made, to find the part that holds the lesion.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miram.mammography.crops.geometry import Box, cut, lesion_box
+from miram.mammography.crops.resampling import area_means, resample
+from miram.mammography.decoding.read import DecodedImage
+
+_MOST_LABELS = 15  # a file with no brighter level numbers its regions; none is an edge of JPEG
+
+
+@dataclass(frozen=True)
+class LesionMask:
+    """Marked pixels of a mammogram.
+
+    Attributes:
+        x0: Column of the mammogram at which `marked` begins.
+        y0: Row of the mammogram at which `marked` begins.
+        marked: (h, w) True inside the lesion; everything beyond is unmarked. It may be empty.
+    """
+
+    x0: int
+    y0: int
+    marked: NDArray[np.bool_]
+
+    def box(self, min_share: float) -> Box | None:
+        """Find the lesion's box in the mammogram, see `lesion_box`; None for an empty mask."""
+        box = lesion_box(self.marked, min_share)
+        return box and box.moved(self.x0, self.y0)
+
+    def coverage(self, square: Box, cells: int) -> NDArray[np.uint8]:
+        """Tell how much of a square the lesion covers.
+
+        Args:
+            square: A square of the mammogram that shares at least one pixel with `marked`.
+            cells: Equal cells along each side of it.
+
+        Returns:
+            (cells, cells), 255 where a cell is covered wholly.
+        """
+        piece, _ = cut(self.marked, square.moved(-self.x0, -self.y0), "zeros")
+        share = area_means(piece, cells) if len(piece) > cells else resample(piece, cells)
+        return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+
+
+def mask_from_box(box: Box | None) -> LesionMask:
+    """A lesion that fills its box; an empty one for None."""
+    if box is None:
+        return LesionMask(0, 0, np.zeros((0, 0), dtype=bool))
+    return LesionMask(box.x0, box.y0, np.ones((box.height, box.width), dtype=bool))
+
+
+def mask_from_image(image: DecodedImage, shape: tuple[int, int]) -> LesionMask:
+    """Find the marked pixels of a mask file.
+
+    Args:
+        image: The mask: brighter than half its range inside the lesion, since JPEG masks hold
+            some 16 grey values around the edge. A mask that nowhere is so bright is of fewer
+            levels than its file could hold, such as 0 and 1 or 0 and 4095 in 16 bits; half of
+            its own brightest level counts then.
+        shape: (rows, columns) of the mammogram. A mask of another size is resized to it, each
+            pixel taking the mask's value at its center.
+    """
+    brightest = image.pixels.max(axis=0)
+    half = _boundary(int(brightest.max()), image.white)
+    columns = np.flatnonzero(brightest > half)
+    if not len(columns):
+        return mask_from_box(None)
+    across = slice(columns[0], columns[-1] + 1)
+    rows = np.flatnonzero(image.pixels[:, across].max(axis=1) > half)
+    down = slice(rows[0], rows[-1] + 1)
+    y0, from_rows = _taken(image.pixels.shape[0], shape[0], down)
+    x0, from_columns = _taken(image.pixels.shape[1], shape[1], across)
+    return LesionMask(x0, y0, image.pixels[np.ix_(from_rows, from_columns)] > half)
+
+
+def _boundary(brightest: int, white: int) -> int:
+    """The level above which a pixel is marked."""
+    if brightest <= _MOST_LABELS:
+        return 0
+    return (white if brightest > white // 2 else brightest) // 2
+
+
+def _taken(length: int, new_length: int, part: slice) -> tuple[int, NDArray[np.int64]]:
+    """Which pixels of a part of an axis are taken when the axis gets another length.
+
+    Returns:
+        First new pixel that is taken from the part, and the old pixel of it and of each one
+        after it that is.
+    """
+    centers = (2 * np.arange(new_length) + 1) * length // (2 * new_length)
+    start, stop = np.searchsorted(centers, [part.start, part.stop])
+    return int(start), centers[start:stop]
+
+
+def union(masks: Sequence[LesionMask]) -> LesionMask:
+    """All that is marked in any of the masks of one mammogram; at least one is given."""
+    x0, y0 = min(mask.x0 for mask in masks), min(mask.y0 for mask in masks)
+    ends = [(m.y0 + m.marked.shape[0] - y0, m.x0 + m.marked.shape[1] - x0) for m in masks]
+    marked = np.zeros(np.max(ends, axis=0), dtype=bool)
+    for mask, (y1, x1) in zip(masks, ends, strict=True):
+        marked[mask.y0 - y0 : y1, mask.x0 - x0 : x1] |= mask.marked
+    return LesionMask(x0, y0, marked)

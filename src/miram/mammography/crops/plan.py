@@ -1,0 +1,290 @@
+"""What to cut, and the building of a crop store from it: parallel, resumable, incremental."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from miram.errors import MiramError
+from miram.files import atomic_path
+from miram.mammography.crops.cut import (
+    CROPPING_VERSION,
+    CropConfig,
+    ImageTask,
+    LesionTask,
+    cut_image,
+)
+from miram.mammography.crops.geometry import Box
+from miram.mammography.crops.store import CropStore, verify_store, write_store
+from miram.mammography.lesion_table import BOX, audit_rows, marked_elsewhere
+from miram.progress import track
+
+log = logging.getLogger(__name__)
+
+_UNPLACED = "a lesion of this image, or of this breast and view, has no known place"
+_ELSEWHERE = "another image of this file, or of this breast and view, has a lesion"
+
+Backend = Callable[[], AbstractContextManager[None]]
+Notes = tuple[list[dict[str, Any]], list[dict[str, str]]]  # manifest rows, audit rows
+
+
+@dataclass(frozen=True)
+class CropPlan:
+    """Which crops a store shall hold.
+
+    Attributes:
+        tasks: One per mammogram, in the final order.
+        config: How to cut.
+        raw_root: Folder of the raw data.
+        workers: Processes to cut with; each needs up to 0.5 GB for a film of full size;
+            -1 for as many as the backend has.
+        backend: Makes joblib's backend; by default its own processes on this machine.
+    """
+
+    tasks: tuple[ImageTask, ...]
+    config: CropConfig
+    raw_root: Path
+    workers: int = 1
+    backend: Backend = nullcontext
+
+
+def plan_crops(
+    lesions: pd.DataFrame,
+    raw_root: Path,
+    config: CropConfig,
+    workers: int = 1,
+    backend: Backend = nullcontext,
+) -> CropPlan:
+    """Group the lesions by mammogram, so that each is decoded once.
+
+    Args:
+        lesions: The lesion table. A row with neither masks nor a box stands for an image in
+            which nothing is marked: background patches are all that it gives, and none where
+            a lesion may lie that is not marked in it (`lesion_places`).
+        raw_root: Folder that its paths are relative to.
+        config: How to cut.
+        workers: Processes to cut with.
+        backend: Makes joblib's backend.
+    """
+    lesions = lesions.assign(no_backgrounds=_no_backgrounds(lesions)).sort_values("lesion_id")
+    groups = lesions.groupby("image_id", sort=True)
+    tasks = tuple(_task(str(image_id), group) for image_id, group in groups)
+    return CropPlan(tasks, config, raw_root, workers, backend)
+
+
+def _no_backgrounds(lesions: pd.DataFrame) -> pd.Series:
+    """Say for each row why its image gives no backgrounds; empty where it does."""
+    unplaced = lesions.get("unplaced_lesion", pd.Series(False, index=lesions.index))
+    reasons = pd.Series("", index=lesions.index).mask(marked_elsewhere(lesions), _ELSEWHERE)
+    return reasons.mask(unplaced.groupby(lesions["image_id"]).transform("any"), _UNPLACED)
+
+
+def _task(image_id: str, rows: pd.DataFrame) -> ImageTask:
+    first = rows.iloc[0]
+    split = first.get("official_split")
+    lesions = [_lesion(row) for row in rows.to_dict("records")]
+    return ImageTask(
+        image_id=image_id,
+        image_path=str(first["image_path"]),
+        patient_id=str(first["patient_id"]),
+        lesions=tuple(lesion for lesion in lesions if lesion.mask_paths or lesion.box),
+        official_split=None if pd.isna(split) else str(split),
+        no_backgrounds=str(first["no_backgrounds"]),
+    )
+
+
+def _lesion(row: dict[Any, Any]) -> LesionTask:
+    sides = [int(row[name]) for name in BOX if name in row and not pd.isna(row[name])]
+    box = Box(*sides) if len(sides) == len(BOX) else None
+    return LesionTask(str(row["lesion_id"]), tuple(row["mask_paths"]), box)
+
+
+def build_store(plan: CropPlan, folder: Path) -> CropStore:
+    """Cut what a plan asks for and write the store.
+
+    Each mammogram's crops are saved as soon as they are cut, so that an interrupted run goes
+    on where it stopped; crops of an older store are taken over where neither their files nor
+    the parameters changed.
+
+    Args:
+        plan: What to cut.
+        folder: Where the store shall stand.
+
+    Returns:
+        The finished store.
+
+    Raises:
+        MiramError: Not a single crop could be cut.
+    """
+    cache = _Cache(folder, plan)
+    todo = [task for task in plan.tasks if not cache.has(task)]
+    log.info("%d of %d mammograms to cut", len(todo), len(plan.tasks))
+    jobs = (
+        delayed(_cut_and_save)(task, plan.raw_root, plan.config, cache.part(task)) for task in todo
+    )
+    with plan.backend():
+        finished = Parallel(n_jobs=plan.workers, return_as="generator_unordered")(jobs)
+        for _ in track(finished, "cut mammograms", total=len(todo)):
+            pass
+    digest = _assemble(plan, cache, folder)
+    shutil.rmtree(cache.parts, ignore_errors=True)
+    log.info("crop store %s: digest %s", folder, digest)
+    return CropStore.open(folder)
+
+
+def stale_because(store: CropStore, config: CropConfig) -> list[str]:
+    """Tell which parameters of a store differ from those wanted.
+
+    Args:
+        store: A finished store.
+        config: How crops are wanted.
+
+    Returns:
+        One line per parameter, `context: 1.0 -> 1.25`; empty for a store that is up to date.
+    """
+    old, new = _flat(store.info["parameters"]), _flat(_parameters(config))
+    names = [*old, *(name for name in new if name not in old)]
+    return [
+        f"{name}: {old.get(name, 'not there')} -> {new.get(name, 'not there')}"
+        for name in names
+        if name not in old or name not in new or old[name] != new[name]
+    ]
+
+
+def _parameters(config: CropConfig) -> dict[str, Any]:
+    return {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
+    return flat
+
+
+def _assemble(plan: CropPlan, cache: "_Cache", folder: Path) -> str:
+    rows: list[dict[str, Any]] = []
+    problems: list[dict[str, str]] = []
+    for task in plan.tasks:
+        its_rows, its_problems = cache.notes(task)
+        rows += its_rows
+        problems += its_problems
+    if not rows:
+        raise MiramError(
+            f"not one crop could be cut under {plan.raw_root} {_why_none(plan, problems)}"
+        )
+    return write_store(
+        folder,
+        _pieces(plan, cache),
+        manifest=pd.DataFrame(rows).astype({"official_split": "string"}),
+        audit=audit_rows(problems),
+        parameters=_parameters(plan.config),
+        tasks={task.image_id: cache.fingerprint(task) for task in plan.tasks},
+    )
+
+
+def _why_none(plan: CropPlan, problems: list[dict[str, str]]) -> str:
+    if any(task.lesions for task in plan.tasks) or not any(t.no_backgrounds for t in plan.tasks):
+        codes = ", ".join(sorted({problem["code"] for problem in problems}))
+        return (
+            f"({codes or 'no lesion, and rois.backgrounds_per_image is 0'}); see the ingest audit"
+        )
+    return (
+        "(no_location): lesions are known, but not one has a place; give each a mask or a box, "
+        "and for a label of the whole image a box of the whole image; see the ingest audit"
+    )
+
+
+def _pieces(plan: CropPlan, cache: "_Cache") -> Iterator[dict[str, NDArray]]:
+    for task in plan.tasks:
+        yield cache.arrays(task)
+
+
+def _cut_and_save(task: ImageTask, raw_root: Path, config: CropConfig, path: Path) -> None:
+    piece = cut_image(task, raw_root, config)
+    text = json.dumps([piece.rows, piece.problems])
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, crops=piece.crops, masks=piece.masks, text=np.array(text))
+
+
+class _Cache:
+    """Finished mammograms: of an interrupted run, or of an older store."""
+
+    def __init__(self, folder: Path, plan: CropPlan) -> None:
+        self.parts = folder.with_name(f".{folder.name}.parts")
+        self.plan = plan
+        self.prefix = json.dumps(_parameters(plan.config), sort_keys=True)
+        self.fingerprints: dict[str, str] = {}
+        self.old = _usable_store(folder, plan.config)
+        self.old_rows = self.old.manifest.groupby("image_id").indices if self.old else {}
+
+    def fingerprint(self, task: ImageTask) -> str:
+        """Hash of all that the crops of a mammogram follow from.
+
+        Files count by name, size and time of change; reading them would take as long as
+        cutting them.
+        """
+        if task.image_id not in self.fingerprints:
+            paths = [self.plan.raw_root / name for name in task.files]
+            stats = [path.stat() if path.exists() else None for path in paths]
+            states = [stat and (stat.st_size, stat.st_mtime_ns) for stat in stats]
+            text = self.prefix + json.dumps([asdict(task), states])
+            self.fingerprints[task.image_id] = hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self.fingerprints[task.image_id]
+
+    def part(self, task: ImageTask) -> Path:
+        return self.parts / f"{self.fingerprint(task)}.npz"
+
+    def has(self, task: ImageTask) -> bool:
+        return self._in_old_store(task) or self.part(task).is_file()
+
+    def _in_old_store(self, task: ImageTask) -> bool:
+        return self.old is not None and self.old.tasks.get(task.image_id) == self.fingerprint(task)
+
+    def notes(self, task: ImageTask) -> Notes:
+        if self.old is None or not self._in_old_store(task):
+            with np.load(self.part(task)) as part:
+                rows, problems = json.loads(str(part["text"]))
+            return rows, problems
+        rows = self.old.manifest.iloc[self._positions(task)].to_dict("records")
+        audit = self.old.audit
+        of_lesion = audit["lesion_id"].isin([lesion.lesion_id for lesion in task.lesions])
+        of_image = (audit["lesion_id"] == "") & (audit["file"] == task.image_path)
+        return rows, audit[of_lesion | of_image].to_dict("records")
+
+    def arrays(self, task: ImageTask) -> dict[str, NDArray]:
+        if self.old is None or not self._in_old_store(task):
+            with np.load(self.part(task)) as part:
+                return {"crops": part["crops"], "masks": part["masks"]}
+        positions = self._positions(task)
+        return {"crops": self.old.crops[positions], "masks": self.old.masks[positions]}
+
+    def _positions(self, task: ImageTask) -> NDArray[np.int64]:
+        positions: NDArray[np.int64] = self.old_rows.get(task.image_id, np.empty(0, np.int64))
+        return positions
+
+
+def _usable_store(folder: Path, config: CropConfig) -> CropStore | None:
+    """Open an older store whose crops may be taken over; say why where there is none."""
+    if not CropStore.is_finished(folder):
+        return None
+    if problems := verify_store(folder):
+        log.warning("all is cut anew: %s", "; ".join(problems))
+        return None
+    store = CropStore.open(folder)
+    if changes := stale_because(store, config):
+        log.warning("the crop store %s is stale, all is cut anew: %s", folder, "; ".join(changes))
+        return None
+    return store

@@ -1,0 +1,242 @@
+"""What a DICOM header says, read without its pixels."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.tag import BaseTag, Tag
+
+from miram.mammography.decoding.errors import DecodingError, DecodingFailure
+from miram.mammography.decoding.guards import LARGEST_FILE, check_file
+
+_HEADER_KEYWORDS = (
+    "BitsAllocated", "BitsStored", "Columns", "ImageLaterality", "Laterality", "Modality",
+    "NumberOfFrames", "PatientID", "PatientOrientation", "PhotometricInterpretation",
+    "PresentationIntentType", "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel",
+    "SeriesDescription", "SeriesInstanceUID", "SpecificCharacterSet", "StudyInstanceUID",
+    "ViewPosition",
+)  # fmt: skip
+# pydicom takes plain integers as well, but turns each into a tag again for every file.
+_HEADER_TAGS: list[Any] = [Tag(keyword) for keyword in _HEADER_KEYWORDS]
+_LAST_HEADER_TAG: BaseTag = max(_HEADER_TAGS)
+
+# Digital Mammography X-Ray Image Storage, and its variant before processing (PS3.4, B.5).
+_INTENTS = {
+    "1.2.840.10008.5.1.4.1.1.1.2": "FOR PRESENTATION",
+    "1.2.840.10008.5.1.4.1.1.1.2.1": "FOR PROCESSING",
+}
+# SNOMED CT and the older SRT codes of the two screening views (DICOM PS3.16, CID 4014).
+_VIEW_CODES = {
+    "399162004": "CC",
+    "R-10242": "CC",
+    "399368009": "MLO",
+    "R-10226": "MLO",
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header fields that sorting files needs; text is empty and numbers are 0 where absent.
+
+    Attributes:
+        bits_allocated: Bits per sample in memory: 8 for a CBIS mask, 16 for its images.
+        bits_stored: Bits per sample that carry the value.
+        rows: Height in pixels.
+        columns: Width in pixels.
+        frames: Number of frames, 1 where the field is absent.
+        samples: Samples per pixel, 1 where the field is absent; 3 for color.
+        transfer_syntax: UID of the encoding; empty in a file without meta information.
+        sop_class_uid: Kind of object.
+        sop_instance_uid: Identity of this file.
+        series_uid: Identity of its series.
+        study_uid: Identity of its study.
+        series_description: Free text; blank in 566 of the 10,237 CBIS-DDSM files.
+        patient_id: In CBIS-DDSM the folder name, not the patient.
+        modality: For example MG.
+        photometric: Photometric interpretation.
+        patient_orientation: As a text, parts joined by a backslash; CC or MLO in CBIS-DDSM.
+        view: CC, MLO or another view position, upper case.
+        laterality: L, R, B or empty.
+        presentation_intent: FOR PROCESSING, FOR PRESENTATION or empty: by the tag, else by the
+            SOP class.
+    """
+
+    bits_allocated: int
+    bits_stored: int
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    transfer_syntax: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+    study_uid: str
+    series_description: str
+    patient_id: str
+    modality: str
+    photometric: str
+    patient_orientation: str
+    view: str
+    laterality: str
+    presentation_intent: str
+
+
+@dataclass(frozen=True)
+class ImageTags:
+    """What later steps need to know about an image beside its pixels.
+
+    Attributes:
+        view: CC, MLO or another view position, upper case; empty where unknown.
+        laterality: L, R, B or empty.
+        patient_id: PatientID of the file.
+        presentation_intent: FOR PROCESSING, FOR PRESENTATION or empty: by the tag, else by the
+            SOP class. The two differ in contrast and must not be mixed silently.
+        photometric: MONOCHROME1 or MONOCHROME2 as the file has it.
+        manufacturer: Maker of the device.
+        modality: For example MG.
+        pixel_spacing: Row and column spacing in mm at the detector, or None.
+    """
+
+    view: str = ""
+    laterality: str = ""
+    patient_id: str = ""
+    presentation_intent: str = ""
+    photometric: str = "MONOCHROME2"
+    manufacturer: str = ""
+    modality: str = ""
+    pixel_spacing: tuple[float, float] | None = None
+
+
+def read_header(path: str | Path) -> Header:
+    """Read the header fields of one DICOM file, stopping before the pixels.
+
+    Args:
+        path: A DICOM file of any name.
+
+    Returns:
+        The fields; those the file lacks are empty, 0, or 1 for `frames`.
+
+    Raises:
+        DecodingError: If the file is missing, empty, too large or not DICOM.
+    """
+    path = Path(path)
+    check_file(path, LARGEST_FILE)
+    try:
+        with warnings.catch_warnings():
+            # An odd value is not a reason to stop, and what matters is judged below.
+            warnings.simplefilter("ignore")
+            with path.open("rb") as file:
+                dataset = pydicom.filereader.read_partial(
+                    file,
+                    stop_when=_is_past_header,
+                    force=True,
+                    specific_tags=_HEADER_TAGS,
+                )
+            header = _header(dataset)
+    # pydicom lets many kinds of error out on malformed files; each must become an audit row.
+    except Exception as error:
+        detail = f"the header cannot be read: {type(error).__name__}: {error}"
+        raise DecodingError(DecodingFailure.UNREADABLE, path, detail) from error
+    if not (header.sop_class_uid or header.series_uid or header.rows):
+        detail = "no DICOM header: neither SOP class nor series nor size; download it again"
+        raise DecodingError(DecodingFailure.NOT_DICOM, path, detail)
+    return header
+
+
+def image_tags(dataset: Dataset) -> ImageTags:
+    """Collect what later steps need from a data set.
+
+    The view comes from ViewPosition, else from the view code sequence, else from
+    PatientOrientation, where CBIS-DDSM keeps it.
+
+    Args:
+        dataset: A DICOM data set.
+
+    Returns:
+        The tags, empty where absent.
+    """
+    return ImageTags(
+        view=_view(dataset),
+        laterality=_laterality(dataset),
+        patient_id=_text(dataset, "PatientID"),
+        presentation_intent=_intent(dataset),
+        photometric=_text(dataset, "PhotometricInterpretation").upper(),
+        manufacturer=_text(dataset, "Manufacturer"),
+        modality=_text(dataset, "Modality"),
+        pixel_spacing=_spacing(dataset),
+    )
+
+
+def _is_past_header(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag > _LAST_HEADER_TAG
+
+
+def _header(dataset: FileDataset) -> Header:
+    return Header(
+        bits_allocated=_number(dataset, "BitsAllocated"),
+        bits_stored=_number(dataset, "BitsStored"),
+        rows=_number(dataset, "Rows"),
+        columns=_number(dataset, "Columns"),
+        frames=max(_number(dataset, "NumberOfFrames"), 1),
+        samples=max(_number(dataset, "SamplesPerPixel"), 1),
+        transfer_syntax=_text(dataset.file_meta, "TransferSyntaxUID"),
+        sop_class_uid=_text(dataset, "SOPClassUID"),
+        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
+        series_uid=_text(dataset, "SeriesInstanceUID"),
+        study_uid=_text(dataset, "StudyInstanceUID"),
+        series_description=_text(dataset, "SeriesDescription"),
+        patient_id=_text(dataset, "PatientID"),
+        modality=_text(dataset, "Modality"),
+        photometric=_text(dataset, "PhotometricInterpretation").upper(),
+        patient_orientation=_text(dataset, "PatientOrientation"),
+        view=_view(dataset),
+        laterality=_laterality(dataset),
+        presentation_intent=_intent(dataset),
+    )
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    value = dataset.get(keyword)
+    if value is None:
+        return ""
+    if isinstance(value, (list, pydicom.multival.MultiValue)):
+        return "\\".join(str(part) for part in value).strip()
+    return str(value).strip()
+
+
+def _number(dataset: Dataset, keyword: str) -> int:
+    value = dataset.get(keyword)
+    return 0 if value is None or value == "" else int(value)
+
+
+def _view(dataset: Dataset) -> str:
+    if view := _text(dataset, "ViewPosition").upper():
+        return view
+    for item in dataset.get("ViewCodeSequence") or ():
+        if view := _VIEW_CODES.get(_text(item, "CodeValue"), ""):
+            return view
+    orientation = _text(dataset, "PatientOrientation").upper()
+    return orientation if orientation in {"CC", "MLO"} else ""
+
+
+def _laterality(dataset: Dataset) -> str:
+    return (_text(dataset, "ImageLaterality") or _text(dataset, "Laterality")).upper()
+
+
+def _intent(dataset: Dataset) -> str:
+    # The tag first: raw images are also exported as Secondary Capture, or of the other class.
+    intent = _text(dataset, "PresentationIntentType").upper()
+    return intent or _INTENTS.get(_text(dataset, "SOPClassUID"), "")
+
+
+def _spacing(dataset: Dataset) -> tuple[float, float] | None:
+    # Detector spacing first: PixelSpacing of a projection may be calibrated to another plane.
+    for keyword in ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing"):
+        value = dataset.get(keyword)
+        if value is not None and not isinstance(value, (str, float)) and len(value) == 2:
+            return float(value[0]), float(value[1])
+    return None

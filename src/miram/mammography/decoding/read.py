@@ -1,0 +1,297 @@
+"""One mammogram from any vendor's file: DICOM of every syntax, JPEG, PNG or TIFF.
+
+Every failure is a `DecodingError` with a short code, so that it becomes a row of the audit.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pydicom
+from pydantic import Field
+from pydicom.dataset import FileDataset
+from pydicom.pixels import pixel_array
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+    RLELossless,
+)
+
+from miram.configuration import Config
+from miram.mammography.decoding.errors import DecodingError, DecodingFailure
+from miram.mammography.decoding.guards import LARGEST_FILE, check_codestream, check_file, check_size
+from miram.mammography.decoding.headers import Header, ImageTags, image_tags, read_header
+from miram.mammography.decoding.pictures import is_picture, read_picture
+from miram.mammography.decoding.voi_lut import (
+    BadLookupTableError,
+    NoSuchVoiError,
+    Voi,
+    WordFormat,
+    frame_attributes,
+    grey_table,
+)
+
+__all__ = [
+    "DecodedImage",
+    "DecodingConfig",
+    "DecodingError",
+    "DecodingFailure",
+    "Header",
+    "ImageTags",
+    "read_frames",
+    "read_header",
+    "read_image",
+]
+
+_PREAMBLE = 132
+_DICOM_MARK = b"DICM"
+_SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+
+
+class DecodingConfig(Config):
+    """How files are decoded, and what is too large to try."""
+
+    voi: Voi = Field(
+        default="auto",
+        description="grey-level view of a DICOM file: its LUT, else its window, else none (auto); "
+        "or insist on one",
+    )
+    voi_index: int = Field(default=0, ge=0, description="which of several windows or LUTs, from 0")
+    frames: Literal["refuse", "first", "middle"] = Field(
+        default="refuse",
+        description="what read_image does with a multi-frame file that it is given itself; "
+        "ingest leaves such files out before",
+    )
+    max_pixels: int = Field(
+        default=80_000_000, ge=1, description="largest rows x columns of one frame"
+    )
+    max_frames: int = Field(default=512, ge=1, description="largest number of frames")
+    max_bytes: int = Field(
+        default=LARGEST_FILE,
+        ge=1,
+        le=LARGEST_FILE,
+        description="largest file in bytes, also when inflated; no header of a larger one is read",
+    )
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One monochrome image, bright is dense (MONOCHROME2).
+
+    Attributes:
+        pixels: (H, W) uint8 or uint16, read-only; 0 is black and `white` is white.
+        white: The level that means white: 2^BitsStored - 1 where the stored values were kept,
+            65535 after a window, 2^n - 1 after a lookup table of n bits. Divide by it.
+        source_bits: Bits stored of the file. 8-bit and 16-bit sources must not be mixed silently.
+        uid: SOPInstanceUID, or None for a picture.
+        tags: What later steps need to know beside the pixels.
+        transforms: What was applied to the stored values, in order; empty where nothing was.
+        frame: Index of the frame in its file, from 0.
+    """
+
+    pixels: np.ndarray
+    white: int
+    source_bits: int
+    uid: str | None
+    tags: ImageTags
+    transforms: tuple[str, ...]
+    frame: int = 0
+
+
+def read_image(path: str | Path, config: DecodingConfig | None = None) -> DecodedImage:
+    """Decode the one image of a file.
+
+    Args:
+        path: A DICOM file of any name, or a grey JPEG, PNG or TIFF picture; the content
+            decides, not the name.
+        config: How to decode; the defaults where None.
+
+    Returns:
+        The image. A 16-bit MONOCHROME2 file without LUT and window, as CBIS-DDSM has them,
+        gives its stored values unchanged.
+
+    Raises:
+        DecodingError: If the file gives no single monochrome image; `code` says why.
+    """
+    path, config = Path(path), config or DecodingConfig()
+    check_file(path, config.max_bytes)
+    if _is_picture_file(path):
+        return _picture(path, config)
+    header = _checked_header(path, config)
+    if header.frames > 1 and config.frames == "refuse":
+        detail = f"{header.frames} frames; use read_frames, or frames='middle'"
+        raise DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
+    frame = header.frames // 2 if config.frames == "middle" else 0
+    return _frame(path, _dataset(path, header), header, frame, config)
+
+
+def read_frames(path: str | Path, config: DecodingConfig | None = None) -> Iterator[DecodedImage]:
+    """Decode the frames of a file one after another, holding one at a time.
+
+    Args:
+        path: A file as for `read_image`; one with a single frame gives that.
+        config: How to decode; its `frames` has no effect here.
+
+    Yields:
+        The frames in the order of the file.
+
+    Raises:
+        DecodingError: While iterating, as `read_image` does.
+    """
+    path, config = Path(path), config or DecodingConfig()
+    check_file(path, config.max_bytes)
+    if _is_picture_file(path):
+        yield _picture(path, config)
+        return
+    header = _checked_header(path, config)
+    dataset = _dataset(path, header)
+    for frame in range(header.frames):
+        yield _frame(path, dataset, header, frame, config)
+
+
+def _is_picture_file(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(_PREAMBLE)
+    # A dual-personality file carries a TIFF header in the preamble of its DICOM.
+    return not start.endswith(_DICOM_MARK) and is_picture(start)
+
+
+def _picture(path: Path, config: DecodingConfig) -> DecodedImage:
+    pixels, transforms = read_picture(path, config.max_pixels)
+    pixels.setflags(write=False)
+    bits = pixels.dtype.itemsize * 8
+    return DecodedImage(pixels, 2**bits - 1, bits, None, ImageTags(), transforms)
+
+
+def _checked_header(path: Path, config: DecodingConfig) -> Header:
+    """Refuse what the header alone shows to be no monochrome image, or too large."""
+    header = read_header(path)
+    check_size(path, header.rows, header.columns, header.samples, config.max_pixels)
+    if header.frames > config.max_frames:
+        detail = f"{header.frames} frames, more than max_frames = {config.max_frames}"
+        raise DecodingError(DecodingFailure.TOO_LARGE, path, detail)
+    if header.modality == "SEG" or header.sop_class_uid in _SEGMENTATION_CLASSES:
+        detail = "a segmentation object holds regions, not an image"
+        raise DecodingError(DecodingFailure.SEGMENTATION, path, detail)
+    if not header.rows or not header.columns:
+        detail = f"a {header.modality or 'DICOM'} object without rows and columns is no image"
+        raise DecodingError(DecodingFailure.NO_PIXEL_DATA, path, detail)
+    if header.photometric and (header.photometric not in _GREY or header.samples != 1):
+        detail = f"{header.photometric}, {header.samples} samples per pixel: not monochrome"
+        raise DecodingError(DecodingFailure.COLOR, path, detail)
+    if header.bits_allocated not in (8, 16):
+        detail = f"{header.bits_allocated} bits allocated; 8 or 16 are read"
+        raise DecodingError(DecodingFailure.UNSUPPORTED_DEPTH, path, detail)
+    if not header.photometric or not 1 <= header.bits_stored <= header.bits_allocated:
+        detail = f"photometric {header.photometric!r}, {header.bits_stored} bits stored"
+        raise DecodingError(DecodingFailure.INCOMPLETE_HEADER, path, detail)
+    return header
+
+
+def _dataset(path: Path, header: Header) -> FileDataset:
+    with _failures(path):
+        dataset = pydicom.dcmread(path, force=True)
+        if not dataset.file_meta.get("TransferSyntaxUID"):
+            # A headless file of an old archive: pydicom found out its encoding while reading.
+            implicit = dataset.original_encoding[0]
+            syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+            dataset.file_meta.TransferSyntaxUID = syntax
+    if "PixelData" not in dataset:
+        # The header was whole a moment ago: what is gone broke off behind it.
+        if "Rows" not in dataset:
+            detail = "the file breaks off within the pixel data; download it again"
+            raise DecodingError(DecodingFailure.TRUNCATED, path, detail)
+        detail = "an image header without integer pixel data"
+        raise DecodingError(DecodingFailure.NO_PIXEL_DATA, path, detail)
+    return dataset
+
+
+def _frame(
+    path: Path, dataset: FileDataset, header: Header, frame: int, config: DecodingConfig
+) -> DecodedImage:
+    with _failures(path):
+        table = grey_table(
+            frame_attributes(dataset, frame),
+            _word_format(dataset),
+            inverted=header.photometric == "MONOCHROME1",
+            voi=config.voi,
+            voi_index=config.voi_index,
+            little_endian=dataset.original_encoding[1] is not False,
+        )
+        pixels = table.apply(_words(path, dataset, header, frame))
+        pixels.setflags(write=False)
+        return DecodedImage(
+            pixels=pixels,
+            white=table.white,
+            source_bits=header.bits_stored,
+            uid=header.sop_instance_uid or None,
+            tags=image_tags(dataset),
+            transforms=table.transforms,
+            frame=frame,
+        )
+
+
+def _word_format(dataset: FileDataset) -> WordFormat:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    # A codestream holds values; only words written as they are can have bits below the value.
+    native = not syntax.is_compressed or syntax == RLELossless
+    shift = int(dataset.get("HighBit", dataset.BitsStored - 1)) + 1 - int(dataset.BitsStored)
+    return WordFormat(
+        bits_allocated=int(dataset.BitsAllocated),
+        bits_stored=int(dataset.BitsStored),
+        signed=bool(dataset.get("PixelRepresentation", 0)),
+        shift=max(shift, 0) if native else 0,
+    )
+
+
+def _words(path: Path, dataset: FileDataset, header: Header, frame: int) -> np.ndarray:
+    """Decode one frame to its words, (H, W) uint8 or uint16, in the byte order of the machine."""
+    size = header.rows * header.columns
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        check_codestream(path, dataset.PixelData, frame, header.frames, size)
+    elif len(dataset.PixelData) < size * header.frames * header.bits_allocated // 8:
+        detail = f"{len(dataset.PixelData):,} bytes of pixel data are too few; download it again"
+        raise DecodingError(DecodingFailure.TRUNCATED, path, detail)
+    index = frame if header.frames > 1 else None
+    pixels = pixel_array(dataset, index=index, raw=True, view_only=True)
+    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return native.view(f"u{native.dtype.itemsize}")
+
+
+@contextmanager
+def _failures(path: Path) -> Iterator[None]:
+    """Turn whatever pydicom and its decoders raise into a `DecodingError`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an odd but harmless value; harm shows as an error
+            yield
+    except DecodingError:
+        raise
+    except NoSuchVoiError as error:
+        raise DecodingError(DecodingFailure.NO_SUCH_VOI, path, str(error)) from error
+    except BadLookupTableError as error:
+        raise DecodingError(DecodingFailure.BAD_LOOKUP_TABLE, path, str(error)) from error
+    except NotImplementedError as error:
+        detail = str(error)
+        raise DecodingError(DecodingFailure.UNSUPPORTED_TRANSFER_SYNTAX, path, detail) from error
+    # Decoders raise ValueError, AttributeError, RuntimeError, struct.error and more on broken
+    # data; none of them may end a run over thousands of files.
+    except Exception as error:
+        detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise DecodingError(_code_of(path, error), path, detail) from error
+
+
+def _code_of(path: Path, error: Exception) -> DecodingFailure:
+    if not isinstance(error, RuntimeError):
+        return DecodingFailure.UNREADABLE
+    # No free Python decoder opens 12-bit JPEG Extended: the syntax is at fault, not the file.
+    header = read_header(path)
+    if header.transfer_syntax == JPEGExtended12Bit and header.bits_stored > 8:
+        return DecodingFailure.UNSUPPORTED_TRANSFER_SYNTAX
+    return DecodingFailure.UNDECODABLE

@@ -1,0 +1,1 @@
+"""Collections from The Cancer Imaging Archive: planned, fetched, checked."""

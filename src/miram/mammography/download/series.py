@@ -1,0 +1,206 @@
+"""Unpacking the zip of a series: safely, and checked against the archive's own hashes."""
+
+import csv
+import hashlib
+import io
+import logging
+import os
+import shutil
+import struct
+import zipfile
+import zlib
+from itertools import count
+from pathlib import Path
+
+from miram.errors import MiramError
+from miram.mammography.decoding.errors import DecodingError
+from miram.mammography.decoding.headers import read_header
+
+HASHES = "md5hashes.csv"
+_CHUNK = 2**20
+# What zipfile raises on damaged, cut-off or encrypted archives.
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
+_LONGEST_TABLE = 2**24  # bytes; a series of 10,000 files takes less than 1 MB
+
+
+class ArchiveError(MiramError):
+    """A zip that is not what the server announced."""
+
+
+def unpack_series(archive: Path, folder: Path, images: int | None) -> dict[str, int]:
+    """Unpack a zip of `getImageWithMD5Hash` and check all that it holds.
+
+    Args:
+        archive: The zip.
+        folder: An empty folder for the files.
+        images: How many images the series has, None where the server does not tell.
+
+    Returns:
+        Size in bytes of every file, by name.
+
+    Raises:
+        ArchiveError: The zip is broken off, a file is missing, has another hash than
+            `md5hashes.csv` says, or has a name that leads out of the folder; or the number of
+            files is not the announced one. The folder then holds nothing that counts.
+    """
+    try:
+        with zipfile.ZipFile(archive) as package:
+            names = [_plain_name(member) for member in package.infolist()]
+            if len(set(names)) != len(names):
+                raise ArchiveError("the zip holds a file twice")
+            found = {name: _unpack(package, name, folder) for name in names}
+    except _BROKEN as error:
+        raise ArchiveError(f"the zip is broken: {error}") from error
+    if HASHES not in found:
+        raise ArchiveError(f"the zip has no {HASHES}: it broke off on the server")
+    _compare(read_hashes(folder / HASHES), {name: md5 for name, (_, md5) in found.items()})
+    dicoms = sum(name.lower().endswith(".dcm") for name in found)
+    if not dicoms or (images is not None and dicoms != images):
+        raise ArchiveError(f"{dicoms} images in the zip, {images} announced")
+    return {name: size for name, (size, _) in found.items()}
+
+
+def read_hashes(path: Path) -> dict[str, str]:
+    """Read `md5hashes.csv`.
+
+    Args:
+        path: The table, with the columns Filename and MD5Hash.
+
+    Returns:
+        The hashes as 32 small hexadecimal digits, by file name.
+
+    Raises:
+        ArchiveError: It is no such table.
+    """
+    if path.stat().st_size > _LONGEST_TABLE:
+        raise ArchiveError(f"{HASHES} is too long to be a list of hashes")
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    rows = list(csv.DictReader(io.StringIO(text), skipinitialspace=True))
+    if not rows or not {"Filename", "MD5Hash"} <= set(rows[0]):
+        raise ArchiveError(f"{HASHES} has no columns Filename and MD5Hash")
+    # Hashes that were printed as numbers have lost their leading zeros.
+    return {
+        (row["Filename"] or "").strip(): (row["MD5Hash"] or "").strip().lower().zfill(32)
+        for row in rows
+    }
+
+
+def file_md5(path: Path) -> str:
+    """Hash a file in pieces; 32 small hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, _md5).hexdigest()
+
+
+def matches_hashes(folder: Path, images: int | None) -> dict[str, int] | None:
+    """Check an unpacked series again, file by file.
+
+    Args:
+        folder: Folder of the series.
+        images: How many images it shall have, None where that is not known.
+
+    Returns:
+        Size in bytes of every file, or None where the folder is no finished download.
+    """
+    try:
+        expected = read_hashes(folder / HASHES)
+        files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+        _compare(expected, {name: file_md5(path) for name, path in files.items()})
+    except (OSError, ArchiveError):
+        return None
+    dicoms = sum(name.lower().endswith(".dcm") for name in files)
+    if not dicoms or (images is not None and dicoms != images):
+        return None
+    return {name: path.stat().st_size for name, path in files.items()}
+
+
+def _compare(expected: dict[str, str], found: dict[str, str]) -> None:
+    for name, md5 in expected.items():
+        if name not in found:
+            raise ArchiveError(f"{name} is missing")
+        if found[name] != md5:
+            raise ArchiveError(f"{name} has md5 {found[name]}, {HASHES} says {md5}")
+    for name in found:
+        if name.lower().endswith(".dcm") and name not in expected:
+            raise ArchiveError(f"{name} is not in {HASHES}")
+
+
+def _plain_name(member: zipfile.ZipInfo) -> str:
+    """Give the name of a member; the server packs files side by side, without folders."""
+    name = member.filename
+    unsafe = not name or name.startswith(".") or any(sign in name for sign in "/\\:\0")
+    if unsafe or member.is_dir() or (member.external_attr >> 16) & 0o170000 == 0o120000:
+        raise ArchiveError(f"unsafe name in the zip: {name!r}")
+    return name
+
+
+def _unpack(package: zipfile.ZipFile, name: str, folder: Path) -> tuple[int, str]:
+    digest, size = _md5(), 0
+    with package.open(name) as source, (folder / name).open("xb") as target:
+        while piece := source.read(_CHUNK):
+            digest.update(piece)
+            target.write(piece)
+            size += len(piece)
+        target.flush()
+        os.fsync(target.fileno())
+    return size, digest.hexdigest()
+
+
+def _md5() -> "hashlib._Hash":
+    # MD5 finds transfer errors here and keeps no secret; FIPS builds ask to be told.
+    return hashlib.md5(usedforsecurity=False)
+
+
+log = logging.getLogger(__name__)
+
+_ASIDE = ".replaced"
+
+
+def put_in_place(fetched: Path, final: Path) -> None:
+    """Rename the folder of a fetched series to its final name.
+
+    An older folder of that name is an unfinished or unchecked download of the series. Its files
+    that the fetched series has as well are dropped: those of the same name, and DICOM files of
+    the same SOPInstanceUID. All others, such as notes, go to `<final>.replaced` beside it.
+
+    Args:
+        fetched: Folder with the checked files.
+        final: Where they shall stand.
+
+    Raises:
+        OSError: A file cannot be moved or removed.
+    """
+    if final.exists():
+        moved = _set_aside(fetched, final)
+        shutil.rmtree(final)
+        if moved:
+            log.warning("%d files of %s that are not of its series are in %s", *moved)
+    fetched.rename(final)
+
+
+def _set_aside(fetched: Path, final: Path) -> tuple[int, Path, Path] | None:
+    names = {path.name for path in fetched.iterdir()}
+    instances = {_instance(path) for path in fetched.iterdir()} - {""}
+    others = [
+        path
+        for path in sorted(final.iterdir())
+        if path.is_dir() or (path.name not in names and _instance(path) not in instances)
+    ]
+    aside = final.with_name(final.name + _ASIDE)
+    for path in others:
+        aside.mkdir(exist_ok=True)
+        path.rename(_free_name(aside / path.name))
+    return (len(others), final, aside) if others else None
+
+
+def _instance(path: Path) -> str:
+    """Give the SOPInstanceUID of a file, empty for what is no DICOM file."""
+    try:
+        return read_header(path).sop_instance_uid
+    except (DecodingError, OSError):
+        return ""
+
+
+def _free_name(path: Path) -> Path:
+    """Give the path itself, or the first numbered one where it is taken."""
+    names = (path.with_name(f"{path.stem} ({number}){path.suffix}") for number in count(2))
+    return path if not path.exists() else next(name for name in names if not name.exists())

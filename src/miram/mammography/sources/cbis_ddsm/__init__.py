@@ -1,0 +1,1 @@
+"""CBIS-DDSM in every layout that users hold."""

@@ -1,0 +1,169 @@
+"""The four case-description tables of CBIS-DDSM (Lee et al., Sci Data 4:170177, 2017)."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from miram.errors import MiramError
+from miram.mammography.sources.folder_walk import files_under
+
+CASE_DESCRIPTIONS = {
+    ("mass", "train"): "mass_case_description_train_set.csv",
+    ("mass", "test"): "mass_case_description_test_set.csv",
+    ("calcification", "train"): "calc_case_description_train_set.csv",
+    ("calcification", "test"): "calc_case_description_test_set.csv",
+}
+_PATHS = {
+    "image file path": "image_cell",
+    "cropped image file path": "crop_cell",
+    "ROI mask file path": "mask_cell",
+}
+_COLUMNS = {
+    "patient_id": "patient_id",
+    "left or right breast": "laterality",
+    "image view": "view",
+    "abnormality id": "abnormality_id",
+    "assessment": "assessment",
+    "pathology": "pathology",
+    "subtlety": "subtlety",
+    **_PATHS,
+}
+_DENSITY = ("breast density", "breast_density")
+_LABELS = {
+    "mass": {"mass shape": "mass_shape", "mass margins": "mass_margins"},
+    "calcification": {"calc type": "calc_type", "calc distribution": "calc_distribution"},
+}
+_SAME_LABEL = {"LUCENT_CENTER": "LUCENT_CENTERED"}
+_NUMBERS = {"abnormality_id", "assessment", "subtlety", "density"}
+_NOT_GIVEN = {"", "N/A", "NA"}
+_FOLDER_WORDS = {"mass": "Mass", "calcification": "Calc", "train": "Training", "test": "Test"}
+
+
+def find_case_descriptions(raw_root: Path) -> dict[tuple[str, str], Path]:
+    """Find the case-description tables in a download of CBIS-DDSM.
+
+    Args:
+        raw_root: Folder of the download; the tables stand anywhere in it.
+
+    Returns:
+        Path of each table found, by (abnormality type, official split). A download of
+        masses alone has two of the four. Of equal copies the first is given.
+
+    Raises:
+        MiramError: None of the tables is there, or one is there in two versions.
+    """
+    places: dict[str, list[Path]] = {name: [] for name in CASE_DESCRIPTIONS.values()}
+    for path in files_under(raw_root):
+        if path.name in places:
+            places[path.name].append(path)
+    found = {key: _only(places[name]) for key, name in CASE_DESCRIPTIONS.items() if places[name]}
+    if not found:
+        raise MiramError(
+            f"no case-description table under {raw_root}: put the four files "
+            f"({', '.join(CASE_DESCRIPTIONS.values())}) into {raw_root / 'csv'}"
+        )
+    return found
+
+
+def _only(copies: list[Path]) -> Path:
+    """Give the first of copies that hold the same, whatever their line ends."""
+    first = copies[0]
+    table = _read_text(first) if len(copies) > 1 else None
+    for other in copies[1:]:
+        if not _read_text(other).equals(table):
+            raise MiramError(
+                f"two versions of a case description: {first} and {other} differ; keep the one "
+                "that TCIA publishes and move the other out of the raw folder"
+            )
+    return first
+
+
+def read_case_descriptions(raw_root: Path) -> pd.DataFrame:
+    """Read the case descriptions into one table, labels normalized.
+
+    Hyphenated labels become lists, LUCENT_CENTER becomes LUCENT_CENTERED, density 0 and
+    empty cells become missing. Path cells keep their text, without the line feed that
+    CBIS-DDSM leaves inside one of them.
+
+    Args:
+        raw_root: Folder of the download.
+
+    Returns:
+        One row per lesion with the label columns of the lesion table and `image_cell`,
+        `crop_cell`, `mask_cell`: the three path cells.
+
+    Raises:
+        MiramError: A table is missing altogether, cannot be read, lacks a column, is there in
+            two versions, or holds something else than a whole number where one must stand.
+    """
+    tables = [
+        _read_one(path, abnormality_type, split)
+        for (abnormality_type, split), path in find_case_descriptions(raw_root).items()
+    ]
+    lesions = pd.concat(tables, ignore_index=True)
+    lesions["leaks"] = lesions["patient_id"].isin(leaking_patients(lesions))
+    return lesions
+
+
+def leaking_patients(lesions: pd.DataFrame) -> list[str]:
+    """Patients on both sides of the official split, which was drawn per abnormality type."""
+    sides = lesions.groupby("patient_id")["official_split"].nunique()
+    return sorted(sides.index[sides > 1])
+
+
+def _read_one(path: Path, abnormality_type: str, split: str) -> pd.DataFrame:
+    raw = _read_text(path)
+    density = next((name for name in _DENSITY if name in raw), _DENSITY[0])
+    names = {**_COLUMNS, density: "density", **_LABELS[abnormality_type]}
+    missing = [name for name in names if name not in raw]
+    if missing:
+        raise MiramError(
+            f"{path} has no column {missing[0]!r} (it has: {', '.join(raw.columns)}); "
+            "is it the case-description table as TCIA publishes it, with commas between cells?"
+        )
+    for column, name in names.items():
+        if name in _NUMBERS:
+            raw[column] = _whole_numbers(raw[column], path)
+    table = raw[list(names)].rename(columns=names)
+    # Densities run from 1 to 4 and subtleties from 1 to 5: a 0 stands for "not given".
+    for name in ("density", "subtlety"):
+        table[name] = table[name].where(table[name] != 0)
+    for name in _LABELS[abnormality_type].values():
+        table[name] = table[name].map(_split_labels)
+    table.insert(0, "lesion_id", _lesion_ids(table, abnormality_type, split))
+    return table.assign(abnormality_type=abnormality_type, official_split=split)
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    """Read a table as text, without the white space around its cells."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise MiramError(
+            f"{path} cannot be read as a table: {error}; take it as TCIA publishes it, in UTF-8 "
+            "and with commas between cells"
+        ) from error
+    return table.apply(lambda values: values.str.strip())
+
+
+def _whole_numbers(cells: pd.Series, path: Path) -> pd.Series:
+    numbers = pd.to_numeric(cells, errors="coerce")
+    wrong = ~cells.isin(_NOT_GIVEN) & ~(numbers % 1 == 0)
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise MiramError(
+            f"{path}: {cells.iloc[row]!r} in the column {cells.name!r}, row {row + 1} below the "
+            "heading, is no whole number; compare with the table that TCIA publishes"
+        )
+    return numbers.astype("Int64")
+
+
+def _split_labels(cell: str) -> list[str] | None:
+    labels = {_SAME_LABEL.get(label, label) for label in cell.split("-")}
+    return sorted(labels - _NOT_GIVEN) or None
+
+
+def _lesion_ids(table: pd.DataFrame, abnormality_type: str, split: str) -> pd.Series:
+    prefix = f"{_FOLDER_WORDS[abnormality_type]}-{_FOLDER_WORDS[split]}_"
+    parts = (table[name].astype(str) for name in ("laterality", "view", "abnormality_id"))
+    return prefix + table["patient_id"].str.cat(parts, sep="_")

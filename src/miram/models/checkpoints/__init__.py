@@ -1,0 +1,1 @@
+"""Weights on disk, with a header that says what they came from."""

@@ -1,0 +1,283 @@
+"""Weights on disk: safetensors files whose header says what they came from."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import timm
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from miram.errors import MiramError
+from miram.files import atomic_path
+from miram.models.encoder import EncoderConfig
+from miram.models.pixels import PIXEL_MEAN, PIXEL_STD
+
+# What the header of a finished checkpoint tells; `describe_checkpoint` names what is absent.
+HEADER = (
+    "holds",
+    "timm",
+    "method",
+    "training",
+    "data_digest",
+    "git_commit",
+    "license",
+    "pixel_mean",
+    "pixel_std",
+)
+ENCODER_PREFIX = "encoder."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights and what they came from.
+
+    Attributes:
+        state: Weights by name.
+        metadata: `timm` (arguments that make the encoder), `method`, `training`,
+            `data_digest`, `git_commit`, `license`, `pixel_mean`, `pixel_std`, `holds` and
+            whatever else is known; every value can be written as JSON.
+    """
+
+    holds: ClassVar[str]
+
+    state: dict[str, Tensor]
+    metadata: dict[str, Any]
+
+    @classmethod
+    def of(cls, model: nn.Module, metadata: dict[str, Any]) -> Self:
+        """Take a copy of the weights of a model, on the CPU.
+
+        Args:
+            model: What to save; it may be trained on afterwards.
+            metadata: See the class; what pixels are expected is added.
+        """
+        state = {
+            name: value.detach().to("cpu", copy=True).contiguous()
+            for name, value in model.state_dict().items()
+        }
+        known = {"holds": cls.holds, "pixel_mean": PIXEL_MEAN, "pixel_std": PIXEL_STD}
+        return cls(state, {**known, **metadata})
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all."""
+        with atomic_path(path) as temporary:
+            save_file(self.state, temporary, metadata=self.header())
+
+    def header(self) -> dict[str, str]:
+        """The metadata as it stands in a file: JSON by name."""
+        return {"format": "pt"} | {key: json.dumps(value) for key, value in self.metadata.items()}
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a safetensors file.
+
+        Raises:
+            MiramError: There is no such file, it is damaged, or it holds something else.
+        """
+        with _open(path) as file:
+            metadata = read_header(file)
+            held = metadata.get("holds", EncoderCheckpoint.holds)
+            if held != cls.holds:
+                raise MiramError(f"{path} holds {held!r} weights, not {cls.holds!r} weights")
+            return cls({key: file.get_tensor(key) for key in file.keys()}, metadata)  # noqa: SIM118
+
+    def require_one(self) -> None:
+        """Refuse a file of several trainings, whose weights have names of their own.
+
+        Raises:
+            MiramError: It holds several seeds or folds.
+        """
+        for several, taken in (("seeds", "first_seed or split_seeds"), ("folds", "split_folds")):
+            if several in self.metadata:
+                raise MiramError(
+                    f"the checkpoint holds {len(self.metadata[several])} {several}: take one by "
+                    f"{taken} of miram.models.checkpoints.joined"
+                )
+
+    def timm_arguments(self) -> dict[str, Any]:
+        """Arguments of `timm.create_model` for the encoder.
+
+        Raises:
+            MiramError: The header does not say.
+        """
+        arguments = self.metadata.get("timm")
+        if arguments is None:
+            raise MiramError(
+                "the checkpoint's header does not say which timm model it is: load it with "
+                "timm.create_model(name, in_chans=1, num_classes=0, checkpoint_path=...)"
+            )
+        return dict(arguments)
+
+
+@dataclass(frozen=True)
+class EncoderCheckpoint(Checkpoint):
+    """The weights of an encoder under timm's names."""
+
+    holds: ClassVar[str] = "encoder"
+
+    def build(self) -> nn.Module:
+        """Make the encoder with these weights, in evaluation mode: any model of timm.
+
+        Raises:
+            MiramError: There are several.
+        """
+        self.require_one()
+        encoder: nn.Module = timm.create_model(**self.timm_arguments())
+        encoder.load_state_dict(self.state)
+        return encoder.eval()
+
+    def build_vision_transformer(self) -> VisionTransformer:
+        """Make the encoder, which must be a vision transformer with one CLS token.
+
+        Raises:
+            MiramError: It is another model.
+        """
+        encoder = self.build()
+        if not isinstance(encoder, VisionTransformer) or encoder.num_prefix_tokens != 1:
+            name = self.timm_arguments()["model_name"]
+            raise MiramError(f"{name} is not a vision transformer with one CLS token")
+        return encoder
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, S, S) of the images that the encoder takes.
+
+        Raises:
+            MiramError: The header does not say.
+        """
+        arguments = self.timm_arguments()
+        side = self.metadata.get("image_side") or arguments.get("img_size")
+        if side is None:
+            raise MiramError("the checkpoint's header does not say the side of its images")
+        return int(arguments.get("in_chans", 3)), int(side), int(side)
+
+    @property
+    def pixels(self) -> tuple[float, float]:
+        """Mean and deviation by which grey levels in [0, 1] are standardized for the encoder."""
+        mean, deviation = (
+            self.metadata.get(name, value)
+            for name, value in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD))
+        )
+        return float(mean), float(deviation)
+
+
+@dataclass(frozen=True)
+class PretrainedCheckpoint(Checkpoint):
+    """All weights of a method: encoder, decoders and whatever else was trained.
+
+    Of a method without a model of its own, `nn.ModuleDict({"encoder": encoder})` is saved.
+    """
+
+    holds: ClassVar[str] = "pretrained"
+
+    def build(self) -> nn.Module:
+        """Make the method's model with these weights, in evaluation mode.
+
+        Raises:
+            MiramError: The header does not say which method it is, or is not enough to make it;
+                or there are several.
+        """
+        self.require_one()
+        from miram.models.methods import MethodConfig
+
+        if "method" not in self.metadata:
+            raise MiramError("the checkpoint's header does not say which method it is")
+        method = MethodConfig.model_validate(self.metadata["method"]).root
+        build = getattr(method, "build", None)
+        if build is None:
+            raise MiramError(f"a header alone does not make a {method.kind!r} model: use encoder()")
+        model: nn.Module = build(_encoder_config(self.timm_arguments()), seed=0)
+        model.load_state_dict(self.state)
+        return model.eval()
+
+    def encoder(self) -> EncoderCheckpoint:
+        """The encoder alone, with the same header.
+
+        Raises:
+            MiramError: There are several.
+        """
+        self.require_one()
+        state = {
+            name.removeprefix(ENCODER_PREFIX): value
+            for name, value in self.state.items()
+            if name.startswith(ENCODER_PREFIX)
+        }
+        return EncoderCheckpoint(state, {**self.metadata, "holds": EncoderCheckpoint.holds})
+
+
+def load_checkpoint(path: str | Path) -> EncoderCheckpoint | PretrainedCheckpoint:
+    """Read a checkpoint of either kind; the header tells which.
+
+    Raises:
+        MiramError: There is no such file, or it is damaged.
+    """
+    with _open(path) as file:
+        held = read_header(file).get("holds", EncoderCheckpoint.holds)
+    if held == PretrainedCheckpoint.holds:
+        return PretrainedCheckpoint.load(path)
+    return EncoderCheckpoint.load(path)
+
+
+def describe_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Tell what a checkpoint holds and came from, without reading its weights.
+
+    Args:
+        path: A safetensors file, ours or not.
+
+    Returns:
+        `file`, `bytes`, `tensors`, `parameters`, `header_lacks` (what a header of ours would
+        tell and this one does not) and every field of the header.
+
+    Raises:
+        MiramError: There is no such file, or it is damaged.
+    """
+    with _open(path) as file:
+        metadata = read_header(file)
+        shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+    return {
+        "file": str(path),
+        "bytes": Path(path).stat().st_size,
+        "tensors": len(shapes),
+        "parameters": sum(math.prod(shape) for shape in shapes),
+        "header_lacks": [field for field in HEADER if field not in metadata],
+        **metadata,
+    }
+
+
+def read_header(file: safe_open) -> dict[str, Any]:
+    """The header of an open safetensors file; fields of other tools stay text."""
+    header = file.metadata() or {}
+    return {key: _decode(value) for key, value in header.items() if key != "format"}
+
+
+def _open(path: str | Path) -> safe_open:
+    if not Path(path).is_file():
+        raise MiramError(f"there is no checkpoint at {path}")
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise MiramError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def _decode(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def _encoder_config(arguments: dict[str, Any]) -> EncoderConfig:
+    """The inverse of `EncoderConfig.timm_arguments`."""
+    arguments.pop("num_classes", None)
+    return EncoderConfig(
+        name=arguments.pop("model_name"),
+        image_side=arguments.pop("img_size"),
+        patch_side=arguments.pop("patch_size"),
+        channels=arguments.pop("in_chans"),
+        overrides=arguments,
+    )

@@ -1,0 +1,112 @@
+"""An encoder in the formats of other programs, beside each other in one folder.
+
+Of a method with several seeds the first is written; of one with an encoder per fold, none.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from miram.configuration import Config, Listed
+from miram.errors import MiramError
+
+if TYPE_CHECKING:
+    from miram.models.checkpoints.files import EncoderCheckpoint
+
+ExportFormat = Literal["timm", "onnx", "hugging_face"]
+SUMMARY = "exports.json"
+
+
+class ExportConfig(Config):
+    """For which programs an encoder is written."""
+
+    formats: Listed[ExportFormat] = Field(
+        ("timm", "onnx", "hugging_face"), min_length=1, description="joined by + in one text"
+    )
+
+
+@dataclass(frozen=True)
+class ExportOrder:
+    """An encoder and the formats that are wanted of it."""
+
+    checkpoint: "EncoderCheckpoint"
+    formats: tuple[ExportFormat, ...]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What became of the formats that were wanted.
+
+    Attributes:
+        written: Name of the file or folder by format.
+        left_out: Why there is none, by format.
+        license: Terms of the weights.
+    """
+
+    written: dict[str, str]
+    left_out: dict[str, str]
+    license: str
+
+
+def export_encoder(checkpoint: "EncoderCheckpoint", folder: str | Path, form: ExportFormat) -> Path:
+    """Write an encoder in one format; it is kept if it gives the encoder's numbers.
+
+    Args:
+        checkpoint: The encoder.
+        folder: Where the file or folder of the format is made.
+        form: The format.
+
+    Returns:
+        The file or folder.
+
+    Raises:
+        MiramError: The format cannot express the encoder, packages of the extra `export` are not
+            installed, there is an encoder per fold, or the place is taken.
+    """
+    place = Path(folder) / ("encoder.onnx" if form == "onnx" else form)
+    if form == "timm":
+        from miram.models.export.timm_folder import export_timm
+
+        export_timm(checkpoint, place)
+    elif form == "onnx":
+        from miram.models.export.onnx import export_onnx
+
+        export_onnx(checkpoint, place)
+    else:
+        from miram.models.export.hugging_face import export_hugging_face
+
+        export_hugging_face(checkpoint, place)
+    return place
+
+
+def export_order(order: ExportOrder, folder: str | Path) -> Exported:
+    """Write an encoder in all formats that it can be had in, and `exports.json` beside them.
+
+    Exports of an earlier encoder are replaced, so that none stays beside one it did not come
+    from. A format that is not possible does not stop the others; the summary says why.
+
+    Args:
+        order: Encoder and formats.
+        folder: Where they stand together.
+
+    Returns:
+        What the summary says.
+    """
+    from miram.models.export.card import license_of
+    from miram.models.export.checks import atomic_folder
+
+    written: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    with atomic_folder(folder, replace=True) as temporary:
+        for form in order.formats:
+            try:
+                written[form] = export_encoder(order.checkpoint, temporary, form).name
+            except MiramError as error:
+                left_out[form] = str(error)
+        found = Exported(written, left_out, license_of(order.checkpoint))
+        summary = json.dumps(asdict(found), indent=2)
+        (temporary / SUMMARY).write_text(summary + "\n", encoding="utf-8")
+    return found

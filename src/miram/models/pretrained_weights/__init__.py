@@ -1,0 +1,1 @@
+"""Public weights as a starting point."""

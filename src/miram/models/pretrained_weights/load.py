@@ -1,0 +1,280 @@
+"""Start from public weights: fit a checkpoint to a model and tell what became of every part."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from pydantic import Field
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from miram.configuration import Config
+from miram.errors import MiramError
+from miram.models.moco import MocoV3
+from miram.models.pixels import PIXEL_MEAN, PIXEL_STD
+from miram.models.pretrained_weights.files import SourceWeights, read_weights
+from miram.models.pretrained_weights.fitting import PATCHES, absorb_pixels, fit, is_sincos
+from miram.models.pretrained_weights.names import ENCODER, by_slot, decoder_slots
+
+log = logging.getLogger(__name__)
+
+_NAMED = 6  # names shown in a message
+_FOLLOWER = "key_encoder."  # of MoCo, which starts as a copy of the encoder
+
+
+class InitializationConfig(Config):
+    """The weights to start from: fresh ones, or those of a checkpoint."""
+
+    checkpoint: str | None = Field(
+        None, description="safetensors, .pth or .bin file, or Hugging Face folder; null for none"
+    )
+    strict: bool = Field(
+        False, description="refuse where a weight of either side finds no partner in the other"
+    )
+    pixels: Literal["miram", "imagenet"] | None = Field(
+        None,
+        description="how the checkpoint expects pixels to be standardized where neither its header "
+        "nor a file beside it says; the public MAE weights expect ImageNet's mean and deviation, "
+        "which the patch embedding can absorb; null: as miram does, with a warning",
+    )
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What became of every weight.
+
+    Attributes:
+        source: Name of the file; empty where nothing was imported.
+        sha256: Of the file.
+        format: See `SourceWeights`.
+        loaded: Weights of the model that were taken as they are.
+        resized: Weights of the model that were fitted: how, by name.
+        not_used: Weights of the checkpoint that were left out: why, by name.
+        missing: Weights of the model that stay fresh.
+    """
+
+    source: str = ""
+    sha256: str = ""
+    format: str = ""
+    loaded: tuple[str, ...] = ()
+    resized: dict[str, str] = field(default_factory=dict)
+    not_used: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether each weight of either side found its partner."""
+        return not self.not_used and not self.missing
+
+    def header(self) -> dict[str, Any]:
+        """The report as JSON, for the header of what is trained from here."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.loaded)} weights loaded", f"{len(self.resized)} fitted"]
+        if self.resized:
+            parts[-1] += f" ({_some(f'{k}: {v}' for k, v in self.resized.items())})"
+        if self.not_used:
+            told = _some(f"{name} ({why})" for name, why in self.not_used.items())
+            parts.append(f"{len(self.not_used)} of the checkpoint not used: {told}")
+        if self.missing:
+            parts.append(f"{len(self.missing)} of the model stay fresh: {_some(self.missing)}")
+        return f"{self.source}: {'; '.join(parts)}"
+
+
+def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportReport:
+    """Load a checkpoint into a model, in place.
+
+    Some of the encoder's blocks at least must fit. Three channels become one by
+    their sum, so that a grey image gives what its copy on three channels gave. Positions of
+    another grid are resized bicubically, patches of another side by the pseudo-inverse of the
+    resizing (FlexiViT, Beyer et al., 2023). A decoder at scale 1 with softmax attention, the
+    map to it and the mask token are taken where the shapes fit. The number of heads cannot be
+    read from a `.pth` file; where a configuration tells it, it must agree. A block of the encoder
+    is taken whole or not at all: one with other parts would compute something else.
+
+    Args:
+        model: A `VisionTransformer`, or a module whose `encoder` is one.
+        config: The checkpoint, and what to make of differences.
+
+    Returns:
+        The report; an empty one without a checkpoint.
+
+    Raises:
+        MiramError: The checkpoint cannot be read, is another architecture, or `strict` is
+            asked for and something has no partner.
+    """
+    if config.checkpoint is None:
+        return ImportReport()
+    source = read_weights(config.checkpoint)
+    _check_heads(source, _encoder_of(model))
+    values, report = _match(_for_our_pixels(source, config), model, _origin(source))
+    encoder = "" if isinstance(model, VisionTransformer) else ENCODER
+    if not any(name.startswith(f"{encoder}blocks.") for name in values):
+        raise MiramError(f"nothing fits the blocks of the encoder; {report}")
+    _check_blocks(report, values, encoder)
+    _check_decoder_heads(source, model, values)
+    if config.strict and not report.complete:
+        raise MiramError(f"strict import refused; {report}; strict: false goes on nevertheless")
+    model.load_state_dict(values, strict=False)
+    if isinstance(model, MocoV3):
+        model.key_encoder.load_state_dict(model.encoder.state_dict())
+    log.log(logging.INFO if report.complete else logging.WARNING, "%s", report)
+    return report
+
+
+def _for_our_pixels(source: SourceWeights, config: InitializationConfig) -> dict[str, Tensor]:
+    weights, channels = source.weights, source.weights[PATCHES].shape[1]
+    pixels = source.pixels
+    if pixels is None and config.pixels == "imagenet":
+        pixels = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+    if pixels is None:
+        if config.pixels is None and source.format in ("mae", "hugging_face"):
+            log.warning(
+                "nothing says how %s expects pixels to be standardized; they are taken as miram's "
+                "own, with mean %s and deviation %s. Public MAE weights and most of timm's expect "
+                "ImageNet's: set training.initialization.pixels=imagenet, or =miram if it is right",
+                source.file.name,
+                PIXEL_MEAN,
+                PIXEL_STD,
+            )
+        return weights
+    mean, deviation = (told * channels if len(told) == 1 else told for told in pixels)
+    if {*mean} == {PIXEL_MEAN} and {*deviation} == {PIXEL_STD}:
+        return weights
+    return absorb_pixels(weights, mean, deviation)
+
+
+def _match(
+    weights: dict[str, Tensor], model: nn.Module, origin: ImportReport
+) -> tuple[dict[str, Tensor], ImportReport]:
+    """Find a partner for each weight: values by the model's names, and the report."""
+    state, names = model.state_dict(), _common_names(model)
+    values, resized, not_used = {}, {}, {}
+    channels = weights[PATCHES].shape[1]
+    for name, value in weights.items():
+        if name not in names:
+            if not _has_decoder_of(name, names):
+                not_used[name] = "the model has no such part"
+            elif is_sincos(value):
+                resized[name] = "fixed sine-cosine positions, computed by the model"
+            else:
+                not_used[name] = "positions of its own; ours are fixed sine-cosines"
+            continue
+        own = names[name]
+        fitted = fit(name, value, tuple(state[own].shape), channels)
+        if fitted is None:
+            not_used[name] = f"shape {_shape(value)} does not fit {_shape(state[own])}"
+            continue
+        values[own] = fitted.value
+        if fitted.how:
+            resized[own] = fitted.how
+    return values, replace(
+        origin,
+        loaded=tuple(name for name in values if name not in resized),
+        resized=resized,
+        not_used=not_used,
+        missing=tuple(
+            name for name in state if name not in values and not name.startswith(_FOLLOWER)
+        ),
+    )
+
+
+def _has_decoder_of(name: str, names: dict[str, str]) -> bool:
+    """Whether these are positions of a decoder that the model has; ours compute their own."""
+    decoder, _, part = name.rpartition(".")
+    return part == "positions" and any(known.startswith(f"{decoder}.") for known in names)
+
+
+def _encoder_of(model: nn.Module) -> VisionTransformer:
+    encoder = model if isinstance(model, VisionTransformer) else getattr(model, "encoder", None)
+    if not isinstance(encoder, VisionTransformer):
+        raise TypeError(f"{type(model).__name__} is no vision transformer and has no encoder")
+    return encoder
+
+
+def _common_names(model: nn.Module) -> dict[str, str]:
+    """Names in the model's state dict by the names of `weight_names`."""
+    if isinstance(model, VisionTransformer):
+        return {ENCODER + name: name for name in model.state_dict()}
+    config = getattr(model, "config", None)
+    slots = decoder_slots(config.model_dump(mode="json")) if isinstance(config, Config) else []
+    return {by_slot(name, slots): name for name in model.state_dict()}
+
+
+def _check_heads(source: SourceWeights, encoder: VisionTransformer) -> None:
+    heads = encoder.get_submodule("blocks.0.attn").num_heads
+    if source.heads is not None and source.heads != heads:
+        raise MiramError(
+            f"{source.file} has {source.heads} attention heads, the encoder {heads}: "
+            f"set encoder.overrides.num_heads to {source.heads}"
+        )
+
+
+def _check_decoder_heads(source: SourceWeights, model: nn.Module, taken: Iterable[str]) -> None:
+    for place, (slot, heads) in enumerate(_decoder_heads(model)):
+        theirs = source.decoder_heads.get(slot, heads)
+        blocks = f"decoders.{place}.blocks."
+        if theirs != heads and any(name.startswith(blocks) for name in taken):
+            raise MiramError(
+                f"{source.file} has {theirs} attention heads in the decoder {slot}, the model "
+                f"{heads}: set heads of method.decoders.{place} to {theirs}"
+            )
+
+
+def _decoder_heads(model: nn.Module) -> list[tuple[str, int]]:
+    config = getattr(model, "config", None)
+    method = config.model_dump(mode="json") if isinstance(config, Config) else {}
+    heads = (decoder["heads"] for decoder in method.get("decoders", ()))
+    return list(zip(decoder_slots(method), heads, strict=True))
+
+
+def _check_blocks(report: ImportReport, taken: Iterable[str], encoder: str) -> None:
+    """Refuse blocks that would be taken in part, such as those with layer scale on one side only.
+
+    Args:
+        report: What became of every weight.
+        taken: Names of the model's weights that are to be loaded.
+        encoder: Before the names of the encoder's weights in the model.
+    """
+
+    def block(name: str, prefix: str) -> str:
+        found = re.match(rf"{re.escape(prefix)}(blocks\.\d+)\.", name)
+        return found[1] if found else ""
+
+    loaded = {block(name, encoder) for name in taken} - {""}
+    left = [name for name in report.not_used if block(name, ENCODER) in loaded]
+    # A fresh bias is 0, as if there were none.
+    fresh = [
+        name
+        for name in report.missing
+        if block(name, encoder) in loaded and not name.endswith(".bias")
+    ]
+    if left or fresh:
+        sides = [f"of the checkpoint {_some(left)} not used"] if left else []
+        sides += [f"of the encoder {_some(fresh)} not given"] if fresh else []
+        raise MiramError(
+            f"the blocks of {report.source} are made otherwise than the encoder's: "
+            f"{', '.join(sides)}; set encoder.overrides to what the checkpoint has, such as "
+            "init_values (ls1, ls2), qk_norm (q_norm, k_norm) or mlp_ratio (mlp)"
+        )
+
+
+def _origin(source: SourceWeights) -> ImportReport:
+    with source.file.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ImportReport(source=source.file.name, sha256=digest, format=source.format)
+
+
+def _some(items: Iterable[str]) -> str:
+    listed = list(items)
+    rest = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return ", ".join(listed[:_NAMED]) + rest
+
+
+def _shape(value: Tensor) -> str:
+    return " x ".join(str(side) for side in value.shape)

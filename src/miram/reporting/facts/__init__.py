@@ -1,0 +1,1 @@
+"""What a study was and found, as values and tables."""

@@ -1,0 +1,227 @@
+"""What a method costs beside what it achieves.
+
+The cost of a training is that of one image in one step, counted by `miram.models.describe`. What
+was not trained costs nothing to train. The cost of use is another one: whatever the decoders, the
+encoder alone reads a whole image, once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from plotly.graph_objects import Figure, Scatter
+from plotly.subplots import make_subplots
+from pydantic import ValidationError
+
+from miram.errors import MiramError
+from miram.models.describe import Part, describe
+from miram.models.encoder import EncoderConfig
+from miram.models.methods import MethodConfig, RandomConfig, TimmBackboneConfig
+from miram.models.supervised import SupervisedConfig
+from miram.reporting.charts.styles import MAIN_FIGURES, figure_label, method_style
+from miram.reporting.charts.training import TEMPLATE, error_bar, panel_title, sentence
+from miram.reporting.facts.methods import is_trained, method_block
+from miram.reporting.facts.settings import plain
+from miram.reporting.facts.study import Study
+from miram.reporting.facts.tables import Table
+from miram.reporting.facts.words import interval, number
+
+COLUMNS = (
+    "method",
+    "task",
+    "figure",
+    "estimate",
+    "lower",
+    "upper",
+    "lesions",
+    "patients",
+    "parameters",
+    "gmacs",
+    "activation_mib",
+    "encoding_gmacs",
+)
+_PANEL_HEIGHT = 330  # pixels
+
+
+@dataclass(frozen=True)
+class MethodCost:
+    """What a method costs for one image.
+
+    Attributes:
+        parameters: Those that are trained.
+        gmacs: 10^9 multiply-accumulate operations of the forward pass of a training step.
+        activation_mib: What the step keeps for the backward pass, in MiB of float32.
+        encoding_gmacs: 10^9 multiply-accumulate operations of encoding a whole image.
+    """
+
+    parameters: int
+    gmacs: float
+    activation_mib: float
+    encoding_gmacs: float
+
+
+def study_costs(study: Study) -> dict[str, MethodCost]:
+    """Count what every method of a study costs, without running it.
+
+    Args:
+        study: The finished study.
+
+    Returns:
+        Cost by method; a method that is no encoder, or that the run's parameters do not tell
+        enough of, is absent.
+    """
+    try:
+        encoder = EncoderConfig.model_validate(plain(study.parameters.get("encoder", {})))
+    except MiramError:
+        return {}
+    shared = _encoding(RandomConfig(), encoder)
+    found = {}
+    for name in study.methods:
+        try:
+            method = MethodConfig.model_validate(method_block(study, name)).root
+        except ValidationError:
+            continue
+        backbone = method if isinstance(method, TimmBackboneConfig) else None
+        if isinstance(method, SupervisedConfig):
+            backbone = method.backbone
+        encoding = _encoding(backbone, encoder) if backbone else shared
+        parts = describe(method, encoder) if is_trained(study, name) else []
+        found[name] = _summed(parts, encoding)
+    return found
+
+
+def _encoding(reader: RandomConfig | TimmBackboneConfig, encoder: EncoderConfig) -> float:
+    """The cost of encoding a whole image, in 10^9 multiply-accumulates."""
+    return describe(reader, encoder)[0].macs / 1e9
+
+
+def _summed(parts: list[Part], encoding_gmacs: float) -> MethodCost:
+    return MethodCost(
+        parameters=sum(part.parameters for part in parts),
+        gmacs=sum(part.macs for part in parts) / 1e9,
+        activation_mib=sum(part.activation_bytes for part in parts) / 2**20,
+        encoding_gmacs=encoding_gmacs,
+    )
+
+
+def cost_table(study: Study, costs: Mapping[str, MethodCost] | None = None) -> pd.DataFrame:
+    """Put the cost of every method beside its main figure.
+
+    Args:
+        study: The finished study.
+        costs: Cost by method; counted if not given.
+
+    Returns:
+        `COLUMNS`, one row per task and method in the order of the leaderboard; costs are missing
+        where they are not known.
+    """
+    costs = study_costs(study) if costs is None else costs
+    board = study.probes[study.probes["figure"].isin(MAIN_FIGURES)]
+    known = pd.DataFrame(
+        [{"method": name, **vars(cost)} for name, cost in costs.items()],
+        columns=["method", *MethodCost.__dataclass_fields__],
+    )
+    table = board.merge(known, on="method", how="left")
+    return table.reindex(columns=list(COLUMNS))
+
+
+def cost_rows(table: pd.DataFrame) -> Table:
+    """The table of costs for a page or a card.
+
+    Args:
+        table: Table of `cost_table`.
+
+    Returns:
+        One row per task and method; a cost that is not known is an empty cell.
+    """
+    heads = (
+        "Task",
+        "Method",
+        "Figure",
+        "Estimate",
+        "95 % interval",
+        "Lesions",
+        "Patients",
+        "Parameters trained (M)",
+        "GMAC, training step",
+        "Activations (MiB)",
+        "GMAC, encoding",
+    )
+    return Table(heads, tuple(_cells(row) for row in table.itertuples()))
+
+
+def _cells(row: Any) -> tuple[Any, ...]:
+    costs = (row.parameters / 1e6, row.gmacs, row.activation_mib, row.encoding_gmacs)
+    return (
+        row.task,
+        row.method,
+        figure_label(row.figure),
+        float(row.estimate),
+        interval(row.lower, row.upper),
+        row.lesions,
+        row.patients,
+        *(float(value) if np.isfinite(value) else None for value in costs),
+    )
+
+
+def cost_figure(table: pd.DataFrame) -> Figure:
+    """Draw every method's main figure with its 95 % interval over its cost, one panel per task.
+
+    Args:
+        table: Table of `cost_table`; methods of unknown cost are not drawn.
+
+    Returns:
+        A chart; a sentence where there is nothing to draw.
+    """
+    known = table[table["gmacs"].notna() & table["estimate"].notna()]
+    if known.empty:
+        return sentence("No method has both a figure and a known cost.")
+    groups = list(known.groupby("task", sort=False))
+    figure = make_subplots(
+        rows=len(groups),
+        cols=1,
+        subplot_titles=[panel_title(str(task), rows) for task, rows in groups],
+        vertical_spacing=0.18 / len(groups),
+    )
+    named: set[str] = set()
+    for place, (_, rows) in enumerate(groups, start=1):
+        for _, row in rows.iterrows():
+            figure.add_trace(_mark(row, named=row["method"] not in named), row=place, col=1)
+            named.add(row["method"])
+        figure.add_hline(y=0.5, line={"dash": "dot", "width": 1, "color": "#888"}, row=place, col=1)
+        figure.update_yaxes(title=figure_label(rows["figure"].iloc[0]), row=place, col=1)
+    # Room at the left, for what costs nothing to train stands at 0.
+    figure.update_xaxes(range=[-0.06 * known["gmacs"].max() - 1e-9, 1.1 * known["gmacs"].max()])
+    figure.update_xaxes(
+        title="10<sup>9</sup> multiply-accumulates of a training step, per image",
+        row=len(groups),
+        col=1,
+    )
+    figure.update_yaxes(range=[0, 1])
+    return figure.update_layout(
+        template=TEMPLATE,
+        height=140 + _PANEL_HEIGHT * len(groups),
+        legend={"orientation": "h", "yanchor": "top", "y": -0.3 / len(groups)},
+        margin={"t": 40, "r": 16, "b": 16, "l": 16},
+    )
+
+
+def _mark(row: pd.Series, *, named: bool) -> Scatter:
+    style = method_style(row["method"])
+    told = f"{number(row['estimate'])} ({interval(row['lower'], row['upper'])})"
+    return Scatter(
+        x=[row["gmacs"]],
+        y=[row["estimate"]],
+        error_y=error_bar(row),
+        mode="markers",
+        marker={"color": style.color, "symbol": style.symbol, "size": 10},
+        name=row["method"],
+        legendgroup=row["method"],
+        showlegend=named,
+        hovertemplate=(
+            f"{told}<br>%{{x:.2f}} GMAC, {row['activation_mib']:.0f} MiB, "
+            f"{row['parameters'] / 1e6:.1f} M parameters"
+        ),
+    )

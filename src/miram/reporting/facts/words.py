@@ -1,0 +1,85 @@
+"""Figures, lists and counts as they are written in prose and in Markdown."""
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from miram.reporting.facts.tables import Table
+
+NOT_DEFINED = "not defined"
+_SPECIAL = re.compile(r"([\\`*<>|~]|\](?=[(\[]))")  # a bracket alone is no link
+_SPACE = re.compile(r"\s+")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure with its decimals, or that it is not defined."""
+    if value is None or not np.isfinite(value):
+        return NOT_DEFINED
+    return f"{value:.{digits}f}"
+
+
+def interval(lower: float | None, upper: float | None) -> str:
+    """Both ends of an interval, or that it is not defined."""
+    ends = number(lower), number(upper)
+    return NOT_DEFINED if NOT_DEFINED in ends else " to ".join(ends)
+
+
+def p_value(value: float) -> str:
+    """A p-value with its decimals, never 0."""
+    return "< 0.001" if value < 0.001 else number(value)
+
+
+def counted(count: int, word: str, plural: str = "") -> str:
+    """A number with its noun: `1 patient`, `2 patients`."""
+    return f"{count} {word if count == 1 else plural or word + 's'}"
+
+
+def listed(items: Iterable[object], none: str = "none") -> str:
+    """Items in one line, or a word for an empty list."""
+    return ", ".join(map(str, items)) or none
+
+
+def inline(text: object) -> Markup:
+    """Text as it is, wherever it stands in a line of Markdown or in a cell of a table.
+
+    What would be markup is escaped, and line breaks become spaces: names from the data may hold
+    anything.
+    """
+    if isinstance(text, Markup):
+        return text
+    return Markup(_SPECIAL.sub(r"\\\1", _SPACE.sub(" ", str(text))))
+
+
+def markdown_table(content: "Table") -> Markup:
+    """A table in GitHub's Markdown, numbers set to the right."""
+    ruler = ["---:" if numeric else "---" for numeric in content.numeric]
+    rows = [[str(inline(_cell(value))) for value in row] for row in content.rows]
+    lines = [[str(inline(name)) for name in content.columns], ruler, *rows]
+    return Markup("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    return number(value) if isinstance(value, float) else value
+
+
+def markdown_environment() -> Environment:
+    """Jinja for Markdown: every value is escaped that is not `Markup` already."""
+    environment = Environment(
+        loader=PackageLoader("miram.reporting"),
+        # Values are escaped for Markdown, by `finalize`; escaping for HTML would be in its way.
+        autoescape=False,
+        undefined=StrictUndefined,
+        finalize=inline,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["table"] = markdown_table
+    return environment

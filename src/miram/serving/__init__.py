@@ -1,0 +1,1 @@
+"""A finished study at work on new mammograms: predictor, embeddings, registry."""

@@ -1,0 +1,183 @@
+"""The code of a registered model: MLflow copies this file into each version and runs it there.
+
+It needs torch, numpy, pandas and MLflow, not miram: crops as arrays are answered without it.
+DICOM files are cut by the code that cut the training crops, so they need miram installed.
+"""
+
+import base64
+import binascii
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+from numpy.typing import NDArray
+
+_WHITE = 65_535  # of a stored crop
+_BATCH = 64
+_INPUTS = ("image", "mask", "dicom", "box")
+_UNREAD_MASK = "the mask was not read: the features of this model do not depend on it"
+
+# What it is, images, lesion coverage, squares in the mammogram, what the sender should know.
+Cut = tuple[str, NDArray, NDArray, list[list[int]], list[str]]
+
+
+class ServedModel(PythonModel):
+    """Features and probabilities of lesion crops, or of mammograms as DICOM files.
+
+    Each row of the input has either `image`, a crop of H x H grey levels in [0, 1] (and, where
+    features depend on it, `mask` of the same size), or `dicom`, a file in base64, with `box`,
+    [x0, y0, x1, y1] in its pixels, for a lesion. A DICOM file without a box is represented by
+    the mean over patches of its breast tissue; `kind` tells: `crop`, `lesion` or `tissue`.
+    `notes` tell what was not taken as it was sent.
+    """
+
+    def load_context(self, context: Any) -> None:
+        """Read the parts of the model."""
+        folder = Path(context.artifacts["predictor"])
+        self.settings = json.loads((folder / "settings.json").read_text())
+        self.side, self.cells = self.settings["crops"]["side"], self.settings["mask_cells"]
+        self.graph = torch.export.load(folder / "model.pt2").module()
+        with np.load(folder / "probe.npz", allow_pickle=False) as file:
+            self.probe = {name: file[name] for name in file.files}
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Answer each row.
+
+        Args:
+            context: Not read.
+            model_input: `image` and `mask`, or `dicom` and `box`, one kind in each row.
+            params: There are none.
+
+        Raises:
+            MlflowException: A row is no crop and no readable DICOM file; the server answers 400.
+        """
+        if not len(model_input) or not set(_INPUTS) & set(model_input):
+            raise _refusal(f"no input: give rows with {' or '.join(_INPUTS[::2])}")
+        cuts = [
+            self._cut(number, {name: row.get(name) for name in _INPUTS})
+            for number, row in enumerate(model_input.to_dict("records"))
+        ]
+        _, images, coverage, *_ = zip(*cuts, strict=True)
+        features = self._encode(np.concatenate(images), np.concatenate(coverage))
+        ends = np.cumsum([len(crops) for crops in images])[:-1]
+        means = np.stack([part.mean(axis=0) for part in np.split(features, ends)])
+        answers = zip(means, self._probabilities(means), cuts, strict=True)
+        return pd.DataFrame(
+            [
+                {
+                    "probabilities": dict(zip(self.settings["classes"], found, strict=True)),
+                    "features": [float(value) for value in mean],
+                    "kind": kind,
+                    "patches": len(crops),
+                    "squares": squares,
+                    "notes": notes,
+                    "notice": self.settings["notice"],
+                }
+                for mean, found, (kind, crops, _, squares, notes) in answers
+            ]
+        )
+
+    def _cut(self, number: int, row: dict[str, Any]) -> Cut:
+        row = {name: value for name, value in row.items() if not _absent(value)}
+        try:
+            kinds = [name for name in ("image", "dicom") if name in row]
+            if len(kinds) != 1:
+                raise ValueError("give image or dicom, one of them")
+            other = "box" if kinds == ["image"] else "mask"
+            if other in row:
+                raise ValueError(f"{other} does not go with {kinds[0]}")
+            if kinds == ["dicom"]:
+                return self._cut_dicom(row["dicom"], row.get("box"))
+            image = self._square("image", row["image"])
+            coverage = self._coverage(row.get("mask"))
+            unread = "mask" in row and not self.settings["reads_masks"]
+            return "crop", image[None], coverage[None], [], [_UNREAD_MASK] * unread
+        except ValueError as error:
+            raise _refusal(f"row {number}: {error}") from error
+
+    def _square(self, name: str, values: Any) -> NDArray[np.float32]:
+        try:
+            square = np.array([list(line) for line in values], dtype=np.float32)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} is no array of numbers with lines of equal length") from None
+        if square.shape != (self.side, self.side):
+            size = " x ".join(map(str, square.shape))
+            raise ValueError(
+                f"{name} has {size} values; this model takes crops of {self.side} x {self.side}, "
+                "or a DICOM file, which it cuts itself"
+            )
+        if not (np.isfinite(square).all() and square.min() >= 0 and square.max() <= 1):
+            raise ValueError(f"{name} has values outside [0, 1]: divide grey levels by their white")
+        return square
+
+    def _coverage(self, mask: Any) -> NDArray[np.uint8]:
+        if mask is None:
+            return np.zeros((self.cells, self.cells), np.uint8)
+        step = self.side // self.cells
+        shares = self._square("mask", mask).reshape(self.cells, step, self.cells, step)
+        return np.rint(255 * shares.mean(axis=(1, 3))).astype(np.uint8)
+
+    def _cut_dicom(self, text: Any, box: Any) -> Cut:
+        try:
+            # Most programs break the lines of what they encode.
+            content = base64.b64decode("".join(text.split()), validate=True)
+        except (AttributeError, TypeError, ValueError, binascii.Error):
+            raise ValueError("dicom is no base64 text") from None
+        try:
+            from miram.errors import MiramError
+            from miram.serving.requests import cut_posted
+        except ImportError:
+            raise ValueError(
+                "DICOM files are cut by the package miram, which is not installed beside this "
+                "server, or is older than this model: install it, or send crops as image"
+            ) from None
+        try:
+            cut = cut_posted(content, box, self.settings)
+        except MiramError as error:
+            raise ValueError(str(error)) from error
+        kind = "tissue" if box is None else "lesion"
+        return kind, cut.crops / np.float32(_WHITE), cut.masks, cut.squares, cut.notes
+
+    @torch.inference_mode()
+    def _encode(self, images: NDArray, coverage: NDArray) -> NDArray[np.float32]:
+        found = []
+        for start in range(0, len(images), _BATCH):
+            rows = slice(start, start + _BATCH)
+            inputs = [torch.from_numpy(images[rows])]
+            if self.settings["reads_masks"]:
+                inputs.append(torch.from_numpy(coverage[rows]))
+            found.append(self.graph(*inputs).numpy())
+        return np.concatenate(found)
+
+    def _probabilities(self, features: NDArray) -> list[list[float]]:
+        probe = self.probe
+        standardized = (features.astype(np.float64) - probe["mean"]) / probe["std"]
+        logits = standardized @ probe["coef"].T + probe["intercept"]  # (n, d) @ (d, K) -> (n, K)
+        if probe["kind"].item() == "single":
+            chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+            chances /= chances.sum(axis=1, keepdims=True)
+        else:
+            chances = 1 / (1 + np.exp(-logits))
+        if probe["kind"].item() == "binary":
+            chances = np.column_stack([1 - chances, chances])
+        return [[float(chance) for chance in row] for row in chances]
+
+
+def _absent(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _refusal(message: str) -> MlflowException:
+    return MlflowException.invalid_parameter_value(message)
+
+
+set_model(ServedModel())

@@ -1,0 +1,125 @@
+"""What a server asks of miram: crops of a DICOM file, cut as the training crops were.
+
+Registered models keep a copy of the code that calls this, so its arguments and results stay.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miram.errors import MiramError
+from miram.mammography.crops.cut import CropConfig, ImageTask, LesionTask
+from miram.mammography.crops.geometry import Box
+from miram.mammography.decoding.image_kind import UnwantedImageError, WantedImages, check_kind
+from miram.mammography.decoding.read import DecodingError, Header, read_header
+from miram.serving.regions import cut_regions, require_cropping
+
+_FILE = "posted.dcm"
+
+
+@dataclass(frozen=True)
+class PostedCrops:
+    """What was cut from a posted file.
+
+    Attributes:
+        crops: (n, H, H) uint16.
+        masks: (n, h, h) uint8, lesion coverage with 255 for all of a cell.
+        squares: [x0, y0, x1, y1] of each crop in pixels of the mammogram.
+        notes: What the sender should know, such as that the box was clipped.
+    """
+
+    crops: NDArray[np.uint16]
+    masks: NDArray[np.uint8]
+    squares: list[list[int]]
+    notes: list[str]
+
+
+def cut_posted(content: bytes, box: Any, settings: dict[str, Any]) -> PostedCrops:
+    """Cut a lesion, or patches of breast tissue, from a DICOM file.
+
+    Args:
+        content: The file.
+        box: [x0, y0, x1, y1] of the lesion in pixels, x1 and y1 one past its edge; None for
+            patches of breast tissue, see `cut_regions`.
+        settings: `settings.json` of the model.
+
+    Raises:
+        MiramError: The file is no mammogram that the model reads, no single grey image, or the
+            box does not lie in it.
+    """
+    require_cropping(settings["cropping_version"])
+    config = CropConfig.model_validate(settings["crops"])
+    wanted = WantedImages.model_validate(settings.get("wanted", {}))
+    notes: list[str] = []
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / _FILE).write_bytes(content)
+        header = _wanted_header(folder / _FILE, wanted)
+        lesions: tuple[LesionTask, ...] = ()
+        if box is not None:
+            given = _box(box, header.rows, header.columns)
+            inside = given.clipped(header.rows, header.columns)
+            if inside != given:
+                notes.append(
+                    f"the box reaches over the edge of an image of {header.columns} columns and "
+                    f"{header.rows} rows; only what is inside was taken"
+                )
+            lesions = (LesionTask("box", (), inside),)
+        # The places of the patches follow from this name, here as when a folder is embedded.
+        image_id = header.sop_instance_uid or hashlib.sha256(content).hexdigest()
+        cut = cut_regions(ImageTask(image_id, _FILE, "", lesions), folder, config)
+    if not cut.rows:
+        reasons = [f"{row['detail']} ({row['code']})" for row in cut.problems]
+        raise MiramError("; ".join(reasons))
+    squares = [[int(row[f"crop_{side}"]) for side in ("x0", "y0", "x1", "y1")] for row in cut.rows]
+    return PostedCrops(cut.crops, cut.masks, squares, notes)
+
+
+def cut_dicom(
+    content: bytes, box: Any, settings: dict[str, Any]
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8], list[list[int]]]:
+    """Crops, coverage and squares of `cut_posted`, for models registered before it."""
+    cut = cut_posted(content, box, settings)
+    return cut.crops, cut.masks, cut.squares
+
+
+def _wanted_header(path: Path, wanted: WantedImages) -> Header:
+    try:
+        header = read_header(path)
+        check_kind(path, header, wanted)
+    except UnwantedImageError as error:
+        reads = {
+            "other_modality": ", ".join(wanted.modalities),
+            "mask_or_crop": "whole mammograms",
+            "for_processing": "processed ones",
+        }
+        raise MiramError(f"{error.fact}: this model reads {reads[error.code]}") from error
+    except DecodingError as error:
+        raise MiramError(f"{error.detail} ({error.code})") from error
+    return header
+
+
+def _box(values: Any, rows: int, columns: int) -> Box:
+    try:
+        x0, y0, x1, y1 = map(_pixel, values)
+    except (TypeError, ValueError, OverflowError):
+        raise MiramError("box is [x0, y0, x1, y1], four numbers of pixels") from None
+    box = Box(x0, y0, x1, y1)
+    if box.width < 1 or box.height < 1 or box.clipped(rows, columns) is None:
+        raise MiramError(
+            f"box {[x0, y0, x1, y1]} has no pixel in an image of {columns} columns and {rows} "
+            "rows; it is [x0, y0, x1, y1]"
+        )
+    return box
+
+
+def _pixel(value: Any) -> int:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError("no number")
+    return int(float(value))

@@ -1,0 +1,1 @@
+"""Trainings in several processes, here or on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""How many samples of a step fit into memory at once."""

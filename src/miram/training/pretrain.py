@@ -1,0 +1,225 @@
+"""One method, one encoder: build, train, and show what it learned."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from torch import nn
+
+from miram.mammography.crops.store import CropStore
+from miram.models.backbone import TimmBackboneConfig
+from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
+from miram.models.checkpoints.split_record import SPLITS, split_record
+from miram.models.encoder import EncoderConfig
+from miram.models.masked_autoencoder import MaskedAutoencoder
+from miram.models.methods import FrozenMethodConfig, RandomConfig, SelfSupervisedConfig
+from miram.models.pixels import plain_views, to_grey
+from miram.models.pretrained_weights.load import initialize_from
+from miram.models.supervised import SupervisedConfig
+from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.config import TrainingConfig, recipe_of
+from miram.training.logging.facts import Facts, facts_of
+from miram.training.logging.telemetry import Watch
+from miram.training.loop import train
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = 6  # crops whose reconstruction is shown
+HISTORY = ("step", "epoch", "loss", "lr", "gradient_norm", "images_per_second")
+LICENSE_NOTE = "weights derived from the training data named in data_digest; its terms apply"
+
+
+@dataclass(frozen=True)
+class PretrainingResult:
+    """What a method leaves behind.
+
+    Attributes:
+        encoder: The encoder alone.
+        pretrained: All weights of the method, decoders included.
+        history: At least the columns `HISTORY`; empty for a method that does not train.
+        reconstructions: Of methods with decoders `scale<s>_target`, `_masked`, `_prediction`
+            (6, s*S, s*S) uint8.
+    """
+
+    encoder: EncoderCheckpoint
+    pretrained: PretrainedCheckpoint
+    history: pd.DataFrame
+    reconstructions: dict[str, NDArray]
+
+
+def pretrain(
+    store: CropStore,
+    rows: NDArray[np.int64],
+    encoder: EncoderConfig,
+    method: FrozenMethodConfig | SelfSupervisedConfig,
+    training: TrainingConfig,
+    *,
+    folder: TrainingFolder | None = None,
+    watch: Watch | None = None,
+    splits: pd.DataFrame | None = None,
+) -> PretrainingResult:
+    """Train one encoder without labels.
+
+    Args:
+        store: The crop store.
+        rows: Positions of the crops that may be seen.
+        encoder: The encoder.
+        method: How it is trained.
+        training: The budget that all methods share.
+        folder: Where the training keeps its state, to go on after an interruption; None keeps
+            nothing.
+        watch: Looks at the model now and then, see `train`.
+        splits: Those that `rows` follow from; the header tells them, so that the encoder is not
+            judged under others.
+
+    Raises:
+        MiramError: The checkpoint to start from does not fit, or as `train`.
+    """
+    recipe = recipe_of(method, training)
+    if isinstance(method, RandomConfig | TimmBackboneConfig):
+        frozen = frozen_encoder(encoder, method, recipe.seed)
+        metadata = header(store, encoder, method, facts_of(recipe))
+        return PretrainingResult(
+            EncoderCheckpoint.of(frozen, metadata),
+            PretrainedCheckpoint.of(nn.ModuleDict({"encoder": frozen}), metadata),
+            pd.DataFrame(columns=list(HISTORY)),
+            {},
+        )
+    model = method.build(encoder, recipe.seed)
+    start = initialize_from(model, recipe.initialization)
+    log.info("training on %d crops for %d epochs", len(rows), recipe.epochs)
+    side = method.crop_side(encoder)
+    about = identity(store, rows, encoder, method, start.sha256)
+    trained = train(
+        model,
+        store.crops,
+        side,
+        recipe,
+        rows=rows,
+        lesion=store.masks[rows],
+        keep=None if folder is None else Keep(folder, about),
+        watch=watch,
+    )
+    metadata = header(store, encoder, method, trained.facts, splits)
+    metadata |= {"initialization": start.header()}
+    if start.source:
+        metadata["license"] += f"; so do those of the weights it starts from, {start.source}"
+    shown = {}
+    if isinstance(model, MaskedAutoencoder):
+        examples = rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]
+        shown = reconstruct_examples(
+            model, store.crops[examples], store.masks[examples], side, recipe.seed
+        )
+    return PretrainingResult(
+        EncoderCheckpoint.of(model.encoder, metadata),
+        PretrainedCheckpoint.of(model, metadata),
+        trained.history,
+        shown,
+    )
+
+
+def identity(
+    store: CropStore,
+    rows: NDArray[np.int64],
+    encoder: EncoderConfig,
+    method: BaseModel,
+    start: str,
+) -> dict[str, Any]:
+    """Whatever besides the budget the trained weights depend on.
+
+    Args:
+        store: The crop store.
+        rows: Positions of the crops that are seen.
+        encoder: The encoder.
+        method: How it is trained.
+        start: Digest of the weights to start from; empty for fresh ones.
+    """
+    return {
+        "encoder": encoder.model_dump(mode="json"),
+        "method": method.model_dump(mode="json"),
+        "data_digest": store.digest,
+        "crops": hashlib.sha256(np.asarray(rows, np.int64).tobytes()).hexdigest(),
+        "start": start,
+    }
+
+
+def header(
+    store: CropStore,
+    encoder: EncoderConfig,
+    method: BaseModel,
+    facts: Facts,
+    splits: pd.DataFrame | None = None,
+) -> dict[str, Any]:
+    """What a checkpoint's header tells of the encoder and what it came from.
+
+    Args:
+        store: The crop store.
+        encoder: The encoder that all methods share.
+        method: How it was trained.
+        facts: Of the run that trained it.
+        splits: Under which it was trained; None for what was not.
+    """
+    seen: dict[str, Any] = {"timm": encoder.timm_arguments, "image_side": encoder.image_side}
+    backbone = method if isinstance(method, TimmBackboneConfig) else None
+    if isinstance(method, SupervisedConfig):
+        backbone = method.backbone
+    if backbone:
+        seen = {"timm": backbone.timm_arguments, "image_side": backbone.side, **backbone.pixels}
+    return {
+        **seen,
+        "method": method.model_dump(mode="json"),
+        **facts,
+        "data_digest": store.digest,
+        "license": LICENSE_NOTE,
+        **_told(splits, labels=isinstance(method, SupervisedConfig)),
+    }
+
+
+def _told(splits: pd.DataFrame | None, *, labels: bool) -> dict[str, Any]:
+    return {} if splits is None else {SPLITS: split_record(splits, labels=labels)}
+
+
+def frozen_encoder(encoder: EncoderConfig, method: FrozenMethodConfig, seed: int) -> nn.Module:
+    """Make an encoder that is used as it is."""
+    if isinstance(method, TimmBackboneConfig):
+        return method.build_encoder(seed)
+    return encoder.build(seed)
+
+
+def reconstruct_examples(
+    model: MaskedAutoencoder,
+    crops: NDArray[np.uint16],
+    coverage: NDArray[np.uint8],
+    side: int,
+    seed: int,
+) -> dict[str, NDArray[np.uint8]]:
+    """Reconstruct crops at every scale, in true grey levels.
+
+    Args:
+        model: The trained model.
+        crops: (n, H, H) uint16.
+        coverage: (n, h, h) uint8 lesion coverage.
+        side: Side of the images the model takes.
+        seed: Of the masks.
+
+    Returns:
+        `scale<s>_target`, `scale<s>_masked`, `scale<s>_prediction`: (n, s*S, s*S) uint8.
+    """
+    device = next(model.parameters()).device
+    images = plain_views(torch.from_numpy(np.array(crops)), side).to(device)
+    lesion = torch.from_numpy(np.array(coverage)).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(len(images), model.noise_width, generator=generator).to(device)
+    shown = {}
+    for item in model.eval().reconstruct(images, noise, lesion):
+        for name in ("target", "masked", "prediction"):
+            grey = to_grey(getattr(item, name)).squeeze(1)
+            shown[f"scale{item.scale}_{name}"] = (grey * 255).round().byte().cpu().numpy()
+    return shown

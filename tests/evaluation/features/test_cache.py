@@ -1,0 +1,95 @@
+"""Features know what they came from, and any change of it gives them another name."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from miram.evaluation.features.cache import encoder_digest, plan_features, stored_origin
+from miram.evaluation.features.pooling import FeatureConfig
+from miram.mammography.crops.store import CropStore, write_store
+from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.encoder import EncoderConfig
+
+ENCODER = EncoderConfig(
+    name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 1}
+)
+NAMES = pd.Series([f"lesion{i}" for i in range(4)])
+
+
+@pytest.fixture
+def checkpoint():
+    return EncoderCheckpoint.of(ENCODER.build(0), {"timm": ENCODER.timm_arguments})
+
+
+def store(folder, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 2**16, (4, 32, 32), np.uint16)
+    manifest = pd.DataFrame({"crop_id": NAMES, "kind": "lesion", "patient_id": NAMES})
+    pieces = [{"crops": pixels, "masks": np.zeros((4, 4, 4), np.uint8)}]
+    audit = pd.DataFrame({"code": []})
+    write_store(folder, pieces, manifest=manifest, audit=audit, parameters={}, tasks={})
+    return CropStore.open(folder)
+
+
+def test_the_table_is_of_the_lesions_asked_and_a_file_keeps_its_origin(checkpoint, tmp_path):
+    crops = store(tmp_path / "crops")
+    plan = plan_features(checkpoint, crops, NAMES[[2, 0]], FeatureConfig())
+    table = plan.table()
+    assert table["lesion_id"].tolist() == ["lesion2", "lesion0"]
+    table.to_parquet(tmp_path / "features.parquet")
+    assert stored_origin(tmp_path / "features.parquet") == plan.origin
+    assert pd.read_parquet(tmp_path / "features.parquet").attrs["origin"] == plan.origin
+
+
+def test_a_change_of_encoder_crops_lesions_or_settings_changes_the_origin(checkpoint, tmp_path):
+    crops, config = store(tmp_path / "crops"), FeatureConfig()
+    origin = plan_features(checkpoint, crops, NAMES, config).origin
+    name, weights = next(iter(checkpoint.state.items()))
+    turned = EncoderCheckpoint({**checkpoint.state, name: -weights}, checkpoint.metadata)
+    pixels = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, "pixel_mean": 0.4})
+    others = [
+        plan_features(turned, crops, NAMES, config),
+        plan_features(pixels, crops, NAMES, config),
+        plan_features(checkpoint, store(tmp_path / "other", seed=1), NAMES, config),
+        plan_features(checkpoint, crops, NAMES[:3], config),
+        plan_features(checkpoint, crops, NAMES, FeatureConfig(pooling="cls")),
+        plan_features(checkpoint, crops, NAMES, FeatureConfig(symmetries=True)),
+    ]
+    assert all(other.origin != origin for other in others)
+
+
+def test_what_does_not_change_features_does_not_change_the_origin(checkpoint, tmp_path):
+    crops = store(tmp_path / "crops")
+    origin = plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
+    told = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, "license": "x"})
+    again = plan_features(told, crops, NAMES[::-1], FeatureConfig(batch_size=2)).origin
+    assert again == origin
+
+
+def test_the_origin_tells_the_splits_under_which_the_encoder_was_trained(checkpoint, tmp_path):
+    crops = store(tmp_path / "crops")
+    assert "splits" not in plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
+    record = {"strategy": "official", "leakage": "drop", "sides": "abc"}
+    told = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, "splits": record})
+    plan_features(told, crops, NAMES, FeatureConfig()).table().to_parquet(tmp_path / "f.parquet")
+    assert pd.read_parquet(tmp_path / "f.parquet").attrs["origin"]["splits"] == record
+
+
+def test_the_digest_is_of_every_weight_whatever_its_type(checkpoint):
+    digests = {encoder_digest(checkpoint)}
+    for name, weights in checkpoint.state.items():
+        changed = weights.clone()
+        changed.view(-1)[-1] += 1
+        digests.add(encoder_digest(EncoderCheckpoint({**checkpoint.state, name: changed}, {})))
+    half = {name: weights.bfloat16() for name, weights in checkpoint.state.items()}
+    digests.add(encoder_digest(EncoderCheckpoint(half, checkpoint.metadata)))
+    assert len(digests) == len(checkpoint.state) + 2
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no parquet at all"])
+def test_a_file_that_tells_nothing_has_no_origin(content, tmp_path):
+    path = tmp_path / "features.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    assert stored_origin(path) is None
+    pd.DataFrame({"f0": [1.0]}).to_parquet(path)
+    assert stored_origin(path) is None

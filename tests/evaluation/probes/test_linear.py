@@ -1,0 +1,205 @@
+"""The linear probe: right, honest about evaluation rows, and independent of order."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
+from sklearn.preprocessing import StandardScaler
+
+from miram.errors import MiramError
+from miram.evaluation.probes.linear import LinearProbeConfig, fit_linear_probe
+from miram.evaluation.statistics.bootstrap import cluster_bootstrap
+from miram.evaluation.statistics.metrics import figures
+
+CONFIG = LinearProbeConfig(regularization=(1e-3, 1e-1, 10.0))
+ONE_C = LinearProbeConfig(regularization=(0.1,), tolerance=1e-7, max_iterations=2000)
+
+
+def data(kind="binary", n=240, d=12, seed=0):
+    rng = np.random.default_rng(seed)
+    groups = np.array([f"P_{p:05d}" for p in np.sort(rng.integers(0, n // 2, n))])
+    features = rng.standard_normal((n, d)) * np.arange(1, d + 1) + 5
+    signal = (features - 5) / np.arange(1, d + 1) + 0.7 * rng.standard_normal((n, d))
+    labels = {
+        "binary": (signal[:, 0] > 0).astype(int),
+        "single": signal[:, :4].argmax(axis=1),
+        "multi": (signal[:, :3] > 0.4).astype(int),
+    }[kind]
+    pairs = list(GroupKFold(3).split(features, groups=groups))
+    return features, labels, groups, pairs
+
+
+@pytest.mark.parametrize("kind", ["binary", "single", "multi"])
+def test_scores_equal_scikit_learn_on_standardised_features(kind):
+    features, labels, groups, pairs = data(kind)
+    found = fit_linear_probe(features, labels, groups, pairs[:1], ONE_C).predictions
+    (train, evaluation), *_ = pairs
+    scaler = StandardScaler().fit(features[train])
+    model = LogisticRegression(C=0.1, tol=1e-8, max_iter=2000)
+    columns = labels.T if kind == "multi" else [labels]
+    expected = [
+        model.fit(scaler.transform(features[train]), column[train]).predict_proba(
+            scaler.transform(features[evaluation])
+        )
+        for column in columns
+    ]
+    shaped = {
+        "binary": expected[0][:, 1],
+        "single": expected[0],
+        "multi": np.stack([one[:, 1] for one in expected], axis=1) if kind == "multi" else None,
+    }[kind]
+    np.testing.assert_allclose(found.scores, shaped, atol=1e-3)
+    np.testing.assert_array_equal(found.rows, evaluation)
+
+
+@pytest.mark.parametrize("kind", ["binary", "single", "multi"])
+def test_every_lesion_is_scored_out_of_fold_and_better_than_chance(kind):
+    features, labels, groups, pairs = data(kind)
+    result = fit_linear_probe(features, labels, groups, pairs, CONFIG)
+    np.testing.assert_array_equal(result.predictions.rows, np.arange(len(labels)))
+    assert len(result.classifiers) == 3
+    metric = "auc" if kind == "binary" else "auc_macro"
+    assert figures(labels, result.predictions.scores)[metric] > 0.75
+
+
+def test_a_planted_patient_leak_is_caught():
+    features, labels, groups, pairs = data()
+    train, evaluation = pairs[0]
+    with pytest.raises(MiramError, match=f"patient {groups[evaluation[0]]} is on both sides"):
+        leaked = np.append(train, evaluation[0])
+        fit_linear_probe(features, labels, groups, [(leaked, evaluation)], CONFIG)
+
+
+def test_evaluation_rows_cannot_influence_the_classifier():
+    features, labels, groups, pairs = data()
+    train, evaluation = pairs[0]
+    first = fit_linear_probe(features, labels, groups, pairs[:1], CONFIG).classifiers[0]
+    spoiled, turned = features.copy(), labels.copy()
+    spoiled[evaluation] *= 100
+    turned[evaluation] = 1 - turned[evaluation]
+    again = fit_linear_probe(spoiled, turned, groups, pairs[:1], CONFIG).classifiers[0]
+    np.testing.assert_array_equal(first.coefficients, again.coefficients)
+    assert first.inner_auc == again.inner_auc
+    assert (first.lesions, first.patients) == (len(train), len(set(groups[train])))
+
+
+def test_permuted_labels_give_chance():
+    features, _, groups, _ = data(n=400)
+    patients, position = np.unique(groups, return_inverse=True)
+    planted = np.random.default_rng(0).integers(0, 2, len(patients))[position]
+    scores = fit_linear_probe(features, planted, groups, pairs_of(groups), CONFIG).predictions
+    interval = cluster_bootstrap(planted, scores.scores, groups, ["auc"], draws=300, seed=0)["auc"]
+    assert interval.lower < 0.5 < interval.upper
+
+
+def pairs_of(groups):
+    return list(GroupKFold(3).split(groups, groups=groups))
+
+
+@pytest.mark.parametrize("kind", ["binary", "multi"])
+def test_scores_do_not_depend_on_the_order_of_rows(kind):
+    features, labels, groups, pairs = data(kind)
+    expected = fit_linear_probe(features, labels, groups, pairs, CONFIG)
+    order = np.random.default_rng(3).permutation(len(labels))
+    place = np.argsort(order)
+    moved = [(np.sort(place[train]), np.sort(place[evaluation])) for train, evaluation in pairs]
+    found = fit_linear_probe(features[order], labels[order], groups[order], moved, CONFIG)
+    np.testing.assert_allclose(
+        found.predictions.scores[place], expected.predictions.scores, atol=1e-12
+    )
+    for one, other in zip(found.classifiers, expected.classifiers, strict=True):
+        np.testing.assert_array_equal(one.coefficients, other.coefficients)
+
+
+def test_the_c_with_the_best_inner_auc_is_taken():
+    features, labels, groups, pairs = data()
+    for classifier in fit_linear_probe(features, labels, groups, pairs, CONFIG).classifiers:
+        best = max(classifier.inner_auc.values())
+        assert classifier.inner_auc[classifier.regularization] == best
+        assert list(classifier.inner_auc) == list(CONFIG.regularization)
+
+
+def test_of_values_of_c_with_equal_auc_the_one_with_honest_probabilities_is_taken():
+    features, labels, groups, pairs = data()
+    easy = np.column_stack([labels + 0.0, features])
+    (classifier,) = fit_linear_probe(easy, labels, groups, pairs[:1], CONFIG).classifiers
+    equal = [c for c, auc in classifier.inner_auc.items() if auc == 1.0]
+    assert len(equal) > 1 and classifier.regularization == equal[-1]
+
+
+def test_the_temperature_is_fitted_on_training_lesions_alone():
+    features, labels, groups, pairs = data("single")
+    first = fit_linear_probe(features, labels, groups, pairs[:1], CONFIG).classifiers[0]
+    judged = pairs[0][1]
+    other_labels, other_features = labels.copy(), features.copy()
+    other_labels[judged] = np.roll(labels[judged], 1)
+    other_features[judged] *= 7
+    second = fit_linear_probe(other_features, other_labels, groups, pairs[:1], CONFIG)
+    assert second.classifiers[0].temperature == first.temperature != 1.0
+
+
+@pytest.mark.parametrize("kind", ["binary", "single", "multi"])
+def test_the_temperature_cools_a_classifier_that_is_too_sure(kind):
+    _, labels, groups, pairs = data(kind, n=300)
+    noise = np.random.default_rng(0).standard_normal((300, 60))
+    weak = LinearProbeConfig(regularization=(10.0,))
+    (classifier,) = fit_linear_probe(noise, labels, groups, pairs[:1], weak).classifiers
+    assert classifier.temperature > 2
+
+
+def test_a_kept_classifier_gives_the_same_scores_again():
+    features, labels, groups, pairs = data("single")
+    result = fit_linear_probe(features, labels, groups, pairs[:1], CONFIG)
+    again = result.classifiers[0].predict(features[result.predictions.rows])
+    np.testing.assert_allclose(again, result.predictions.scores)
+    np.testing.assert_allclose(again.sum(axis=1), 1)
+
+
+def test_a_class_that_training_lacks_gets_no_probability():
+    features, labels, groups, pairs = data("single")
+    train, evaluation = pairs[0]
+    without = train[labels[train] != 2]
+    result = fit_linear_probe(features, labels, groups, [(without, evaluation)], ONE_C)
+    assert result.predictions.scores.shape == (len(evaluation), 4)
+    assert (result.predictions.scores[:, 2] == 0).all()
+    two = train[labels[train] < 2]
+    result = fit_linear_probe(features, labels, groups, [(two, evaluation)], ONE_C)
+    assert (result.predictions.scores[:, 2:] == 0).all()
+    easy = labels[evaluation] < 2
+    called = result.predictions.scores[easy].argmax(axis=1)
+    assert np.mean(called == labels[evaluation][easy]) > 0.6
+
+
+def test_a_label_that_never_occurs_in_training_keeps_a_small_constant():
+    features, labels, groups, pairs = data("multi")
+    train, _ = pairs[0]
+    labels[train, 1] = 0
+    scores = fit_linear_probe(features, labels, groups, pairs[:1], CONFIG).predictions.scores
+    assert np.ptp(scores[:, 1]) == 0
+    assert 0 < scores[0, 1] < 0.01
+
+
+def test_constant_features_are_harmless():
+    features, labels, groups, pairs = data()
+    padded = np.column_stack([features, np.full(len(labels), 3.3)])
+    expected = fit_linear_probe(features, labels, groups, pairs, ONE_C).predictions.scores
+    found = fit_linear_probe(padded, labels, groups, pairs, ONE_C).predictions.scores
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_what_cannot_be_learned_from_is_told():
+    features, labels, groups, pairs = data()
+    with pytest.raises(MiramError, match="at least two patients and two classes"):
+        fit_linear_probe(features, labels * 0, groups, pairs, CONFIG)
+    features[7, 3] = np.nan
+    with pytest.raises(MiramError, match=r"1 of 240 lesions .* first in row 7"):
+        fit_linear_probe(features, labels, groups, pairs, CONFIG)
+    with pytest.raises(MiramError, match="same n lesions"):
+        fit_linear_probe(features[:5], labels, groups, pairs, CONFIG)
+
+
+@pytest.mark.parametrize("values", [(), (0.0, 1.0), (1.0, 0.1), (1.0, 1.0)])
+def test_a_grid_that_is_not_positive_and_ascending_is_refused(values):
+    with pytest.raises(ValidationError):
+        LinearProbeConfig(regularization=values)

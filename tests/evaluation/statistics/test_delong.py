@@ -1,0 +1,109 @@
+"""DeLong's variance against its definition, a published example, and the bootstrap."""
+
+import numpy as np
+import pytest
+
+from miram.errors import MiramError
+from miram.evaluation.statistics.bootstrap import resample
+from miram.evaluation.statistics.delong import auc_covariance, auc_interval, auc_test
+from miram.evaluation.statistics.metrics import WeightedMetrics
+
+
+def by_definition(labels, scores):
+    """Placement values pair by pair, as in DeLong et al. 1988, equations 3 to 6."""
+    x, y = scores[:, labels == 1], scores[:, labels == 0]
+    wins = (x[:, :, None] > y[:, None, :]) + 0.5 * (x[:, :, None] == y[:, None, :])
+    v10, v01 = wins.mean(axis=2), wins.mean(axis=1)
+    covariance = np.cov(v10) / v10.shape[1] + np.cov(v01) / v01.shape[1]
+    return wins.mean(axis=(1, 2)), np.atleast_2d(covariance)
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 8])
+def test_covariance_equals_the_definition_with_and_without_ties(decimals):
+    rng = np.random.default_rng(decimals)
+    labels = rng.permutation(np.arange(35) % 3 == 0).astype(int)
+    scores = np.round(labels + rng.standard_normal((3, 35)), decimals)
+    areas, covariance = auc_covariance(labels, scores)
+    expected_areas, expected = by_definition(labels, scores)
+    np.testing.assert_allclose(areas, expected_areas)
+    np.testing.assert_allclose(covariance, expected, atol=1e-14)
+
+
+def test_published_example_of_109_ct_images_rated_by_one_reader():
+    # Ratings 1 to 5 of 58 normal and 51 abnormal images: Hanley & McNeil, Radiology 143:29, 1982,
+    # table 1. The area with DeLong's standard error is the example of Stata's manual for roctab.
+    normal, abnormal = [33, 6, 6, 11, 2], [3, 2, 2, 11, 33]
+    labels = np.repeat([0, 1], [sum(normal), sum(abnormal)])
+    ratings = np.concatenate([np.repeat(np.arange(5), counts) for counts in (normal, abnormal)])
+    found = auc_interval(labels, ratings, scale="plain")
+    assert found.auc == pytest.approx(0.8932, abs=5e-5)
+    assert found.standard_error == pytest.approx(0.0307, abs=5e-5)
+    assert (found.lower, found.upper) == pytest.approx((0.83295, 0.95339), abs=5e-6)
+
+
+def clustered(patients, seed, mixed=0.1):
+    """Lesions that share much within a patient; `mixed` of 0.5 makes labels independent."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(patients), 3)
+    labels = np.repeat(rng.random(patients) < 0.4, 3)
+    labels = (labels ^ (rng.random(patients * 3) < mixed)).astype(int)
+    common = np.repeat(rng.standard_normal(patients), 3)
+    return labels, labels + 2 * common + 0.5 * rng.standard_normal((2, patients * 3)), groups
+
+
+@pytest.mark.parametrize("mixed", [0.1, 0.5])
+def test_clustered_variance_agrees_with_the_patient_bootstrap(mixed):
+    labels, scores, groups = clustered(200, 0, mixed)
+    _, covariance = auc_covariance(labels, scores, groups)
+    pair = [WeightedMetrics(labels, row, ["auc"]) for row in scores]
+    drawn = resample(
+        lambda weights: np.stack([one(weights)["auc"] for one in pair]), groups, draws=2000, seed=0
+    )
+    expected = np.cov(np.stack([one.values for one in drawn]))
+    np.testing.assert_allclose(covariance, expected, rtol=0.12)
+
+
+def test_lesions_taken_as_independent_understate_the_variance_of_clustered_ones():
+    labels, scores, groups = clustered(200, 0)
+    _, by_patient = auc_covariance(labels, scores, groups)
+    _, independent = auc_covariance(labels, scores)
+    assert (np.diag(independent) < 0.8 * np.diag(by_patient)).all()
+
+
+def test_one_lesion_per_patient_leaves_delong():
+    labels, scores, _ = clustered(30, 1)
+    patients = np.random.default_rng(0).permutation(labels.size)
+    _, clustered_form = auc_covariance(labels, scores, patients)
+    _, plain = auc_covariance(labels, scores)
+    np.testing.assert_allclose(clustered_form, plain)
+
+
+def test_test_of_two_scores_equals_the_definition():
+    labels, scores, _ = clustered(40, 2)
+    areas, covariance = by_definition(labels, scores)
+    found = auc_test(labels, *scores)
+    contrast = np.array([1.0, -1.0])
+    assert found.difference == pytest.approx(contrast @ areas)
+    assert found.standard_error == pytest.approx(np.sqrt(contrast @ covariance @ contrast))
+    assert found.z == pytest.approx(found.difference / found.standard_error)
+    assert (found.lower < 0 < found.upper) == (found.p_value > 0.05)
+
+
+def test_equal_scores_are_not_different():
+    labels, scores, groups = clustered(40, 3)
+    found = auc_test(labels, scores[0], 2 * scores[0] + 1, groups)
+    assert (found.difference, found.p_value) == (0.0, 1.0)
+
+
+def test_logit_intervals_stay_inside_the_unit_interval():
+    labels = np.repeat([0, 1], 8)
+    scores = np.arange(16.0)
+    scores[7] = 8.5
+    plain, logit = (auc_interval(labels, scores, scale=scale) for scale in ("plain", "logit"))
+    assert plain.upper > 1
+    assert 0 < logit.lower < logit.auc < logit.upper < 1
+
+
+def test_too_few_patients_of_a_class_are_told():
+    with pytest.raises(MiramError, match="1 positive and 3 negative"):
+        auc_interval([0, 0, 0, 1], [1, 2, 3, 4])

@@ -1,0 +1,399 @@
+"""Fine-tuning: labels of judged patients stay out, validation patients choose the epoch."""
+
+import pickle
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import log_loss, roc_auc_score
+from tiny import told_losses
+
+from miram.errors import MiramError
+from miram.evaluation.assess import AssessmentConfig
+from miram.finetuning.config import FinetuningConfig, RecipeConfig
+from miram.finetuning.evaluate import ValidationJudge, assess_finetuned
+from miram.finetuning.model import (
+    ABOUT,
+    VALIDATION_AUC,
+    FineTuned,
+    classify,
+    split_models,
+)
+from miram.finetuning.split import cut_by_patient, finetuning_sides
+from miram.finetuning.train import LabeledCrops, finetune
+from miram.mammography.crops.store import CropStore, write_store
+from miram.models.backbone import TimmBackboneConfig
+from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.checkpoints.joined import join_folds
+from miram.models.encoder import EncoderConfig
+from miram.training.checkpointing.interruption import TrainingInterrupted
+from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.config import CheckpointConfig, TrainingConfig
+from miram.training.data.augmentation import AugmentationConfig
+from miram.training.optimizer import OptimizerConfig
+
+ENCODER = EncoderConfig(
+    name="vit_tiny_patch16_224",
+    image_side=16,
+    patch_side=4,
+    overrides={"depth": 2, "embed_dim": 32, "num_heads": 2},
+)
+TRAINING = TrainingConfig(
+    epochs=1,
+    batch_size=16,
+    precision="fp32",
+    device="cpu",
+    checkpoints=CheckpointConfig(every_epochs=1, every_minutes=None),
+)
+RECIPE = RecipeConfig(
+    epochs=3,
+    batch_size=16,
+    pooling="patches",
+    drop_path=0.1,
+    optimizer=OptimizerConfig(base_lr=2e-2, warmup_epochs=0, layer_decay=0.8),
+    augmentation=AugmentationConfig(min_area=1, aspect=1, horizontal_flip=0.5),
+)
+CONFIG = FinetuningConfig(
+    task="pathology", recipe="own", recipes={"own": RECIPE}, validation_share=0.25
+)
+PROBE = AssessmentConfig(bootstrap_draws=100)
+COUNT = 72
+LABELS = np.repeat(np.arange(COUNT // 2) // 3 % 2, 2)  # one per patient, in every fold
+PATIENTS = np.array([f"P{i // 2:02d}" for i in range(COUNT)])
+NAMES = [f"lesion{i:02d}" for i in range(COUNT)]
+
+
+def table(strategy="official"):
+    part = np.arange(COUNT) // 2 % 3
+    names = [f"fold{i}" for i in part] if strategy == "cv" else np.array(["train", "val", "test"])
+    split = names if strategy == "cv" else names[part]
+    if strategy == "official":  # twice as many train as validate
+        split = np.where(PATIENTS > "P29", "train", split)
+    return pd.DataFrame(
+        {
+            "lesion_id": NAMES,
+            "patient_id": PATIENTS,
+            "strategy": strategy,
+            "leakage": "drop",
+            "split": split,
+        }
+    )
+
+
+def make_store(folder, strength=0.0):
+    """Crops of noise; with a strength, those of label 1 have a ramp in the other direction."""
+    noise = np.random.default_rng(0).integers(0, 30_000, (COUNT, 16, 16))
+    ramp = np.linspace(0, 20_000 * strength, 16)
+    signal_ = np.where(LABELS[:, None, None] > 0, ramp[:, None], ramp[None, :])
+    pixels = (noise + signal_).astype(np.uint16)
+    manifest = pd.DataFrame({"crop_id": NAMES, "kind": "lesion", "patient_id": PATIENTS})
+    pieces = [{"crops": pixels, "masks": np.zeros((COUNT, 2, 2), np.uint8)}]
+    audit = pd.DataFrame(columns=["code"])
+    write_store(folder, pieces, manifest=manifest, audit=audit, parameters={}, tasks={})
+    return CropStore(folder, manifest, pd.DataFrame(), {"digest": "abc"})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("noise") / "crops")
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return start()
+
+
+def start(seed=0):
+    header = {"timm": ENCODER.timm_arguments, "image_side": ENCODER.image_side}
+    return EncoderCheckpoint.of(ENCODER.build(seed), header)
+
+
+def data(store, strategy="official", labels=LABELS):
+    several = labels.ndim == 2
+    classes = tuple("ABC"[: labels.shape[1]]) if several else ("benign", "malignant")
+    return LabeledCrops(store, table(strategy), labels, classes, "multi" if several else "binary")
+
+
+def run(lesions, encoder, judge=None, folder=None, config=CONFIG, **changes):
+    judge = judge or ValidationJudge(lesions.kind, 0)
+    training = TRAINING.model_copy(update=changes)
+    return finetune(lesions, encoder, config, training, judge, folder=folder)
+
+
+def with_recipe(**changes):
+    return CONFIG.model_copy(update={"recipes": {"own": RECIPE.model_copy(update=changes)}})
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_labels_of_judged_patients_do_not_touch_the_weights(store, encoder):
+    judged = (table()["split"] == "test").to_numpy()
+    first, _ = run(data(store), encoder)
+    second, _ = run(data(store, labels=np.where(judged, 1 - LABELS, LABELS)), encoder)
+    learned, _ = run(data(store, labels=np.where(judged, LABELS, 1 - LABELS)), encoder)
+    assert same(first.state, second.state)
+    assert not same(first.state, learned.state)
+
+
+def test_labels_of_a_fold_do_not_touch_its_model(store, encoder):
+    judged = (table("cv")["split"] == "fold1").to_numpy()
+    config = with_recipe(epochs=1)
+    first, history = run(data(store, "cv"), encoder, config=config)
+    changed = data(store, "cv", np.where(judged, 1 - LABELS, LABELS))
+    second, _ = run(changed, encoder, config=config)
+    touched = {
+        fold: not same(model.state_dict(), split_models(second)[fold].state_dict())
+        for fold, model in split_models(first).items()
+    }
+    assert touched == {"fold0": True, "fold1": False, "fold2": True}
+    assert history["fold"].unique().tolist() == ["fold0", "fold1", "fold2"]
+    assert history["step"].is_monotonic_increasing and history["step"].is_unique
+
+
+class Scripted:
+    """Gives what it is told, epoch by epoch, and remembers whom it was asked about."""
+
+    def __init__(self, values):
+        self.values, self.patients, self.scores = list(values), set(), []
+
+    def __call__(self, labels, scores, patients):
+        self.patients |= set(patients)
+        self.scores.append(scores)
+        return {VALIDATION_AUC: self.values[min(len(self.scores), len(self.values)) - 1]}
+
+
+def test_the_epoch_is_the_best_on_validation_patients_alone(store, encoder):
+    judge = Scripted([0.5, 0.9, 0.9])
+    checkpoint, history = run(data(store), encoder, judge)
+    lesions = table()
+    assert judge.patients == set(lesions["patient_id"][lesions["split"] == "val"])
+    assert checkpoint.metadata[ABOUT]["folds"][0]["epoch"] == 2
+    assert history[VALIDATION_AUC].dropna().tolist() == [0.5, 0.9, 0.9]
+    np.testing.assert_array_equal(judge.scores[-1], judge.scores[1])  # of the result
+    assert not np.allclose(judge.scores[1], judge.scores[2])
+
+
+def test_a_training_that_is_interrupted_after_its_best_epoch_ends_with_the_same_weights(
+    store, encoder, tmp_path
+):
+    """The best epoch is before the signal, so its weights must come from the state."""
+    values = [0.5, 0.9, 0.6, 0.7]
+    config = with_recipe(epochs=4)
+    straight, expected = run(data(store), encoder, Scripted(values), config=config)
+
+    class Interrupting(Scripted):
+        def __call__(self, labels, scores, patients):
+            if len(self.scores) == 2:
+                signal.raise_signal(signal.SIGTERM)
+            return super().__call__(labels, scores, patients)
+
+    folder = TrainingFolder(tmp_path / "finetuning")
+    with pytest.raises(TrainingInterrupted):
+        run(data(store), encoder, Interrupting(values), folder, config)
+    assert folder.unfinished
+    resumed, history = run(data(store), encoder, Scripted(values[3:]), folder, config)
+    assert same(resumed.state, straight.state)
+    assert resumed.metadata[ABOUT]["folds"][0]["epoch"] == 2
+    assert history["loss"].tolist() == expected["loss"].tolist()
+    # A finished one is taken as it is: the selected weights, not the last ones.
+    again, _ = run(data(store), encoder, Scripted([0.1]), folder, config)
+    assert same(again.state, straight.state)
+
+
+def test_other_validation_labels_are_not_taken_for_the_same_training(store, encoder, tmp_path):
+    folder = TrainingFolder(tmp_path / "finetuning")
+    config = with_recipe(epochs=1)
+    run(data(store), encoder, folder=folder, config=config)
+    before = folder.finished.stat().st_mtime_ns
+    run(data(store), encoder, folder=folder, config=config)
+    assert folder.finished.stat().st_mtime_ns == before
+    validating = (table()["split"] == "val").to_numpy()
+    changed = data(store, labels=np.where(validating, 1 - LABELS, LABELS))
+    run(changed, encoder, folder=folder, config=config)
+    assert folder.finished.stat().st_mtime_ns > before
+
+
+def lesion_table():
+    pathology = np.where(LABELS > 0, "MALIGNANT", "BENIGN")
+    return pd.DataFrame({"lesion_id": NAMES, "patient_id": PATIENTS, "pathology": pathology})
+
+
+@pytest.mark.parametrize("strategy", ["official", "cv"])
+def test_what_the_pixels_know_is_learned_and_judged_once_per_lesion(tmp_path, encoder, strategy):
+    store = make_store(tmp_path / "crops", strength=1.5)
+    recipe = {"epochs": 12, "drop_path": 0.0}
+    checkpoint, _ = run(data(store, strategy), encoder, config=with_recipe(**recipe))
+    checkpoint.save(tmp_path / "finetuned.safetensors")
+    found = assess_finetuned(
+        type(checkpoint).load(tmp_path / "finetuned.safetensors"),
+        store,
+        lesion_table(),
+        table(strategy).sample(frac=1, random_state=0),
+        PROBE,
+    )
+    judged = table(strategy).query("split == 'test' or strategy == 'cv'")["lesion_id"]
+    assert sorted(found.predictions["lesion_id"]) == sorted(judged)
+    assert set(found.predictions["protocol"]) == {"finetuned"}
+    task = found.metrics["tasks"]["pathology"]
+    assert task["figures"]["auc"]["estimate"] > 0.9
+    assert task["figures"]["auc"]["lower"] <= task["figures"]["auc"]["estimate"]
+    assert len(task["training"]) == len(task["calibration"]["temperatures"])
+    known = dict(zip(NAMES, LABELS, strict=True))
+    labels = found.predictions["lesion_id"].map(known)
+    assert (found.predictions["label"] == labels).all()
+
+
+def test_a_tracker_hears_fold_after_fold(store, encoder):
+    with told_losses() as told:
+        _, history = run(data(store, "cv"), encoder, config=with_recipe(epochs=1))
+    assert history["fold"].nunique() == 3
+    assert told == history["step"].tolist() == sorted(set(told))
+
+
+def test_a_model_refuses_to_judge_by_other_splits(store, encoder):
+    checkpoint, _ = run(data(store), encoder, config=with_recipe(epochs=1))
+    other = table().assign(split=np.roll(table()["split"], 2))
+    with pytest.raises(MiramError, match="other splits"):
+        assess_finetuned(checkpoint, store, lesion_table(), other, PROBE)
+
+
+def test_the_order_of_the_lesions_does_not_matter(store, encoder):
+    config = with_recipe(epochs=1)
+    order = np.random.default_rng(0).permutation(COUNT)
+    lesions = data(store)
+    mixed = replace(lesions, table=lesions.table.iloc[order], labels=LABELS[order])
+    first, second = (run(each, encoder, config=config)[0] for each in (lesions, mixed))
+    assert same(first.state, second.state)
+
+
+def test_each_fold_starts_from_the_encoder_that_has_not_seen_its_labels(store):
+    config = with_recipe(
+        epochs=1, optimizer=OptimizerConfig(base_lr=1e-12, weight_decay=0, warmup_epochs=0)
+    )
+    own = {f"fold{i}": start(seed=i) for i in range(3)}
+    checkpoint, _ = run(data(store, "cv"), join_folds(own), config=config)
+    for fold, model in split_models(checkpoint).items():
+        name = "blocks.0.attn.qkv.weight"
+        torch.testing.assert_close(
+            model.encoder.state_dict()[name], own[fold].state[name], atol=1e-6, rtol=0
+        )
+    with pytest.raises(MiramError, match="the splits are newer"):
+        run(data(store), join_folds(own), config=config)
+
+
+def test_validation_is_cut_by_patient_and_shows_every_class(store):
+    random = np.random.default_rng(1)
+    for labels in (LABELS, (random.random((COUNT, 3)) < 0.3).astype(np.int64)):
+        train, validate = cut_by_patient(labels, PATIENTS, 0.25, seed=0)
+        assert not set(PATIENTS[train]) & set(PATIENTS[validate])
+        assert sorted([*train, *validate]) == list(range(COUNT))
+        assert 0.1 < len(validate) / COUNT < 0.45
+        hot = labels if labels.ndim == 2 else labels[:, None] == np.arange(2)
+        assert hot[validate].any(axis=0).all()
+    for fold, side in finetuning_sides(table("cv"), LABELS, 0.25, 0).items():
+        outside = np.flatnonzero(table("cv")["split"] != fold)
+        assert sorted([*side.train, *side.validate]) == outside.tolist()
+
+
+def test_a_validation_part_of_one_class_is_cut_anew_without_the_patients_to_be_judged():
+    lesions = table()
+    alike = np.where(lesions["split"] == "val", 1, LABELS)
+    (side,) = finetuning_sides(lesions, alike, 0.25, 0).values()
+    assert side.cut
+    assert side.told_apart(alike) == 2
+    assert not set(PATIENTS[side.train]) & set(PATIENTS[side.validate])
+    known = np.flatnonzero(lesions["split"] != "test")
+    assert sorted([*side.train, *side.validate]) == known.tolist()
+    (own,) = finetuning_sides(lesions, LABELS, 0.25, 0).values()
+    assert not own.cut
+    assert set(lesions["split"].iloc[own.validate]) == {"val"}
+
+
+def test_several_labels_per_lesion_train(store, encoder):
+    labels = np.column_stack([LABELS, np.roll(LABELS, 2), np.roll(LABELS, 4)])
+    checkpoint, history = run(data(store, labels=labels), encoder, config=with_recipe(epochs=1))
+    model = split_models(checkpoint)[""]
+    scores = classify(model, store.crops, np.arange(4))
+    assert scores.shape == (4, 3)
+    assert not np.allclose(scores.sum(axis=1), 1)
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_a_saved_model_answers_as_it_did_and_its_encoder_loads_alone(store, encoder, tmp_path):
+    judge = Scripted([0.5])
+    checkpoint, _ = run(data(store), encoder, judge, config=with_recipe(epochs=1))
+    checkpoint.save(tmp_path / "finetuned.safetensors")
+    loaded = type(checkpoint).load(tmp_path / "finetuned.safetensors")
+    rows = np.flatnonzero((table()["split"] == "val").to_numpy())
+    found = classify(split_models(loaded)[""], store.crops, rows)
+    np.testing.assert_allclose(found, judge.scores[-1], atol=1e-6)
+    assert loaded.encoder().build().num_features == 32
+    assert loaded.metadata["training"]["optimizer"]["layer_decay"] == 0.8
+    with pytest.raises(MiramError, match="holds no fine-tuned model"):
+        split_models(replace(loaded, metadata={"timm": loaded.metadata["timm"]}))
+
+
+def test_an_encoder_gets_the_pixels_it_was_made_for(store):
+    """The same grey levels, told by another header, give what the header says."""
+    plain = start()
+    shifted = replace(plain, metadata=plain.metadata | {"pixel_mean": 0.25, "pixel_std": 0.125})
+    images = torch.rand(2, 1, 16, 16)
+    models = [
+        FineTuned(each, "patches", torch.ones(2), several=False).eval() for each in (plain, shifted)
+    ]
+    ours, theirs = (images - 0.5) / 0.5, (images - 0.25) / 0.125
+    torch.testing.assert_close(models[1].logits(ours), models[0].logits(theirs))
+
+
+def test_drop_path_acts_in_training_only_and_other_models_pool_in_their_own_way(store):
+    model = FineTuned(start(), "patches", torch.ones(2), several=False, drop_path=0.9)
+    torch.manual_seed(0)
+    images = torch.rand(64, 1, 16, 16)
+    assert not torch.equal(model.train().logits(images), model.logits(images))
+    assert torch.equal(model.eval().logits(images), model.logits(images))
+    backbone = TimmBackboneConfig(name="resnet10t", image_side=32)
+    header = {"timm": backbone.timm_arguments, "image_side": 32}
+    checkpoint = EncoderCheckpoint.of(backbone.build_encoder(0), header)
+    other = FineTuned(checkpoint, "patches", torch.ones(3), several=False).eval()
+    assert other.logits(torch.rand(2, 1, 32, 32)).shape == (2, 3)
+
+
+def test_what_cannot_work_is_told_before_training(store, encoder):
+    with pytest.raises(MiramError, match=r"lower finetuning\.recipes\.own\.batch_size \(500\)"):
+        run(data(store), encoder, config=with_recipe(batch_size=500))
+    alike = data(store, labels=np.where(table()["split"] == "test", LABELS, 1))
+    with pytest.raises(MiramError, match="no epoch can be chosen"):
+        run(alike, encoder)
+    with pytest.raises(MiramError, match="there is no recipe 'mine': choose among own"):
+        FinetuningConfig.model_validate(CONFIG.model_dump() | {"recipe": "mine"})
+
+
+def test_arguments_travel_to_a_worker(store, encoder):
+    assert pickle.loads(pickle.dumps(ValidationJudge("binary", 0))) == ValidationJudge("binary", 0)
+    sent, got = encoder, pickle.loads(pickle.dumps(encoder))
+    assert same(got.state, sent.state)
+    assert pickle.loads(pickle.dumps(CONFIG)) == CONFIG
+    lesions = pickle.loads(pickle.dumps(data(store)))
+    np.testing.assert_array_equal(lesions.rows, data(store).rows)
+
+
+def test_the_judge_takes_the_classes_that_validation_shows():
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 10)  # the third class is not there
+    scores = random.dirichlet(np.ones(3), 20)
+    patients = np.arange(20)
+    found = ValidationJudge("single", 0)(labels, scores, patients)
+    expected = np.mean([roc_auc_score(labels == k, scores[:, k]) for k in (0, 1)])
+    assert found[VALIDATION_AUC] == pytest.approx(expected)
+    assert found[f"{VALIDATION_AUC}.lower"] <= found[VALIDATION_AUC]
+    two = np.column_stack([1 - scores[:, 0], scores[:, 0]])
+    binary = ValidationJudge("binary", 0)(labels, two, patients)
+    assert binary[VALIDATION_AUC] == pytest.approx(roc_auc_score(labels, scores[:, 0]))
+    assert binary["validation_lesions"] == 20
+    assert binary["validation_log_loss"] == pytest.approx(log_loss(labels, scores[:, 0]))

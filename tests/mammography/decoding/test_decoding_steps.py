@@ -1,0 +1,359 @@
+"""The steps from stored values to pixels, on small DICOM files written here."""
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    generate_uid,
+)
+
+from miram.mammography.decoding.guards import codestream_size
+from miram.mammography.decoding.read import DecodingConfig, DecodingError, read_frames, read_image
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+def dicom(pixels, bits=16, **values):
+    """Make a CBIS-like data set around (H, W) or (frames, H, W) integers."""
+    pixels = np.asarray(pixels)
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = SECONDARY_CAPTURE
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=["steps"])
+    dataset.Modality = "MG"
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.SamplesPerPixel = 1
+    dataset.Rows, dataset.Columns = pixels.shape[-2:]
+    if pixels.ndim == 3:
+        dataset.NumberOfFrames = len(pixels)
+    dataset.BitsAllocated = 8 * pixels.dtype.itemsize
+    dataset.BitsStored, dataset.HighBit = bits, bits - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelData = pixels.tobytes()
+    for name, value in values.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(dataset, name="file.dcm"):
+        path = tmp_path / name
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    return save
+
+
+def lut(entries, first, bits):
+    item = Dataset()
+    item.LUTDescriptor = [len(entries) % 2**16, first, bits]
+    item.add_new("LUTData", "OW", np.asarray(entries, dtype="<u2").tobytes())
+    return item
+
+
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+FULL_RANGE = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+
+
+def code_of(path, **config):
+    with pytest.raises(DecodingError) as caught:
+        list(read_frames(path, DecodingConfig(**config)))
+    return caught.value.code
+
+
+def test_a_cbis_file_gives_its_stored_values_untouched(saved):
+    dataset = dicom(
+        FULL_RANGE,
+        PatientOrientation="MLO",
+        Laterality="R",
+        PatientID="Mass-Test_P_00001_RIGHT_MLO",
+    )
+    dataset.PixelSpacing = [0.05, 0.05]
+    image = read_image(saved(dataset))
+    assert image.pixels.dtype == np.uint16
+    np.testing.assert_array_equal(image.pixels, FULL_RANGE)
+    assert (image.white, image.source_bits, image.transforms) == (65535, 16, ())
+    assert image.uid == dataset.SOPInstanceUID
+    assert (image.tags.view, image.tags.laterality) == ("MLO", "R")
+    assert image.tags.pixel_spacing == (0.05, 0.05)
+    assert image.tags.patient_id == "Mass-Test_P_00001_RIGHT_MLO"
+
+
+def test_the_name_of_the_file_does_not_matter(saved):
+    for name in ("image", "image.jpg", "1.2.840.1"):
+        np.testing.assert_array_equal(read_image(saved(dicom(FULL_RANGE), name)).pixels, FULL_RANGE)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_file_without_meta_information_is_read(tmp_path, syntax):
+    dataset = dicom(FULL_RANGE)
+    path = tmp_path / "headless"
+    del dataset.file_meta
+    pydicom.dcmwrite(
+        path, dataset, implicit_vr=syntax.is_implicit_VR, little_endian=True, force_encoding=True
+    )
+    assert path.read_bytes()[128:132] != b"DICM"
+    np.testing.assert_array_equal(read_image(path).pixels, FULL_RANGE)
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_windows_follow_the_standard(saved, function):
+    center, width = 1500.0, 800.0
+    dataset = dicom(RAMP, 12, WindowCenter=center, WindowWidth=width, VOILUTFunction=function)
+    image = read_image(saved(dataset))
+    x = RAMP.astype(float)  # DICOM PS3.3 C.11.2.1.2.1, C.11.2.1.3.1, C.11.2.1.3.2
+    expected = {
+        "LINEAR": ((x - (center - 0.5)) / (width - 1) + 0.5).clip(0, 1),
+        "LINEAR_EXACT": ((x - center) / width + 0.5).clip(0, 1),
+        "SIGMOID": 1 / (1 + np.exp(-4 * (x - center) / width)),
+    }[function]
+    assert image.transforms == (f"window:{function}",)
+    assert (image.white, image.source_bits) == (65535, 12)
+    assert np.abs(image.pixels - 65535 * expected).max() <= 0.5 + 1e-6
+
+
+def test_the_index_chooses_among_windows_and_a_missing_one_is_refused(saved):
+    path = saved(dicom(RAMP, 12, WindowCenter=[1000, 3000], WindowWidth=[101, 101]))
+    for index, center in enumerate((1000, 3000)):
+        pixels = read_image(path, DecodingConfig(voi_index=index)).pixels
+        assert pixels.flat[center - 100] == 0 and pixels.flat[center + 100] == 65535
+    assert code_of(path, voi_index=2) == "no_such_voi"
+
+
+def test_a_lut_beside_windows_is_preferred_but_the_window_can_be_had(saved):
+    entries = np.sqrt(np.arange(4096) * 4095).astype(int)
+    dataset = dicom(RAMP, 12, WindowCenter=2048, WindowWidth=4096)
+    dataset.VOILUTSequence = [lut(entries, 0, 12), lut(entries[::-1], 0, 12)]
+    path = saved(dataset)
+    image = read_image(path)
+    assert (image.transforms, image.white) == (("voi_lut",), 4095)
+    np.testing.assert_array_equal(image.pixels.ravel(), entries)
+    second = read_image(path, DecodingConfig(voi="lut", voi_index=1))
+    np.testing.assert_array_equal(second.pixels.ravel(), entries[::-1])
+    assert read_image(path, DecodingConfig(voi="window")).transforms == ("window:LINEAR",)
+    np.testing.assert_array_equal(read_image(path, DecodingConfig(voi="none")).pixels, RAMP)
+
+
+def test_asking_for_a_view_that_is_not_there_is_refused(saved):
+    path = saved(dicom(RAMP, 12))
+    assert code_of(path, voi="lut") == "no_such_voi"
+    assert code_of(path, voi="window") == "no_such_voi"
+
+
+def test_an_eight_bit_table_serves_a_twelve_bit_image(saved):
+    dataset = dicom(RAMP, 12)
+    dataset.VOILUTSequence = [lut(np.arange(4096) // 16, 0, 8)]
+    image = read_image(saved(dataset))
+    assert image.pixels.dtype == np.uint8
+    np.testing.assert_array_equal(image.pixels, RAMP // 16)
+
+
+def test_values_outside_a_table_take_its_ends(saved):
+    dataset = dicom(RAMP, 12)
+    dataset.VOILUTSequence = [lut(np.arange(100, 200), 1000, 12)]
+    pixels = read_image(saved(dataset)).pixels.ravel()
+    assert set(pixels[:1001]) == {100} and set(pixels[1099:]) == {199}
+    np.testing.assert_array_equal(pixels[1000:1100], np.arange(100, 200))
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_modality_table_comes_before_the_window(saved, syntax):
+    table = lut(np.arange(4096)[::-1], 0, 12)
+    dataset = dicom(RAMP, 12, WindowCenter=2048, WindowWidth=4096, VOILUTFunction="LINEAR_EXACT")
+    dataset.ModalityLUTSequence = [table]
+    dataset.file_meta.TransferSyntaxUID = syntax
+    image = read_image(saved(dataset))
+    assert image.transforms == ("modality_lut", "window:LINEAR_EXACT")
+    assert image.pixels.flat[0] == round(65535 * 4095 / 4096) and image.pixels.flat[-1] == 0
+
+
+def test_a_rescale_moves_the_window_but_alone_keeps_the_stored_values(saved):
+    values = dict(RescaleSlope=2, RescaleIntercept=-1000)
+    alone = read_image(saved(dicom(RAMP, 12, **values)))
+    assert (alone.transforms, alone.white) == (("rescale",), 4095)
+    np.testing.assert_array_equal(alone.pixels, RAMP)
+    window = dict(WindowCenter=0, WindowWidth=1000, VOILUTFunction="LINEAR_EXACT")
+    both = read_image(saved(dicom(RAMP, 12, **values, **window)))
+    assert both.transforms == ("rescale", "window:LINEAR_EXACT")
+    assert both.pixels.flat[500] == 32768 and both.pixels.flat[250] == 0
+
+
+def test_a_falling_rescale_turns_the_image_and_monochrome1_turns_it_back(saved):
+    values = dict(RescaleSlope=-1, RescaleIntercept=4095)
+    falling = read_image(saved(dicom(RAMP, 12, **values)))
+    np.testing.assert_array_equal(falling.pixels, 4095 - RAMP)
+    both = dicom(RAMP, 12, PhotometricInterpretation="MONOCHROME1", **values)
+    np.testing.assert_array_equal(read_image(saved(both)).pixels, RAMP)
+
+
+def test_signed_values_keep_their_order(saved):
+    signed = np.arange(-2048, 2048, dtype=np.int16).reshape(64, 64)
+    image = read_image(saved(dicom(signed, 12)))
+    np.testing.assert_array_equal(image.pixels, RAMP)
+    assert (image.transforms, image.white) == (("signed_to_unsigned",), 4095)
+
+
+def test_bits_outside_the_value_are_ignored(saved):
+    overlay = RAMP | np.uint16(0x8000)
+    np.testing.assert_array_equal(read_image(saved(dicom(overlay, 12))).pixels, RAMP)
+    dark = np.minimum(RAMP, 100)
+    shifted = dicom(dark << 4, 12)
+    shifted.HighBit = 15
+    np.testing.assert_array_equal(read_image(saved(shifted)).pixels, dark)
+
+
+def test_eight_bit_masks_stay_eight_bits(saved):
+    mask = np.zeros((32, 32), np.uint8)
+    mask[4:9, 5:11] = 255
+    image = read_image(saved(dicom(mask, 8)))
+    assert (image.pixels.dtype, image.white, image.source_bits) == (np.uint8, 255, 8)
+    np.testing.assert_array_equal(image.pixels, mask)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    bits=st.integers(1, 16),
+    signed=st.booleans(),
+    inverted=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_without_tables_pixels_are_the_stored_values_up_to_offset_and_inversion(
+    tmp_path_factory, bits, signed, inverted, seed
+):
+    lowest = -(2 ** (bits - 1)) if signed else 0
+    kind = ("i" if signed else "u") + ("1" if bits <= 8 else "2")
+    values = np.random.default_rng(seed).integers(lowest, lowest + 2**bits, (7, 5)).astype(kind)
+    photometric = "MONOCHROME1" if inverted else "MONOCHROME2"
+    path = tmp_path_factory.mktemp("bits") / "x.dcm"
+    dicom(values.reshape(7, 5), bits, PhotometricInterpretation=photometric).save_as(
+        path, enforce_file_format=True
+    )
+    image = read_image(path)
+    expected = values.astype(int) - lowest
+    expected = 2**bits - 1 - expected if inverted else expected
+    assert (image.white, image.source_bits) == (2**bits - 1, bits)
+    np.testing.assert_array_equal(image.pixels, expected)
+
+
+def test_frames_of_tomosynthesis_use_their_own_windows(saved):
+    frames = np.stack([RAMP, RAMP, RAMP])
+    dataset = dicom(frames, 12)
+    shared, groups = Dataset(), []
+    transformation = Dataset()
+    transformation.RescaleSlope, transformation.RescaleIntercept = 1, 100
+    shared.PixelValueTransformationSequence = [transformation]
+    for center in (1000, 2000, 3000):
+        voi, group = Dataset(), Dataset()
+        voi.WindowCenter, voi.WindowWidth, voi.VOILUTFunction = center, 100, "LINEAR_EXACT"
+        group.FrameVOILUTSequence = [voi]
+        groups.append(group)
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = groups
+    for image, center in zip(read_frames(saved(dataset)), (1000, 2000, 3000), strict=True):
+        assert image.transforms == ("rescale", "window:LINEAR_EXACT")
+        assert image.pixels.flat[center - 100] == 32768
+
+
+def test_contradictory_tables_and_windows_are_refused(saved):
+    short = dicom(RAMP, 12)
+    short.VOILUTSequence = [lut(np.arange(10), 0, 12)]
+    short.VOILUTSequence[0].LUTDescriptor = [4096, 0, 12]
+    assert code_of(saved(short)) == "bad_lookup_table"
+    assert code_of(saved(dicom(RAMP, 12, WindowCenter=1, WindowWidth=0))) == "bad_lookup_table"
+    flat = dicom(RAMP, 12, RescaleSlope=0, RescaleIntercept=1)
+    assert code_of(saved(flat)) == "bad_lookup_table"
+
+
+def test_other_kinds_and_depths_are_refused(saved):
+    no_pixels = dicom(RAMP, 12)
+    del no_pixels.PixelData
+    assert code_of(saved(no_pixels)) == "no_pixel_data"
+    assert code_of(saved(dicom(RAMP.astype(np.uint32), 32))) == "unsupported_depth"
+    assert code_of(saved(dicom(RAMP, 17))) == "incomplete_header"
+    assert code_of(saved(dicom(RAMP, 12, PhotometricInterpretation="PALETTE COLOR"))) == "color"
+
+
+def test_missing_empty_and_foreign_files_are_refused(tmp_path):
+    assert code_of(tmp_path / "none.dcm") == "not_found"
+    (tmp_path / "empty.dcm").touch()
+    assert code_of(tmp_path / "empty.dcm") == "empty"
+    (tmp_path / "text.dcm").write_text("a letter about a mammogram" * 50)
+    assert code_of(tmp_path / "text.dcm") == "not_dicom"
+    assert code_of(tmp_path) == "unreadable"
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.binary(max_size=600), marked=st.booleans())
+def test_no_bytes_crash_the_reader(tmp_path_factory, data, marked):
+    path = tmp_path_factory.mktemp("noise") / "x.dcm"
+    path.write_bytes(bytes(128) + b"DICM" + data if marked else data)
+    with pytest.raises(DecodingError):
+        read_image(path)
+
+
+@settings(deadline=None, max_examples=60)
+@given(position=st.integers(0, 700), value=st.integers(0, 255))
+def test_one_wrong_byte_gives_an_image_or_a_reason(tmp_path_factory, position, value):
+    path = tmp_path_factory.mktemp("flip") / "x.dcm"
+    dicom(RAMP, 12, WindowCenter=2048, WindowWidth=4096).save_as(path, enforce_file_format=True)
+    data = bytearray(path.read_bytes())
+    data[position] = value
+    path.write_bytes(data)
+    try:
+        image = read_image(path)
+    except DecodingError as error:
+        assert error.code
+    else:
+        assert image.pixels.ndim == 2
+
+
+def test_large_claims_are_refused_before_decoding(saved, tmp_path):
+    claim = dicom(RAMP, 12)
+    claim.Rows = claim.Columns = 60000
+    assert code_of(saved(claim)) == "too_large"
+    path = saved(dicom(np.stack([RAMP] * 3), 12))
+    assert code_of(path, max_frames=2) == "too_large"
+    assert code_of(path, max_bytes=1000) == "too_large"
+    assert code_of(path, max_pixels=4095) == "too_large"
+    assert len(list(read_frames(path, DecodingConfig(max_pixels=4096, max_frames=3)))) == 3
+
+
+def test_a_deflated_bomb_is_refused_without_inflating_it(saved):
+    dataset = dicom(np.zeros((64, 64), np.uint16), 12)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.add_new("PixelPaddingValue", "OB", bytes(3_000_000))
+    path = saved(dataset)
+    assert path.stat().st_size < 10_000
+    assert code_of(path, max_bytes=2_000_000) == "too_large"
+    assert read_image(path, DecodingConfig(max_bytes=4_000_000)).pixels.shape == (64, 64)
+
+
+def test_a_codestream_larger_than_its_header_is_refused(saved):
+    dataset = dicom(np.zeros((256, 256), np.uint16), 16)
+    dataset.compress(JPEGLSLossless)
+    assert read_image(saved(dataset)).pixels.shape == (256, 256)
+    dataset.Rows = 16
+    assert code_of(saved(dataset)) == "too_large"
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_have_a_codestream_size_or_none(data):
+    for start in (b"", b"\xff\x4f\xff\x51", b"\xff\xd8\xff"):
+        size = codestream_size(start + data)
+        assert size is None or len(size) == 2
+
+
+def test_the_configuration_refuses_typos_and_impossible_values():
+    for wrong in ({"voi": "windows"}, {"voi_index": -1}, {"max_pixels": 0}, {"windows": 1}):
+        with pytest.raises(ValidationError):
+            DecodingConfig(**wrong)

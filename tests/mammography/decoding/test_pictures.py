@@ -1,0 +1,95 @@
+"""Grey pictures: what is read, what is refused, and with which reason."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from project_paths import SHARED_DATA
+
+from miram.mammography.decoding.read import DecodingConfig, DecodingError, read_frames, read_image
+
+JPEGS = SHARED_DATA / "cbis_ddsm" / "jpeg"
+GREY8 = np.arange(256, dtype=np.uint8).reshape(16, 16)
+GREY16 = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+
+
+def saved(tmp_path, pixels, name, **options):
+    Image.fromarray(pixels).save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def code_of(path, **config):
+    with pytest.raises(DecodingError) as caught:
+        read_image(path, DecodingConfig(**config))
+    return caught.value.code
+
+
+@pytest.mark.parametrize("pixels", [GREY8, GREY16], ids=["8 bits", "16 bits"])
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_lossless_pictures_come_back_unchanged(tmp_path, pixels, name):
+    image = read_image(saved(tmp_path, pixels, name))
+    np.testing.assert_array_equal(image.pixels, pixels)
+    assert image.pixels.dtype == pixels.dtype
+    assert image.source_bits == 8 * pixels.dtype.itemsize
+    assert (image.white, image.uid) == (2**image.source_bits - 1, None)
+    assert len(list(read_frames(tmp_path / name))) == 1
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
+def test_pixels_outlive_the_file_and_other_pictures_and_cannot_be_written(tmp_path, name):
+    # Above 16 MiB Pillow splits the memory of a picture; odd widths may be padded.
+    large = np.tile(GREY8, (263, 257))[:4200, :4099]
+    path = saved(tmp_path, large, name)
+    with Image.open(path) as picture:
+        expected = np.array(picture)
+    image = read_image(path)
+    for shade in range(2):
+        read_image(saved(tmp_path, np.full_like(large, shade), name))
+    assert (image.pixels == expected).all() and not image.pixels.flags.writeable
+
+
+def test_a_two_valued_picture_becomes_black_and_white(tmp_path):
+    image = read_image(saved(tmp_path, GREY8 > 127, "mask.png"))
+    np.testing.assert_array_equal(image.pixels, np.where(GREY8 > 127, 255, 0))
+
+
+def test_white_is_zero_tiffs_are_turned(tmp_path):
+    for pixels in (GREY8, GREY16):
+        path = tmp_path / "white.tif"
+        Image.fromarray(pixels).save(path, tiffinfo={262: 0})
+        with Image.open(path) as picture:
+            assert picture.tag_v2[262] == 0
+            stored = picture.tag_v2[273][0]
+        raw = np.frombuffer(path.read_bytes(), pixels.dtype, pixels.size, stored)
+        top = np.iinfo(pixels.dtype).max
+        np.testing.assert_array_equal(read_image(path).pixels.ravel(), top - raw)
+
+
+def test_color_pages_and_depths_are_refused(tmp_path):
+    assert code_of(saved(tmp_path, np.dstack([GREY8] * 3), "rgb.jpg")) == "color"
+    Image.fromarray(GREY8).convert("P").save(tmp_path / "palette.png")
+    assert code_of(tmp_path / "palette.png") == "color"
+    assert code_of(saved(tmp_path, GREY8.astype(np.float32), "f.tif")) == "unsupported_depth"
+    first = Image.fromarray(GREY8)
+    first.save(tmp_path / "pages.tif", save_all=True, append_images=[first])
+    assert code_of(tmp_path / "pages.tif") == "multi_frame"
+
+
+def test_large_and_broken_pictures_are_refused(tmp_path):
+    path = saved(tmp_path, np.tile(GREY8, (20, 20)), "a.jpg")
+    assert code_of(path, max_pixels=1000) == "too_large"
+    path.write_bytes(path.read_bytes()[:-3000])
+    assert code_of(path) == "truncated"
+    path.write_bytes(b"\xff\xd8\xff" + bytes(100))
+    assert code_of(path) == "unreadable"
+
+
+def test_a_picture_is_known_by_its_content_not_its_name(tmp_path):
+    path = saved(tmp_path, GREY8, "a.png").rename(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(read_image(path).pixels, GREY8)
+
+
+@pytest.mark.skipif(not JPEGS.is_dir(), reason=f"the real mammograms are not at {JPEGS}")
+def test_a_real_kaggle_jpeg_is_an_eight_bit_image():
+    image = read_image(sorted(JPEGS.glob("*/*.jpg"))[0])
+    assert (image.pixels.dtype, image.source_bits, image.transforms) == (np.uint8, 8, ())
+    assert min(image.pixels.shape) > 1000

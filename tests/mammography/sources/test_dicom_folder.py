@@ -1,0 +1,260 @@
+"""Any folder of mammography DICOMs."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from project_paths import SHARED_DATA
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from miram.errors import MiramError
+from miram.mammography.lesion_table import validate_lesions
+from miram.mammography.sources import make_source
+from miram.mammography.sources.dicom_folder import view_and_side_of_name
+
+AWKWARD = SHARED_DATA / "dicom_awkward"
+FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
+FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
+
+
+def mammogram(path, uid="1.2.3.4", **tags):
+    """Write a small mammogram; a tag given as None is left out."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = FOR_PRESENTATION
+    dataset.file_meta.MediaStorageSOPInstanceUID = uid
+    values = {
+        "SOPClassUID": FOR_PRESENTATION,
+        "SOPInstanceUID": uid,
+        "StudyInstanceUID": "1.2.9.1",
+        "SeriesInstanceUID": "1.2.9.2",
+        "PatientID": "anna",
+        "Modality": "MG",
+        "ViewPosition": "MLO",
+        "ImageLaterality": "L",
+        "Rows": 12,
+        "Columns": 10,
+        "BitsAllocated": 16,
+        "BitsStored": 12,
+        "HighBit": 11,
+        "PixelRepresentation": 0,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        **tags,
+    }
+    for keyword, value in values.items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    dataset.PixelData = np.zeros((12, 10), np.uint16).tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def ingest(root, **options):
+    return make_source("dicom_folder", options).ingest(root)
+
+
+def codes(ingested):
+    return dict(zip(ingested.audit["file"], ingested.audit["code"], strict=True))
+
+
+def test_every_mammogram_at_any_depth_is_one_row_without_a_lesion(tmp_path):
+    mammogram(tmp_path / "a.dcm", "1.2.1")
+    mammogram(tmp_path / "x/y/z/no_suffix", "1.2.2", PatientID="berta")
+    mammogram(tmp_path / "x/IM.7", "1.2.3", ViewPosition="CC", ImageLaterality="R")
+    lesions = ingest(tmp_path).lesions.set_index("image_id")
+    assert sorted(lesions.index) == ["1.2.1", "1.2.2", "1.2.3"]
+    assert (lesions["lesion_id"] == lesions.index).all()
+    assert all(masks == [] for masks in lesions["mask_paths"])
+    assert lesions["pathology"].isna().all() and lesions["box_x0"].isna().all()
+    row = lesions.loc["1.2.3"]
+    assert (row["view"], row["laterality"], row["patient_id"]) == ("CC", "RIGHT", "anna")
+    assert (row["image_rows"], row["image_columns"], row["source_bits"]) == (12, 10, 12)
+    assert row["image_path"] == "x/IM.7"
+    assert (lesions["presentation_intent"] == "FOR PRESENTATION").all()
+
+
+def test_the_table_survives_parquet(tmp_path):
+    mammogram(tmp_path / "raw/a.dcm")
+    lesions = ingest(tmp_path / "raw").lesions
+    lesions.to_parquet(tmp_path / "l.parquet")
+    again = validate_lesions(pd.read_parquet(tmp_path / "l.parquet"))
+    assert list(again["mask_paths"]) == [[]]
+    assert list(again["lesion_id"]) == list(lesions["lesion_id"])
+
+
+def test_a_second_copy_of_an_instance_is_left_out_by_its_uid(tmp_path):
+    first = mammogram(tmp_path / "a.dcm", "1.2.1")
+    shutil.copy(first, tmp_path / "b.dcm")
+    ingested = ingest(tmp_path)
+    assert list(ingested.lesions["image_path"]) == ["a.dcm"]
+    assert codes(ingested) == {"b.dcm": "duplicate"}
+    assert "a.dcm" in ingested.audit["detail"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({"Modality": "SR", "Rows": None, "Columns": None}, "other_modality"),
+        ({"Modality": "CT"}, "other_modality"),
+        ({"Modality": None}, "other_modality"),
+        ({"Rows": None}, "no_pixel_data"),
+        ({"SOPClassUID": TOMOSYNTHESIS, "NumberOfFrames": 60}, "multi_frame"),
+        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "color"),
+        ({"BitsAllocated": 32}, "unsupported_depth"),
+        ({"SOPClassUID": FOR_PROCESSING}, "for_processing"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, "for_processing"),
+        (
+            {"SOPClassUID": SECONDARY_CAPTURE, "PresentationIntentType": "FOR PROCESSING"},
+            "for_processing",
+        ),
+        ({"SeriesDescription": "cropped images"}, "mask_or_crop"),
+        ({"SeriesDescription": "ROI mask images", "BitsAllocated": 8}, "mask_or_crop"),
+        ({"PatientID": "Mass-Training_P_00001_LEFT_CC_1"}, "mask_or_crop"),
+        ({"PatientID": "Calc-Test_P_00038_LEFT_CC_2", "BitsAllocated": 8}, "mask_or_crop"),
+        ({"PatientID": None, "StudyInstanceUID": None}, "no_patient"),
+    ],
+)
+def test_what_is_no_single_mammogram_becomes_an_audit_row(tmp_path, tags, code):
+    mammogram(tmp_path / "good.dcm", "1.2.1")
+    mammogram(tmp_path / "other.dcm", "1.2.2", **tags)
+    ingested = ingest(tmp_path)
+    assert list(ingested.lesions["image_path"]) == ["good.dcm"]
+    assert codes(ingested) == {"other.dcm": code}
+    assert set(ingested.audit["action"]) == {"left out"}
+
+
+def test_broken_files_pictures_and_archives_become_audit_rows_and_notes_do_not(tmp_path):
+    mammogram(tmp_path / "good.dcm")
+    (tmp_path / "empty.dcm").touch()
+    (tmp_path / "text.dcm").write_text("not at all DICOM, but long enough to be looked at" * 9)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    (tmp_path / "b.zip").write_bytes(b"PK")
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / ".hidden.dcm").write_bytes(b"x")
+    assert codes(ingest(tmp_path)) == {
+        "a.png": "picture",
+        "b.zip": "archive",
+        "empty.dcm": "empty",
+        "text.dcm": "not_dicom",
+    }
+
+
+def test_raw_images_come_in_when_asked_for_and_stay_recognizable(tmp_path):
+    mammogram(tmp_path / "a.dcm", "1.2.1")
+    mammogram(tmp_path / "b.dcm", "1.2.2", SOPClassUID=FOR_PROCESSING)
+    lesions = ingest(tmp_path, for_processing=True).lesions
+    assert list(lesions["presentation_intent"]) == ["FOR PRESENTATION", "FOR PROCESSING"]
+
+
+def test_the_tag_of_the_intent_counts_before_the_class(tmp_path):
+    shown = {"PresentationIntentType": "FOR PRESENTATION"}
+    mammogram(tmp_path / "a.dcm", "1.2.1", SOPClassUID=FOR_PROCESSING, **shown)
+    mammogram(tmp_path / "b.dcm", "1.2.2", SOPClassUID=SECONDARY_CAPTURE)
+    intents = ingest(tmp_path).lesions["presentation_intent"]
+    assert intents[0] == "FOR PRESENTATION" and pd.isna(intents[1])
+
+
+def test_of_cbis_ddsm_the_full_mammograms_are_taken_and_nothing_else(tiny_phantom):
+    known = make_source("cbis_ddsm").ingest(tiny_phantom).lesions
+    ingested = ingest(tiny_phantom, patient_pattern=r"P_\d{5}")
+    assert set(ingested.lesions["image_path"]) == set(known["image_path"])
+    left = ingested.audit.query("code == 'mask_or_crop'")
+    assert set(known["mask_paths"].explode()) < set(left["file"])
+    assert left["detail"].str.contains("source=cbis_ddsm").all()
+
+
+def test_eight_bits_alone_make_no_mask(tmp_path):
+    mammogram(tmp_path / "a.dcm", BitsAllocated=8, BitsStored=8, HighBit=7)
+    assert len(ingest(tmp_path).lesions) == 1
+
+
+def test_view_and_side_come_from_the_name_where_the_tags_are_silent(tmp_path):
+    silent = {"ViewPosition": None, "ImageLaterality": None}
+    mammogram(tmp_path / "P1_RIGHT_CC.dcm", "1.2.1", **silent)
+    mammogram(tmp_path / "P1_R_ML.dcm", "1.2.2", ImageLaterality=None)  # the view's tag speaks
+    mammogram(tmp_path / "IM0001.dcm", "1.2.3", **silent)
+    ingested = ingest(tmp_path)
+    lesions = ingested.lesions.set_index("image_id")
+    assert (lesions.loc["1.2.1", "view"], lesions.loc["1.2.1", "laterality"]) == ("CC", "RIGHT")
+    assert (lesions.loc["1.2.2", "view"], lesions.loc["1.2.2", "laterality"]) == ("MLO", "RIGHT")
+    assert lesions.loc["1.2.3", ["view", "laterality"]].isna().all()
+    assert lesions.loc["1.2.1", "repairs"] == ["read_from_name"]
+    assert lesions.loc["1.2.3", "repairs"] == []
+    assert (ingested.audit["code"] == "read_from_name").sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("stem", "view", "side"),
+    [
+        ("Mass-Test_P_00145_LEFT_CC_1", "CC", "LEFT"),
+        ("20586908_6c613a14b80a8591_MG_R_ML_ANON", "ML", "RIGHT"),
+        ("case7-lmlo", "MLO", "LEFT"),
+        ("P2_L_DM_CC", "CC", "LEFT"),
+        ("RCC and LCC", "CC", None),
+        ("LM", "LM", None),
+        ("accession", None, None),
+    ],
+)
+def test_names_as_data_sets_write_them(stem, view, side):
+    assert view_and_side_of_name(stem) == (view, side)
+
+
+def test_patients_without_a_patient_id_are_told_apart_by_their_study(tmp_path):
+    mammogram(tmp_path / "a.dcm", "1.2.1", PatientID="", StudyInstanceUID="1.5.1")
+    mammogram(tmp_path / "b.dcm", "1.2.2", PatientID="", StudyInstanceUID="1.5.1")
+    ingested = ingest(tmp_path)
+    assert list(ingested.lesions["patient_id"]) == ["1.5.1", "1.5.1"]
+    assert set(ingested.audit["code"]) == {"patient_from_study"}
+
+
+def test_a_pattern_finds_the_patient_within_the_patient_id(tmp_path):
+    mammogram(tmp_path / "a.dcm", "1.2.1", PatientID="Mass-Test_P_00016_LEFT_CC")
+    mammogram(tmp_path / "b.dcm", "1.2.2", PatientID="Calc-Training_P_00016_RIGHT_MLO")
+    mammogram(tmp_path / "c.dcm", "1.2.3", PatientID="phantom")
+    ingested = ingest(tmp_path, patient_pattern=r"P_\d{5}")
+    assert list(ingested.lesions["patient_id"]) == ["P_00016", "P_00016"]
+    assert codes(ingested) == {"c.dcm": "no_patient"}
+
+
+def test_links_to_folders_are_followed_and_circles_end(tmp_path):
+    mammogram(tmp_path / "elsewhere/a.dcm")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "circle").symlink_to(root)
+    assert list(ingest(root).lesions["image_path"]) == ["linked/a.dcm"]
+
+
+def test_a_folder_without_mammograms_says_what_was_found(tmp_path):
+    mammogram(tmp_path / "a.dcm", Modality="CT")
+    with pytest.raises(MiramError, match=r"1 files are left out \(other_modality\).*MG"):
+        ingest(tmp_path)
+    with pytest.raises(MiramError, match="no folder"):
+        ingest(tmp_path / "nowhere")
+
+
+def test_unknown_options_are_refused_with_the_known_ones():
+    with pytest.raises(
+        MiramError, match=r"sources\.dicom_folder: .*modality; did you mean modalities"
+    ):
+        make_source("dicom_folder", {"modality": ["CR"]})
+    with pytest.raises(MiramError, match="not a regular expression"):
+        make_source("dicom_folder", {"patient_pattern": "("})
+
+
+@pytest.mark.skipif(not AWKWARD.is_dir(), reason="no shared/data/dicom_awkward here")
+def test_real_awkward_files_give_their_six_radiographs_and_a_reason_for_each_other():
+    ingested = ingest(AWKWARD, modalities=["CR", "RG"])
+    names = [f"RG3_{kind}.dcm" for kind in ("J2KR", "JLSL", "JPLL", "RLE")]
+    assert sorted(ingested.lesions["image_path"]) == ["MG1_J2KI.dcm", "MG1_JPLY.dcm", *names]
+    assert len(ingested.audit) == 28 - 6
+    film = ingested.lesions[ingested.lesions["image_path"] == "MG1_J2KI.dcm"].iloc[0]
+    assert (film["view"], film["laterality"], film["source_bits"]) == ("MLO", "LEFT", 12)

@@ -1,0 +1,146 @@
+"""Checkpoints keep weights and header, and tell what they hold without being loaded."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from miram.errors import MiramError
+from miram.models.checkpoints.files import (
+    EncoderCheckpoint,
+    PretrainedCheckpoint,
+    describe_checkpoint,
+    load_checkpoint,
+)
+from miram.models.encoder import EncoderConfig
+from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+
+ENCODER = EncoderConfig(
+    name="vit_tiny_patch16_224",
+    image_side=32,
+    patch_side=8,
+    overrides={"embed_dim": 32, "depth": 2, "num_heads": 2},
+)
+HEADER = {
+    "timm": ENCODER.timm_arguments,
+    "training": {"epochs": 3},
+    "data_digest": "abc",
+    "git_commit": "0123",
+    "license": "as the data",
+}
+ATTENTIONS = [
+    {"kind": "softmax"},
+    {"kind": "linformer", "length": 8},
+    {"kind": "linformer", "length": 8, "share_kv": True, "one_kv_head": True},
+    {"kind": "performer"},
+    {"kind": "nystrom", "num_landmarks": 8},
+]
+
+
+def method(attention):
+    low = {"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 4}
+    high = {"scale": 2, "attention": attention, "depth": 1, "heads": 4, "loss_on": "all"}
+    return MaskedAutoencoderConfig(decoders=(low, high), decoder_dim=32)
+
+
+def header_of(config):
+    return {**HEADER, "method": config.model_dump(mode="json")}
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS, ids=lambda a: "-".join(map(str, a.values())))
+def test_a_whole_method_comes_back_from_its_file_alone(tmp_path, attention):
+    model = method(attention).build(ENCODER, seed=1).eval()
+    path = tmp_path / "pretrained.safetensors"
+    PretrainedCheckpoint.of(model, header_of(model.config)).save(path)
+    loaded = load_checkpoint(path)
+    assert isinstance(loaded, PretrainedCheckpoint)
+    again = loaded.build()
+    assert not again.training
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 1, 64, 64, generator=generator)
+    noise = torch.rand(2, 16, generator=generator)
+    with torch.no_grad():
+        expected, actual = model(images, noise), again(images, noise)
+    assert torch.equal(actual.loss, expected.loss)
+    torch.testing.assert_close(actual.predictions, expected.predictions, rtol=0, atol=0)
+
+
+def test_the_encoder_of_a_whole_method_is_the_encoder_saved_by_itself():
+    model = method({"kind": "performer"}).build(ENCODER, seed=1)
+    header = header_of(model.config)
+    alone = EncoderCheckpoint.of(model.encoder, header)
+    taken = PretrainedCheckpoint.of(model, header).encoder()
+    assert taken.metadata == alone.metadata
+    torch.testing.assert_close(taken.state, alone.state, rtol=0, atol=0)
+
+
+def test_a_method_without_a_model_keeps_its_encoder():
+    encoder = ENCODER.build(seed=0)
+    wrapped = torch.nn.ModuleDict({"encoder": encoder})
+    saved = PretrainedCheckpoint.of(wrapped, {**HEADER, "method": {"kind": "random"}})
+    torch.testing.assert_close(saved.encoder().state, dict(encoder.state_dict()))
+    with pytest.raises(MiramError, match=r"use encoder\(\)"):
+        saved.build()
+
+
+def test_training_on_does_not_change_what_was_taken():
+    encoder = ENCODER.build(seed=0)
+    saved = EncoderCheckpoint.of(encoder, HEADER)
+    before = saved.state["norm.weight"].clone()
+    with torch.no_grad():
+        encoder.norm.weight.add_(1)
+    assert torch.equal(saved.state["norm.weight"], before)
+
+
+def test_a_checkpoint_is_described_from_its_header(tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    encoder = ENCODER.build(seed=0)
+    EncoderCheckpoint.of(encoder, HEADER).save(path)
+    told = describe_checkpoint(path)
+    assert told["holds"] == "encoder"
+    assert told["parameters"] == sum(value.numel() for value in encoder.state_dict().values())
+    assert told["tensors"] == len(encoder.state_dict())
+    assert told["bytes"] == path.stat().st_size
+    assert (told["pixel_mean"], told["pixel_std"]) == (0.5, 0.5)
+    assert {key: told[key] for key in HEADER} == HEADER
+    assert told["header_lacks"] == ["method"]
+    json.dumps(told)
+
+
+def test_describing_reads_no_weights(tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    EncoderCheckpoint.of(ENCODER.build(seed=0), HEADER).save(path)
+    whole = describe_checkpoint(path)
+    content = bytearray(path.read_bytes())
+    length = int.from_bytes(content[:8], "little")
+    content[8 + length :] = bytes(len(content) - 8 - length)
+    path.write_bytes(content)
+    assert describe_checkpoint(path) == whole
+
+
+def test_a_file_of_another_tool_is_described_too(tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(2, 3)}, path, metadata={"format": "pt", "author": "A. Nonymous"})
+    told = describe_checkpoint(path)
+    assert (told["parameters"], told["author"]) == (6, "A. Nonymous")
+    assert "data_digest" in told["header_lacks"]
+
+
+def test_one_kind_is_not_taken_for_the_other(tmp_path):
+    model = method({"kind": "softmax"}).build(ENCODER, seed=1)
+    path = tmp_path / "pretrained.safetensors"
+    PretrainedCheckpoint.of(model, header_of(model.config)).save(path)
+    with pytest.raises(MiramError, match="holds 'pretrained' weights, not 'encoder' weights"):
+        EncoderCheckpoint.load(path)
+
+
+def test_missing_and_damaged_files_are_told(tmp_path):
+    with pytest.raises(MiramError, match="there is no checkpoint at"):
+        EncoderCheckpoint.load(tmp_path / "nowhere.safetensors")
+    path = tmp_path / "encoder.safetensors"
+    EncoderCheckpoint.of(ENCODER.build(seed=0), HEADER).save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    for read in (EncoderCheckpoint.load, load_checkpoint, describe_checkpoint):
+        with pytest.raises(MiramError, match="not a whole safetensors file"):
+            read(path)

@@ -1,0 +1,99 @@
+"""An encoder is judged under no splits by which it has seen a judged patient."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from forty_patients import lesions_of_40_patients
+
+from miram.errors import MiramError
+from miram.mammography.splits import SplitConfig, assign_splits
+from miram.models.checkpoints.split_record import require_same_splits, split_record
+
+
+def _lesions():
+    """Ten patients are tested, two of whom have a training lesion as well."""
+    found = lesions_of_40_patients()
+    patient = found["patient_id"].str.removeprefix("P_").astype(int)
+    test = (patient >= 30) & ~((patient >= 38) & (found.index % 2 == 1))
+    return found.assign(
+        official_split=test.map({True: "test", False: "train"}), leaks=patient >= 38
+    )
+
+
+LESIONS = _lesions()
+
+
+def splits(**settings):
+    return assign_splits(LESIONS, SplitConfig(**{"strategy": "official", **settings}))
+
+
+def refusal(record, at_hand):
+    with pytest.raises(MiramError) as caught:
+        require_same_splits(record, at_hand)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strategy": "cv"},
+        {"leakage": "official"},
+        {"seed": 1},
+        {"strategy": "cv", "folds": 4},
+        {"strategy": "cv", "seed": 3},
+    ],
+)
+@pytest.mark.parametrize("trained", [{}, {"strategy": "cv"}])
+def test_an_encoder_that_learned_labels_is_judged_under_its_own_splits_alone(trained, changes):
+    own, other = splits(**trained), splits(**changes)
+    record = split_record(own, labels=True)
+    require_same_splits(record, own.sample(frac=1, random_state=0))
+    if not own.equals(other):
+        assert "learned labels under other splits" in refusal(record, other)
+        assert "--pipeline pretrain --namespaces supervised" in refusal(record, other)
+
+
+def test_an_encoder_without_labels_is_not_judged_on_patients_it_saw():
+    official, leaky, folds = splits(), splits(leakage="official"), splits(strategy="cv")
+    for own, other in ((folds, official), (folds, leaky), (leaky, official), (official, leaky)):
+        text = refusal(split_record(own, labels=False), other)
+        assert "was pretrained under other splits" in text
+        for name in ("strategy", "leakage"):
+            assert f"splits.{name}={own[name].iloc[0]}" in text
+    # Under cross-validation every image may be seen; validation patients are never judged.
+    for own, other in ((official, folds), (folds, folds), (official, splits(seed=1))):
+        require_same_splits(split_record(own, labels=False), other)
+
+
+def test_other_test_lesions_under_the_same_policy_are_told_so():
+    own, others = splits(), splits()
+    others = others.assign(split=others["split"].map({"test": "train"}).fillna("test"))
+    text = refusal(split_record(own, labels=False), others)
+    assert "both official, leakage drop, with other lesions on their sides" in text
+    assert "go back" not in text
+
+
+def test_what_was_not_trained_here_may_always_be_judged():
+    for record in (None, {}):
+        require_same_splits(record, splits())
+
+
+def test_the_record_names_no_patient():
+    told = [str(split_record(splits(), labels=labels)) for labels in (True, False)]
+    names = [*LESIONS["lesion_id"], *LESIONS["patient_id"]]
+    assert not [name for name in names for text in told if str(name) in text]
+
+
+def test_the_question_can_be_asked_without_torch():
+    code = "import sys, miram.models.checkpoints.split_record; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_table_without_a_lesion_apart_differs_from_one_with():
+    one = pd.DataFrame({"lesion_id": ["a", "b"], "split": ["train", "test"]})
+    one = one.assign(strategy="official", leakage="drop")
+    none = one.assign(split="train")
+    require_same_splits(split_record(one, labels=False), none)  # none is kept apart from it now
+    assert "other splits" in refusal(split_record(none, labels=False), one)

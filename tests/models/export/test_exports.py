@@ -1,0 +1,223 @@
+"""Exports compute what the encoder computes, in the programs they are made for."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors import safe_open
+
+from miram.errors import MiramError
+from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.checkpoints.joined import join_folds
+from miram.models.encoder import EncoderConfig
+from miram.models.export.hugging_face import export_hugging_face
+from miram.models.export.onnx import export_onnx
+from miram.models.export.timm_folder import export_timm
+from miram.models.pretrained_weights.load import InitializationConfig, initialize_from
+
+ENCODER = EncoderConfig(
+    name="vit_tiny_patch16_224",
+    image_side=32,
+    patch_side=8,
+    overrides={"embed_dim": 32, "depth": 2, "num_heads": 2},
+)
+HEADER = {
+    "timm": ENCODER.timm_arguments,
+    "method": {"kind": "random"},
+    "data_digest": "abc",
+    "license": "terms of the data",
+    "pixel_mean": 0.4,
+    "pixel_std": 0.25,
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    encoder = ENCODER.build(seed=0)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in encoder.parameters():  # biases and norms too, so that none can be left out
+        parameter.data.normal_(std=0.2, generator=generator)
+    return EncoderCheckpoint.of(encoder, HEADER)
+
+
+@pytest.fixture(scope="module")
+def onnx_file(checkpoint, tmp_path_factory):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    path = tmp_path_factory.mktemp("onnx") / "encoder.onnx"
+    export_onnx(checkpoint, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def hugging_face_folder(checkpoint, tmp_path_factory):
+    pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("hugging_face") / "encoder"
+    export_hugging_face(checkpoint, folder)
+    return folder
+
+
+def images(batch):
+    generator = torch.Generator().manual_seed(batch)
+    return torch.randn(batch, 1, 32, 32, generator=generator)
+
+
+def tokens(checkpoint, batch):
+    with torch.no_grad():
+        return checkpoint.build().forward_features(images(batch))
+
+
+def close(actual, expected):
+    torch.testing.assert_close(torch.as_tensor(actual), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_onnx_runtime_gives_our_tokens_for_any_batch(checkpoint, onnx_file, batch):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(onnx_file))
+    features, cls, patches = session.run(None, {"images": images(batch).numpy()})
+    expected = tokens(checkpoint, batch)
+    close(features, expected[:, 1:].mean(dim=1))
+    close(cls, expected[:, 0])
+    close(patches, expected[:, 1:])
+
+
+def test_an_onnx_file_is_one_file_with_our_header_and_no_path_of_the_machine(checkpoint, onnx_file):
+    import onnxruntime
+
+    assert [path.name for path in onnx_file.parent.iterdir()] == ["encoder.onnx"]
+    session = onnxruntime.InferenceSession(str(onnx_file))
+    assert [output.name for output in session.get_outputs()] == ["features", "cls", "patches"]
+    header = session.get_modelmeta().custom_metadata_map
+    assert json.loads(header["license"]) == "terms of the data"
+    assert json.loads(header["pixel_mean"]) == 0.4
+    assert b".py" not in onnx_file.read_bytes()
+
+
+def test_transformers_gives_our_tokens(checkpoint, hugging_face_folder):
+    from transformers import ViTModel
+
+    model, found = ViTModel.from_pretrained(
+        hugging_face_folder, add_pooling_layer=False, output_loading_info=True
+    )
+    assert not found["missing_keys"] and not found["unexpected_keys"]
+    with torch.no_grad():
+        close(model.eval()(images(3)).last_hidden_state, tokens(checkpoint, 3))
+
+
+def test_the_preprocessor_standardizes_as_the_header_says(hugging_face_folder):
+    from transformers import ViTImageProcessor
+
+    grey = np.random.default_rng(0).integers(0, 256, (32, 32, 1), dtype=np.uint8)
+    processor = ViTImageProcessor.from_pretrained(hugging_face_folder)
+    given = processor(grey, return_tensors="pt", input_data_format="channels_last")
+    expected = (torch.from_numpy(grey[..., 0]).float() / 255 - 0.4) / 0.25
+    torch.testing.assert_close(given["pixel_values"][0, 0], expected)
+
+
+def test_a_hugging_face_folder_comes_back_as_the_encoder(checkpoint, hugging_face_folder):
+    encoder = ENCODER.build(seed=9)
+    report = initialize_from(
+        encoder, InitializationConfig(checkpoint=str(hugging_face_folder), strict=True)
+    )
+    assert report.format == "hugging_face" and not report.resized
+    found, patches = encoder.state_dict(), ("patch_embed.proj.weight", "patch_embed.proj.bias")
+    kept = {name: value for name, value in checkpoint.state.items() if name not in patches}
+    torch.testing.assert_close({name: found[name] for name in kept}, kept, rtol=0, atol=0)
+    grey = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():  # trained on other pixels, as its folder says
+        expected = checkpoint.build().forward_features((grey - 0.4) / 0.25)
+        close(encoder.eval().forward_features((grey - 0.5) / 0.5), expected)
+
+
+def test_timm_loads_the_folder_by_itself(checkpoint, tmp_path):
+    export_timm(checkpoint, tmp_path / "timm")
+    model = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
+    with torch.no_grad():
+        assert torch.equal(model.forward_features(images(2)), tokens(checkpoint, 2))
+    assert model.pretrained_cfg["mean"] == (0.4,) or model.pretrained_cfg["mean"] == [0.4]
+    assert model.pretrained_cfg["license"] == "terms of the data"
+
+
+def test_any_timm_backbone_can_be_exported_to_timm(tmp_path):
+    arguments = {"model_name": "resnet18", "in_chans": 1, "num_classes": 0}
+    model = timm.create_model(**arguments)
+    saved = EncoderCheckpoint.of(model, {"timm": arguments, "image_side": 32})
+    export_timm(saved, tmp_path / "timm")
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(images(1)), model.eval()(images(1)))
+    with pytest.raises(MiramError, match="resnet18 is not a vision transformer"):
+        export_onnx(saved, tmp_path / "encoder.onnx")
+
+
+def test_folders_keep_the_header_and_tell_license_and_use(
+    checkpoint, hugging_face_folder, tmp_path
+):
+    export_timm(checkpoint, tmp_path / "timm")
+    for folder in (hugging_face_folder, tmp_path / "timm"):
+        with safe_open(folder / "model.safetensors", framework="pt") as file:
+            assert json.loads(file.metadata()["data_digest"]) == "abc"
+        page = (folder / "README.md").read_text()
+        assert "terms of the data" in page and "minus 0.4, divided by 0.25" in page
+        assert "(B, 1, 32, 32)" in page and '"data_digest": "abc"' in page
+
+
+def test_a_folder_that_is_taken_is_left_alone(checkpoint, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(MiramError, match="exists: remove it"):
+        export_timm(checkpoint, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"init_values": 1e-5}, "no place for the encoder's weight 'blocks.0.ls1.gamma'"),
+        ({"qk_norm": True}, "no place for the encoder's weight 'blocks.0.attn.q_norm"),
+        ({"global_pool": "avg", "fc_norm": True}, "GELU and Identity"),
+    ],
+)
+def test_what_a_vit_model_cannot_express_is_refused_and_nothing_is_left(
+    tmp_path, overrides, message
+):
+    pytest.importorskip("transformers")
+    arguments = {**ENCODER.timm_arguments, **overrides}
+    odd = EncoderCheckpoint.of(timm.create_model(**arguments), {"timm": arguments})
+    with pytest.raises(MiramError, match=message):
+        export_hugging_face(odd, tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_differing_activation_is_found_by_comparing_outputs(tmp_path):
+    pytest.importorskip("transformers")
+    odd = ENCODER.timm_arguments | {"act_layer": "gelu_tanh"}
+    encoder = timm.create_model(**odd)
+    for parameter in encoder.parameters():
+        parameter.data.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(MiramError, match="GELU"):
+        export_hugging_face(EncoderCheckpoint.of(encoder, {"timm": odd}), tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_encoder_per_fold_is_not_exported(checkpoint, tmp_path):
+    folds = join_folds({"fold0": checkpoint, "fold1": checkpoint})
+    with pytest.raises(MiramError, match="holds 2 encoders"):
+        export_timm(folds, tmp_path / "timm")
+
+
+@pytest.mark.parametrize(
+    ("write", "package"),
+    [(export_onnx, "onnxruntime"), (export_hugging_face, "transformers")],
+)
+def test_a_missing_package_tells_how_to_install_it(
+    monkeypatch, tmp_path, checkpoint, write, package
+):
+    monkeypatch.setitem(sys.modules, package, None)  # what Python does for a blocked import
+    with pytest.raises(MiramError, match=rf"{package}: .*pip install -c .* '\.\[export\]'"):
+        write(checkpoint, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

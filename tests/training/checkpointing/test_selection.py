@@ -1,0 +1,147 @@
+"""The best state by a watched figure is the result, whatever came after it."""
+
+import signal
+
+import numpy as np
+import pytest
+import torch
+from tiny import ENCODER, METHOD
+from torch import nn
+
+from miram.errors import MiramError
+from miram.training.checkpointing.interruption import TrainingInterrupted
+from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.selection import Selection
+from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.config import CheckpointConfig, TrainingConfig, identity_of
+from miram.training.logging.telemetry import Looks
+from miram.training.loop import train
+from miram.training.optimizer import OptimizerConfig
+
+CONFIG = TrainingConfig(
+    epochs=3,
+    batch_size=8,
+    log_every=1,
+    watch_every=1,
+    precision="fp32",
+    device="cpu",
+    checkpoints=CheckpointConfig(every_epochs=1, every_minutes=None),
+    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=0),
+)
+CROPS = np.random.default_rng(0).integers(0, 65_536, (16, 16, 16), dtype=np.uint16)
+
+
+def weights_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def run(values, **changes):
+    """Train while a figure takes the values given; the weights at each look, and the last."""
+    seen = []
+
+    def watch(model):
+        seen.append(weights_of(model))
+        return Looks({"figure": values[len(seen) - 1]})
+
+    model = METHOD.build(ENCODER, 0)
+    train(model, CROPS, 16, CONFIG.model_copy(update=changes), watch=watch)
+    return seen, model.state_dict()
+
+
+def equal(first, second):
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_the_best_weights_that_were_watched_are_the_result(ema):
+    seen, result = run([0.2, 0.8, 0.8], select="figure", ema_decay=ema)
+    assert equal(result, seen[1])
+    assert not equal(result, seen[2])
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_signal_in_the_last_look_loses_no_selection(tmp_path, ema):
+    seen, expected = run([0.2, 0.8, 0.4], select="figure", ema_decay=ema)
+    keep = Keep(TrainingFolder(tmp_path), {})
+    values = iter([0.2, 0.8, 0.4])
+
+    def watch(model):
+        value = next(values)
+        if value == 0.4:
+            signal.raise_signal(signal.SIGTERM)
+        return Looks({"figure": value})
+
+    config = CONFIG.model_copy(update={"select": "figure", "ema_decay": ema})
+    with pytest.raises(TrainingInterrupted, match="after step 6 of 6"):
+        train(METHOD.build(ENCODER, 0), CROPS, 16, config, keep=keep, watch=watch)
+    model = METHOD.build(ENCODER, 0)
+    history = train(model, CROPS, 16, config, keep=keep, watch=watch).history
+    assert equal(model.state_dict(), expected) and equal(expected, seen[1])
+    assert history["figure"].dropna().tolist() == [0.2, 0.8, 0.4]
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_whatever_is_looked_at_is_in_evaluation_mode_and_training_goes_on_in_its_own(ema):
+    modes, steps = [], []
+
+    def watch(model):
+        modes.append({part.training for part in model.modules()})
+        return Looks()
+
+    model = METHOD.build(ENCODER, 0)
+    model.encoder.blocks[0].register_forward_pre_hook(
+        lambda block, inputs: steps.append(block.training)
+    )
+    train(model, CROPS, 16, CONFIG.model_copy(update={"ema_decay": ema}), watch=watch)
+    assert modes == [{False}] * 3
+    assert steps == [True] * 6
+
+
+def test_the_last_weights_are_the_result_unless_a_figure_is_named():
+    seen, result = run([0.9, 0.1, 0.2])
+    assert equal(result, seen[2])
+    selected, _ = run([0.9, 0.1, 0.2], select="figure")
+    assert all(equal(one, other) for one, other in zip(seen, selected, strict=True))
+
+
+def test_a_figure_that_is_not_a_number_is_never_the_best():
+    selection, model = Selection("figure"), nn.Linear(2, 2)
+    selection.offer(model, {"figure": float("nan")}, 1)
+    with pytest.raises(MiramError, match="no look at the training gave a number for 'figure'"):
+        selection.put_into(model)
+    selection.offer(model, {"figure": -3.0}, 2)
+    with torch.no_grad():
+        model.weight.add_(1)
+    selection.offer(model, {"figure": float("nan")}, 3)
+    expected = model.weight - 1
+    selection.put_into(model)
+    torch.testing.assert_close(model.weight, expected)
+    assert selection.step == 2
+
+
+def test_a_figure_that_nothing_gives_is_told_with_those_there_are():
+    with pytest.raises(MiramError, match=r"by the name 'auc'.*or to one of figure"):
+        run([0.1], select="auc")
+
+
+def test_selecting_needs_looks_and_their_rhythm_becomes_a_part_of_the_identity():
+    with pytest.raises(MiramError, match="select figure needs watch_every"):
+        TrainingConfig.model_validate(CONFIG.model_dump() | {"select": "figure", "watch_every": 4})
+    rare = CONFIG.model_copy(update={"watch_every": 3})
+    assert identity_of(rare) == identity_of(CONFIG)
+    first, second = (each.model_copy(update={"select": "figure"}) for each in (rare, CONFIG))
+    assert identity_of(first) != identity_of(second)
+
+
+def test_of_equals_the_one_with_the_least_loss_is_taken():
+    selection, model = Selection("figure"), nn.Linear(1, 1)
+    losses = {1: 0.7, 2: 0.3, 3: 0.5, 4: 0.3}
+    for step, loss in losses.items():
+        nn.init.constant_(model.weight, step)
+        selection.offer(model, {"figure": 1.0, "validation_log_loss": loss}, step)
+    selection.offer(model, {"figure": 0.9, "validation_log_loss": 0.1}, 5)
+    again = Selection("figure")
+    again.load_state(selection.state())
+    again.offer(model, {"figure": 1.0, "validation_log_loss": 0.4}, 6)
+    again.put_into(model)
+    assert (again.step, model.weight.item()) == (2, 2.0)

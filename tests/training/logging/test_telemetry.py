@@ -1,0 +1,67 @@
+"""What a training tells, and under which names."""
+
+import logging
+import logging.config
+import threading
+
+import pandas as pd
+import pytest
+
+from miram.training.logging.telemetry import LOGGER, join_histories, tell, told_after, told_under
+
+
+@pytest.fixture
+def heard():
+    told = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.metrics)
+    LOGGER.addHandler(handler)
+    yield told
+    LOGGER.removeHandler(handler)
+
+
+def test_a_prefix_is_put_before_the_names_of_this_thread_alone(heard):
+    with told_under("seed1/"):
+        tell(1, {"loss": 2.0})
+        other = threading.Thread(target=tell, args=(1, {"loss": 3.0}))
+        other.start()
+        other.join()
+    tell(2, {"loss": 1.0})
+    assert heard == [{"seed1/loss": 2.0}, {"loss": 3.0}, {"loss": 1.0}]
+
+
+def test_logging_that_is_configured_later_takes_no_listener_away(heard):
+    before = logging.getLogger("miram").level
+    quiet = {"miram": {"level": "WARNING"}}
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "loggers": quiet})
+    tell(1, {"loss": 2.0})
+    logging.getLogger("miram").setLevel(before)
+    assert heard == [{"loss": 2.0}]
+
+
+def test_steps_go_on_after_those_of_an_earlier_training():
+    steps = []
+    handler = logging.Handler()
+    handler.emit = lambda record: steps.append(record.step)
+    LOGGER.addHandler(handler)
+    for before in (0, 4):
+        with told_after(before), told_under("seed1/"):
+            tell(1, {"loss": 2.0})
+            tell(4, {"loss": 1.0})
+    tell(1, {"loss": 2.0})
+    LOGGER.removeHandler(handler)
+    assert steps == [1, 4, 5, 8, 1]
+
+
+@pytest.mark.parametrize(("column", "steps"), [("fold", [2, 4, 6, 8]), ("seed", [2, 4, 2, 4])])
+def test_steps_go_on_from_fold_to_fold_and_begin_again_with_every_seed(column, steps):
+    one = pd.DataFrame({"step": [2, 4], "loss": [1.0, 0.5]})
+    joined = join_histories({5: one, 6: one}, column)
+    assert joined["step"].tolist() == steps
+    assert joined[column].tolist() == [5, 5, 6, 6]
+
+
+def test_a_single_history_stays_as_it_is_and_one_without_steps_is_empty():
+    one = pd.DataFrame({"step": [2, 4], "loss": [1.0, 0.5]})
+    assert join_histories({5: one}, "seed") is one
+    assert join_histories({0: one.iloc[:0], 1: one.iloc[:0]}, "seed").empty

@@ -1,0 +1,217 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from miram.mammography.crops.store import CropStore, write_store
+from miram.models.backbone import TimmBackboneConfig
+from miram.models.checkpoints.files import load_checkpoint
+from miram.models.checkpoints.split_record import split_record
+from miram.models.encoder import EncoderConfig
+from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods import MethodConfig, RandomConfig
+from miram.models.moco import MocoV3Config
+from miram.models.pretrained_weights.load import InitializationConfig
+from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.config import TrainingConfig
+from miram.training.data.augmentation import AugmentationConfig
+from miram.training.loop import train
+from miram.training.optimizer import OptimizerConfig
+from miram.training.pretrain import HISTORY, pretrain, reconstruct_examples
+
+ENCODER = EncoderConfig(
+    name="vit_tiny_patch16_224", image_side=16, patch_side=4, overrides={"depth": 1}
+)
+MOCO = MocoV3Config(hidden=64, width=32)
+MAE = MaskedAutoencoderConfig(
+    decoder_dim=32,
+    decoders=({"scale": 2, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
+)
+TRAINING = TrainingConfig(
+    epochs=2,
+    batch_size=8,
+    log_every=2,
+    precision="fp32",
+    device="cpu",
+    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=0.5),
+    augmentation=AugmentationConfig(min_area=0.6),
+)
+
+
+def gratings(count=24, side=32):
+    """Crops that are told apart by the direction and width of their stripes."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:side, :side] / side
+    angles, widths = random.uniform(0, np.pi, count), random.uniform(1, 5, count)
+    waves = [
+        np.sin(2 * np.pi * width * (rows * np.sin(angle) + columns * np.cos(angle)))
+        for angle, width in zip(angles, widths, strict=True)
+    ]
+    return np.rint((np.stack(waves) + 1) / 2 * 65_535).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store") / "crops"
+    pixels = gratings()
+    count = len(pixels)
+    manifest = pd.DataFrame(
+        {
+            "crop_id": [f"lesion{i}" for i in range(count)],
+            "kind": "lesion",
+            "patient_id": [f"P{i}" for i in range(count)],
+        }
+    )
+    pieces = [{"crops": pixels, "masks": np.full((count, 4, 4), 255, np.uint8)}]
+    write_store(folder, pieces, manifest=manifest, audit=pd.DataFrame(), parameters={}, tasks={})
+    return CropStore(folder, manifest, pd.DataFrame(), {"digest": "abc"})
+
+
+def pretrained(store, method, training=TRAINING):
+    result = pretrain(store, np.arange(24), ENCODER, method, training)
+    return result.encoder, result.history, result.reconstructions
+
+
+def test_moco_learns_to_find_the_other_view():
+    optimizer = OptimizerConfig(base_lr=3e-2, warmup_epochs=2)
+    plain = AugmentationConfig(min_area=0.6, horizontal_flip=0)
+    update = {"epochs": 25, "optimizer": optimizer, "augmentation": plain, "log_every": 5}
+    model = MOCO.build(ENCODER, 0)
+    history = train(model, gratings(), 16, TRAINING.model_copy(update=update)).history
+    chance = 1 / TRAINING.batch_size
+    assert history["contrast_accuracy"].iloc[0] < 2.5 * chance
+    assert history["contrast_accuracy"].iloc[-1] > 4 * chance
+    assert history["loss"].iloc[-1] < 0.6 * history["loss"].iloc[0]
+
+
+def test_the_key_encoder_follows_in_training():
+    model = MOCO.build(ENCODER, 0)
+    fresh = model.key_projector[0].weight.clone()
+    train(model, gratings(), 16, TRAINING)
+    far = (model.projector[0].weight - fresh).norm()
+    near = (model.key_projector[0].weight - fresh).norm()
+    assert 0 < near < 0.1 * far
+
+
+def test_moco_twice_gives_the_same_weights(store):
+    (first, _, _), (second, _, _) = pretrained(store, MOCO), pretrained(store, MOCO)
+    assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
+
+
+def test_the_header_tells_the_splits_of_what_was_trained(store):
+    splits = pd.DataFrame({"lesion_id": store.manifest["crop_id"], "split": "train"})
+    splits = splits.assign(strategy="official", leakage="drop")
+    short = TRAINING.model_copy(update={"epochs": 1})
+    found = {
+        method.kind: pretrain(store, np.arange(24), ENCODER, method, short, splits=splits)
+        for method in (RandomConfig(), MOCO)
+    }
+    told = found["moco_v3"].encoder.metadata["splits"]
+    assert told == split_record(splits, labels=False)
+    assert found["moco_v3"].pretrained.metadata["splits"] == told
+    assert "splits" not in found["random"].encoder.metadata
+
+
+def test_the_header_tells_the_recipe_that_was_used(store):
+    checkpoint, history, shown = pretrained(store, MOCO)
+    assert checkpoint.metadata["training"]["optimizer"]["weight_decay"] == 0.1
+    assert checkpoint.metadata["training"]["augmentation"]["blur"] == 0.55
+    assert checkpoint.metadata["training"]["augmentation"]["min_area"] == 0.6
+    assert checkpoint.metadata["method"]["kind"] == "moco_v3"
+    assert checkpoint.metadata["image_side"] == 16
+    assert set(HISTORY) <= set(history.columns)
+    assert shown == {}
+    fresh = ENCODER.build(0).state_dict()
+    frozen = "patch_embed.proj.weight"
+    assert torch.equal(checkpoint.state[frozen], fresh[frozen])
+    assert not torch.equal(checkpoint.state["norm.weight"], fresh["norm.weight"])
+
+
+def test_the_header_of_a_training_that_is_taken_tells_the_run_that_trained(store, tmp_path):
+    def told(**changes):
+        training = TRAINING.model_copy(update=changes)
+        folder = TrainingFolder(tmp_path / "training")
+        return pretrain(store, np.arange(24), ENCODER, MAE, training, folder=folder).encoder
+
+    first = told()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        again = told(batch_size=4, effective_batch=8)
+    finally:
+        torch.set_num_threads(threads)
+    assert first.metadata["training"]["batch_size"] == 8
+    assert first.metadata["hardware"]["threads"] == threads
+    assert again.metadata == first.metadata
+
+
+def test_the_header_tells_the_portions_that_auto_stood_for(store):
+    training = TRAINING.model_copy(update={"batch_size": "auto", "effective_batch": 8})
+    found, _, _ = pretrained(store, MAE, training)
+    assert found.metadata["training"]["batch_size"] == 8
+
+
+def test_a_masked_autoencoder_shows_reconstructions(store):
+    _, history, shown = pretrained(store, MAE)
+    assert len(history)
+    assert {name: value.shape for name, value in shown.items()} == {
+        f"scale2_{part}": (6, 32, 32) for part in ("target", "masked", "prediction")
+    }
+
+
+def test_frozen_encoders_have_no_history(store):
+    for method in (RandomConfig(), TimmBackboneConfig(name="resnet10t", image_side=32)):
+        checkpoint, history, shown = pretrained(store, method)
+        assert history.empty
+        assert list(history.columns) == list(HISTORY)
+        assert shown == {}
+        assert checkpoint.metadata["method"]["kind"] == method.kind
+    assert checkpoint.metadata["timm"]["model_name"] == "resnet10t"
+    assert checkpoint.metadata["image_side"] == 32
+    fresh, _, _ = pretrained(store, RandomConfig())
+    assert all(torch.equal(v, fresh.state[k]) for k, v in ENCODER.build(0).state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({"kind": "random"}, "RandomConfig"),
+        ({"kind": "moco_v3", "hidden": 64}, "MocoV3Config"),
+        ({"kind": "supervised", "task": "density"}, "SupervisedConfig"),
+        ({"kind": "timm_backbone", "name": "resnet18"}, "TimmBackboneConfig"),
+    ],
+)
+def test_methods_are_told_apart_by_kind(block, expected):
+    assert type(MethodConfig.model_validate(block).root).__name__ == expected
+
+
+def test_the_whole_method_is_saved_and_made_again(store, tmp_path):
+    result = pretrain(store, np.arange(24), ENCODER, MAE, TRAINING)
+    path = tmp_path / "pretrained.safetensors"
+    result.pretrained.save(path)
+    model = load_checkpoint(path).build()
+    found = reconstruct_examples(model, store.crops[:6], store.masks[:6], 32, TRAINING.seed)
+    first = result.reconstructions["scale2_prediction"][0]
+    assert np.array_equal(found["scale2_prediction"][0], first)
+    encoder = result.pretrained.encoder().state
+    assert all(torch.equal(value, encoder[name]) for name, value in result.encoder.state.items())
+
+
+def test_training_starts_from_the_checkpoint_that_is_named(store, tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    source, _, _ = pretrained(store, MAE)
+    source.save(path)
+    still = OptimizerConfig(base_lr=1e-12, weight_decay=0.0, warmup_epochs=0)
+    training = TRAINING.model_copy(
+        update={
+            "epochs": 1,
+            "seed": 5,
+            "optimizer": still,
+            "initialization": InitializationConfig(checkpoint=str(path)),
+        }
+    )
+    found, _, _ = pretrained(store, MAE, training)
+    for name, value in source.state.items():
+        torch.testing.assert_close(found.state[name], value, atol=1e-6, rtol=0)
+    assert found.metadata["initialization"]["source"] == "encoder.safetensors"
+    assert not found.metadata["initialization"]["not_used"]
