@@ -32,7 +32,7 @@ from miram.training.optimizer import OptimizerConfig
 
 SIDE, COUNT, TRAINED, EPOCHS, BATCH, ROUNDS = 64, 640, 512, 3, 32, 3
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=SIDE, patch_side=8, overrides={"depth": 4}
+    name="vit_tiny_patch16_224", image_size=SIDE, patch_size=8, overrides={"depth": 4}
 )
 RECIPE = RecipeConfig(
     epochs=EPOCHS,
@@ -103,7 +103,7 @@ def engine(data: LabeledCrops, encoder: EncoderCheckpoint, folder: TrainingFolde
 
 def test_fine_tuning_against_a_plain_loop(benchmark, tmp_path):
     data = collection(tmp_path / "crops")
-    header = {"timm": ENCODER.timm_arguments, "image_side": SIDE}
+    header = {"timm": ENCODER.timm_arguments, "image_size": SIDE}
     encoder = EncoderCheckpoint.of(ENCODER.build(0), header)
     seconds: dict[str, list[float]] = {"plain": [], "engine": []}
 

@@ -30,7 +30,7 @@ ROUNDS = 5
 def phantom(tmp_path_factory):
     """A phantom with films of real size: 16 bit, about 5,000 x 3,000 pixels, uncompressed."""
     root = tmp_path_factory.mktemp("films")
-    for name, content in phantom_files(PhantomConfig(patients=6, image_side=5000)):
+    for name, content in phantom_files(PhantomConfig(patients=6, image_size=5000)):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

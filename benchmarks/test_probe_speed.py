@@ -13,7 +13,7 @@ import pytest
 
 from miram.evaluation.assess import AssessmentConfig, assess_features
 from miram.evaluation.label_efficiency import label_efficiency_table
-from miram.evaluation.prediction_tables import calibration_table, subgroup_figures
+from miram.evaluation.prediction_tables import calibration_table, subgroup_metrics
 from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.tasks.definitions import TASKS
 
@@ -144,7 +144,7 @@ def everything(features, lesions, splits, config: AssessmentConfig) -> None:
     found = assess_features(features, lesions, splits, config)
     assert set(found.metrics["tasks"]) == set(TASKS)
     calibration_table(found.predictions, found.metrics)
-    subgroup_figures(found.predictions, lesions, found.metrics, config)
+    subgroup_metrics(found.predictions, lesions, found.metrics, config)
 
 
 def measure(benchmark, work, collection, config: AssessmentConfig) -> None:

@@ -20,7 +20,7 @@ from miram.mammography.phantom import PhantomConfig, phantom_files
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-TINY_PHANTOM = PhantomConfig(patients=16, image_side=512, seed=3)
+TINY_PHANTOM = PhantomConfig(patients=16, image_size=512, seed=3)
 
 
 def pytest_configure(config):

@@ -29,7 +29,7 @@ from timm.models.vision_transformer import Block
 
 from miram.commands.app import app
 from miram.mammography.sources import SOURCES, make_source
-from miram.models.names import ANCHORS, METHODS
+from miram.models.names import BASELINES, METHODS
 
 DOCS = PROJECT / "docs"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("decisions/*.md"))]
@@ -138,7 +138,7 @@ def check_miram(words, snippet):
         return
     options = parsed(group, words)
     methods = options.get("methods") or [options.get("method")]
-    assert set(methods) <= {*METHODS, *ANCHORS, None}
+    assert set(methods) <= {*METHODS, *BASELINES, None}
     assert options.get("env") is None or (PROJECT / "conf" / options["env"]).is_dir()
 
 

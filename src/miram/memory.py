@@ -139,7 +139,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def _peak_on_unix() -> int:
-    # Not from getrusage where it can be helped: on Linux its figure begins with what the process
+    # Not from getrusage where it can be helped: on Linux its metric begins with what the process
     # was before it became this program.
     status = _PROCESS / "status"
     for line in status.read_text().splitlines() if status.is_file() else ():

@@ -79,8 +79,8 @@ def test_runs_stand_side_by_side(comparison):
     assert row(comparison, "Run Name:") == list(COMPARED)
 
 
-@pytest.mark.parametrize("figure", FIGURES)
-def test_figures_of_both_methods_stand_under_the_same_key(comparison, runs, figure):
+@pytest.mark.parametrize("metric", FIGURES)
+def test_metrics_of_both_methods_stand_under_the_same_key(comparison, runs, figure):
     _, methods = runs
     expected = [methods[name].data.metrics[figure] for name in COMPARED]
     assert figures(comparison, figure) == pytest.approx(expected, abs=1e-3)

@@ -117,7 +117,7 @@ def test_each_filter_shows_the_rows_that_fit_and_says_how_many(page):
     shown = page.locator("#board tbody tr:visible")
     selects = page.locator("#board-filters select")
     names = selects.evaluate_all("all => all.map(select => select.dataset.filter)")
-    assert {"task", "figure"} <= set(names)
+    assert {"task", "metric"} <= set(names)
     _show_all(selects)
     assert shown.count() == total
     for name, select in zip(names, selects.all(), strict=True):

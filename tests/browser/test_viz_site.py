@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 from project_paths import PROJECT
 
-from miram.models.names import ANCHORS, METHODS
+from miram.models.names import BASELINES, METHODS
 
 pytestmark = pytest.mark.browser
 
@@ -57,9 +57,9 @@ def show(page, name: str) -> None:
 def test_every_method_is_one_closed_box_and_what_is_its_own_is_inside(page):
     shown = names(page)
     boxes = f"{DRAWN}[data-node-type=modularPipeline]"
-    expect(page.locator(boxes)).to_have_count(len(METHODS) + len(ANCHORS))
-    assert {*METHODS, *ANCHORS} <= set(shown)
-    loose = {name for name in shown if name.split(".")[0] in {*METHODS, *ANCHORS} and "." in name}
+    expect(page.locator(boxes)).to_have_count(len(METHODS) + len(BASELINES))
+    assert {*METHODS, *BASELINES} <= set(shown)
+    loose = {name for name in shown if name.split(".")[0] in {*METHODS, *BASELINES} and "." in name}
     # The report writes the cards when it has seen all methods.
     assert loose == {f"{method}.model_card" for method in METHODS}
 
@@ -70,7 +70,7 @@ def test_opened_method_shows_its_steps_and_the_layers_are_in_order(page):
     page.locator(f"{DRAWN}[data-node-fullname=pretrain_encoder]").first.wait_for(state="attached")
     shown = names(page)
     assert {f"{METHOD}.encoder", f"{METHOD}.metrics", "pretrain_encoder"} <= set(shown)
-    assert {*METHODS, *ANCHORS} - {METHOD} <= set(shown)
+    assert {*METHODS, *BASELINES} - {METHOD} <= set(shown)
     layers = page.locator(".pipeline-layer-name")
     expect(layers).to_have_text(LAYERS)
     tops = layers.evaluate_all("all => all.map(layer => layer.getBoundingClientRect().top)")

@@ -26,7 +26,7 @@ def told(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def test_people_get_a_table_and_machines_the_same_figures(capsys):
+def test_people_get_a_table_and_machines_the_same_metrics(capsys):
     arguments = ("supervised", "--memory", "3GB", "--effective-batch", 64)
     ((name, found),) = told(capsys, *arguments).items()
     assert name == "supervised"
@@ -44,7 +44,7 @@ def test_people_get_a_table_and_machines_the_same_figures(capsys):
     assert found["reason"] in text
 
 
-def test_crops_on_the_device_and_precision_change_the_figures(capsys):
+def test_crops_on_the_device_and_precision_change_the_metrics(capsys):
     given = ("supervised", "--memory", "3GB", "--precision")
     plain = told(capsys, *given, "fp32")["supervised"]
     loaded = told(capsys, *given, "fp32", "--crops", 1000)["supervised"]

@@ -71,7 +71,7 @@ def test_the_comparisons_are_those_of_the_report(data_root, capsys):
     for row, other in zip(found["comparisons"], expected, strict=True):
         for name in ("method", "difference", "lower", "upper", "p_value", "p_holm"):
             assert row[name] == getattr(other, name)
-    assert found["strategy"] == "cv" and found["figure"] == "auc" and found["protocol"] == "linear"
+    assert found["strategy"] == "cv" and found["metric"] == "auc" and found["protocol"] == "linear"
     assert found["data_digests"] == dict.fromkeys(("random", "mae", "odd"), "abc")
 
 
@@ -100,7 +100,7 @@ def test_methods_judged_under_different_splits_are_not_compared(data_root, tmp_p
 
 
 def test_named_methods_stand_against_the_reference_that_was_named(data_root, capsys):
-    asked = ("mae", "hog", "--reference", "odd", "--figure", "accuracy")
+    asked = ("mae", "hog", "--reference", "odd", "--metric", "accuracy")
     assert run(*asked, "--data-root", data_root, "--draws", DRAWS) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "accuracy minus that of odd: pathology, 80 lesions of 40 patients" in text
@@ -133,7 +133,7 @@ def test_means_over_trainings_are_called_so(data_root, tmp_path, capsys):
         one = pd.read_parquet(original / "predictions.parquet")
         pd.concat([one, one.assign(seed=1)]).to_parquet(there / "predictions.parquet")
     assert run("--data-root", tmp_path, "--draws", DRAWS) == 0
-    assert "Figures: mean over 2 trainings of each model." in capsys.readouterr().out
+    assert "Metrics: mean over 2 trainings of each model." in capsys.readouterr().out
     assert run("--data-root", data_root, "--draws", DRAWS) == 0
     assert "mean over" not in capsys.readouterr().out
 
@@ -144,8 +144,8 @@ def test_means_over_trainings_are_called_so(data_root, tmp_path, capsys):
         (["moco"], "'moco' is not in this study: choose among random, mae, hog, odd"),
         (["--reference", "moco"], "'moco' is not in this study"),
         (["--task", "density"], "random was not judged on the task 'density': choose among path"),
-        (["--figure", "auc_macro"], "the binary task 'pathology' has no figure 'auc_macro'"),
-        (["--figure", "luck"], "no figure 'luck': choose among"),
+        (["--metric", "auc_macro"], "the binary task 'pathology' has no metric 'auc_macro'"),
+        (["--metric", "luck"], "no metric 'luck': choose among"),
         (["random"], "there is no other method to compare with 'random'"),
         (["--protocol", "finetuned"], "'random' was not fine-tuned in this study: choose method"),
         (["--draws", "3"], "bootstrap_draws: Input should be greater than or equal to 100"),

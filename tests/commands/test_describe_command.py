@@ -31,7 +31,7 @@ def test_the_documentation_tells_todays_costs():
     )
 
 
-def test_people_get_a_table_and_machines_the_same_figures(capsys):
+def test_people_get_a_table_and_machines_the_same_metrics(capsys):
     assert run("describe", "miram_nystrom") == 0
     table = capsys.readouterr().out.splitlines()
     assert run("describe", "miram_nystrom", "--json") == 0
@@ -45,12 +45,12 @@ def test_people_get_a_table_and_machines_the_same_figures(capsys):
     assert table[-1].split()[:2] == ["sum", f"{total / 1e6:.1f}"]
 
 
-def test_an_environment_changes_the_figures(capsys):
-    figures = {}
+def test_an_environment_changes_the_metrics(capsys):
+    metrics = {}
     for env in ("test", "base"):
         assert run("describe", "mae", "--env", env, "--json") == 0
-        figures[env] = json.loads(capsys.readouterr().out)["mae"][0]
-    assert figures["test"]["macs"] < figures["base"]["macs"]
+        metrics[env] = json.loads(capsys.readouterr().out)["mae"][0]
+    assert metrics["test"]["macs"] < metrics["base"]["macs"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`miram evaluate`: a study's own figures from its files, peers beside them, errors on a line."""
+"""`miram evaluate`: a study's own metrics from its files, peers beside them, errors on a line."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """What a study of two methods leaves behind: labels, predictions, figures."""
+    """What a study of two methods leaves behind: labels, predictions, metrics."""
     folder = tmp_path_factory.mktemp("study")
     lesions = lesions_of_40_patients()
     lesions.to_parquet(folder / "lesions.parquet")
@@ -57,7 +57,7 @@ def asked(files, *arguments):
     return ("evaluate", *arguments, "--labels", files / "lesions.parquet", "--draws", DRAWS)
 
 
-def test_the_files_of_a_study_give_the_figures_of_its_metrics(files, capsys):
+def test_the_files_of_a_study_give_the_metrics_of_its_metrics(files, capsys):
     both = [predictions(files, method) for method in ("random", "mae")]
     assert run(*asked(files, *both, "--json")) == 0
     (line,) = capsys.readouterr().out.splitlines()
@@ -65,9 +65,9 @@ def test_the_files_of_a_study_give_the_figures_of_its_metrics(files, capsys):
     assert list(models) == ["random", "mae"], "called like the folders of their predictions"
     for method, found in models.items():
         metrics = json.loads((files / method / "metrics.json").read_text())
-        expected = metrics["tasks"]["pathology"]["figures"]
-        assert len(found["figures"]) == len(expected)
-        for name, interval in found["figures"].items():
+        expected = metrics["tasks"]["pathology"]["metrics"]
+        assert len(found["metrics"]) == len(expected)
+        for name, interval in found["metrics"].items():
             for field in ("estimate", "lower", "upper"):
                 assert interval[field] == expected[name][field]
 
@@ -91,23 +91,23 @@ def test_means_over_trainings_are_called_so(files, tmp_path, capsys):
     pd.concat([one, other]).to_parquet(tmp_path / "twice.parquet")
     assert run(*asked(files, tmp_path / "twice.parquet", predictions(files, "mae"))) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "Figures: mean over trainings, 2 of twice; DeLong is for one." in text
+    assert "Metrics: mean over trainings, 2 of twice; DeLong is for one." in text
     assert "SD over seeds" in text
     assert run(*asked(files, predictions(files, "mae"))) == 0
     text = capsys.readouterr().out
     assert "mean over" not in text and "SD over seeds" not in text
 
 
-def test_figures_are_written_as_a_table_with_n_and_interval(files, tmp_path, capsys):
-    place = tmp_path / "new" / "figures.csv"
+def test_metrics_are_written_as_a_table_with_n_and_interval(files, tmp_path, capsys):
+    place = tmp_path / "new" / "metrics.csv"
     models = [predictions(files, "mae"), f"untrained={predictions(files, 'random')}"]
     assert run(*asked(files, *models, "--reference", "untrained", "--output", place)) == 0
     table = pd.read_csv(place)
     assert table["method"].unique().tolist() == ["mae", "untrained"]
     assert table[["estimate", "lower", "upper", "lesions", "patients"]].notna().all().all()
     metrics = json.loads((files / "mae" / "metrics.json").read_text())
-    area = table.query("method == 'mae' and figure == 'auc'").iloc[0]
-    assert area["estimate"] == metrics["tasks"]["pathology"]["figures"]["auc"]["estimate"]
+    area = table.query("method == 'mae' and metric == 'auc'").iloc[0]
+    assert area["estimate"] == metrics["tasks"]["pathology"]["metrics"]["auc"]["estimate"]
     assert area["reference"] == "untrained" and 0 < area["p_holm"] <= 1
 
 
@@ -128,7 +128,7 @@ def test_models_of_one_name_are_told_apart_by_the_user(files, capsys):
     assert run(*asked(files, path, f"mae2={path}", "--json")) == 0
 
 
-def test_judged_training_lesions_are_told_before_any_figure(files, tmp_path, capsys):
+def test_judged_training_lesions_are_told_before_any_metric(files, tmp_path, capsys):
     lesions = lesions_of_40_patients()
     sides = ["train" if row < 60 else "test" for row in range(len(lesions))]
     lesions.assign(official_split=sides).to_csv(tmp_path / "labels.csv", index=False)
@@ -142,7 +142,7 @@ def test_judged_training_lesions_are_told_before_any_figure(files, tmp_path, cap
 
 
 def test_results_name_the_files_that_they_came_from(files, tmp_path, capsys):
-    place, path = tmp_path / "figures.csv", predictions(files, "mae")
+    place, path = tmp_path / "metrics.csv", predictions(files, "mae")
     assert run(*asked(files, path, "--output", place, "--json")) == 0
     digests = {
         str(one): hashlib.sha256(one.read_bytes()).hexdigest()[:12]
@@ -153,8 +153,8 @@ def test_results_name_the_files_that_they_came_from(files, tmp_path, capsys):
     assert columns.to_numpy().tolist() == [list(digests.values())]
 
 
-@pytest.mark.parametrize("place", ["folder", "file.csv/figures.csv"])
-def test_a_place_that_cannot_be_written_to_costs_no_figure(files, tmp_path, capsys, place):
+@pytest.mark.parametrize("place", ["folder", "file.csv/metrics.csv"])
+def test_a_place_that_cannot_be_written_to_costs_no_metric(files, tmp_path, capsys, place):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.csv").write_text("")
     arguments = (predictions(files, "mae"), "--output", tmp_path / place)
@@ -191,7 +191,7 @@ def test_a_column_and_its_classes_are_a_task(graded, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["task"], found["classes"]) == ("grade", ["low", "high"])
     assert found["config"]["task"] == "grade"
-    assert found["models"]["peer"]["figures"]["auc"]["estimate"] == 1
+    assert found["models"]["peer"]["metrics"]["auc"]["estimate"] == 1
     assert run(*graded, "--column", "grade") == 1
     assert "needs both --column and --classes" in capsys.readouterr().err
 

@@ -12,8 +12,8 @@ from miram.models.encoder import EncoderConfig
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=32,
-    patch_side=8,
+    image_size=32,
+    patch_size=8,
     overrides={"embed_dim": 32, "depth": 1, "num_heads": 2},
 )
 OLD, NEW = "2026-01-02T03.04.05.678Z", "2026-11-02T03.04.05.678Z"

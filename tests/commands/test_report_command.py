@@ -14,7 +14,7 @@ from miram.commands.app import main
 def data_root(tmp_path):
     page = tmp_path / "a study" / "08_reporting" / "report.html"
     page.parent.mkdir(parents=True)
-    page.write_text("<title>figures</title>")
+    page.write_text("<title>metrics</title>")
     return tmp_path / "a study"
 
 

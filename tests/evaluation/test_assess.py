@@ -31,10 +31,10 @@ def assess(given, **options):
     return assess_features({WHOLE: given.features}, given.lesions, given.splits, config(**options))
 
 
-def figures_of(found, task="pathology", protocol="linear"):
+def metrics_of(found, task="pathology", protocol="linear"):
     entry = found.metrics["tasks"][task]
     entry = entry if protocol == "linear" else entry["protocols"][protocol]
-    return entry["figures"]
+    return entry["metrics"]
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +48,12 @@ def everything(given):
     return assess(given, **ALL)
 
 
-def test_all_tasks_and_protocols_run_in_one_go_and_every_figure_has_its_interval(everything):
+def test_all_tasks_and_protocols_run_in_one_go_and_every_metric_has_its_interval(everything):
     assert list(everything.metrics["tasks"]) == list(TASKS)
     for name, entry in everything.metrics["tasks"].items():
         assert list(entry["protocols"]) == ["mae_probe", "knn"]
         for protocol in PROTOCOLS:
-            found = figures_of(everything, name, protocol)
+            found = metrics_of(everything, name, protocol)
             assert tuple(found) == METRICS[entry["kind"]]
             assert all(one["lower"] <= one["upper"] for one in found.values())
         assert entry["lesions"] >= entry["patients"] > 1
@@ -100,10 +100,10 @@ def test_a_probe_on_features_that_carry_the_label_reaches_their_ceiling(sample, 
     found = assess(given, protocols="all")
     ceiling = stats.norm.cdf(1.5 / np.sqrt(2))  # of the best possible reader of feature 0
     for protocol, margin in (("linear", 0.025), ("mae_probe", 0.025)):
-        assert figures_of(found, protocol=protocol)["auc"]["estimate"] == pytest.approx(
+        assert metrics_of(found, protocol=protocol)["auc"]["estimate"] == pytest.approx(
             ceiling, abs=margin
         )
-    assert 0.6 < figures_of(found, protocol="knn")["auc"]["estimate"] < ceiling
+    assert 0.6 < metrics_of(found, protocol="knn")["auc"]["estimate"] < ceiling
 
 
 def test_planted_permuted_labels_give_chance(sample):
@@ -113,7 +113,7 @@ def test_planted_permuted_labels_give_chance(sample):
     given.lesions["pathology"] = given.lesions["patient_id"].map(planted)
     found = assess(given, protocols="all")
     for protocol in PROTOCOLS:
-        auc = figures_of(found, protocol=protocol)["auc"]
+        auc = metrics_of(found, protocol=protocol)["auc"]
         assert auc["lower"] < 0.5 < auc["upper"]
 
 
@@ -143,7 +143,7 @@ def test_labels_of_judged_lesions_do_not_reach_scores_or_temperature(given):
     for column in ("score", "calibrated"):
         pd.testing.assert_series_equal(first.predictions[column], second.predictions[column])
     assert (first.predictions["label"] != second.predictions["label"]).all()
-    auc, turned = (figures_of(found)["auc"]["estimate"] for found in (first, second))
+    auc, turned = (metrics_of(found)["auc"]["estimate"] for found in (first, second))
     assert auc == pytest.approx(1 - turned)
 
 
@@ -157,8 +157,8 @@ def test_lesions_with_several_labels_are_scored_right(sample):
     entry = found.metrics["tasks"]["mass_margins"]
     several = task_scores(found.predictions, "mass_margins").labels.sum(axis=1)
     assert (several > 1).any()
-    assert entry["figures"]["accuracy"]["estimate"] == 1.0
-    assert entry["figures"]["auc_macro"]["estimate"] == 1.0
+    assert entry["metrics"]["accuracy"]["estimate"] == 1.0
+    assert entry["metrics"]["auc_macro"]["estimate"] == 1.0
     for row, (absent, present) in zip(entry["per_class"], entry["confusion_matrix"], strict=True):
         assert row["lesions"] == present[1] == sum(present)
         assert absent == [entry["lesions"] - row["lesions"], 0]
@@ -171,10 +171,10 @@ def test_class_rows_and_confusion_matrix_count_every_lesion(everything):
             assert (matrix.sum(axis=(1, 2)) == entry["lesions"]).all()
             continue
         assert matrix.sum() == entry["lesions"]
-        accuracy = entry["figures"]["accuracy"]["estimate"]
+        accuracy = entry["metrics"]["accuracy"]["estimate"]
         assert np.trace(matrix) / matrix.sum() == pytest.approx(accuracy)
-        areas = [row["figures"]["auc"]["estimate"] for row in entry["per_class"]]
-        macro = entry["figures"]["auc" if entry["kind"] == "binary" else "auc_macro"]["estimate"]
+        areas = [row["metrics"]["auc"]["estimate"] for row in entry["per_class"]]
+        macro = entry["metrics"]["auc" if entry["kind"] == "binary" else "auc_macro"]["estimate"]
         assert np.mean(areas) == pytest.approx(macro)
         counts = [row["lesions"] for row in entry["per_class"]]
         assert counts == matrix.sum(axis=1)[-len(counts) :].tolist()
@@ -182,7 +182,7 @@ def test_class_rows_and_confusion_matrix_count_every_lesion(everything):
 
 def test_delong_stands_beside_the_bootstrap_of_a_binary_area(everything):
     entry = everything.metrics["tasks"]["pathology"]
-    delong, auc = entry["delong"], entry["figures"]["auc"]
+    delong, auc = entry["delong"], entry["metrics"]["auc"]
     assert delong["estimate"] == pytest.approx(auc["estimate"])
     assert delong["lower"] == pytest.approx(auc["lower"], abs=0.04)
     assert delong["upper"] == pytest.approx(auc["upper"], abs=0.04)
@@ -196,8 +196,8 @@ def test_a_temperature_mends_probabilities_that_are_too_sure(sample):
     (temperature,) = entry["calibration"]["temperatures"]
     assert temperature > 1.5
     for name in ("ece", "log_loss", "brier"):
-        mended = entry["calibration"]["figures"][name]["estimate"]
-        assert mended < entry["figures"][name]["estimate"]
+        mended = entry["calibration"]["metrics"][name]["estimate"]
+        assert mended < entry["metrics"][name]["estimate"]
 
 
 def test_each_fold_is_mended_by_its_own_temperature(sample):
@@ -217,7 +217,7 @@ def test_undefined_draws_are_counted(sample):
     inside, two = (given.lesions["patient_id"].isin(names) for names in (judged, judged[:2]))
     given.lesions.loc[inside, "pathology"] = "BENIGN"
     given.lesions.loc[two, "pathology"] = "MALIGNANT"
-    found = figures_of(assess(given))
+    found = metrics_of(assess(given))
     assert found["auc"]["undefined_draws"] > 0
     assert found["accuracy"]["undefined_draws"] == 0
 
@@ -253,10 +253,10 @@ def test_any_column_is_a_task_of_ones_own(sample):
     found = assess(given, tasks=["pathology"], own_tasks=own, protocols="all")
     assert list(found.metrics["tasks"]) == ["pathology", "grade", "is_high", "findings"]
     for name in ("grade", "is_high", "findings"):
-        figure = "auc" if name == "is_high" else "auc_macro"
-        assert figures_of(found, name)[figure]["estimate"] > 0.95
+        metric = "auc" if name == "is_high" else "auc_macro"
+        assert metrics_of(found, name)[metric]["estimate"] > 0.95
     # One of two classes and the positive one of two are the same question.
-    assert figures_of(found, "grade")["accuracy"] == figures_of(found, "is_high")["accuracy"]
+    assert metrics_of(found, "grade")["accuracy"] == metrics_of(found, "is_high")["accuracy"]
 
 
 def test_metrics_are_strict_json(everything):
@@ -296,7 +296,7 @@ OWN = {"name": "side", "column": "laterality", "kind": "single"}
         ({"protocols": ["knn"]}, "linear has to be among them"),
         ({"protocols": "linear+nearest"}, "nearest"),
         ({"comparison": {"tasks": ["patology"]}}, "unknown task 'patology'"),
-        ({"comparison": {"figure": "area"}}, "no figure 'area'"),
+        ({"comparison": {"metric": "area"}}, "no metric 'area'"),
         ({"label_efficiency": {"shares": [0.5, 0.1]}}, "ascending"),
     ],
 )

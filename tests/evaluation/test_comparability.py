@@ -1,4 +1,4 @@
-"""Figures under different splits are told apart, whatever they are called."""
+"""Metrics under different splits are told apart, whatever they are called."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_methods_under_several_policies_are_named_with_theirs():
         assert words in str(caught.value)
 
 
-def test_only_figures_under_the_policy_are_taken():
+def test_only_metrics_under_the_policy_are_taken():
     assert under(("official", "drop"), {"mae": LEAKY, "random": DROP}) == {"random": DROP}
     assert under(None, {"mae": LEAKY}) == {"mae": LEAKY}
 

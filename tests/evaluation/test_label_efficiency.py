@@ -1,4 +1,4 @@
-"""How figures grow with labeled patients: drawn by patient, nested, judged on the same lesions."""
+"""How metrics grow with labeled patients: drawn by patient, nested, judged on the same lesions."""
 
 import numpy as np
 import pandas as pd
@@ -27,10 +27,10 @@ def test_shares_are_of_patients_and_all_of_them_give_the_probe_itself(sample, st
     given, asked = sample(120, strategy=strategy), config()
     found = table_of(given, asked)
     assert tuple(found.columns) == COLUMNS
-    auc = found[found["figure"] == "auc"].set_index("share")
+    auc = found[found["metric"] == "auc"].set_index("share")
     entry = assess_features({WHOLE: given.features}, given.lesions, given.splits, asked)
     whole = entry.metrics["tasks"]["pathology"]
-    assert auc.loc[1.0, "estimate"] == pytest.approx(whole["figures"]["auc"]["estimate"])
+    assert auc.loc[1.0, "estimate"] == pytest.approx(whole["metrics"]["auc"]["estimate"])
     trained = np.mean([part["patients"] for part in whole["training"]])
     assert auc.loc[1.0, "training_patients"] == pytest.approx(trained)
     for share in (0.1, 0.5):
@@ -45,7 +45,7 @@ def test_shares_are_of_patients_and_all_of_them_give_the_probe_itself(sample, st
 def test_more_patients_give_more_and_the_interval_holds_the_draws(sample):
     given = sample(400, signal=1.0, width=30)
     found = table_of(given, config(tasks="pathology"))
-    auc = found[found["figure"] == "auc"].set_index("share")
+    auc = found[found["metric"] == "auc"].set_index("share")
     assert auc["estimate"].is_monotonic_increasing
     assert auc.loc[1.0, "estimate"] - auc.loc[0.1, "estimate"] > 0.05
     assert (auc["lower"] <= auc["estimate"]).all() and (auc["estimate"] <= auc["upper"]).all()
@@ -53,7 +53,7 @@ def test_more_patients_give_more_and_the_interval_holds_the_draws(sample):
     assert auc.loc[0.1, "deviation"] > 0
 
 
-def test_figures_do_not_depend_on_the_order_of_rows(sample):
+def test_metrics_do_not_depend_on_the_order_of_rows(sample):
     given, asked = sample(100), config(tasks="pathology+density")
     turned = given.take(np.random.default_rng(0).permutation(len(given.splits)))
     pd.testing.assert_frame_equal(table_of(turned, asked), table_of(given, asked))
@@ -107,5 +107,5 @@ def test_without_a_second_class_there_is_no_draw_but_a_row(sample):
     given.lesions.loc[inside, "pathology"] = "BENIGN"
     given.lesions.loc[given.lesions["patient_id"].isin(trained[:2]), "pathology"] = "MALIGNANT"
     found = table_of(given, config(label_efficiency={"shares": (0.02, 1.0), "draws": 3}))
-    small = found[(found["share"] == 0.02) & (found["figure"] == "auc")]
+    small = found[(found["share"] == 0.02) & (found["metric"] == "auc")]
     assert (small["redrawn"] > 0).all()

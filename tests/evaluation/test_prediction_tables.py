@@ -9,7 +9,7 @@ from miram.evaluation.prediction_tables import (
     CALIBRATION_COLUMNS,
     SUBGROUP_COLUMNS,
     calibration_table,
-    subgroup_figures,
+    subgroup_metrics,
 )
 from miram.evaluation.predictions import judged_lesions, task_scores
 from miram.evaluation.probes.fold_features import WHOLE
@@ -35,7 +35,7 @@ def assessed(given):
 
 @pytest.fixture(scope="module")
 def subgroups(given, assessed):
-    return subgroup_figures(assessed.predictions, given.lesions, assessed.metrics, CONFIG)
+    return subgroup_metrics(assessed.predictions, given.lesions, assessed.metrics, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +56,15 @@ def test_predictions_come_back_as_they_were(assessed, given):
     assert np.abs(other.each()[0] - scores).max() > 0.01
 
 
-def test_the_curve_has_the_error_of_the_figures_and_counts_every_answer(curves, assessed):
+def test_the_curve_has_the_error_of_the_metrics_and_counts_every_answer(curves, assessed):
     assert tuple(curves.columns) == CALIBRATION_COLUMNS
     for task, entry in assessed.metrics["tasks"].items():
         per_lesion = len(entry["classes"]) if entry["kind"] == "multi" else 1
-        figures = {
-            "none": entry["figures"],
-            "temperature": entry["calibration"]["figures"],
+        metrics = {
+            "none": entry["metrics"],
+            "temperature": entry["calibration"]["metrics"],
         }
-        for scaling, expected in figures.items():
+        for scaling, expected in metrics.items():
             rows = curves[(curves["task"] == task) & (curves["scaling"] == scaling)]
             assert rows["answers"].sum() == entry["lesions"] * per_lesion
             gaps = (rows["confidence"] - rows["frequency"]).abs() * rows["answers"]
@@ -101,11 +101,11 @@ def test_what_a_task_asks_for_is_no_subgroup_of_it(subgroups):
     assert "abnormality_type" not in set(margins["subgroup"])  # masses only: one value
 
 
-def test_verdicts_are_of_the_main_figure_and_need_30_patients(subgroups):
-    main = subgroups["figure"].isin(["auc", "auc_macro"])
+def test_verdicts_are_of_the_main_metric_and_need_30_patients(subgroups):
+    main = subgroups["metric"].isin(["auc", "auc_macro"])
     assert subgroups.loc[main, "verdict"].notna().all()
     assert subgroups.loc[~main, "verdict"].isna().all()
-    assert set(subgroups.loc[~main, "figure"]) == {"auc_micro"}
+    assert set(subgroups.loc[~main, "metric"]) == {"auc_micro"}
     few = main & (subgroups["patients"] < 30)
     assert few.any()
     assert (subgroups.loc[few, "verdict"] == "too few").all()
@@ -120,7 +120,7 @@ def test_the_subgroup_in_which_features_say_nothing_is_named(sample):
     given.features[blind] = np.random.default_rng(0).standard_normal(given.features[blind].shape)
     asked = CONFIG.model_copy(update={"tasks": ("pathology",), "subgroups": ("view",)})
     found = assess_features({WHOLE: given.features}, given.lesions, given.splits, asked)
-    rows = subgroup_figures(found.predictions, given.lesions, found.metrics, asked)
+    rows = subgroup_metrics(found.predictions, given.lesions, found.metrics, asked)
     assert dict(zip(rows["value"], rows["verdict"], strict=True)) == {
         "CC": "higher",
         "MLO": "lower",
@@ -130,7 +130,7 @@ def test_the_subgroup_in_which_features_say_nothing_is_named(sample):
 def test_missing_and_empty_columns_are_no_subgroups(given, assessed):
     lesions = given.lesions.drop(columns="view").assign(density=pd.NA)
     asked = CONFIG.model_copy(update={"subgroups": ("view", "density", "side of the moon")})
-    found = subgroup_figures(assessed.predictions, lesions, assessed.metrics, asked)
+    found = subgroup_metrics(assessed.predictions, lesions, assessed.metrics, asked)
     assert found.empty and tuple(found.columns) == SUBGROUP_COLUMNS
 
 
@@ -138,5 +138,5 @@ def test_without_any_task_tables_are_empty_but_whole(given):
     metrics = {"strategy": "official", "leakage": "drop", "tasks": {}}
     predictions = pd.DataFrame({"task": [], "lesion_id": []})
     assert tuple(calibration_table(predictions, metrics).columns) == CALIBRATION_COLUMNS
-    found = subgroup_figures(predictions, given.lesions, metrics, CONFIG)
+    found = subgroup_metrics(predictions, given.lesions, metrics, CONFIG)
     assert tuple(found.columns) == SUBGROUP_COLUMNS

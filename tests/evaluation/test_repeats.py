@@ -1,4 +1,4 @@
-"""A cross-validation that is repeated: figures are means over deals of patients into folds."""
+"""A cross-validation that is repeated: metrics are means over deals of patients into folds."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.score_files.evaluate import ExternalConfig, evaluate_scores
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.evaluation.statistics.comparison import compare_methods
-from miram.evaluation.statistics.metrics import figures
+from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.statistics.per_class import class_rows
 from miram.evaluation.statistics.scores import SeedScores, same_folds
 from miram.evaluation.statistics.subgroups import subgroup_rows
@@ -44,18 +44,18 @@ def dealt(lesions, splits, **settings):
 
 
 def areas(found):
-    return found.metrics["tasks"]["pathology"]["figures"]["auc"]
+    return found.metrics["tasks"]["pathology"]["metrics"]["auc"]
 
 
-def test_a_figure_is_the_mean_over_repeats_each_ranked_within_its_own_folds():
+def test_a_metric_is_the_mean_over_repeats_each_ranked_within_its_own_folds():
     one, other = scores_of(1), scores_of(2)
     shifted = [scores / (1 + folds) for scores, folds in zip((one, other), FOLDS, strict=True)]
     scores = SeedScores(tuple(shifted), FOLDS, repeats=2)
-    expected = np.mean([figures(LABELS, s, ["auc"], f)["auc"] for s, f in scores.parts()])
+    expected = np.mean([compute_metrics(LABELS, s, ["auc"], f)["auc"] for s, f in scores.parts()])
     found = cluster_bootstrap(LABELS, scores, PATIENTS, ["auc"], **OPTIONS)["auc"]
     (row,) = class_rows(LABELS, scores, PATIENTS, ["no", "yes"], **OPTIONS)
     assert found.estimate == pytest.approx(expected, abs=1e-12)
-    assert row.figures["auc"].estimate == pytest.approx(expected, abs=1e-12)
+    assert row.metrics["auc"].estimate == pytest.approx(expected, abs=1e-12)
     constant = SeedScores((np.full(120, 0.5),) * 2, FOLDS, repeats=2)
     (against,) = compare_methods(
         LABELS, {"a": scores, "b": constant}, PATIENTS, reference="b", metric="auc", **OPTIONS
@@ -71,7 +71,9 @@ def test_subgroups_are_judged_within_the_folds_of_each_repeat():
     for value, row in enumerate(rows):
         here = site == value
         parts = [(one[here], folds[here]) for one, folds in scores.parts()]
-        expected = np.mean([figures(LABELS[here], one, ["auc"], f)["auc"] for one, f in parts])
+        expected = np.mean(
+            [compute_metrics(LABELS[here], one, ["auc"], f)["auc"] for one, f in parts]
+        )
         assert row.intervals["auc"].estimate == pytest.approx(expected, abs=1e-12)
 
 
@@ -131,7 +133,7 @@ def test_predictions_hold_every_repeat_of_every_seed(given):
     assert again.estimate == pytest.approx(areas(found)["estimate"])
 
 
-def test_exported_predictions_give_the_figures_of_the_study(given):
+def test_exported_predictions_give_the_metrics_of_the_study(given):
     sample, splits = given
     found = assess_features({WHOLE: sample.features}, sample.lesions, splits, CONFIG)
     config = ExternalConfig(draws=100, seed=0, reference="same")
@@ -139,8 +141,8 @@ def test_exported_predictions_give_the_figures_of_the_study(given):
     models = {"ours": table, "same": found.predictions}
     judged = evaluate_scores(models, sample.lesions, config).models["ours"]
     assert (judged.seeds, judged.repeats) == (1, 3)
-    assert judged.figures["auc"].estimate == pytest.approx(areas(found)["estimate"])
-    assert judged.figures["auc"].lower == pytest.approx(areas(found)["lower"])
+    assert judged.metrics["auc"].estimate == pytest.approx(areas(found)["estimate"])
+    assert judged.metrics["auc"].lower == pytest.approx(areas(found)["lower"])
     assert judged.repeat_deviation["auc"] == pytest.approx(areas(found)["repeat_deviation"])
     assert judged.delong is None
 

@@ -37,8 +37,8 @@ from miram.training.optimizer import OptimizerConfig
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=16,
-    patch_side=4,
+    image_size=16,
+    patch_size=4,
     overrides={"depth": 2, "embed_dim": 32, "num_heads": 2},
 )
 TRAINING = TrainingConfig(
@@ -107,7 +107,7 @@ def encoder():
 
 
 def start(seed=0):
-    header = {"timm": ENCODER.timm_arguments, "image_side": ENCODER.image_side}
+    header = {"timm": ENCODER.timm_arguments, "image_size": ENCODER.image_size}
     return EncoderCheckpoint.of(ENCODER.build(seed), header)
 
 
@@ -241,8 +241,8 @@ def test_what_the_pixels_know_is_learned_and_judged_once_per_lesion(tmp_path, en
     assert sorted(found.predictions["lesion_id"]) == sorted(judged)
     assert set(found.predictions["protocol"]) == {"finetuned"}
     task = found.metrics["tasks"]["pathology"]
-    assert task["figures"]["auc"]["estimate"] > 0.9
-    assert task["figures"]["auc"]["lower"] <= task["figures"]["auc"]["estimate"]
+    assert task["metrics"]["auc"]["estimate"] > 0.9
+    assert task["metrics"]["auc"]["lower"] <= task["metrics"]["auc"]["estimate"]
     assert len(task["training"]) == len(task["calibration"]["temperatures"])
     known = dict(zip(NAMES, LABELS, strict=True))
     labels = found.predictions["lesion_id"].map(known)
@@ -357,8 +357,8 @@ def test_drop_path_acts_in_training_only_and_other_models_pool_in_their_own_way(
     images = torch.rand(64, 1, 16, 16)
     assert not torch.equal(model.train().logits(images), model.logits(images))
     assert torch.equal(model.eval().logits(images), model.logits(images))
-    backbone = TimmBackboneConfig(name="resnet10t", image_side=32)
-    header = {"timm": backbone.timm_arguments, "image_side": 32}
+    backbone = TimmBackboneConfig(name="resnet10t", image_size=32)
+    header = {"timm": backbone.timm_arguments, "image_size": 32}
     checkpoint = EncoderCheckpoint.of(backbone.build_encoder(0), header)
     other = FineTuned(checkpoint, "patches", torch.ones(3), several=False).eval()
     assert other.logits(torch.rand(2, 1, 32, 32)).shape == (2, 3)

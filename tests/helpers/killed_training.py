@@ -30,8 +30,8 @@ from miram.training.optimizer import OptimizerConfig
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=16,
-    patch_side=4,
+    image_size=16,
+    patch_size=4,
     # Drop path draws from torch's own generator, which has to be where it was.
     overrides={"depth": 2, "embed_dim": 32, "num_heads": 2, "drop_path_rate": 0.2},
 )
@@ -81,7 +81,7 @@ def train_on(folder, method, kill_after=None):
     model = chosen.build(ENCODER, 0)
     crops = np.random.default_rng(0).integers(0, 65_536, (20, 32, 32), dtype=np.uint16)
     keep = Keep(TrainingFolder(folder), {"method": method}) if folder else None
-    history = train(model, crops, chosen.crop_side(ENCODER), config, keep=keep).history
+    history = train(model, crops, chosen.crop_size(ENCODER), config, keep=keep).history
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode() + value.numpy().tobytes())

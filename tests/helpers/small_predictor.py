@@ -12,7 +12,7 @@ from miram.serving.predictor import Predictor
 from miram.serving.probe import fit_served_probe
 
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 2}
+    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}
 )
 CROPS = CropConfig(side=64, context=1.25, backgrounds_per_image=4)
 

@@ -9,8 +9,8 @@ from miram.training.logging.telemetry import LOGGER
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=16,
-    patch_side=4,
+    image_size=16,
+    patch_size=4,
     overrides={"depth": 1, "embed_dim": 32, "num_heads": 2},
 )
 METHOD = MaskedAutoencoderConfig(

@@ -95,7 +95,7 @@ def train_in(base, case, rank, workers):
     if case == "apart":  # as on a disk that each machine has for itself
         keep = Keep(TrainingFolder(base / f"disk{rank}"), {})
         if workers == 1:
-            named, settings = {"watch": stop}, SETTINGS.model_copy(update={"watch_every": 1})
+            named, settings = {"watch": stop}, SETTINGS.model_copy(update={"validate_every": 1})
     if case == "spoiled":
         crops, model = CROPS.copy(), Spoiled(model)
         crops[0] = 65_535

@@ -10,17 +10,17 @@ from miram.models.backbone import TimmBackboneConfig
 
 def test_the_side_is_the_models_own_if_not_given():
     assert TimmBackboneConfig(name="crossvit_9_240").side == 240
-    assert TimmBackboneConfig(name="resnet10t", image_side=64).side == 64
+    assert TimmBackboneConfig(name="resnet10t", image_size=64).side == 64
 
 
 def test_only_models_of_fixed_size_are_told_the_size():
-    assert "img_size" not in TimmBackboneConfig(name="resnet10t", image_side=64).timm_arguments
-    tiny = TimmBackboneConfig(name="vit_tiny_patch16_224", image_side=64)
+    assert "img_size" not in TimmBackboneConfig(name="resnet10t", image_size=64).timm_arguments
+    tiny = TimmBackboneConfig(name="vit_tiny_patch16_224", image_size=64)
     assert tiny.timm_arguments["img_size"] == 64
 
 
 def test_fresh_weights_follow_from_the_seed():
-    config = TimmBackboneConfig(name="resnet10t", image_side=32)
+    config = TimmBackboneConfig(name="resnet10t", image_size=32)
     first, again, other = (config.build_encoder(seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["conv1.0.weight"], other["conv1.0.weight"])
@@ -31,7 +31,7 @@ def test_weights_for_color_images_serve_one_channel(tmp_path):
     path = tmp_path / "weights.safetensors"
     state = {k: v for k, v in color.state_dict().items() if not k.startswith("fc.")}
     save_file({**state, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, path)
-    config = TimmBackboneConfig(name="resnet10t", image_side=64, pretrained=str(path))
+    config = TimmBackboneConfig(name="resnet10t", image_size=64, pretrained=str(path))
     grey = torch.rand(2, 1, 64, 64)
     found = config.build_encoder(0)(grey)
     color.reset_classifier(0)
@@ -39,11 +39,11 @@ def test_weights_for_color_images_serve_one_channel(tmp_path):
 
 
 def test_weights_of_an_encoder_of_ours_load(tmp_path):
-    arguments = TimmBackboneConfig(name="vit_tiny_patch16_224", image_side=64).timm_arguments
+    arguments = TimmBackboneConfig(name="vit_tiny_patch16_224", image_size=64).timm_arguments
     vit = timm.create_model(**arguments).eval()
     path = tmp_path / "encoder.safetensors"
     save_file(vit.state_dict(), path)
-    config = TimmBackboneConfig(name="vit_tiny_patch16_224", image_side=64, pretrained=str(path))
+    config = TimmBackboneConfig(name="vit_tiny_patch16_224", image_size=64, pretrained=str(path))
     images = torch.rand(1, 1, 64, 64)
     assert torch.equal(config.build_encoder(0)(images), vit(images))
 

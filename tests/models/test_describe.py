@@ -11,9 +11,9 @@ from miram.models.methods import RandomConfig
 from miram.models.moco import MocoV3Config
 from miram.models.supervised import SupervisedConfig
 
-PAPER = EncoderConfig(name="vit_base_patch16_224", image_side=224, patch_side=16)
+PAPER = EncoderConfig(name="vit_base_patch16_224", image_size=224, patch_size=16)
 SMALL = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 2}
+    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}
 )
 LOW = {"scale": 1, "attention": {"kind": "softmax"}}
 
@@ -27,7 +27,7 @@ def small(*decoders):
     return MaskedAutoencoderConfig(decoders=decoders, decoder_dim=32)
 
 
-def test_figures_of_the_papers_model():
+def test_metrics_of_the_papers_model():
     high = {"scale": 2, "attention": {"kind": "softmax"}, "loss_on": "all"}
     encoder, low, high = paper(LOW, high)
     assert encoder.parameters / 1e6 == pytest.approx(85.6, abs=0.1)

@@ -8,7 +8,7 @@ from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig, encode_visible
 
 CONFIG = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 2}
+    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}
 )
 
 
@@ -21,7 +21,7 @@ def test_encoding_all_patches_equals_timm():
 
 
 def test_saved_encoder_loads_in_one_line_of_timm(tmp_path):
-    config = EncoderConfig(name="vit_tiny_patch16_224", image_side=224, patch_side=16)
+    config = EncoderConfig(name="vit_tiny_patch16_224", image_size=224, patch_size=16)
     vit = config.build(seed=3).eval()
     path = tmp_path / "encoder.safetensors"
     EncoderCheckpoint.of(vit, {"timm": config.timm_arguments}).save(path)
@@ -60,12 +60,12 @@ def test_building_leaves_the_global_random_state_alone():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"image_side": 65}, "64 would be"),
+        ({"image_size": 65}, "64 would be"),
         ({"name": "vit_tinny_patch16_224"}, "timm has no model"),
         ({"chanels": 1}, "chanels"),
         ({"overrides": {"dept": 3}}, "no argument dept; did you mean depth"),
-        ({"overrides": {"img_size": 32}}, "set encoder.image_side"),
-        ({"overrides": {"patch_size": 4}}, "set encoder.patch_side"),
+        ({"overrides": {"img_size": 32}}, "set encoder.image_size"),
+        ({"overrides": {"patch_size": 4}}, "set encoder.patch_size"),
         ({"overrides": {"in_chans": 3}}, "set encoder.channels"),
         ({"overrides": {"num_classes": 2}}, "an encoder has no classifier"),
         ({"overrides": {"global_pool": "avg"}}, "say how tokens are pooled"),
@@ -76,7 +76,7 @@ def test_building_leaves_the_global_random_state_alone():
 def test_impossible_encoders_are_refused(values, message):
     with pytest.raises(ValidationError, match=message):
         EncoderConfig(
-            **{"name": "vit_tiny_patch16_224", "image_side": 64, "patch_side": 8, **values}
+            **{"name": "vit_tiny_patch16_224", "image_size": 64, "patch_size": 8, **values}
         )
 
 
@@ -100,7 +100,7 @@ def test_impossible_encoders_are_refused(values, message):
 )
 def test_a_model_that_is_no_plain_vision_transformer_is_refused(name, overrides, message):
     overrides = {"depth": 1, **overrides} if name != "resnet18" else {}
-    config = EncoderConfig(name=name, image_side=64, patch_side=8, overrides=overrides)
+    config = EncoderConfig(name=name, image_size=64, patch_size=8, overrides=overrides)
     with pytest.raises(MiramError, match=message), torch.device("meta"):
         config.build(seed=0)
 
@@ -118,7 +118,7 @@ def test_a_model_that_is_no_plain_vision_transformer_is_refused(name, overrides,
 @torch.no_grad()
 def test_plain_vision_transformers_of_all_kinds_encode_as_in_timm(name, overrides):
     config = EncoderConfig(
-        name=name, image_side=32, patch_side=8, overrides={"depth": 1, **overrides}
+        name=name, image_size=32, patch_size=8, overrides={"depth": 1, **overrides}
     )
     vit = config.build(seed=0).eval()
     images = torch.rand(2, 1, 32, 32)

@@ -11,7 +11,7 @@ from miram.models.patches import patchify
 from miram.models.reconstruction import standardize, to_pixels
 
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 2}
+    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}
 )
 
 
@@ -27,7 +27,7 @@ def build(*decoders, encoder=ENCODER, **values):
 
 
 def batch(model, size=3):
-    side = model.config.crop_side(model.encoder_config)
+    side = model.config.crop_size(model.encoder_config)
     generator = torch.Generator().manual_seed(1)
     shape = (size, model.encoder_config.channels, side, side)
     noise = torch.rand(size, model.patches, generator=generator)
@@ -143,7 +143,7 @@ def test_a_perfect_decoder_reconstructs_the_image_in_input_units():
         perfect = standardize(patchify(view, 8)).values
         hidden = torch.ones(perfect.shape[:2])
         found = to_pixels(
-            view, perfect, hidden, scale, patch_side=8, norm_pix=True, loss_on="masked"
+            view, perfect, hidden, scale, patch_size=8, norm_pix=True, loss_on="masked"
         )
         torch.testing.assert_close(found.prediction, view, atol=1e-5, rtol=1e-5)
 

@@ -101,7 +101,7 @@ def test_within_the_block_hidden_in_part_every_patch_is_as_likely():
 
 
 def test_blocks_that_do_not_tile_the_grid_are_refused_with_sides_that_do():
-    encoder = EncoderConfig(name="vit_tiny_patch16_224", image_side=32, patch_side=8)
+    encoder = EncoderConfig(name="vit_tiny_patch16_224", image_size=32, patch_size=8)
     config = MaskedAutoencoderConfig(
         decoders=[{"scale": 1, "kind": "cross", "depth": 1, "heads": 2}],
         decoder_dim=32,

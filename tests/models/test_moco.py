@@ -15,7 +15,7 @@ from miram.models.encoder import EncoderConfig
 from miram.models.moco import MocoV3Config, contrast, momentum_at, perceptron
 
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=16, patch_side=4, overrides={"depth": 1}
+    name="vit_tiny_patch16_224", image_size=16, patch_size=4, overrides={"depth": 1}
 )
 METHOD = MocoV3Config(hidden=32, width=16)
 

@@ -8,7 +8,7 @@ from miram.models.patches import patchify
 from miram.models.reconstruction import enlargements, gradient_map, pyramid, standardize
 
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 1}
+    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 1}
 )
 
 

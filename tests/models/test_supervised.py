@@ -9,7 +9,7 @@ from miram.models.encoder import EncoderConfig
 from miram.models.supervised import SupervisedConfig, class_weights
 
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=16, patch_side=4, overrides={"depth": 1}
+    name="vit_tiny_patch16_224", image_size=16, patch_size=4, overrides={"depth": 1}
 )
 
 
@@ -65,7 +65,7 @@ def test_every_weight_but_the_fixed_positions_learns(pooling):
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "lcnet_035", "resnet10t"])
 def test_any_model_of_timm_learns_with_the_width_it_gives(name):
-    backbone = TimmBackboneConfig(name=name, image_side=32)
+    backbone = TimmBackboneConfig(name=name, image_size=32)
     model = SupervisedConfig(backbone=backbone).build_classifier(
         ENCODER, 0, torch.ones(3), several=False
     )

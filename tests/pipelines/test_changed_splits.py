@@ -31,7 +31,7 @@ def test_an_encoder_that_learned_labels_is_judged_after_it_was_trained_again(cha
     assert set(judged["repeat"]) == {1, 2}
 
 
-def test_figures_under_the_former_splits_make_no_report(changed, run_pipeline):
+def test_metrics_under_the_former_splits_make_no_report(changed, run_pipeline):
     with pytest.raises(MiramError, match="judged under"):
         run_pipeline(changed, "report")
 

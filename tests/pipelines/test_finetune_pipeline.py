@@ -27,7 +27,7 @@ def output(data_root, name):
     return data_root / f"07_model_output/{METHOD}/{name}"
 
 
-def test_every_output_is_there_with_figures_intervals_and_numbers(finetuned):
+def test_every_output_is_there_with_metrics_intervals_and_numbers(finetuned):
     folder = output(finetuned, "finetuned_metrics.json")
     metrics = json.loads(max(folder.glob("*/*.json")).read_text())
     task = metrics["tasks"]["pathology"]
@@ -35,8 +35,8 @@ def test_every_output_is_there_with_figures_intervals_and_numbers(finetuned):
     judged = splits[splits["split"] == "test"]
     assert task["lesions"] == len(judged)
     assert task["patients"] == judged["patient_id"].nunique()
-    for figure in task["figures"].values():
-        assert figure["lower"] <= figure["estimate"] <= figure["upper"]
+    for metric in task["metrics"].values():
+        assert metric["lower"] <= metric["estimate"] <= metric["upper"]
     (fold,) = metrics[ABOUT]["folds"]
     known = splits["split"].isin(["train", "val"]).sum()
     assert fold["training"]["lesions"] + fold["validation"]["lesions"] == known

@@ -50,7 +50,7 @@ def test_notebook_runs_without_a_study(name, project, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     outputs = run(project / f"notebooks/{name}.ipynb")
     assert pictures(outputs) == drawn
-    # Every table of figures comes with the numbers that it rests on.
+    # Every table of metrics comes with the numbers that it rests on.
     text = "\n".join(output.get("data", {}).get("text/plain", "") for output in outputs)
     words = {"attention_cost": "95 % of draws", "your_own_lesions": "patients"}
     assert words[name] in text and "NaN" not in text

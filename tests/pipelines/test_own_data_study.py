@@ -1,4 +1,4 @@
-"""The worked example of docs/bring_your_own_data.md, from its table to figures of its own task."""
+"""The worked example of docs/bring_your_own_data.md, from its table to metrics of its own task."""
 
 import re
 import subprocess
@@ -43,7 +43,7 @@ def test_a_column_of_ones_own_is_asked_beside_the_pathology(own_study, open_cont
     grade = metrics["tasks"]["grade"]
     assert grade["classes"] == ["1", "2", "3"]
     assert (grade["lesions"], grade["patients"]) == (30, 30)
-    auc = grade["figures"]["auc_macro"]
+    auc = grade["metrics"]["auc_macro"]
     assert auc["lower"] <= auc["estimate"] <= auc["upper"]
 
 

@@ -64,7 +64,7 @@ print(json.dumps([features.tolist(), answers.to_dict("records"), refusal]))
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory, run_pipeline):
-    """A study of one method up to its figures."""
+    """A study of one method up to its metrics."""
     root = tmp_path_factory.mktemp("judged")
     for name in ("phantom", "ingest", "rois"):
         run_pipeline(root, name)
@@ -123,7 +123,7 @@ def test_the_first_version_is_champion_with_everything_a_reader_asks_for(registr
     assert version.tags["data_digest"] == study.store.digest
     assert version.tags["reason"] == "the first model of its name"
     [metrics] = (judged / f"07_model_output/{METHOD}/metrics.json").glob("*/metrics.json")
-    auc = json.loads(metrics.read_text())["tasks"]["pathology"]["figures"]["auc"]
+    auc = json.loads(metrics.read_text())["tasks"]["pathology"]["metrics"]["auc"]
     shown = f"{auc['estimate']:.4f} [{auc['lower']:.4f}, {auc['upper']:.4f}]"
     assert version.tags["pathology.auc"] == shown
     assert NOTICE in version.description and NOTICE in version.tags["notice"]

@@ -40,14 +40,14 @@ def test_the_leaderboard_tells_the_mean_over_seeds_and_how_they_differ(
 ):
     run_pipeline(of_two_seeds, "report")
     catalog = open_context(of_two_seeds).catalog
-    figure = catalog.load("mae.metrics")["tasks"]["pathology"]["figures"]["auc"]
-    alone = open_context(study).catalog.load("mae.metrics")["tasks"]["pathology"]["figures"]["auc"]
-    assert figure["by_seed"][0] == pytest.approx(alone["estimate"])
-    assert figure["estimate"] == pytest.approx(np.mean(figure["by_seed"]))
-    board = catalog.load("leaderboard").set_index(["method", "task", "figure"])
+    metric = catalog.load("mae.metrics")["tasks"]["pathology"]["metrics"]["auc"]
+    alone = open_context(study).catalog.load("mae.metrics")["tasks"]["pathology"]["metrics"]["auc"]
+    assert metric["by_seed"][0] == pytest.approx(alone["estimate"])
+    assert metric["estimate"] == pytest.approx(np.mean(metric["by_seed"]))
+    board = catalog.load("leaderboard").set_index(["method", "task", "metric"])
     row = board.loc[("mae", "pathology", "auc")]
     assert row["seeds"] == 2
-    assert row["seed_deviation"] == pytest.approx(np.std(figure["by_seed"], ddof=1))
+    assert row["seed_deviation"] == pytest.approx(np.std(metric["by_seed"], ddof=1))
     assert np.isnan(board.loc[("random", "pathology", "auc"), "seed_deviation"])
 
 
@@ -61,7 +61,7 @@ def test_seeds_to_be_judged_can_be_chosen(of_two_seeds, tmp_path, run_pipeline, 
         run_pipeline(root, "probe", namespaces=["mae"], evaluation={"seeds": "0+2"})
 
 
-def test_figures_of_further_seeds_have_names_of_their_own_in_mlflow(of_two_seeds):
+def test_metrics_of_further_seeds_have_names_of_their_own_in_mlflow(of_two_seeds):
     client = MlflowClient(f"sqlite:///{of_two_seeds / 'mlflow/mlflow.db'}")
     (experiment,) = [one for one in client.search_experiments() if one.name != "Default"]
     runs = client.search_runs(experiment.experiment_id, "tags.method = 'mae'")

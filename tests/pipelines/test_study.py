@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from miram.evaluation.tasks.definitions import TASKS
 from miram.mammography.crops.store import CropStore
-from miram.models.names import ANCHORS, METHODS
+from miram.models.names import BASELINES, METHODS
 
 
 def test_every_output_that_users_look_for_is_there(study):
@@ -24,13 +24,13 @@ def test_every_output_that_users_look_for_is_there(study):
         assert (study / f"07_model_output/{method}/predictions.parquet").is_file()
 
 
-def test_leaderboard_has_an_interval_and_numbers_for_every_method_and_figure(study, open_context):
+def test_leaderboard_has_an_interval_and_numbers_for_every_method_and_metric(study, open_context):
     leaderboard = open_context(study).catalog.load("leaderboard")
-    figures = {"auc", "average_precision", "balanced_accuracy"}
+    metrics = {"auc", "average_precision", "balanced_accuracy"}
     for method in METHODS:
         mine = leaderboard[leaderboard["method"] == method]
-        assert figures <= set(mine["figure"])
-    main = leaderboard[leaderboard["figure"].isin(figures)]
+        assert metrics <= set(mine["metric"])
+    main = leaderboard[leaderboard["metric"].isin(metrics)]
     assert (main["lower"] <= main["estimate"]).all()
     assert (main["estimate"] <= main["upper"]).all()
     assert (main["lesions"] >= main["patients"]).all()
@@ -131,7 +131,7 @@ def test_mlflow_has_a_run_per_method_with_the_same_keys_and_a_live_history(study
         for run in runs
         if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id
     }
-    assert set(children) == {*METHODS, *ANCHORS}
+    assert set(children) == {*METHODS, *BASELINES}
     shared = {"loss", "lr", "gradient_norm", "images_per_second"}
     shared |= {"pathology.auc", "pathology.auc.lower", "pathology.auc.upper"}
     for method in METHODS[1:]:
@@ -180,8 +180,8 @@ def test_one_method_answers_all_tasks_by_every_protocol(copied, run_pipeline, op
     run_pipeline(copied, "report", evaluation=evaluation)
     board = catalog.load("leaderboard")
     mine = board[(board["method"] == "random") & (board["task"] == "pathology")]
-    expected = metrics["tasks"]["pathology"]["figures"]
-    found = mine.set_index("figure")["estimate"]
+    expected = metrics["tasks"]["pathology"]["metrics"]
+    found = mine.set_index("metric")["estimate"]
     assert found["auc"] == pytest.approx(expected["auc"]["estimate"])
 
 
@@ -191,13 +191,13 @@ def test_what_was_fine_tuned_is_in_the_report(copied, run_pipeline, open_context
     board = open_context(copied).catalog.load("leaderboard")
     assert set(board["data_digest"]) == {CropStore.open(copied / "05_model_input/crops").digest}
     tuned = board[board["protocol"] == "finetuned"]
-    assert set(tuned["method"]) == {"random"} and tuned["figure"].is_unique
-    (figures,) = (copied / "07_model_output/random/finetuned_metrics.json").glob("*/*.json")
-    expected = json.loads(figures.read_text())["tasks"]["pathology"]["figures"]
-    found = tuned.set_index("figure")["estimate"]
+    assert set(tuned["method"]) == {"random"} and tuned["metric"].is_unique
+    (metrics,) = (copied / "07_model_output/random/finetuned_metrics.json").glob("*/*.json")
+    expected = json.loads(metrics.read_text())["tasks"]["pathology"]["metrics"]
+    found = tuned.set_index("metric")["estimate"]
     assert found["auc"] == pytest.approx(expected["auc"]["estimate"])
     # Under other splits than the probes it is left out, and that is told.
-    figures.write_text(json.dumps(json.loads(figures.read_text()) | {"leakage": "official"}))
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"leakage": "official"}))
     run_pipeline(copied, "report")
     board = open_context(copied).catalog.load("leaderboard")
     assert set(board["protocol"]) == {"linear"}

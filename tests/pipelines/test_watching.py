@@ -23,7 +23,7 @@ METHOD = MaskedAutoencoderConfig(
     decoders=({"scale": 2, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
 )
 TRAINING = TrainingConfig(
-    epochs=2, batch_size=8, log_every=1, watch_every=1, precision="fp32", device="cpu"
+    epochs=2, batch_size=8, log_every=1, validate_every=1, precision="fp32", device="cpu"
 )
 COUNT = 60
 LABELS = np.arange(COUNT) % 2
@@ -81,10 +81,10 @@ def test_a_look_tells_rank_validation_auc_with_its_interval_and_a_picture(store)
     model = METHOD.build(ENCODER, 0).eval()
     with torch.no_grad():
         found = watch(store)(model)
-    assert 1 < found.figures["rankme"] <= 20
-    assert found.figures["validation_auc"] == 1.0  # brightness gives the label away
-    assert found.figures["validation_lesions"] == 20
-    assert found.figures["validation_patients"] == 10
+    assert 1 < found.metrics["rankme"] <= 20
+    assert found.metrics["validation_auc"] == 1.0  # brightness gives the label away
+    assert found.metrics["validation_lesions"] == 20
+    assert found.metrics["validation_patients"] == 10
     assert found.pictures["reconstructions"].std() > 10
 
 
@@ -92,7 +92,7 @@ def test_test_patients_are_not_looked_at(store, tmp_path):
     model = METHOD.build(ENCODER, 0).eval()
     other = make_store(tmp_path / "crops", change_test=True)
     with torch.no_grad():
-        assert watch(store)(model).figures == watch(other)(model).figures
+        assert watch(store)(model).metrics == watch(other)(model).metrics
 
 
 def trained(store, folder, table, training=TRAINING):
@@ -114,7 +114,7 @@ def test_neither_labels_nor_looks_change_the_weights(store, tmp_path):
     first, history = trained(store, tmp_path / "a", lesions())
     second, other = trained(store, tmp_path / "b", lesions(np.arange(COUNT) // 2 % 2))
     blind, _ = trained(
-        store, tmp_path / "c", lesions(), TRAINING.model_copy(update={"watch_every": None})
+        store, tmp_path / "c", lesions(), TRAINING.model_copy(update={"validate_every": None})
     )
     assert history["validation_auc"].notna().any()
     assert not history["validation_auc"].equals(other.get("validation_auc"))

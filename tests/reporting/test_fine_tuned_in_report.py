@@ -26,7 +26,7 @@ def tuned(study: Study) -> Study:
 def test_the_page_shows_its_figures_with_their_protocol(tuned: Study) -> None:
     page = render_report(tuned)
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
-    figure = tuned.fine_tuned["mae"]["tasks"]["pathology"]["figures"]["auc"]
+    figure = tuned.fine_tuned["mae"]["tasks"]["pathology"]["metrics"]["auc"]
     assert f"mae finetuned pathology ROC AUC {figure['estimate']:.3f}" in text
     assert "mae linear pathology ROC AUC" in text
     assert "or fine-tuned where the protocol says so" in text

@@ -69,7 +69,7 @@ def test_seeds_and_repeats_are_told_together(seeded: Study, repeated: Study) -> 
 
 def test_card_and_checklist_tell_repeats(once: Study, repeated: Study) -> None:
     card = model_card(repeated, "mae")
-    area = repeated.methods["mae"].metrics["tasks"]["pathology"]["figures"]["auc"]
+    area = repeated.methods["mae"].metrics["tasks"]["pathology"]["metrics"]["auc"]
     assert "| Figure | Estimate | 95 % interval | SD over repeats |" in card
     assert f"{area['repeat_deviation']:.3f}" in card
     assert "SD over" not in model_card(once, "mae")

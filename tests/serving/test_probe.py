@@ -20,7 +20,7 @@ def fit(strategy, task="pathology"):
 
 
 @pytest.mark.parametrize("task", ["pathology", "pathology4"])
-def test_with_the_official_split_it_is_the_probe_whose_figures_are_reported(task):
+def test_with_the_official_split_it_is_the_probe_whose_metrics_are_reported(task):
     splits, probe = fit("official", task)
     by_fold = features_by_fold(FEATURES, splits["lesion_id"])
     predictions = assess_features(by_fold, LESIONS, splits, CONFIG).predictions

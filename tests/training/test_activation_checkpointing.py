@@ -15,8 +15,8 @@ from miram.training.activation_checkpointing import BLOCKS, recompute_activation
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=32,
-    patch_side=8,
+    image_size=32,
+    patch_size=8,
     overrides={
         "depth": 3,
         "embed_dim": 32,
@@ -55,7 +55,7 @@ def batch(model, size=4):
     generator = torch.Generator().manual_seed(1)
     views = getattr(model, "views", 1)
     config = model.config
-    side = config.crop_side(ENCODER)
+    side = config.crop_size(ENCODER)
     images = torch.randn(size, *([views] if views > 1 else []), 1, side, side, generator=generator)
     arguments = {"images": images}
     if width := getattr(model, "noise_width", 0):

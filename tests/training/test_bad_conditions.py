@@ -140,7 +140,7 @@ def test_crops_in_a_file_give_the_weights_of_crops_in_memory(tmp_path):
     rows = np.array([3, 1, 4, 5, 9, 2, 6, 8, 7, 12, 11, 10])
     expected, history = run(crops=CROPS[rows])
     found, waiting = run(
-        crops=np.load(tmp_path / "crops.npy", mmap_mode="r"), rows=rows, crops_wait="host"
+        crops=np.load(tmp_path / "crops.npy", mmap_mode="r"), rows=rows, crop_cache="host"
     )
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
@@ -165,7 +165,7 @@ from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.training.config import TrainingConfig
 from miram.training.loop import train
 room, side, count = map(int, sys.argv[1:])
-encoder = EncoderConfig(name="vit_tiny_patch16_224", image_side=side, patch_side=4,
+encoder = EncoderConfig(name="vit_tiny_patch16_224", image_size=side, patch_size=4,
                         overrides={"depth": 2})
 method = MaskedAutoencoderConfig(
     decoder_dim=64,

@@ -56,7 +56,7 @@ def build(name, parameters):
         else:
             model = method.build(encoder, seed=0)
     training = TrainingConfig.model_validate(parameters["training"])
-    return model, method.crop_side(encoder), recipe_of(method, training)
+    return model, method.crop_size(encoder), recipe_of(method, training)
 
 
 def samples(side, device):

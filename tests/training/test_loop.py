@@ -18,7 +18,7 @@ from miram.training.loop import train
 from miram.training.optimizer import OptimizerConfig
 
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=16, patch_side=4, overrides={"depth": 1}
+    name="vit_tiny_patch16_224", image_size=16, patch_size=4, overrides={"depth": 1}
 )
 METHOD = MaskedAutoencoderConfig(
     decoder_dim=32,
@@ -50,7 +50,7 @@ def stripes(count=20, side=32):
 def run(training, crops=None):
     model = METHOD.build(ENCODER, training.seed)
     crops = stripes() if crops is None else crops
-    history = train(model, crops, METHOD.crop_side(ENCODER), training).history
+    history = train(model, crops, METHOD.crop_size(ENCODER), training).history
     return model, history
 
 
@@ -89,7 +89,7 @@ def test_the_peak_of_memory_is_the_trainings_own():
     assert history["peak_memory_gb"].max() < taken / 1e9 - 0.2
 
 
-def test_figures_are_told_while_training():
+def test_metrics_are_told_while_training():
     heard = []
 
     class Listener(logging.Handler):

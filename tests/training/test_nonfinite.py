@@ -156,7 +156,7 @@ def test_steps_left_out_are_in_the_history_whatever_their_place():
 
 
 def test_a_look_after_a_last_step_that_was_left_out_is_in_the_history():
-    skip = CONFIG.model_copy(update={"on_nan": "skip", "watch_every": 4})
+    skip = CONFIG.model_copy(update={"on_nan": "skip", "validate_every": 4})
     found = train(Diverging({7}), CROPS, 16, skip, watch=lambda model: Looks({"seen": 1.0})).history
     assert found["seen"].tolist()[-1] == 1.0
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 SIDE, WIDE = 16, 128
 RANDOM = np.random.default_rng(0)
 CROPS = RANDOM.integers(0, 65_536, (64, SIDE, SIDE), dtype=np.uint16)
-LARGE = EncoderConfig(name="vit_tiny_patch16_224", image_side=WIDE, patch_side=8)
+LARGE = EncoderConfig(name="vit_tiny_patch16_224", image_size=WIDE, patch_size=8)
 CONFIG = TrainingConfig(
     epochs=4,
     batch_size=16,
@@ -64,7 +64,7 @@ def test_half_precision_trains_to_a_similar_loss(precision):
 
 def test_crops_from_pinned_memory_give_the_weights_of_crops_on_the_device():
     (host, _), (device, _) = (
-        trained(crops_wait=where, deterministic=True) for where in ("host", "device")
+        trained(crop_cache=where, deterministic=True) for where in ("host", "device")
     )
     assert_same(host, device)
 
@@ -76,7 +76,7 @@ def test_a_resumed_run_equals_an_uninterrupted_run(tmp_path):
         signal.raise_signal(signal.SIGTERM)
         return Looks({})
 
-    settings = {"deterministic": True, "precision": "fp16", "watch_every": 2}
+    settings = {"deterministic": True, "precision": "fp16", "validate_every": 2}
     whole, _ = trained(**settings, watch=lambda model: Looks({}))
     with pytest.raises(TrainingInterrupted):
         trained(keep, stop, **settings)
@@ -94,7 +94,7 @@ def test_what_is_measured_fits_and_is_nearly_used():
     assert budget.measured
     crops = RANDOM.integers(0, 65_536, (budget.batch_size, WIDE, WIDE), dtype=np.uint16)
     torch.cuda.reset_peak_memory_stats()
-    once = {"epochs": 1, "batch_size": budget.batch_size, "crops_wait": "host"}
+    once = {"epochs": 1, "batch_size": budget.batch_size, "crop_cache": "host"}
     recompute = {"activation_checkpointing": budget.activation_checkpointing}
     train(METHOD.build(LARGE, 0), crops, WIDE, CONFIG.model_copy(update=once | recompute))
     assert 0.7 * budget.peak < torch.cuda.max_memory_allocated() < limit

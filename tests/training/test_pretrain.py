@@ -20,7 +20,7 @@ from miram.training.optimizer import OptimizerConfig
 from miram.training.pretrain import HISTORY, pretrain, reconstruct_examples
 
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=16, patch_side=4, overrides={"depth": 1}
+    name="vit_tiny_patch16_224", image_size=16, patch_size=4, overrides={"depth": 1}
 )
 MOCO = MocoV3Config(hidden=64, width=32)
 MAE = MaskedAutoencoderConfig(
@@ -118,7 +118,7 @@ def test_the_header_tells_the_recipe_that_was_used(store):
     assert checkpoint.metadata["training"]["augmentation"]["blur"] == 0.55
     assert checkpoint.metadata["training"]["augmentation"]["min_area"] == 0.6
     assert checkpoint.metadata["method"]["kind"] == "moco_v3"
-    assert checkpoint.metadata["image_side"] == 16
+    assert checkpoint.metadata["image_size"] == 16
     assert set(HISTORY) <= set(history.columns)
     assert shown == {}
     fresh = ENCODER.build(0).state_dict()
@@ -160,14 +160,14 @@ def test_a_masked_autoencoder_shows_reconstructions(store):
 
 
 def test_frozen_encoders_have_no_history(store):
-    for method in (RandomConfig(), TimmBackboneConfig(name="resnet10t", image_side=32)):
+    for method in (RandomConfig(), TimmBackboneConfig(name="resnet10t", image_size=32)):
         checkpoint, history, shown = pretrained(store, method)
         assert history.empty
         assert list(history.columns) == list(HISTORY)
         assert shown == {}
         assert checkpoint.metadata["method"]["kind"] == method.kind
     assert checkpoint.metadata["timm"]["model_name"] == "resnet10t"
-    assert checkpoint.metadata["image_side"] == 32
+    assert checkpoint.metadata["image_size"] == 32
     fresh, _, _ = pretrained(store, RandomConfig())
     assert all(torch.equal(v, fresh.state[k]) for k, v in ENCODER.build(0).state_dict().items())
 

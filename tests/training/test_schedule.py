@@ -21,7 +21,7 @@ def test_without_warm_up_the_first_step_has_the_full_rate():
 
 def test_only_matrices_are_decayed():
     vit = EncoderConfig(
-        name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 1}
+        name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 1}
     ).build(seed=0)
     optimizer = make_optimizer(vit, OptimizerConfig(weight_decay=0.05), 256)
     decayed, free = optimizer.param_groups
@@ -71,7 +71,7 @@ def rates(model, **changes):
 
 def classifier():
     config = EncoderConfig(
-        name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 3}
+        name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 3}
     )
     encoder = config.build(seed=0).requires_grad_(True)
     return nn.ModuleDict({"encoder": encoder, "head": nn.Linear(192, 2)})

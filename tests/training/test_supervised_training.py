@@ -27,8 +27,8 @@ from miram.training.supervised import train_supervised, training_sides
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=16,
-    patch_side=4,
+    image_size=16,
+    patch_size=4,
     overrides={"depth": 1, "embed_dim": 64, "num_heads": 2},
 )
 TRAINING = TrainingConfig(
@@ -287,7 +287,7 @@ def test_folds_that_the_encoders_do_not_know_are_refused(store):
 
 
 def test_any_timm_model_trains_on_labels_and_is_probed_like_the_others(store):
-    backbone = TimmBackboneConfig(name="resnet10t", image_side=16)
+    backbone = TimmBackboneConfig(name="resnet10t", image_size=16)
     method = SupervisedConfig(backbone=backbone)
     table, labels = splits("official"), permuted_labels()
     checkpoint, history = trained(store, table, labels, SHORT, method=method)

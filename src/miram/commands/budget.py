@@ -115,7 +115,7 @@ def _plan(
     method: "AnyMethodConfig",
     encoder: "EncoderConfig",
     training: Any,
-    store_side: int,
+    store_size: int,
     crops: int,
 ) -> "Budget | str":
     import torch
@@ -135,11 +135,11 @@ def _plan(
     try:
         return plan_budget(
             model,
-            method.crop_side(encoder),
-            store_side,
+            method.crop_size(encoder),
+            store_size,
             recipe_of(method, training),
             torch.device("cuda" if on_gpu else "cpu"),
-            resident=crops * store_side**2 * _BYTES_PER_PIXEL,
+            resident=crops * store_size**2 * _BYTES_PER_PIXEL,
         )
     except MiramError as error:
         return str(error)

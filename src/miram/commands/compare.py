@@ -21,11 +21,11 @@ class Compared:
 
     Attributes:
         task: Name of the task.
-        figure: The figure compared.
+        metric: The metric compared.
         protocol: How methods were judged: `linear` or `finetuned`.
         strategy: How patients were split.
         leakage: What became of patients on both sides of the split.
-        repeats: How often patients were dealt into folds; figures are means over these.
+        repeats: How often patients were dealt into folds; metrics are means over these.
         data_digests: Name of the crop store that each was judged on; None where it was not told.
         seed: Seed of the draws.
         comparisons: One per method, paired; Holm over all of them.
@@ -33,7 +33,7 @@ class Compared:
     """
 
     task: str
-    figure: str
+    metric: str
     protocol: str
     strategy: str
     leakage: str
@@ -60,8 +60,8 @@ def compare(
         ),
     ] = None,
     task: Annotated[str, typer.Option(help="name of the task")] = "pathology",
-    figure: Annotated[
-        str | None, typer.Option(help="figure compared; ROC AUC if not given")
+    metric: Annotated[
+        str | None, typer.Option(help="metric compared; ROC AUC if not given")
     ] = None,
     protocol: Annotated[
         Protocol, typer.Option(help="linear: probes on frozen features; or finetuned")
@@ -81,7 +81,7 @@ def compare(
     Example: miram compare miram_nystrom mae --reference random --task pathology
     """
     config = _config(
-        {"bootstrap_draws": draws, "seed": seed}, {"reference": reference, "figure": figure}
+        {"bootstrap_draws": draws, "seed": seed}, {"reference": reference, "metric": metric}
     )
     found = compare_study(data_root, tuple(methods or ()), task, config, protocol)
     if as_json:
@@ -105,11 +105,11 @@ def compare_study(
         data_root: Folder of the study's data.
         methods: Their names; empty for all that were judged on the task.
         task: Name of the task.
-        config: Reference, figure, draws and seed.
+        config: Reference, metric, draws and seed.
         protocol: How methods were judged.
 
     Raises:
-        MiramError: There is no such method, task or figure, nothing to compare, or methods were
+        MiramError: There is no such method, task or metric, nothing to compare, or methods were
             judged under different splits or on different lesions.
     """
     from miram.commands.study_files import read_results
@@ -132,7 +132,7 @@ def compare_study(
     one_policy({name: item.metrics for name, item in judged.items()})
     facts = judged[comparison.reference].metrics
     kind = facts["tasks"][task]["kind"]
-    _require_figure(comparison.figure, kind, task)
+    _require_figure(comparison.metric, kind, task)
     rows = paired_with_reference(
         {name: item.predictions for name, item in judged.items()},
         task,
@@ -143,7 +143,7 @@ def compare_study(
     )
     return Compared(
         task=task,
-        figure=comparison.metric(kind),
+        metric=comparison.metric_for(kind),
         protocol=protocol.value,
         strategy=facts["strategy"],
         leakage=facts["leakage"],
@@ -171,11 +171,11 @@ def _wanted(
     """The methods to read, the reference among them, each once."""
     from miram.commands.study_files import methods_of
     from miram.errors import MiramError
-    from miram.models.names import ANCHORS
+    from miram.models.names import BASELINES
 
     there = methods_of(data_root, protocol)
     # As in the report, anchors take no part unless they are named: Holm counts every model.
-    usual = [name for name in there if name not in ANCHORS]
+    usual = [name for name in there if name not in BASELINES]
     wanted = tuple(dict.fromkeys((reference, *(methods or usual))))
     for name in wanted:
         if name not in there:
@@ -188,13 +188,13 @@ def _wanted(
     return wanted
 
 
-def _require_figure(figure: str | None, kind: Any, task: str) -> None:
+def _require_figure(metric: str | None, kind: Any, task: str) -> None:
     from miram.errors import MiramError
     from miram.evaluation.statistics.kinds import METRICS
 
-    if figure is not None and figure not in METRICS[kind]:
+    if metric is not None and metric not in METRICS[kind]:
         raise MiramError(
-            f"the {kind} task {task!r} has no figure {figure!r}: choose among "
+            f"the {kind} task {task!r} has no metric {metric!r}: choose among "
             f"{', '.join(METRICS[kind])}"
         )
 

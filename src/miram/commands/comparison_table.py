@@ -48,11 +48,11 @@ def holm_note(rows: "Sequence[Comparison]") -> str:
 
 
 def means_note(seeds: Mapping[str, int], *, delong: bool = False) -> list[str]:
-    """A line where figures are means over several trainings, else none.
+    """A line where metrics are means over several trainings, else none.
 
     Args:
         seeds: Number of trainings by model.
-        delong: Whether DeLong's method would stand beside the figures of a single training.
+        delong: Whether DeLong's method would stand beside the metrics of a single training.
     """
     from miram.reporting.facts.words import listed
 
@@ -60,10 +60,10 @@ def means_note(seeds: Mapping[str, int], *, delong: bool = False) -> list[str]:
     if not several:
         return []
     if len(several) == len(seeds) and len(set(several.values())) == 1:
-        line = f"Figures: mean over {next(iter(several.values()))} trainings of each model"
+        line = f"Metrics: mean over {next(iter(several.values()))} trainings of each model"
     else:
         counts = listed(f"{count} of {name}" for name, count in several.items())
-        line = f"Figures: mean over trainings, {counts}"
+        line = f"Metrics: mean over trainings, {counts}"
     return [f"{line}; DeLong is for one." if delong else f"{line}."]
 
 

@@ -14,9 +14,9 @@ def complete_method() -> list[str]:
 
 def complete_result() -> list[str]:
     """Methods and anchors: all that a study has predictions of."""
-    from miram.models.names import ANCHORS
+    from miram.models.names import BASELINES
 
-    return [*complete_method(), *ANCHORS]
+    return [*complete_method(), *BASELINES]
 
 
 OneOrAllMethods = Annotated[

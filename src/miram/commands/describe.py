@@ -30,7 +30,7 @@ def describe(
 ) -> None:
     """Count trained parameters, multiplications and activation memory of each part of a method.
 
-    Figures are for one image and one forward pass, memory for float32.
+    Metrics are for one image and one forward pass, memory for float32.
 
     Example: miram describe miram_nystrom --env paper
     """
@@ -118,14 +118,14 @@ def _rows(costs: Costs) -> list[tuple[str, ...]]:
         name = method
         for part in parts:
             tokens = str(part.tokens or "")
-            rows.append((name, part.name, *_figures([part]), tokens, _memory([part])))
+            rows.append((name, part.name, *_metrics([part]), tokens, _memory([part])))
             name = ""
         if len(parts) > 1:
-            rows.append(("", "sum", *_figures(parts), "", _memory(parts)))
+            rows.append(("", "sum", *_metrics(parts), "", _memory(parts)))
     return rows
 
 
-def _figures(parts: "list[Part]") -> tuple[str, str]:
+def _metrics(parts: "list[Part]") -> tuple[str, str]:
     parameters = sum(part.parameters for part in parts)
     return f"{parameters / 1e6:.1f}", f"{sum(part.macs for part in parts) / 1e9:.2f}"
 

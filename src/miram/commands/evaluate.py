@@ -41,7 +41,7 @@ Part = Annotated[
 Reference = Annotated[
     str | None, typer.Option(help="model that the others are compared with, in pairs")
 ]
-CompareBy = Annotated[str | None, typer.Option(help="figure compared; ROC AUC if not given")]
+CompareBy = Annotated[str | None, typer.Option(help="metric compared; ROC AUC if not given")]
 WithoutCallback = Annotated[
     str | None, typer.Option(help="benign or drop: lesions that were not recalled")
 ]
@@ -51,7 +51,7 @@ LabelSeparator = Annotated[
 Draws = Annotated[int | None, typer.Option(help="bootstrap draws")]
 Seed = Annotated[int | None, typer.Option(help="seed of the draws")]
 Output = Annotated[
-    Path | None, typer.Option(help="CSV file for the figures, one row per model and figure")
+    Path | None, typer.Option(help="CSV file for the metrics, one row per model and metric")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result for machines, on one line")]
 
@@ -73,7 +73,7 @@ def evaluate(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give any model's scores the figures, intervals and paired tests of a study.
+    """Give any model's scores the metrics, intervals and paired tests of a study.
 
     A file of scores has a row per lesion, with lesion_id and a column per class;
     or a row per lesion and class, with lesion_id, class and score, as a study's
@@ -104,7 +104,7 @@ def evaluate(
     else:
         print_evaluation(found)
     if output is not None:
-        # Written last: a place that cannot be written to costs no figure.
+        # Written last: a place that cannot be written to costs no metric.
         scored = {name: digests[model.path] for name, model in models.items()}
         table = found.table()
         table["scores_sha256"] = table["method"].map(scored)

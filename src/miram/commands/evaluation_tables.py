@@ -1,4 +1,4 @@
-"""The figures of any model's scores, as they are shown on the screen."""
+"""The metrics of any model's scores, as they are shown on the screen."""
 
 from typing import TYPE_CHECKING
 
@@ -9,21 +9,21 @@ if TYPE_CHECKING:
 
 
 def print_evaluation(found: "Evaluation") -> None:
-    """Show figures, comparisons and what to know about them."""
+    """Show metrics, comparisons and what to know about them."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
     for line in found.warnings:
         console.print(Text(f"WARNING: {line}", style="bold red"))
-    console.print(_figures(found))
+    console.print(_metrics(found))
     if found.comparisons:
         console.print(_comparisons(found))
     for line in _notes(found):
         console.print(line, markup=False)
 
 
-def _figures(found: "Evaluation") -> "Table":
+def _metrics(found: "Evaluation") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
@@ -35,7 +35,7 @@ def _figures(found: "Evaluation") -> "Table":
         f"{found.patients} patients"
     )
     table = Table(title=Text(title), title_justify="left")
-    for name in ("model", "figure"):
+    for name in ("model", "metric"):
         table.add_column(name, overflow="fold")
     seeds = any(result.seeds > 1 for result in found.models.values())
     repeats = any(result.repeats > 1 for result in found.models.values())
@@ -45,15 +45,15 @@ def _figures(found: "Evaluation") -> "Table":
     for model, result in found.models.items():
         table.add_section()
         shown = model
-        for figure, interval in result.figures.items():
-            cells = [figure, number(interval.estimate), ends(interval.lower, interval.upper)]
+        for metric, interval in result.metrics.items():
+            cells = [metric, number(interval.estimate), ends(interval.lower, interval.upper)]
             if seeds:
-                cells.append(_spread(result.seed_deviation[figure]))
+                cells.append(_spread(result.seed_deviation[metric]))
             if repeats:
-                cells.append(_spread(result.repeat_deviation[figure]))
+                cells.append(_spread(result.repeat_deviation[metric]))
             table.add_row(Text(shown), *cells)
             shown = ""
-            if figure == "auc" and result.delong:
+            if metric == "auc" and result.delong:
                 delong = result.delong
                 area, width = number(delong.auc), ends(delong.lower, delong.upper)
                 table.add_row("", "auc, DeLong", area, width)
@@ -110,16 +110,16 @@ def _notes(found: "Evaluation") -> list[str]:
 
 
 def _beside(found: "Evaluation") -> list[str]:
-    """Say of which figures an estimate lies beside its own interval, and why that can be."""
+    """Say of which metrics an estimate lies beside its own interval, and why that can be."""
     names = dict.fromkeys(
-        figure
+        metric
         for result in found.models.values()
-        for figure, interval in result.figures.items()
+        for metric, interval in result.metrics.items()
         if interval.estimate < interval.lower or interval.estimate > interval.upper
     )
     if not names:
         return []
     return [
         f"{', '.join(names)}: some estimates lie beside their own interval. Resampling repeats "
-        "lesions, which shifts such a figure in every draw."
+        "lesions, which shifts such a metric in every draw."
     ]

@@ -17,7 +17,7 @@ class Results:
     """What the judging of one method left behind.
 
     Attributes:
-        metrics: Its figures, of the newest run.
+        metrics: Its metrics, of the newest run.
         predictions: The predictions behind them.
     """
 
@@ -52,7 +52,7 @@ def methods_of(data_root: Path, protocol: Protocol = Protocol.linear) -> list[st
         MiramError: There are none.
     """
     from miram.errors import MiramError
-    from miram.models.names import ANCHORS, METHODS
+    from miram.models.names import BASELINES, METHODS
 
     there = _outputs(data_root).glob(f"*/{protocol.file('predictions.parquet')}")
     found = {path.parent.name for path in there}
@@ -61,12 +61,12 @@ def methods_of(data_root: Path, protocol: Protocol = Protocol.linear) -> list[st
             f"no {protocol.file('predictions')} under {_outputs(data_root)}: kedro run --pipeline "
             f"{protocol.pipeline} makes them, or name another folder with --data-root"
         )
-    known = [name for name in (*METHODS, *ANCHORS) if name in found]
+    known = [name for name in (*METHODS, *BASELINES) if name in found]
     return [*known, *sorted(found - set(known))]
 
 
 def read_results(data_root: Path, method: str, protocol: Protocol = Protocol.linear) -> Results:
-    """Read figures and predictions of a method.
+    """Read metrics and predictions of a method.
 
     Args:
         data_root: Folder of the study's data.
@@ -74,17 +74,17 @@ def read_results(data_root: Path, method: str, protocol: Protocol = Protocol.lin
         protocol: How it was judged.
 
     Raises:
-        MiramError: Its figures are missing.
+        MiramError: Its metrics are missing.
     """
     import pandas as pd
 
     from miram.errors import MiramError
 
-    folder, figures = _outputs(data_root) / method, protocol.file("metrics.json")
-    versions = versions_of(folder / figures)
+    folder, metrics = _outputs(data_root) / method, protocol.file("metrics.json")
+    versions = versions_of(folder / metrics)
     if not versions:
         raise MiramError(
-            f"{folder} holds predictions without {figures}: "
+            f"{folder} holds predictions without {metrics}: "
             f"kedro run --pipeline {protocol.pipeline} --namespaces {method} makes both"
         )
     metrics = json.loads(versions[-1].read_text(encoding="utf-8"))

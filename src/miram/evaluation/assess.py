@@ -1,4 +1,4 @@
-"""From features to figures: every task of one method, with intervals and predictions."""
+"""From features to metrics: every task of one method, with intervals and predictions."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from miram.evaluation.probes.scoring import ScoredTask, score_task
 from miram.evaluation.statistics.bootstrap import DRAWS, Interval, cluster_bootstrap
 from miram.evaluation.statistics.comparison import ComparisonConfig
 from miram.evaluation.statistics.delong import auc_interval
-from miram.evaluation.statistics.metrics import figures as plain_figures
+from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.statistics.per_class import ClassRow, class_rows, confusion_matrix
 from miram.evaluation.statistics.scores import SeedScores
 from miram.evaluation.statistics.subgroups import VARIABLES
@@ -34,24 +34,24 @@ Array = npt.NDArray[np.float64]
 CALIBRATED = ("brier", "ece", "log_loss")
 
 
-def task_figures(
+def task_metrics(
     runs: Mapping[int, Sequence[ScoredTask]], *, draws: int, seed: int
 ) -> dict[str, Any]:
-    """Give all figures of a task.
+    """Give all metrics of a task.
 
     Args:
         runs: The scores of the same lesions by the seed of the training they come from, of each
             as many as the cross-validation has repeats.
-        draws: Bootstrap draws per figure.
+        draws: Bootstrap draws per metric.
         seed: Seed of the draws.
 
     Returns:
         `kind`, `classes`, `without_callback`, `seeds`, `repeats`; `lesions` and `patients` judged;
         `training`, the lesions and patients learned from by pair of the first repeat; `majority`,
-        the accuracy of the most frequent answer; of the linear probe `figures`, `per_class`,
+        the accuracy of the most frequent answer; of the linear probe `metrics`, `per_class`,
         `confusion_matrix`, `delong` (None where it is not defined) and `calibration`; and
-        `protocols`, the figures of the others. Each figure has `estimate`, `lower`, `upper` and
-        `undefined_draws`; with several seeds or repeats it is their mean, and `figures` have
+        `protocols`, the metrics of the others. Each metric has `estimate`, `lower`, `upper` and
+        `undefined_draws`; with several seeds or repeats it is their mean, and `metrics` have
         `by_seed` and `seed_deviation`, or `by_repeat` and `repeat_deviation`, besides. The
         confusion matrix is the mean over both.
     """
@@ -59,7 +59,7 @@ def task_figures(
     first = each[0]
     targets, labels, patients = first.targets, first.labels, first.patients
 
-    def figures(scores: SeedScores, names: Sequence[str] | None = None) -> dict[str, Any]:
+    def metrics(scores: SeedScores, names: Sequence[str] | None = None) -> dict[str, Any]:
         found = _plain(cluster_bootstrap(labels, scores, patients, names, draws=draws, seed=seed))
         return found if names else _with_spread(found, labels, scores)
 
@@ -82,25 +82,25 @@ def task_figures(
         "patients": len(np.unique(patients)),
         "training": [{"lesions": one, "patients": other} for one, other in first.training],
         "majority": float(np.max(_class_shares(labels, targets.kind))),
-        "figures": figures(main),
+        "metrics": metrics(main),
         "per_class": [_class_entry(row) for row in rows],
         "confusion_matrix": _mean_confusion(labels, main),
         "delong": _delong(first) if targets.kind == "binary" and len(each) == 1 else None,
         "calibration": {
             "temperatures": [value for one in each for value in one.temperatures],
-            "figures": figures(calibrated, CALIBRATED),
+            "metrics": metrics(calibrated, CALIBRATED),
         },
-        "protocols": {name: {"figures": figures(values)} for name, values in scores.items()},
+        "protocols": {name: {"metrics": metrics(values)} for name, values in scores.items()},
     }
 
 
 def _with_spread(
     found: dict[str, Any], labels: npt.NDArray, scores: SeedScores
 ) -> dict[str, dict[str, Any]]:
-    """Figures with what every seed and repeat achieved alone, where there are several."""
+    """Metrics with what every seed and repeat achieved alone, where there are several."""
     if len(scores.each) == 1:
         return found
-    alone = [plain_figures(labels, one, folds=folds) for one, folds in scores.parts()]
+    alone = [compute_metrics(labels, one, folds=folds) for one, folds in scores.parts()]
     return {
         name: {**values, **scores.spread([one[name] for one in alone])}
         for name, values in found.items()
@@ -119,16 +119,16 @@ def _plain(intervals: dict[str, Interval]) -> dict[str, dict[str, float]]:
 
 
 def _class_entry(row: ClassRow) -> dict[str, Any]:
-    """A class as JSON; an undefined figure, as precision where it was never called, is None."""
-    figures = {
+    """A class as JSON; an undefined metric, as precision where it was never called, is None."""
+    metrics = {
         name: {key: _defined(value) for key, value in one.items()}
-        for name, one in _plain(row.figures).items()
+        for name, one in _plain(row.metrics).items()
     }
     return {
         "class": row.name,
         "lesions": row.lesions,
         "patients": row.patients,
-        "figures": figures,
+        "metrics": metrics,
     }
 
 
@@ -183,7 +183,7 @@ class AssessmentConfig(ProtocolConfig):
     bootstrap_draws: int = Field(DRAWS, ge=100)
     seed: int = Field(0, ge=0)
     subgroups: tuple[str, ...] = Field(
-        VARIABLES, description="columns of the lesion table by which figures are split up"
+        VARIABLES, description="columns of the lesion table by which metrics are split up"
     )
     label_efficiency: LabelEfficiencyConfig = LabelEfficiencyConfig()
     comparison: ComparisonConfig = ComparisonConfig()
@@ -232,7 +232,7 @@ class Assessment:
 
     Attributes:
         metrics: `strategy`, `leakage`, `repeats` of the cross-validation, `seeds`, `skipped`,
-            and by task its entry, see `task_figures`.
+            and by task its entry, see `task_metrics`.
         predictions: One row per seed, repeat, protocol, lesion, task and class, see
             `prediction_table`.
     """
@@ -242,7 +242,7 @@ class Assessment:
 
 
 def require_subgroups(lesions: pd.DataFrame, config: AssessmentConfig) -> None:
-    """Refuse to split figures up by a column that is misspelled.
+    """Refuse to split metrics up by a column that is misspelled.
 
     Args:
         lesions: Lesion table; it may lack columns of those that are asked for by default.
@@ -283,7 +283,7 @@ def assess_seeds(
         config: Tasks and statistics.
 
     Raises:
-        MiramError: There is no lesion to judge, or no column of that name to split figures up by.
+        MiramError: There is no lesion to judge, or no column of that name to split metrics up by.
     """
     require_lesions(splits)
     require_subgroups(lesions, config)
@@ -307,7 +307,7 @@ def assess_seeds(
             for seed, by_fold in ordered.items()
         }
         predictions += [prediction_table(scored, seed) for seed, scored in runs.items()]
-        tasks[task.name] = task_figures(runs, draws=config.bootstrap_draws, seed=config.seed)
+        tasks[task.name] = task_metrics(runs, draws=config.bootstrap_draws, seed=config.seed)
     metrics = {
         "strategy": splits["strategy"].iloc[0],
         "leakage": splits["leakage"].iloc[0],

@@ -1,4 +1,4 @@
-"""On which splits and data figures rest: they stand in one table where the splits are the same."""
+"""On which splits and data metrics rest: they stand in one table where the splits are the same."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""How a figure grows with the number of labeled patients.
+"""How a metric grows with the number of labeled patients.
 
 Whole patients are drawn, as a hospital would label them. The draws of one seed are nested: the
 patients of a smaller share are among those of a larger one, so that a curve shows the patients
@@ -19,7 +19,7 @@ from miram.configuration import Config
 from miram.evaluation.probes.fold_features import Features, fit_probe_by_fold
 from miram.evaluation.probes.linear import LinearProbeConfig
 from miram.evaluation.probes.scoring import of_kind
-from miram.evaluation.statistics.metrics import figures
+from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.tasks.pairs import Pair, evaluation_pairs, patients_apart
 from miram.evaluation.tasks.targets import TaskTargets, targets_of
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "task",
-    "figure",
+    "metric",
     "share",
     "estimate",
     "lower",
@@ -77,7 +77,7 @@ def label_efficiency_table(
         config: Tasks, probe and shares.
 
     Returns:
-        `COLUMNS`, one row per task, figure and share. `estimate` is the mean over the draws,
+        `COLUMNS`, one row per task, metric and share. `estimate` is the mean over the draws,
         `lower` and `upper` the 2.5 and 97.5 % points of the draws and `deviation` their standard
         deviation, each draw judged by its mean over seeds; a share of all patients has one draw.
         `redrawn` counts draws thrown away because they had nothing to learn
@@ -139,7 +139,7 @@ def _judged(
 ) -> dict[str, float]:
     judged = fit_probe_by_fold(features, targets.labels, groups, pairs, split, config).predictions
     scores = of_kind(judged.scores, targets.kind)
-    return figures(targets.labels[judged.rows], scores, folds=judged.pair)
+    return compute_metrics(targets.labels[judged.rows], scores, folds=judged.pair)
 
 
 def drawn_pairs(
@@ -182,7 +182,7 @@ def _share_rows(
     share: float, found: list[dict[str, float]], sizes: list[tuple[int, int]], redrawn: int
 ) -> list[dict[str, Any]]:
     if not found:
-        return [{"figure": "none", "share": share, "draws": 0, "redrawn": redrawn}]
+        return [{"metric": "none", "share": share, "draws": 0, "redrawn": redrawn}]
     patients, lesions = np.mean(sizes, axis=0).tolist()
     rows = []
     for name in found[0]:
@@ -190,7 +190,7 @@ def _share_rows(
         lower, upper = np.quantile(values, [0.025, 0.975]).tolist()
         rows.append(
             {
-                "figure": name,
+                "metric": name,
                 "share": share,
                 "estimate": float(values.mean()),
                 "lower": lower,

@@ -1,4 +1,4 @@
-"""What predictions tell beyond their figures: reliability curves, and figures by subgroup."""
+"""What predictions tell beyond their metrics: reliability curves, and metrics by subgroup."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ SUBGROUP_COLUMNS = (
     "task",
     "subgroup",
     "value",
-    "figure",
+    "metric",
     "estimate",
     "lower",
     "upper",
@@ -79,13 +79,13 @@ def calibration_table(predictions: pd.DataFrame, metrics: dict[str, Any]) -> pd.
     return _with_split(table, metrics, CALIBRATION_COLUMNS)
 
 
-def subgroup_figures(
+def subgroup_metrics(
     predictions: pd.DataFrame,
     lesions: pd.DataFrame,
     metrics: dict[str, Any],
     config: "AssessmentConfig",
 ) -> pd.DataFrame:
-    """Figures of the linear probe in every subgroup of every task.
+    """Metrics of the linear probe in every subgroup of every task.
 
     Args:
         predictions: Table of `prediction_table`.
@@ -94,7 +94,7 @@ def subgroup_figures(
         config: Which subgroups, and how many draws.
 
     Returns:
-        `SUBGROUP_COLUMNS`, one row per task, subgroup, value and figure. The main figure has the
+        `SUBGROUP_COLUMNS`, one row per task, subgroup, value and metric. The main metric has the
         difference from all other lesions and a verdict. A variable that the table does not
         fill, that has one value, or that the task itself asks for is left out.
     """
@@ -119,7 +119,7 @@ def _has_subgroups(judged: pd.DataFrame, variable: str, task: TaskConfig) -> boo
 def _subgroups(
     scored: TaskScores, kind: Kind, values: pd.Series, config: "AssessmentConfig"
 ) -> list[SubgroupRow]:
-    # The macro figure needs every class in a subgroup, which the micro one beside it does not.
+    # The macro metric needs every class in a subgroup, which the micro one beside it does not.
     beside = [] if kind == "binary" else ["auc_micro"]
     return subgroup_rows(
         *scored.of_kind(kind),
@@ -133,21 +133,21 @@ def _subgroups(
 
 
 def _cells(row: SubgroupRow) -> list[dict[str, Any]]:
-    """One entry per figure; what only the judged figure has is missing in the others."""
+    """One entry per metric; what only the judged metric has is missing in the others."""
     common = {"subgroup": row.subgroup, "value": row.value}
     return [
         {
             **common,
-            "figure": figure,
+            "metric": metric,
             "estimate": interval.estimate,
             "lower": interval.lower,
             "upper": interval.upper,
             "lesions": row.lesions,
             "patients": row.patients,
             "undefined_draws": interval.undefined_draws,
-            **(_verdict(row) if figure == row.metric else {}),
+            **(_verdict(row) if metric == row.metric else {}),
         }
-        for figure, interval in row.intervals.items()
+        for metric, interval in row.intervals.items()
     ]
 
 
@@ -163,6 +163,6 @@ def _verdict(row: SubgroupRow) -> dict[str, Any]:
 def _with_split(
     table: pd.DataFrame, metrics: dict[str, Any], columns: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Which split the figures rest on stands in every table, whatever it is taken out of."""
+    """Which split the metrics rest on stands in every table, whatever it is taken out of."""
     split = {"strategy": metrics["strategy"], "leakage": metrics["leakage"]}
     return table.assign(**split).reindex(columns=list(columns))

@@ -41,7 +41,7 @@ class RecipeConfig(Config):
                 "augmentation": self.augmentation,
                 "initialization": InitializationConfig(),
                 "ema_decay": None,
-                "watch_every": 1,
+                "validate_every": 1,
                 "select": VALIDATION_AUC,
             }
         )

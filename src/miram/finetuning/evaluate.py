@@ -9,14 +9,14 @@ import pandas as pd
 import torch
 
 from miram.errors import MiramError
-from miram.evaluation.assess import Assessment, AssessmentConfig, task_figures
+from miram.evaluation.assess import Assessment, AssessmentConfig, task_metrics
 from miram.evaluation.predictions import prediction_table
 from miram.evaluation.probes.protocols import MAIN
 from miram.evaluation.probes.scoring import ScoredTask
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.evaluation.statistics.calibration import apply_temperature, fit_temperature
 from miram.evaluation.statistics.kinds import Kind, one_hot
-from miram.evaluation.statistics.metrics import figures as plain_figures
+from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.tasks.pairs import check_pairs, evaluation_pairs, patients_apart
 from miram.evaluation.tasks.targets import TaskTargets, targets_of
 from miram.finetuning.model import (
@@ -40,7 +40,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ValidationJudge:
-    """Figures of validation lesions, by which the epoch and the temperature are chosen.
+    """Metrics of validation lesions, by which the epoch and the temperature are chosen.
 
     Attributes:
         kind: Of the task.
@@ -84,7 +84,7 @@ class ValidationJudge:
             f"{VALIDATION_AUC}.upper": auc.upper,
             "validation_lesions": float(auc.lesions),
             "validation_patients": float(auc.patients),
-            VALIDATION_LOSS: plain_figures(labels, shaped, ["log_loss"])["log_loss"],
+            VALIDATION_LOSS: compute_metrics(labels, shaped, ["log_loss"])["log_loss"],
             "validation_temperature": fit_temperature(labels, shaped),
         }
 
@@ -113,7 +113,7 @@ def assess_finetuned(
     Returns:
         What `assess_features` gives, of the one task, in place of the linear probe's answers
         those of the models; the predictions' protocol is `finetuned`. `metrics` has
-        `finetuning` besides: recipe, chosen epochs, and figures of the validation.
+        `finetuning` besides: recipe, chosen epochs, and metrics of the validation.
 
     Raises:
         MiramError: The models were trained for other splits, labels or classes.
@@ -127,13 +127,13 @@ def assess_finetuned(
     _check(about, targets, rows)
     scored = _score(models, about, store, targets, rows)
     seed = int(checkpoint.metadata["training"]["seed"])
-    figures = task_figures({seed: [scored]}, draws=config.bootstrap_draws, seed=config.seed)
+    metrics = task_metrics({seed: [scored]}, draws=config.bootstrap_draws, seed=config.seed)
     metrics = {
         "strategy": splits["strategy"].iloc[0],
         "leakage": splits["leakage"].iloc[0],
         "repeats": 1,
         "seeds": [seed],
-        "tasks": {targets.task: figures},
+        "tasks": {targets.task: metrics},
         "skipped": [vars(row) for row in targets.skipped],
         ABOUT: about,
     }

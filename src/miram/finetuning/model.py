@@ -23,7 +23,7 @@ from miram.models.supervised import Supervised
 
 Pooling = Literal["patches", "cls"]
 ABOUT = "finetuning"  # field of the header that tells how the model was trained
-VALIDATION_AUC = "validation_auc"  # the figure by which the epoch is chosen
+VALIDATION_AUC = "validation_auc"  # the metric by which the epoch is chosen
 VALIDATION_LOSS = "validation_log_loss"  # and that by which one of equals is
 _PORTION = 64  # crops that are classified at once
 

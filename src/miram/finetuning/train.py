@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 Judge = Callable[[NDArray[np.int64], NDArray[np.float64], NDArray], dict[str, float]]
 """Takes labels (n,) or (n, K), probabilities (n, K) and patients (n,) of validation lesions; gives
-figures by name, `VALIDATION_AUC` among them, and `VALIDATION_LOSS` to choose among equals."""
+metrics by name, `VALIDATION_AUC` among them, and `VALIDATION_LOSS` to choose among equals."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ def finetune(
         encoder: Where to start; if it holds an encoder per fold, every fold starts from its own.
         config: Task and recipe.
         training: What all trainings share, such as device and precision.
-        judge: Figures of validation lesions.
+        judge: Metrics of validation lesions.
         folder: Where the training keeps its state; None keeps nothing.
 
     Returns:
         The models with their heads, see `miram.finetuning.model`; and the history with the
-        figures of `judge`, and with `fold` if there are several, whose steps go on from fold to
+        metrics of `judge`, and with `fold` if there are several, whose steps go on from fold to
         fold.
 
     Raises:
@@ -138,7 +138,7 @@ class ValidationWatch:
     Attributes:
         data: All lesions.
         validate: Positions of those that validate.
-        judge: Their figures.
+        judge: Their metrics.
     """
 
     data: LabeledCrops
@@ -194,11 +194,11 @@ def _finetune_side(
         keep=None if folder is None else Keep(folder, _identity(data, side, start, config)),
         watch=watch,
     )
-    figures = watch(model.eval()).figures
+    metrics = watch(model.eval()).metrics
     about = {
         "epoch": _chosen_epoch(trained.history),
         "training": _numbers(data, side.train),
-        "validation": {**_numbers(data, side.validate), "cut": side.cut, **figures},
+        "validation": {**_numbers(data, side.validate), "cut": side.cut, **metrics},
     }
     # What was asked for: folds of other sizes have been logged at other steps.
     asked = {**trained.facts["training"], "log_every": recipe.log_every}

@@ -25,7 +25,7 @@ class TimmBackboneConfig(Config):
 
     kind: Literal["timm_backbone"] = "timm_backbone"
     name: str = Field(description="name of a timm model, with its tag if weights are wanted")
-    image_side: int | None = Field(
+    image_size: int | None = Field(
         None, ge=16, description="side of the input in pixels; the model's own if not given"
     )
     pretrained: str | None = Field(
@@ -48,9 +48,9 @@ class TimmBackboneConfig(Config):
     @property
     def side(self) -> int:
         """Side of the input in pixels."""
-        return self.image_side or int(self._published.input_size[-1])
+        return self.image_size or int(self._published.input_size[-1])
 
-    def crop_side(self, encoder: EncoderConfig) -> int:
+    def crop_size(self, encoder: EncoderConfig) -> int:
         """Side of the images to look at, in pixels."""
         return self.side
 

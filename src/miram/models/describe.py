@@ -19,7 +19,7 @@ from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoder
 from miram.models.methods import AnyMethodConfig, RandomConfig, TimmBackboneConfig, sketch
 
-_BATCH = 2  # images traced; figures are per image
+_BATCH = 2  # images traced; costs are per image
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def describe(method: AnyMethodConfig, encoder: EncoderConfig) -> list[Part]:
     model = sketch(method, encoder)
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to_empty(device="cpu")  # the fused kernels that are counted are chosen by device
-        images = torch.empty(_BATCH, encoder.channels, *2 * [method.crop_side(encoder)])
+        images = torch.empty(_BATCH, encoder.channels, *2 * [method.crop_size(encoder)])
         if isinstance(model, MaskedAutoencoder):
             return list(_masked_autoencoder_parts(model, images))
         if isinstance(method, RandomConfig | TimmBackboneConfig):
@@ -121,7 +121,7 @@ class _Meter:
     saved: dict[int, Tensor] = field(default_factory=dict)
 
     def part(self, name: str, parameters: Iterable[nn.Parameter], tokens: int) -> Part:
-        """The figures for one image."""
+        """The costs of one image."""
         trained = [weight for weight in parameters if weight.requires_grad]
         known = {_storage(weight) for weight in trained}
         kept = [tensor for place, tensor in self.saved.items() if place not in known]

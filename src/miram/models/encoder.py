@@ -21,8 +21,8 @@ _POOLING = "the method and `features` say how tokens are pooled"
 _DROPOUT = "it would have no effect here; proj_drop_rate, attn_drop_rate and drop_path_rate have"
 # Arguments of timm that contradict a setting, or that reading visible patches alone passes by.
 _NOT_OVERRIDDEN = {
-    "img_size": "set encoder.image_side",
-    "patch_size": "set encoder.patch_side",
+    "img_size": "set encoder.image_size",
+    "patch_size": "set encoder.patch_size",
     "in_chans": "set encoder.channels",
     "num_classes": "an encoder has no classifier",
     "global_pool": _POOLING,
@@ -47,8 +47,8 @@ class EncoderConfig(Config):
     """
 
     name: str = Field(description="name of a timm vit_* model")
-    image_side: int = Field(ge=16, description="side of the input in pixels")
-    patch_side: int = Field(ge=2, description="side of a patch in pixels")
+    image_size: int = Field(ge=16, description="side of the input in pixels")
+    patch_size: int = Field(ge=2, description="side of a patch in pixels")
     channels: int = Field(1, ge=1, le=3)
     overrides: dict[str, Any] = Field(default_factory=dict)
 
@@ -67,11 +67,11 @@ class EncoderConfig(Config):
 
     @model_validator(mode="after")
     def _sides_fit(self) -> Self:
-        if self.image_side % self.patch_side:
-            nearest = max(1, round(self.image_side / self.patch_side)) * self.patch_side
+        if self.image_size % self.patch_size:
+            nearest = max(1, round(self.image_size / self.patch_size)) * self.patch_size
             raise ValueError(
-                f"encoder.image_side ({self.image_side}) is not a multiple of "
-                f"encoder.patch_side ({self.patch_side}); {nearest} would be"
+                f"encoder.image_size ({self.image_size}) is not a multiple of "
+                f"encoder.patch_size ({self.patch_size}); {nearest} would be"
             )
         if not timm.is_model(self.name):
             close = ", ".join(timm.list_models(f"{self.name.split('_')[0]}_*")[:5])
@@ -81,15 +81,15 @@ class EncoderConfig(Config):
     @property
     def grid_side(self) -> int:
         """Patches along each side of the image."""
-        return self.image_side // self.patch_side
+        return self.image_size // self.patch_size
 
     @property
     def timm_arguments(self) -> dict[str, Any]:
         """Arguments that make the same model again with `timm.create_model`."""
         return {
             "model_name": self.name,
-            "img_size": self.image_side,
-            "patch_size": self.patch_side,
+            "img_size": self.image_size,
+            "patch_size": self.patch_size,
             "in_chans": self.channels,
             "num_classes": 0,
             **self.overrides,

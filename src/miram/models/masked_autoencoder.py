@@ -64,9 +64,9 @@ class MaskedAutoencoderConfig(Config):
         """The highest scale reconstructed."""
         return max(decoder.scale for decoder in self.decoders)
 
-    def crop_side(self, encoder: EncoderConfig) -> int:
+    def crop_size(self, encoder: EncoderConfig) -> int:
         """Side of the crops to train on, in pixels."""
-        return encoder.image_side * (self.max_scale if self.target == "true" else 1)
+        return encoder.image_size * (self.max_scale if self.target == "true" else 1)
 
     def build(self, encoder: EncoderConfig, seed: int) -> "MaskedAutoencoder":
         """Make the model with fresh weights."""
@@ -125,7 +125,7 @@ class MaskedAutoencoder(nn.Module):
         sizes = DecoderSizes(
             dim=config.decoder_dim,
             grid_side=encoder.grid_side,
-            patch_values=encoder.patch_side**2 * encoder.channels,
+            patch_values=encoder.patch_size**2 * encoder.channels,
             encoder_dim=self.encoder.embed_dim,
             encoder_depth=len(self.encoder.blocks),
         )
@@ -220,7 +220,7 @@ class MaskedAutoencoder(nn.Module):
             Images (B, C, s*S, s*S) by scale s: area averages of the crop, or for
             `target: nearest` enlargements of the encoder's input.
         """
-        side = self.config.crop_side(self.encoder_config)
+        side = self.config.crop_size(self.encoder_config)
         if images.shape[-2:] != (side, side):
             raise ValueError(f"images must have side {side}, got {tuple(images.shape)}")
         scales = {1, *(decoder.scale for decoder in self.config.decoders)}
@@ -251,7 +251,7 @@ class MaskedAutoencoder(nn.Module):
                 decoder(encoded).pixels,
                 repeat_mask(masking.mask, config.scale),
                 scale=config.scale,
-                patch_side=self.encoder_config.patch_side,
+                patch_size=self.encoder_config.patch_size,
                 norm_pix=self.config.norm_pix,
                 loss_on=config.loss_on,
             )

@@ -1,6 +1,6 @@
 """The pretraining methods by kind: what a method's block in the parameters becomes.
 
-A method that trains without labels has `crop_side(encoder)` and `build(encoder, seed)`; the
+A method that trains without labels has `crop_size(encoder)` and `build(encoder, seed)`; the
 model it builds has `encoder` and is called as `miram.training.data.batches` says. To add one: its
 configuration beside its class, and its name in the union below.
 """
@@ -24,9 +24,9 @@ class RandomConfig(Config):
 
     kind: Literal["random"] = "random"
 
-    def crop_side(self, encoder: EncoderConfig) -> int:
+    def crop_size(self, encoder: EncoderConfig) -> int:
         """Side of the crops to look at, in pixels."""
-        return encoder.image_side
+        return encoder.image_size
 
 
 FrozenMethodConfig = RandomConfig | TimmBackboneConfig

@@ -62,9 +62,9 @@ class MocoV3Config(Config):
     def _over_augmentation(cls, given: Overrides) -> Overrides:
         return {**AUGMENTATION, **given}
 
-    def crop_side(self, encoder: EncoderConfig) -> int:
+    def crop_size(self, encoder: EncoderConfig) -> int:
         """Side of the crops to train on, in pixels."""
-        return encoder.image_side
+        return encoder.image_size
 
     def build(self, encoder: EncoderConfig, seed: int) -> "MocoV3":
         """Make the model with fresh weights."""
@@ -79,7 +79,7 @@ class MocoV3Output:
 
     Attributes:
         loss: Sum of both directions.
-        losses: Figures to log: `contrast_accuracy`, the share of queries whose own key is the
+        losses: Metrics to log: `contrast_accuracy`, the share of queries whose own key is the
             nearest; 1 / B is chance, and what a collapsed encoder gets.
         queries: (B, 2, E) unit vectors of both views.
         keys: (B, 2, E) unit vectors of both views, without gradient.
@@ -149,9 +149,9 @@ class MocoV3(nn.Module):
         there, back = (
             contrast(queries[a], keys[b], self.config.temperature) for a, b in ((0, 1), (1, 0))
         )
-        figures = {"contrast_accuracy": (there.accuracy + back.accuracy) / 2}
+        metrics = {"contrast_accuracy": (there.accuracy + back.accuracy) / 2}
         loss = there.loss + back.loss
-        return MocoV3Output(loss, figures, torch.stack(queries, 1), torch.stack(keys, 1))
+        return MocoV3Output(loss, metrics, torch.stack(queries, 1), torch.stack(keys, 1))
 
     def _project(self, images: Tensor, *, key: bool) -> Tensor:
         encoder = self.key_encoder if key else self.encoder

@@ -17,4 +17,4 @@ METHODS = (
 )
 
 # Hand-crafted features before the same probe: what an encoder has to beat to be worth anything.
-ANCHORS = ("hog", "lbp", "intensity", "box_size")
+BASELINES = ("hog", "lbp", "intensity", "box_size")

@@ -5,33 +5,33 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def patchify(images: Tensor, patch_side: int) -> Tensor:
+def patchify(images: Tensor, patch_size: int) -> Tensor:
     """Cut images into patches, row by row.
 
     Args:
         images: (B, C, H, W); H and W are multiples of the patch side.
-        patch_side: Side of a patch in pixels, p.
+        patch_size: Side of a patch in pixels, p.
 
     Returns:
         (B, L, C*p*p) with L = H/p * W/p, each patch in the order of a convolution's weight.
     """
-    return F.unfold(images, kernel_size=patch_side, stride=patch_side).transpose(1, 2)
+    return F.unfold(images, kernel_size=patch_size, stride=patch_size).transpose(1, 2)
 
 
-def unpatchify(patches: Tensor, patch_side: int, channels: int = 1) -> Tensor:
+def unpatchify(patches: Tensor, patch_size: int, channels: int = 1) -> Tensor:
     """Put the patches of square images together again: the inverse of `patchify`.
 
     Args:
         patches: (B, L, C*p*p) with L a square number.
-        patch_side: Side of a patch in pixels, p.
+        patch_size: Side of a patch in pixels, p.
         channels: C.
 
     Returns:
         (B, C, H, W).
     """
-    side = round(patches.shape[1] ** 0.5) * patch_side
-    assert patches.shape[2] == channels * patch_side**2
-    return F.fold(patches.transpose(1, 2), (side, side), patch_side, stride=patch_side)
+    side = round(patches.shape[1] ** 0.5) * patch_size
+    assert patches.shape[2] == channels * patch_size**2
+    return F.fold(patches.transpose(1, 2), (side, side), patch_size, stride=patch_size)
 
 
 def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:

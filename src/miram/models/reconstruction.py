@@ -165,7 +165,7 @@ def to_pixels(
     prediction: Tensor,
     hidden: Tensor,
     scale: int,
-    patch_side: int,
+    patch_size: int,
     norm_pix: bool,
     loss_on: Literal["masked", "all"],
 ) -> Reconstruction:
@@ -179,11 +179,11 @@ def to_pixels(
         prediction: (B, s*s*L, p*p*C).
         hidden: (B, s*s*L) 1 where a patch was hidden from the encoder.
         scale: s.
-        patch_side: p.
+        patch_size: p.
         norm_pix: Whether the predictions are standardized.
         loss_on: Which patches the decoder learned; what it gives elsewhere means nothing.
     """
-    target, prediction = patchify(image, patch_side), prediction.float()
+    target, prediction = patchify(image, patch_size), prediction.float()
     if norm_pix:
         standard = standardize(target)
         prediction = prediction * standard.deviation + standard.mean
@@ -196,6 +196,6 @@ def to_pixels(
     return Reconstruction(
         scale=scale,
         target=image,
-        masked=unpatchify(masked, patch_side, channels),
-        prediction=unpatchify(prediction, patch_side, channels),
+        masked=unpatchify(masked, patch_size, channels),
+        prediction=unpatchify(prediction, patch_size, channels),
     )

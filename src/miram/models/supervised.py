@@ -35,9 +35,9 @@ class SupervisedConfig(Config):
     optimizer: Overrides = Field(default_factory=dict, description="over training.optimizer")
     augmentation: Overrides = Field(default_factory=dict, description="over training.augmentation")
 
-    def crop_side(self, encoder: EncoderConfig) -> int:
+    def crop_size(self, encoder: EncoderConfig) -> int:
         """Side of the crops to train on, in pixels."""
-        return self.backbone.side if self.backbone else encoder.image_side
+        return self.backbone.side if self.backbone else encoder.image_size
 
     def build_classifier(
         self, encoder: EncoderConfig, seed: int, weights: Tensor, *, several: bool
@@ -61,7 +61,7 @@ class SupervisedOutput:
 
     Attributes:
         loss: Weighted cross-entropy.
-        losses: Figures to log: `accuracy`.
+        losses: Metrics to log: `accuracy`.
         logits: (B, K).
     """
 

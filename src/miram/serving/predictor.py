@@ -142,16 +142,16 @@ def check_origin(
     metrics: dict[str, Any],
     config: FeatureConfig,
 ) -> None:
-    """Check that stored features and figures are those of this encoder and of these crops.
+    """Check that stored features and metrics are those of this encoder and of these crops.
 
-    Else a probe fitted on an older encoder's features, or its figures, would be registered with
+    Else a probe fitted on an older encoder's features, or its metrics, would be registered with
     a newer one.
 
     Args:
         encoder: The encoder.
         store: The crop store.
         features: Table of features, which says what it came from.
-        metrics: Figures, which say the same.
+        metrics: Metrics, which say the same.
         config: How tokens become one vector.
 
     Raises:
@@ -159,7 +159,7 @@ def check_origin(
     """
     lesions = features["lesion_id"].drop_duplicates()
     expected = plan_features(encoder, store, lesions, config).origin
-    found = {"features": features.attrs.get(ORIGIN), "figures": metrics.get("features")}
+    found = {"features": features.attrs.get(ORIGIN), "metrics": metrics.get("features")}
     for what, origin in found.items():
         if origin != expected:
             names = [name for name in expected if (origin or {}).get(name) != expected[name]]

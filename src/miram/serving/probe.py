@@ -109,8 +109,8 @@ def fit_served_probe(
     """Fit one probe on all training lesions of a task.
 
     With the official split these are its training and validation lesions, so that the probe is
-    the very one whose test figures are reported. Under cross-validation they are all lesions:
-    the reported figures are those of the procedure, each fold judged without its patients.
+    the very one whose test metrics are reported. Under cross-validation they are all lesions:
+    the reported metrics are those of the procedure, each fold judged without its patients.
 
     Args:
         features: Table of `feature_table`: `lesion_id` and the features.

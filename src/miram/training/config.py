@@ -50,7 +50,7 @@ class TrainingConfig(Config):
         AUTO, description="auto: bf16 where the hardware multiplies in it, fp16 on older GPUs"
     )
     device: Literal["auto", "cpu"] = AUTO
-    crops_wait: Literal["auto", "device", "host"] = Field(
+    crop_cache: Literal["auto", "device", "host"] = Field(
         AUTO, description="where crops wait: on the device as long as they fit, or on the host"
     )
     activation_checkpointing: bool = Field(
@@ -66,11 +66,11 @@ class TrainingConfig(Config):
     )
     max_skips: int = Field(10, ge=1, description="steps that on_nan: skip may leave out")
     log_every: int = Field(10, ge=1, description="steps between two logged records")
-    watch_every: int | None = Field(
+    validate_every: int | None = Field(
         None, ge=1, description="epochs between two looks at the features; null for none"
     )
     select: str = Field(
-        LAST, description="what is the result: the last state, or the best by a watched figure"
+        LAST, description="what is the result: the last state, or the best by a watched metric"
     )
     resume: bool = Field(True, description="go on from what an earlier run left; false: afresh")
     checkpoints: CheckpointConfig = CheckpointConfig()
@@ -93,9 +93,11 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _looks_to_select_by(self) -> Self:
-        if self.select != LAST and (self.watch_every is None or self.watch_every > self.epochs):
+        if self.select != LAST and (
+            self.validate_every is None or self.validate_every > self.epochs
+        ):
             raise ValueError(
-                f"select {self.select} needs watch_every, at most epochs ({self.epochs})"
+                f"select {self.select} needs validate_every, at most epochs ({self.epochs})"
             )
         return self
 
@@ -129,7 +131,7 @@ OPERATIONAL = {
     "batch_size",
     "checkpoints",
     "compile",
-    "crops_wait",
+    "crop_cache",
     "device",
     "log_every",
     "memory",
@@ -137,7 +139,7 @@ OPERATIONAL = {
     "max_skips",
     "resume",
     "seeds",
-    "watch_every",
+    "validate_every",
 }
 
 
@@ -145,7 +147,7 @@ def identity_of(config: TrainingConfig) -> dict[str, object]:
     """The settings on which the trained weights depend."""
     settings = config.model_dump(mode="json", exclude=OPERATIONAL)
     if config.select != LAST:
-        settings["watch_every"] = config.watch_every  # the epochs that are candidates
+        settings["validate_every"] = config.validate_every  # the epochs that are candidates
     return {**settings, "effective_batch": config.samples_per_step}
 
 

@@ -15,7 +15,7 @@ from miram.training.config import TrainingConfig
 from miram.training.data.batches import ModelOutput, Needs, Portion
 from miram.training.data.prefetch import Served
 from miram.training.data.sampling import step_seed
-from miram.training.logging.recorder import StepFigures
+from miram.training.logging.recorder import StepMetrics
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Gradients:
         self.needs, self.make_batch = needs, make_batch
         self.portion = first_portion(config, needs, accelerator.num_processes)
 
-    def add(self, served: Served) -> StepFigures:
+    def add(self, served: Served) -> StepMetrics:
         """Go forward and backward with all samples of a step.
 
         Raises:
@@ -69,8 +69,8 @@ class Gradients:
             if self.accelerator.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _add(self, served: Served) -> StepFigures:
-        figures = StepFigures()
+    def _add(self, served: Served) -> StepMetrics:
+        metrics = StepMetrics()
         self.model.zero_grad()
         torch.manual_seed(self.seed(served))
         portions = served.portion.split(self.portion)
@@ -85,8 +85,8 @@ class Gradients:
                 with self.accelerator.autocast():
                     output = self.model(**batch)
                 self.accelerator.backward(output.loss * weight)
-            figures.add({"loss": output.loss, **output.losses}, weight)
-        return figures
+            metrics.add({"loss": output.loss, **output.losses}, weight)
+        return metrics
 
     def seed(self, served: Served) -> int:
         """Seed of whatever the model draws by itself in a step."""
@@ -127,7 +127,7 @@ def room_for_moments(device: torch.device) -> Iterator[None]:
         raise MiramError(
             f"{device} has too little memory for the optimizer, which keeps two numbers of each "
             "weight; a lower training.batch_size does not help. Choose a smaller encoder.name or "
-            "smaller decoders, set training.ema_decay=null or training.crops_wait=host, or see "
+            "smaller decoders, set training.ema_decay=null or training.crop_cache=host, or see "
             "what fits with `miram budget`"
         ) from error
 

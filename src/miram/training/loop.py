@@ -37,7 +37,7 @@ from miram.training.device import determinism, make_accelerator, precision_of
 from miram.training.distributed.global_normalization import normalized_together
 from miram.training.gradients import Gradients, room_for_moments
 from miram.training.logging.facts import Facts, facts_of
-from miram.training.logging.recorder import Recorder, StepFigures
+from miram.training.logging.recorder import Recorder, StepMetrics
 from miram.training.logging.telemetry import Watch, tell
 from miram.training.nonfinite import Replay, tell_nonfinite
 from miram.training.optimizer import learning_rate_factor, make_optimizer
@@ -93,12 +93,12 @@ def train(
         labels: (n,) classes or (n, K) of 0 and 1, for a model that needs them.
         lesion: (n, h, h) uint8 coverage by the lesion, for a model that needs it.
         keep: Where the state is kept to go on from; None keeps nothing.
-        watch: Looks at the model every `config.watch_every` epochs.
+        watch: Looks at the model every `config.validate_every` epochs.
 
     Raises:
         MiramError: There are fewer crops than a batch, memory does not hold one sample, the
             loss is not finite, an interrupted training had other settings, or no look gave the
-            figure to select by.
+            metric to select by.
         TrainingInterrupted: SIGTERM or Ctrl-C; the state is kept.
     """
     rows = np.arange(len(crops)) if rows is None else np.asarray(rows)
@@ -162,7 +162,7 @@ class Training:
             labels if self.needs.needs_labels else None,
             lesion if self.needs.needs_lesion else None,
             self.accelerator.device,
-            config.crops_wait,
+            config.crop_cache,
         )
         self.steps_per_epoch = len(rows) // config.samples_per_step
         self.total = self.steps_per_epoch * config.epochs
@@ -209,9 +209,9 @@ class Training:
         for on_step in self.on_step:
             on_step(step.number, self.total)
         before = [b.clone() for b in self.model.buffers()] if config.on_nan == "skip" else []
-        figures = self.gradients.add(served)
+        metrics = self.gradients.add(served)
         norm = self._clip()
-        bad = self._bad(norm, figures)
+        bad = self._bad(norm, metrics)
         if self.accelerator.scaler is None:
             # The fused optimizer leaves weights alone where this is 1, without a wait for it.
             self.optimizer.found_inf = bad  # type: ignore[attr-defined]
@@ -222,15 +222,15 @@ class Training:
         if self._agreed(bad):
             for buffer, value in zip(self.model.buffers(), before, strict=False):
                 buffer.copy_(value)  # such as the running means of a norm
-            self._leave_out(served, lost=not torch.isfinite(figures.sums["loss"]))
+            self._leave_out(served, lost=not torch.isfinite(metrics.sums["loss"]))
             self.recorder.leave_out(step.number + 1, step.epoch, lr, served.waited)
         else:
-            figures.sums["gradient_norm"] = norm
+            metrics.sums["gradient_norm"] = norm
             if self.accelerator.scaler is not None:
-                figures.sums["overflow"] = (self.overflows > 0).float()
+                metrics.sums["overflow"] = (self.overflows > 0).float()
             if self.average:
                 self.average.update_parameters(self.model)
-            self.recorder.add(step.number + 1, step.epoch, figures, lr, served.waited)
+            self.recorder.add(step.number + 1, step.epoch, metrics, lr, served.waited)
         self.step = step.number + 1
 
     def _batch(self, portion: Portion) -> dict[str, Any]:
@@ -257,7 +257,7 @@ class Training:
     def _between_steps(self, watch: Watch | None) -> None:
         ends_epoch = self.step % self.steps_per_epoch == 0
         epoch = self.step // self.steps_per_epoch
-        every = self.config.watch_every
+        every = self.config.validate_every
         if watch and every and ends_epoch and epoch % every == 0:
             self._watch(watch)
         alone = self.accelerator.num_processes == 1
@@ -278,13 +278,13 @@ class Training:
             found = watch(watched)
         watched.train(mode)
         if self.selection:
-            self.selection.offer(watched, found.figures, self.step)
-        self.recorder.watch(self.step, found.figures)
-        tell(self.step, found.figures, found.pictures)
+            self.selection.offer(watched, found.metrics, self.step)
+        self.recorder.watch(self.step, found.metrics)
+        tell(self.step, found.metrics, found.pictures)
 
     # What is not finite
 
-    def _bad(self, norm: Tensor, figures: StepFigures) -> Tensor:
+    def _bad(self, norm: Tensor, metrics: StepMetrics) -> Tensor:
         """1 where the step was not finite in any process, else 0; nothing waits for it here."""
         finite = torch.isfinite(norm)
         if self.accelerator.scaler is not None:
@@ -292,7 +292,7 @@ class Training:
             # halves its scale, until they do not.
             self.overflows = torch.where(finite, 0, self.overflows + 1)
             finite = self.overflows <= _MOST_OVERFLOWS
-        bad = ~(torch.isfinite(figures.sums["loss"]) & finite)
+        bad = ~(torch.isfinite(metrics.sums["loss"]) & finite)
         return (self._mean(bad.float()) > 0).float()
 
     def _agreed(self, bad: Tensor) -> bool:

@@ -122,7 +122,7 @@ def settled(
         crops.shape[-1],
         config,
         device,
-        resident=resident_bytes(crops, rows, device, config.crops_wait),
+        resident=resident_bytes(crops, rows, device, config.crop_cache),
         processes=accelerator.num_processes,
         neighbors=processes_here(accelerator),
     )

@@ -95,7 +95,7 @@ def pretrain(
     model = method.build(encoder, recipe.seed)
     start = initialize_from(model, recipe.initialization)
     log.info("training on %d crops for %d epochs", len(rows), recipe.epochs)
-    side = method.crop_side(encoder)
+    side = method.crop_size(encoder)
     about = identity(store, rows, encoder, method, start.sha256)
     trained = train(
         model,
@@ -166,12 +166,12 @@ def header(
         facts: Of the run that trained it.
         splits: Under which it was trained; None for what was not.
     """
-    seen: dict[str, Any] = {"timm": encoder.timm_arguments, "image_side": encoder.image_side}
+    seen: dict[str, Any] = {"timm": encoder.timm_arguments, "image_size": encoder.image_size}
     backbone = method if isinstance(method, TimmBackboneConfig) else None
     if isinstance(method, SupervisedConfig):
         backbone = method.backbone
     if backbone:
-        seen = {"timm": backbone.timm_arguments, "image_side": backbone.side, **backbone.pixels}
+        seen = {"timm": backbone.timm_arguments, "image_size": backbone.side, **backbone.pixels}
     return {
         **seen,
         "method": method.model_dump(mode="json"),

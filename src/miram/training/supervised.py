@@ -102,7 +102,7 @@ def train_supervised(
             trained = train(
                 model,
                 store.crops,
-                method.crop_side(encoder),
+                method.crop_size(encoder),
                 recipe,
                 rows=crops[seen],
                 labels=labels[seen],

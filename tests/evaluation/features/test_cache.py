@@ -11,7 +11,7 @@ from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
 
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 1}
+    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 1}
 )
 NAMES = pd.Series([f"lesion{i}" for i in range(4)])
 

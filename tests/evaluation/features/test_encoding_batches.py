@@ -12,7 +12,7 @@ from miram.models.encoder import EncoderConfig
 
 def encoder_and_row(side):
     config = EncoderConfig(
-        name="vit_tiny_patch16_224", image_side=side, patch_side=8, overrides={"depth": 1}
+        name="vit_tiny_patch16_224", image_size=side, patch_size=8, overrides={"depth": 1}
     )
     return config.build(0).eval(), (torch.zeros(1, 1, side, side),)
 

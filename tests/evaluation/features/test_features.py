@@ -14,7 +14,7 @@ from miram.models.encoder import EncoderConfig
 from miram.models.pixels import plain_views
 
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides={"depth": 3}
+    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 3}
 )
 WIDTH = 192
 
@@ -129,10 +129,10 @@ def test_features_are_single_precision():
     ("name", "side"), [("resnet10t", 64), ("swin_tiny_patch4_window7_224", 64)]
 )
 def test_a_frozen_timm_model_is_a_checkpoint_like_any_other(name, side, tmp_path):
-    config = TimmBackboneConfig(name=name, image_side=side)
+    config = TimmBackboneConfig(name=name, image_size=side)
     model = config.build_encoder(0)
     path = tmp_path / "encoder.safetensors"
-    header = {"timm": config.timm_arguments, "image_side": side}
+    header = {"timm": config.timm_arguments, "image_size": side}
     EncoderCheckpoint.of(model, header).save(path)
     found = extract_features(
         EncoderCheckpoint.load(path), crops(), masks(), FeatureConfig(pooling="patches+lesion+cls")

@@ -28,7 +28,7 @@ FAMILIES = [
 @pytest.mark.parametrize(("name", "side", "grid", "cls"), FAMILIES)
 @torch.inference_mode()
 def test_every_family_gives_its_own_pooled_vector_and_what_tokens_it_has(name, side, grid, cls):
-    encoder = TimmBackboneConfig(name=name, image_side=side).build_encoder(0)
+    encoder = TimmBackboneConfig(name=name, image_size=side).build_encoder(0)
     images = torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(0))
     found = encode_images(encoder, images)
     assert found.pooled.ndim == 2
@@ -76,7 +76,7 @@ def test_a_block_that_is_not_there_is_refused():
 
 
 def test_another_family_tells_that_its_last_layer_is_read(caplog):
-    encoder = TimmBackboneConfig(name="resnet10t", image_side=32).build_encoder(0)
+    encoder = TimmBackboneConfig(name="resnet10t", image_size=32).build_encoder(0)
     images = torch.rand(1, 1, 32, 32)
     found = encode_images(encoder, images, layer=2)
     assert torch.equal(found.pooled, encode_images(encoder, images).pooled)

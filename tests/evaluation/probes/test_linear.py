@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from miram.errors import MiramError
 from miram.evaluation.probes.linear import LinearProbeConfig, fit_linear_probe
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
-from miram.evaluation.statistics.metrics import figures
+from miram.evaluation.statistics.metrics import compute_metrics
 
 CONFIG = LinearProbeConfig(regularization=(1e-3, 1e-1, 10.0))
 ONE_C = LinearProbeConfig(regularization=(0.1,), tolerance=1e-7, max_iterations=2000)
@@ -60,7 +60,7 @@ def test_every_lesion_is_scored_out_of_fold_and_better_than_chance(kind):
     np.testing.assert_array_equal(result.predictions.rows, np.arange(len(labels)))
     assert len(result.classifiers) == 3
     metric = "auc" if kind == "binary" else "auc_macro"
-    assert figures(labels, result.predictions.scores)[metric] > 0.75
+    assert compute_metrics(labels, result.predictions.scores)[metric] > 0.75
 
 
 def test_a_planted_patient_leak_is_caught():

@@ -7,7 +7,7 @@ import torch
 from miram.errors import MiramError
 from miram.evaluation.probes.mae import mae_probe_scores
 from miram.evaluation.probes.protocols import MaeProbeConfig, ProtocolConfig, protocol_scores
-from miram.evaluation.statistics.metrics import figures
+from miram.evaluation.statistics.metrics import compute_metrics
 
 CONFIG = MaeProbeConfig(epochs=30, warmup_epochs=3, batch_size=64)
 
@@ -34,7 +34,7 @@ def test_probabilities_of_every_kind_tell_the_classes_apart(kind, optimizer):
     train, features, labels = data(kind)
     config = CONFIG.model_copy(update={"optimizer": optimizer, "base_lr": 0.3})
     scores = probe(train, features, 2 if kind == "binary" else 3, config)
-    found = figures(labels, scores)
+    found = compute_metrics(labels, scores)
     assert found["auc" if kind == "binary" else "auc_macro"] > 0.97
 
 
@@ -62,7 +62,7 @@ def test_scores_follow_from_the_seed_alone():
 def test_fewer_lesions_than_a_batch_are_one_batch():
     train, features, labels = data(n=60)
     scores = probe(train, features, config=MaeProbeConfig(batch_size=256))
-    assert figures(labels, scores)["auc"] > 0.8
+    assert compute_metrics(labels, scores)["auc"] > 0.8
 
 
 def test_what_cannot_be_trained_is_told():
@@ -87,4 +87,4 @@ def test_nearest_neighbors_are_asked_as_configured():
         for k in (1, 50)
     )
     assert set(np.unique(one)) == {0.0, 1.0}
-    assert figures(labels, many)["auc"] > figures(labels, one)["auc"]
+    assert compute_metrics(labels, many)["auc"] > compute_metrics(labels, one)["auc"]

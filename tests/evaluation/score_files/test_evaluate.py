@@ -1,4 +1,4 @@
-"""Any model's scores: a study's own figures come back, and what does not fit is refused."""
+"""Any model's scores: a study's own metrics come back, and what does not fit is refused."""
 
 import json
 
@@ -80,11 +80,11 @@ def ask(scores, labels=LESIONS, *, own_task=None, **settings):
     return evaluate_scores(scores, labels, config, task=own_task)
 
 
-def plain_figures(found, model="model"):
+def compute_metrics(found, model="model"):
     fields = ("estimate", "lower", "upper", "undefined_draws")
     return {
         name: {field: getattr(interval, field) for field in fields}
-        for name, interval in found.models[model].figures.items()
+        for name, interval in found.models[model].metrics.items()
     }
 
 
@@ -98,10 +98,10 @@ def area_within_folds(table):
     return np.average(areas, weights=counts)
 
 
-def own_figures(metrics, task):
+def own_metrics(metrics, task):
     fields = ("estimate", "lower", "upper", "undefined_draws")
-    figures = metrics["tasks"][task]["figures"]
-    return {name: {field: values[field] for field in fields} for name, values in figures.items()}
+    metrics = metrics["tasks"][task]["metrics"]
+    return {name: {field: values[field] for field in fields} for name, values in metrics.items()}
 
 
 def wide(predictions, task):
@@ -115,12 +115,12 @@ def wide(predictions, task):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("strategy", ["official", "cv"])
-def test_predictions_of_a_study_give_its_own_figures(studies, strategy, task):
+def test_predictions_of_a_study_give_its_own_metrics(studies, strategy, task):
     metrics, predictions = studies[strategy].metrics, studies[strategy].predictions
     expected = metrics["tasks"][task]
     for table in (predictions, wide(predictions, task)):
         found = ask(table, task=task)
-        assert plain_figures(found) == own_figures(metrics, task)
+        assert compute_metrics(found) == own_metrics(metrics, task)
         assert (found.kind, list(found.classes)) == (expected["kind"], expected["classes"])
         assert (found.lesions, found.patients) == (expected["lesions"], expected["patients"])
 
@@ -128,8 +128,8 @@ def test_predictions_of_a_study_give_its_own_figures(studies, strategy, task):
 def test_the_scores_of_one_protocol_are_taken_where_there_are_several(studies):
     task, linear = "pathology", studies["cv"].predictions.query("task == 'pathology'")
     table = pd.concat([linear.assign(protocol="linear", score=0.5), linear.assign(protocol="knn")])
-    assert plain_figures(ask(table, protocol="knn")) == own_figures(studies["cv"].metrics, task)
-    assert ask(table).models["model"].figures["auc"].estimate == 0.5
+    assert compute_metrics(ask(table, protocol="knn")) == own_metrics(studies["cv"].metrics, task)
+    assert ask(table).models["model"].metrics["auc"].estimate == 0.5
     with pytest.raises(MiramError, match="no scores for the protocol 'mae_probe': it has knn, li"):
         ask(table, protocol="mae_probe")
 
@@ -139,11 +139,11 @@ def test_trainings_with_several_seeds_are_one_model_with_its_mean(task):
     own = [study("cv", seed=seed, tasks=(task,)).predictions for seed in (1, 2)]
     tables = [table.assign(seed=seed) for seed, table in enumerate(own)]
     found = ask(pd.concat(tables), task=task)
-    alone = [plain_figures(ask(table, task=task)) for table in own]
+    alone = [compute_metrics(ask(table, task=task)) for table in own]
     assert list(found.models) == ["model"]
-    for name, figure in plain_figures(found).items():
+    for name, metric in compute_metrics(found).items():
         expected = np.mean([one[name]["estimate"] for one in alone])
-        assert figure["estimate"] == pytest.approx(expected)
+        assert metric["estimate"] == pytest.approx(expected)
     compared = ask({"ours": pd.concat(tables), "theirs": own[0]}, task=task, reference="theirs")
     assert compared.models["ours"].delong is None
     assert compared.comparisons[0].draws == DRAWS
@@ -153,14 +153,14 @@ def test_means_over_trainings_are_told_with_their_spread(studies):
     trainings = [study("cv", seed=seed).predictions for seed in (1, 2)]
     several = pd.concat([table.assign(seed=seed) for seed, table in enumerate(trainings)])
     found = ask({"several": several, "one": studies["cv"].predictions}, reference="several")
-    areas = [ask(table).models["model"].figures["auc"].estimate for table in trainings]
+    areas = [ask(table).models["model"].metrics["auc"].estimate for table in trainings]
     model, one = found.models["several"], found.models["one"]
     assert (model.seeds, one.seeds) == (2, 1)
     assert model.seed_deviation["auc"] == pytest.approx(np.std(areas, ddof=1))
     assert set(one.seed_deviation.values()) == {None}
     (row,) = found.comparisons
     assert (row.seeds, row.reference_seeds) == (1, 2)
-    table = found.table().set_index(["method", "figure"])
+    table = found.table().set_index(["method", "metric"])
     assert table.loc[("several", "auc"), "seeds"] == 2
     assert table.loc[("several", "auc"), "seed_deviation"] == model.seed_deviation["auc"]
     assert found.plain()["models"]["several"]["seeds"] == 2
@@ -181,7 +181,7 @@ def test_a_csv_on_the_way_changes_no_digit(studies, task, tmp_path):
     joined = LESIONS["mass_margins"].map(lambda names: "-".join(names or []))
     LESIONS.assign(mass_margins=joined).to_csv(labels, index=False)
     found = ask(read_table(path), read_table(labels), task=task)
-    assert plain_figures(found) == own_figures(studies["cv"].metrics, task)
+    assert compute_metrics(found) == own_metrics(studies["cv"].metrics, task)
 
 
 def test_the_constant_answer_stands_beside_the_models(studies):
@@ -207,34 +207,34 @@ def test_models_are_compared_in_pairs_with_holm_and_delong(studies):
     assert found.comparisons[0].difference > 0 > found.comparisons[1].difference
     assert found.models["ours"].delong_test is None
     assert found.models["ours"].delong.auc == pytest.approx(
-        found.models["ours"].figures["auc"].estimate
+        found.models["ours"].metrics["auc"].estimate
     )
 
 
 def test_models_can_be_compared_by_accuracy_as_the_paper_does(studies):
     models = {"a": studies["cv"].predictions, "b": study("cv", 3.0, tasks=TASKS[1:2]).predictions}
     found = ask(models, task="pathology4", reference="a", compare_by="accuracy")
-    gain = found.models["b"].figures["accuracy"].estimate
-    gain -= found.models["a"].figures["accuracy"].estimate
+    gain = found.models["b"].metrics["accuracy"].estimate
+    gain -= found.models["a"].metrics["accuracy"].estimate
     assert found.comparisons[0].difference == pytest.approx(gain)
     assert found.models["b"].delong is None and found.models["b"].delong_test is None
 
 
-def test_the_table_holds_every_figure_with_n_and_interval_and_the_tests_once(studies):
+def test_the_table_holds_every_metric_with_n_and_interval_and_the_tests_once(studies):
     models = {"a": studies["cv"].predictions, "b": study("cv", 3.0).predictions}
     table = ask(models, reference="a").table()
-    assert len(table) == 2 * table["figure"].nunique()
+    assert len(table) == 2 * table["metric"].nunique()
     assert table[["estimate", "lower", "upper", "lesions", "patients"]].notna().all().all()
     tested = table[table["p_holm"].notna()]
-    assert list(zip(tested["method"], tested["figure"], strict=True)) == [("b", "auc")]
+    assert list(zip(tested["method"], tested["metric"], strict=True)) == [("b", "auc")]
     assert tested["reference"].tolist() == ["a"] and tested["delong_p"].notna().all()
 
 
 def test_json_is_strict_and_says_the_same(studies):
     found = ask(studies["cv"].predictions)
     read = json.loads(json.dumps(found.plain(), allow_nan=False))
-    area = read["models"]["model"]["figures"]["auc"]
-    assert area["estimate"] == found.models["model"].figures["auc"].estimate
+    area = read["models"]["model"]["metrics"]["auc"]
+    assert area["estimate"] == found.models["model"].metrics["auc"].estimate
     assert read["config"]["draws"] == DRAWS and read["patients"] == found.patients
 
 
@@ -248,7 +248,7 @@ def test_class_names_forgive_case_blanks_and_underscores():
     table = pd.DataFrame(random, columns=names).assign(lesion_id=LESIONS["lesion_id"])
     assert len(ask(table, task="pathology4").classes) == 4
     alone = simple().rename(columns={"malignant": "score"})
-    assert ask(alone).models["model"].figures["auc"].estimate == 0.5
+    assert ask(alone).models["model"].metrics["auc"].estimate == 0.5
 
 
 def test_both_scores_of_a_binary_answer_are_as_good_as_one():

@@ -58,9 +58,9 @@ def test_cross_validated_scores_are_no_training_scores():
 
 def test_scores_of_different_folds_are_not_ranked_against_each_other():
     shifted = table(fold=FOLD, score=SCORES / 4 + FOLD / 4)
-    area = ask(shifted).models["model"].figures["auc"]
-    assert area == ask(table(fold=FOLD)).models["model"].figures["auc"]
-    assert area != ask(shifted.drop(columns="fold")).models["model"].figures["auc"]
+    area = ask(shifted).models["model"].metrics["auc"]
+    assert area == ask(table(fold=FOLD)).models["model"].metrics["auc"]
+    assert area != ask(shifted.drop(columns="fold")).models["model"].metrics["auc"]
 
 
 def test_delong_compares_models_of_the_same_folds_only():
@@ -73,9 +73,9 @@ def test_delong_compares_models_of_the_same_folds_only():
     assert len(found.comparisons) == 1
 
 
-def test_folds_too_small_for_delong_leave_the_other_figures():
+def test_folds_too_small_for_delong_leave_the_other_metrics():
     found = ask(table(fold=PATIENT // 2)).models["model"]
-    assert found.delong is None and np.isfinite(found.figures["auc"].estimate)
+    assert found.delong is None and np.isfinite(found.metrics["auc"].estimate)
 
 
 def test_every_lesion_needs_one_fold():
@@ -93,6 +93,6 @@ def test_every_lesion_needs_one_fold():
 
 def test_trainings_may_have_folds_of_their_own():
     parts = [table(fold=FOLD, seed=0), table(fold=(PATIENT + 5) // 10 % 4, seed=1)]
-    found = ask(pd.concat(parts)).models["model"].figures["auc"].estimate
-    alone = [ask(part).models["model"].figures["auc"].estimate for part in parts]
+    found = ask(pd.concat(parts)).models["model"].metrics["auc"].estimate
+    alone = [ask(part).models["model"].metrics["auc"].estimate for part in parts]
     assert found == pytest.approx(np.mean(alone))

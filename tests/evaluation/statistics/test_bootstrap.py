@@ -102,20 +102,20 @@ def test_draws_without_a_class_are_redrawn_and_counted():
     assert auc.draws == 2000
     share = auc.undefined_draws / (auc.draws + auc.undefined_draws)
     assert share == pytest.approx(0.9**10, abs=0.03)
-    # What was defined all along is not affected by another figure's redraws.
+    # What was defined all along is not affected by another metric's redraws.
     assert found["brier"].undefined_draws == 0
     alone = cluster_bootstrap(labels, scores, groups, ["brier"], draws=2000, seed=0)
     assert found["brier"] == alone["brier"]
 
 
-def test_a_figure_undefined_on_the_sample_has_no_interval():
+def test_a_metric_undefined_on_the_sample_has_no_interval():
     found = cluster_bootstrap([1, 1, 1], [0.2, 0.5, 0.9], [0, 1, 2], draws=100, seed=0)
     assert np.isnan(found["auc"].estimate) and np.isnan(found["auc"].lower)
     assert found["auc"].draws == 0
     assert found["brier"].draws == 100
 
 
-def test_one_patient_gives_a_figure_but_no_interval():
+def test_one_patient_gives_a_metric_but_no_interval():
     found = cluster_bootstrap([0, 1], [0.2, 0.9], ["a", "a"], ["auc"], draws=100, seed=0)["auc"]
     assert found.estimate == 1.0
     assert np.isnan(found.lower) and found.draws == 0

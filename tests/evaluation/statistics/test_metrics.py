@@ -1,4 +1,4 @@
-"""Figures agree with scikit-learn, with and without ties, plain and weighted."""
+"""Metrics agree with scikit-learn, with and without ties, plain and weighted."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 
 from miram.errors import MiramError
 from miram.evaluation.statistics.kinds import METRICS
-from miram.evaluation.statistics.metrics import WeightedMetrics, figures
+from miram.evaluation.statistics.metrics import WeightedMetrics, metrics
 
 SEEDS = st.integers(0, 2**32 - 1)
 TIES = st.booleans()
@@ -98,10 +98,10 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=SEEDS, ties=TIES)
 @settings(max_examples=25, deadline=None)
-def test_figures_equal_scikit_learn(kind, seed, ties):
+def test_metrics_equal_scikit_learn(kind, seed, ties):
     make, expected = KINDS[kind]
     labels, scores = make(seed, ties)
-    found = figures(labels, scores)
+    found = metrics(labels, scores)
     assert set(found) == set(METRICS[kind])
     for name, value in expected(labels, scores).items():
         assert found[name] == pytest.approx(value, abs=1e-9), name
@@ -119,7 +119,7 @@ def test_whole_weights_equal_repeated_samples(kind, seed, ties):
         rows = np.repeat(np.arange(len(labels)), weights[:, draw])
         if not len(rows):
             continue
-        for name, value in figures(labels[rows], scores[rows]).items():
+        for name, value in metrics(labels[rows], scores[rows]).items():
             assert found[name][draw] == pytest.approx(value, abs=1e-9, nan_ok=True), name
 
 
@@ -137,10 +137,10 @@ def test_weighted_ranking_equals_scikit_learn_with_sample_weights(seed, ties):
     )
 
 
-def test_a_missing_class_makes_a_macro_figure_undefined_instead_of_smaller():
+def test_a_missing_class_makes_a_macro_metric_undefined_instead_of_smaller():
     labels = np.array([0, 1, 1, 0])
     scores = np.full((4, 3), 1 / 3)
-    found = figures(labels, scores)
+    found = metrics(labels, scores)
     assert np.isnan(found["auc_macro"]) and np.isnan(found["balanced_accuracy"])
     assert np.isfinite(found["accuracy"]) and np.isfinite(found["auc_micro"])
 
@@ -148,7 +148,7 @@ def test_a_missing_class_makes_a_macro_figure_undefined_instead_of_smaller():
 def test_multi_label_samples_with_several_labels_are_right_only_if_every_label_is():
     labels = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]])
     scores = np.array([[0.9, 0.8, 0.1], [0.2, 0.9, 0.4], [0.7, 0.1, 0.3]])
-    found = figures(labels, scores)
+    found = metrics(labels, scores)
     assert found["accuracy"] == pytest.approx(2 / 3)
     # Every true label is above every false one of its column, so ranking is perfect.
     assert found["auc_macro"] == found["average_precision"] == 1.0
@@ -164,15 +164,15 @@ def test_multi_label_samples_with_several_labels_are_right_only_if_every_label_i
         ([0, 1], [[0.9, 0.9], [0.5, 0.5]], None, "need probabilities"),
         ([0, 2], [0.1, 0.7], None, "labels of a binary task"),
         ([0, 1], [0.1, float("nan")], ["auc"], "not finite"),
-        ([0, 1], [0.1, 0.2], ["area"], "no figure area"),
+        ([0, 1], [0.1, 0.2], ["area"], "no metric area"),
         ([0, 1, 1], [0.1, 0.2], None, "do not belong together"),
         ([], [], None, "do not belong together"),
     ],
 )
 def test_wrong_input_is_told(labels, scores, metrics, message):
     with pytest.raises(MiramError, match=message):
-        figures(np.array(labels), np.array(scores), metrics)
+        metrics(np.array(labels), np.array(scores), metrics)
 
 
-def test_figures_of_ranking_need_no_probabilities():
-    assert figures([0, 1, 1], [-3.0, 10.0, 7.0], ["auc"]) == {"auc": 1.0}
+def test_metrics_of_ranking_need_no_probabilities():
+    assert metrics([0, 1, 1], [-3.0, 10.0, 7.0], ["auc"]) == {"auc": 1.0}

@@ -1,4 +1,4 @@
-"""Figures of one class against the rest: equal to scikit-learn, with intervals."""
+"""Metrics of one class against the rest: equal to scikit-learn, with intervals."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 from miram.errors import MiramError
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.evaluation.statistics.per_class import (
-    CLASS_FIGURES,
+    CLASS_METRICS,
     ClassMetrics,
     class_rows,
     confusion_matrix,
@@ -36,7 +36,7 @@ def rows_of(kind, **options):
 
 @given(seed=st.integers(0, 2**32 - 1), ties=st.booleans())
 @settings(max_examples=30, deadline=None)
-def test_figures_equal_scikit_learn_under_any_whole_weights(seed, ties):
+def test_metrics_equal_scikit_learn_under_any_whole_weights(seed, ties):
     rng = np.random.default_rng(seed)
     n = int(rng.integers(8, 50))
     true = rng.permutation(np.arange(n) % 2).astype(bool)
@@ -44,7 +44,7 @@ def test_figures_equal_scikit_learn_under_any_whole_weights(seed, ties):
     called = scores > 0.5
     weights = rng.integers(1, 4, n)
     found = dict(
-        zip(CLASS_FIGURES, ClassMetrics(true, called, scores)(weights[:, None]), strict=True)
+        zip(CLASS_METRICS, ClassMetrics(true, called, scores)(weights[:, None]), strict=True)
     )
     options = {"sample_weight": weights}
     decided = {**options, "zero_division": np.nan}
@@ -68,7 +68,7 @@ def test_a_class_has_the_interval_of_its_own_binary_question(kind):
         true = labels == k if labels.ndim == 1 else labels[:, k] == 1
         column = scores if scores.ndim == 1 else scores[:, k]
         expected = cluster_bootstrap(true.astype(int), column, groups, ["auc"], draws=100, seed=0)
-        found = row.figures["auc"]
+        found = row.metrics["auc"]
         assert found.estimate == pytest.approx(expected["auc"].estimate)
         assert (found.lower, found.upper) == pytest.approx(
             (expected["auc"].lower, expected["auc"].upper), abs=0.03
@@ -83,8 +83,8 @@ def test_rows_and_confusion_matrix_agree_with_each_other():
     assert [row.name for row in rows] == NAMES
     for k, row in enumerate(rows):
         assert row.lesions == matrix[k].sum()
-        assert row.figures["sensitivity"].estimate == pytest.approx(matrix[k, k] / matrix[k].sum())
-        assert row.figures["precision"].estimate == pytest.approx(matrix[k, k] / matrix[:, k].sum())
+        assert row.metrics["sensitivity"].estimate == pytest.approx(matrix[k, k] / matrix[k].sum())
+        assert row.metrics["precision"].estimate == pytest.approx(matrix[k, k] / matrix[:, k].sum())
 
 
 def test_the_row_of_a_binary_task_is_of_the_positive_class():
@@ -92,7 +92,7 @@ def test_the_row_of_a_binary_task_is_of_the_positive_class():
     (row,) = rows_of("binary")
     assert row.name == "b"
     expected = sk.recall_score(labels, scores > 0.5), sk.recall_score(1 - labels, scores <= 0.5)
-    found = row.figures["sensitivity"].estimate, row.figures["specificity"].estimate
+    found = row.metrics["sensitivity"].estimate, row.metrics["specificity"].estimate
     assert found == pytest.approx(expected)
 
 
@@ -111,9 +111,9 @@ def test_precision_of_a_class_never_called_is_undefined_and_its_f1_is_0():
         draws=100,
         seed=0,
     )
-    figures = rows[0].figures
-    assert np.isnan(figures["precision"].estimate) and figures["precision"].draws == 0
-    assert (figures["f1"].estimate, figures["sensitivity"].estimate) == (0.0, 0.0)
+    metrics = rows[0].metrics
+    assert np.isnan(metrics["precision"].estimate) and metrics["precision"].draws == 0
+    assert (metrics["f1"].estimate, metrics["sensitivity"].estimate) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["binary", "single", "multi"])

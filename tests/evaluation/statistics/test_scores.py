@@ -28,7 +28,7 @@ def seed_scores(labels, seed, noise=0.6):
     return 1 / (1 + np.exp(1 - 2 * noisy))
 
 
-def test_a_figure_is_the_mean_over_seeds(labels, patients):
+def test_a_metric_is_the_mean_over_seeds(labels, patients):
     each = [seed_scores(labels, seed) for seed in range(3)]
     together = cluster_bootstrap(labels, SeedScores(tuple(each)), patients, **OPTIONS)
     alone = [cluster_bootstrap(labels, one, patients, **OPTIONS) for one in each]
@@ -78,7 +78,7 @@ def test_rows_of_classes_and_subgroups_are_means_over_seeds(labels, patients):
 
     def by_class(scores):
         (row,) = class_rows(labels, scores, patients, ["no", "yes"], **OPTIONS)
-        return row.figures["auc"].estimate
+        return row.metrics["auc"].estimate
 
     def by_site(scores):
         rows = subgroup_rows(labels, scores, patients, site, subgroup="site", **OPTIONS)

@@ -1,4 +1,4 @@
-"""Subgroups: their figures, their verdicts, and none where there are too few lesions."""
+"""Subgroups: their metrics, their verdicts, and none where there are too few lesions."""
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ def test_the_subgroup_in_which_the_method_fails_is_named():
     assert sum(row.lesions for row in rows) == len(labels)
 
 
-def test_a_row_holds_the_figures_of_its_lesions_alone():
+def test_a_row_holds_the_metrics_of_its_lesions_alone():
     labels, scores, groups, density = lesions()
     rows = subgroup_rows(
         labels, scores, groups, density, subgroup="density", metrics=["auc"], draws=200, seed=5

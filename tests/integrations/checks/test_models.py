@@ -27,7 +27,7 @@ METHODS = {
 def check(pipeline, side=64, stored=None, encoder=None, methods=METHODS, **changes):
     """Check a run in which `miram_linformer.method` is changed."""
     methods = {**methods, "miram_linformer": {**METHODS["miram_linformer"], **changes}}
-    values = {"name": "vit_tiny_patch16_224", "image_side": 32, "patch_side": 8}
+    values = {"name": "vit_tiny_patch16_224", "image_size": 32, "patch_size": 8}
     parameters = {
         "params:encoder": EncoderConfig(**{**values, "overrides": {"depth": 2}, **(encoder or {})}),
         "params:rois": CropConfig(side=side, context=1.0),
@@ -72,7 +72,7 @@ def test_crops_of_a_side_that_a_method_cannot_take_are_refused(side):
 
 
 def test_a_frozen_model_takes_crops_of_any_side():
-    backbone = {"kind": "timm_backbone", "name": "resnet10t", "image_side": 224}
+    backbone = {"kind": "timm_backbone", "name": "resnet10t", "image_size": 224}
     check(training("random"), stored=64, methods={"random": {"kind": "random"}})
     check(training("random"), stored=64, methods={"random": backbone})
 

@@ -15,13 +15,13 @@ from mlflow import MlflowClient
 
 from miram.integrations.mlflow.config import MlflowConfig, resolve_paths
 from miram.integrations.mlflow.hook import MlflowHook, status_after
-from miram.integrations.mlflow.values import flatten, flatten_figures
+from miram.integrations.mlflow.values import flatten, flatten_metrics
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.config import TrainingConfig
 from miram.training.logging.telemetry import tell
 
 FIGURE = {"estimate": 0.6, "lower": 0.5, "upper": 0.7, "undefined_draws": 0}
-METRICS = {"tasks": {"pathology": {"lesions": 9, "patients": 4, "figures": {"auc": FIGURE}}}}
+METRICS = {"tasks": {"pathology": {"lesions": 9, "patients": 4, "metrics": {"auc": FIGURE}}}}
 
 
 @pytest.fixture(scope="module")
@@ -288,8 +288,8 @@ def test_typed_parameters_become_single_values():
     assert flatten("tasks", ["a", "b"]) == {"tasks": "['a', 'b']"}
 
 
-def test_figures_become_an_estimate_and_its_ends():
-    assert json.loads(json.dumps(flatten_figures(METRICS))) == {
+def test_metrics_become_an_estimate_and_its_ends():
+    assert json.loads(json.dumps(flatten_metrics(METRICS))) == {
         "pathology.lesions": 9.0,
         "pathology.patients": 4.0,
         "pathology.auc": 0.6,
@@ -299,9 +299,9 @@ def test_figures_become_an_estimate_and_its_ends():
 
 
 def test_the_spread_of_seeds_and_repeats_is_a_metric_where_there_is_one():
-    figure = {**FIGURE, "by_repeat": [0.5, 0.7], "repeat_deviation": 0.14, "seed_deviation": None}
-    task = {"lesions": 9, "patients": 4, "figures": {"auc": figure}}
-    found = flatten_figures({"tasks": {"pathology": task}})
+    metric = {**FIGURE, "by_repeat": [0.5, 0.7], "repeat_deviation": 0.14, "seed_deviation": None}
+    task = {"lesions": 9, "patients": 4, "metrics": {"auc": metric}}
+    found = flatten_metrics({"tasks": {"pathology": task}})
     assert found["pathology.auc.repeat_deviation"] == 0.14
     assert "pathology.auc.seed_deviation" not in found
 

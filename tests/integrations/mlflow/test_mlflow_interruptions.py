@@ -23,7 +23,7 @@ from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.logging.telemetry import tell
 
 FIGURE = {"estimate": 0.6, "lower": 0.5, "upper": 0.7}
-METRICS = {"tasks": {"pathology": {"lesions": 9, "patients": 4, "figures": {"auc": FIGURE}}}}
+METRICS = {"tasks": {"pathology": {"lesions": 9, "patients": 4, "metrics": {"auc": FIGURE}}}}
 PICTURE = np.full((4, 6), 7, np.uint8)
 
 
@@ -166,9 +166,9 @@ def test_a_server_that_never_comes_gets_everything_at_the_next_command(server, t
 
     assert [server.address in message for message in warnings(caplog)] == [True]
     kept = operations(tmp_path / "mlflow/pending")
-    figures = [item["values"] for item in kept if item["kind"] == "metrics"]
-    assert figures[:2000] == [{"step": n, "figures": {"loss": 1 / n}} for n in range(1, 2001)]
-    assert figures[2000]["figures"]["pathology.auc"] == 0.6
+    metrics = [item["values"] for item in kept if item["kind"] == "metrics"]
+    assert metrics[:2000] == [{"step": n, "metrics": {"loss": 1 / n}} for n in range(1, 2001)]
+    assert metrics[2000]["metrics"]["pathology.auc"] == 0.6
     assert not folder.tracker_note.exists()
 
     server.start()
@@ -246,7 +246,7 @@ def test_a_server_killed_in_the_middle_and_started_again_misses_nothing(server, 
     hook.after_pipeline_run()
     left = operations(tmp_path / "mlflow/pending")
     assert [item["kind"] for item in left] == ["metrics", "end", "end", "end"]
-    assert left[0]["values"] == {"step": 402, "figures": {"loss": 0.125}}
+    assert left[0]["values"] == {"step": 402, "metrics": {"loss": 0.125}}
     assert len(warnings(caplog)) == 1
 
 

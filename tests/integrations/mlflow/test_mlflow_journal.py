@@ -28,8 +28,8 @@ def opening(run="a"):
     return Operation("open", run, {"tags": {}, "parent": None, "resume": None}, 1)
 
 
-def figures(step, run="a", **values):
-    return Operation("metrics", run, {"step": step, "figures": values or {"loss": 0.5}}, step)
+def metrics(step, run="a", **values):
+    return Operation("metrics", run, {"step": step, "metrics": values or {"loss": 0.5}}, step)
 
 
 def ending(run="a", status="FINISHED", time=9):
@@ -42,7 +42,7 @@ def waiting(journal):
 
 def test_what_was_not_delivered_is_read_back_in_order_with_the_runs_it_belongs_to(config):
     journal = Journal.create(config)
-    told = [opening(), figures(1), figures(2, loss=float("inf")), figures(3), ending()]
+    told = [opening(), metrics(1), metrics(2, loss=float("inf")), metrics(3), ending()]
     for operation in told:
         journal.append(operation)
     journal.delivered(1, {"a": "server's name"})
@@ -88,7 +88,7 @@ def test_what_waits_goes_to_the_experiment_it_was_recorded_for(config):
 
 def test_runs_of_a_killed_command_end_with_its_last_record(config):
     journal = Journal.create(config)
-    for operation in (opening("a"), opening("b"), ending("b"), figures(7)):
+    for operation in (opening("a"), opening("b"), ending("b"), metrics(7)):
         journal.append(operation)
     journal.delivered(4, {"a": "1", "b": "2"})
     journal._lock.release()  # as the system does when a process dies
@@ -139,18 +139,18 @@ def test_pictures_wait_beside_the_journal_and_go_with_it(config):
     assert not list(Path(config.pending).iterdir())
 
 
-def test_figures_of_many_steps_go_in_one_request_but_in_order():
-    many = [figures(step, a=1.0, b=2.0, c=3.0) for step in range(500)]
+def test_metrics_of_many_steps_go_in_one_request_but_in_order():
+    many = [metrics(step, a=1.0, b=2.0, c=3.0) for step in range(500)]
     assert first_request(many) == many[: MOST_METRICS // 3]
     assert first_request([*many[:2], ending(), *many[2:]]) == many[:2]
-    assert first_request([*many[:2], figures(2, run="b")]) == many[:2]
+    assert first_request([*many[:2], metrics(2, run="b")]) == many[:2]
     assert first_request([ending(), *many]) == [ending()]
-    wide = figures(1, **{str(n): 0.0 for n in range(MOST_METRICS + 1)})
+    wide = metrics(1, **{str(n): 0.0 for n in range(MOST_METRICS + 1)})
     assert first_request([wide, wide]) == [wide]
 
 
 def test_an_operation_can_be_taken_apart():
-    assert figures(3, a=1.0, b=2.0).parts() == [figures(3, a=1.0), figures(3, b=2.0)]
+    assert metrics(3, a=1.0, b=2.0).parts() == [metrics(3, a=1.0), metrics(3, b=2.0)]
     params = Operation("params", "a", {"x": "1", "y": "2"}, 5)
     assert [part.values for part in params.parts()] == [{"x": "1"}, {"y": "2"}]
     assert {part.time for part in params.parts()} == {5}
@@ -159,10 +159,10 @@ def test_an_operation_can_be_taken_apart():
 
 def test_a_journal_is_lines_that_a_person_can_read(config):
     journal = Journal.create(config)
-    journal.append(figures(3))
+    journal.append(metrics(3))
     lines = [json.loads(line) for line in journal.path.read_text().splitlines() if line]
     assert lines[0]["tracking_uri"] == "http://server:5000"
-    assert lines[1]["operation"]["values"] == {"step": 3, "figures": {"loss": 0.5}}
+    assert lines[1]["operation"]["values"] == {"step": 3, "metrics": {"loss": 0.5}}
     journal.close()
 
 

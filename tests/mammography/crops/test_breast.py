@@ -99,7 +99,7 @@ def test_the_chest_wall_is_where_most_of_the_breast_is(side):
 
 
 def test_the_breasts_of_a_phantom_are_found():
-    cases = draw_cases(PhantomConfig(patients=30, image_side=256, seed=5))
+    cases = draw_cases(PhantomConfig(patients=30, image_size=256, seed=5))
     rng = np.random.default_rng(0)
     for row in cases.drop_duplicates(["patient", "side", "view"]).head(24).to_dict("records"):
         shape = (256, round(256 * row["aspect"]))

@@ -33,7 +33,7 @@ TABLES = [
     f"csv/{kind}_case_description_{split}_set.csv"
     for kind, split in itertools.product(("mass", "calc"), ("train", "test"))
 ]
-SMALL = PhantomConfig(patients=5, image_side=256)
+SMALL = PhantomConfig(patients=5, image_size=256)
 VIEW = ["patient", "side", "view"]
 
 
@@ -44,7 +44,7 @@ def cases() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def written() -> tuple[PhantomConfig, dict[str, bytes]]:
-    config = PhantomConfig(patients=60, image_side=448, seed=1)
+    config = PhantomConfig(patients=60, image_size=448, seed=1)
     return config, dict(phantom_files(config))
 
 
@@ -108,7 +108,7 @@ def test_tables_come_last_and_every_path_once(written):
 
 
 def test_first_file_arrives_before_the_others_are_made():
-    path, content = next(phantom_files(PhantomConfig(patients=2000, image_side=256)))
+    path, content = next(phantom_files(PhantomConfig(patients=2000, image_size=256)))
     assert path.endswith(".dcm")
     assert content[128:132] == b"DICM"
 
@@ -256,7 +256,7 @@ def test_one_view_can_be_asked_for():
 
 
 def test_cases_do_not_depend_on_the_image_size(cases):
-    pd.testing.assert_frame_equal(cases, draw_cases(PhantomConfig(image_side=320)))
+    pd.testing.assert_frame_equal(cases, draw_cases(PhantomConfig(image_size=320)))
 
 
 def test_unknown_settings_and_impossible_values_are_refused():

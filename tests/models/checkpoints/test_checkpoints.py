@@ -18,8 +18,8 @@ from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=32,
-    patch_side=8,
+    image_size=32,
+    patch_size=8,
     overrides={"embed_dim": 32, "depth": 2, "num_heads": 2},
 )
 HEADER = {

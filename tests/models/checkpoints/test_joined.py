@@ -14,7 +14,7 @@ from miram.models.checkpoints.joined import (
 from miram.models.encoder import EncoderConfig
 
 CONFIG = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=16, patch_side=4, overrides={"depth": 1}
+    name="vit_tiny_patch16_224", image_size=16, patch_size=4, overrides={"depth": 1}
 )
 HEADER = {"timm": CONFIG.timm_arguments, "data_digest": "abc"}
 

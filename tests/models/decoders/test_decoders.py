@@ -14,8 +14,8 @@ from miram.models.patches import repeat_mask, sincos_2d
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=32,
-    patch_side=8,
+    image_size=32,
+    patch_size=8,
     overrides={"depth": 3, "embed_dim": 48, "num_heads": 2},
 )
 DECODERS = {
@@ -41,7 +41,7 @@ def single(name, scale, **values):
 
 
 def batch(model, size=3, seed=1):
-    side = model.config.crop_side(model.encoder_config)
+    side = model.config.crop_size(model.encoder_config)
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(size, 1, side, side, generator=generator)
     return images, torch.rand(size, model.noise_width, generator=generator)

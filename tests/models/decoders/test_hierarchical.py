@@ -16,7 +16,7 @@ DIM, HEADS = 32, 2
 def encoder(depth):
     overrides = {"depth": depth, "embed_dim": 48, "num_heads": 2}
     return EncoderConfig(
-        name="vit_tiny_patch16_224", image_side=32, patch_side=8, overrides=overrides
+        name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides=overrides
     )
 
 
@@ -28,7 +28,7 @@ def build(depth=12, **values):
 
 def encoded(model, size=2):
     generator = torch.Generator().manual_seed(0)
-    side = model.config.crop_side(model.encoder_config)
+    side = model.config.crop_size(model.encoder_config)
     images = torch.randn(size, 1, side, side, generator=generator)
     masking = model.mask(torch.rand(size, model.patches, generator=generator))
     return model.encode(model.pyramid(images)[1], masking)
@@ -67,7 +67,7 @@ def expected_patches(model, encoded, sample):
     return decoder.head(decoder.norm(tokens))[1:]
 
 
-def test_the_defaults_read_12_then_9_6_and_3_as_in_the_papers_figure():
+def test_the_defaults_read_12_then_9_6_and_3_as_in_the_papers_metric():
     model = build()
     found = encoded(model)
     patches = model.decoders[0](found).pixels

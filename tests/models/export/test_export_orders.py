@@ -16,8 +16,8 @@ from miram.models.export.export import ExportConfig, ExportOrder, export_encoder
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=32,
-    patch_side=8,
+    image_size=32,
+    patch_size=8,
     overrides={"embed_dim": 32, "depth": 1, "num_heads": 2},
 )
 
@@ -69,7 +69,7 @@ def test_of_several_seeds_the_first_is_exported(tmp_path):
 def test_what_one_format_cannot_express_does_not_stop_the_others(tmp_path):
     pytest.importorskip("transformers")
     arguments = {"model_name": "resnet10t", "in_chans": 1, "num_classes": 0}
-    header = {"timm": arguments, "image_side": 32}
+    header = {"timm": arguments, "image_size": 32}
     network = EncoderCheckpoint.of(timm.create_model(**arguments), header)
     found = export_order(ExportOrder(network, ("hugging_face", "timm")), tmp_path / "exports")
     assert list(found.written) == ["timm"]

@@ -20,8 +20,8 @@ from miram.models.pretrained_weights.load import InitializationConfig, initializ
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=32,
-    patch_side=8,
+    image_size=32,
+    patch_size=8,
     overrides={"embed_dim": 32, "depth": 2, "num_heads": 2},
 )
 HEADER = {
@@ -146,7 +146,7 @@ def test_timm_loads_the_folder_by_itself(checkpoint, tmp_path):
 def test_any_timm_backbone_can_be_exported_to_timm(tmp_path):
     arguments = {"model_name": "resnet18", "in_chans": 1, "num_classes": 0}
     model = timm.create_model(**arguments)
-    saved = EncoderCheckpoint.of(model, {"timm": arguments, "image_side": 32})
+    saved = EncoderCheckpoint.of(model, {"timm": arguments, "image_size": 32})
     export_timm(saved, tmp_path / "timm")
     loaded = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
     with torch.no_grad():

@@ -28,7 +28,7 @@ SCALE_2 = {"scale": 2, "attention": {"kind": "nystrom", "num_landmarks": 8}, "de
 
 
 def encoder_config(**changes):
-    values = {"name": "vit_tiny_patch16_224", "image_side": SIDE, "patch_side": PATCH}
+    values = {"name": "vit_tiny_patch16_224", "image_size": SIDE, "patch_size": PATCH}
     return EncoderConfig(**{**values, "overrides": OVERRIDES, **changes})
 
 
@@ -334,7 +334,7 @@ def test_positions_of_a_larger_grid_are_resized_and_a_flat_field_stays_flat(tmp_
 def test_patches_of_another_side_answer_alike_to_resized_patches(tmp_path):
     source = encoder_config().build(seed=1).eval()
     torch.save(source.state_dict(), tmp_path / "patch8.pth")
-    vit = encoder_config(image_side=2 * SIDE, patch_side=2 * PATCH).build(seed=0).eval()
+    vit = encoder_config(image_size=2 * SIDE, patch_size=2 * PATCH).build(seed=0).eval()
     report = start(vit, tmp_path / "patch8.pth", strict=True)
     assert report.resized == {"patch_embed.proj.weight": "patch side 8 resampled to 16"}
     small = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(4))

@@ -169,7 +169,7 @@ def test_missing_values_are_counted(study: Study) -> None:
 def test_every_method_stands_with_its_interval_and_numbers(study: Study) -> None:
     items = filled(study)
     for figure, number in (("auc", 37), ("sensitivity_at_90_specificity", 38)):
-        board = study.leaderboard[study.leaderboard["figure"] == figure]
+        board = study.leaderboard[study.leaderboard["metric"] == figure]
         assert len(board) == len(study.methods)
         for row in board.itertuples():
             told = f"{row.method} {row.estimate:.3f} ({row.lower:.3f} to {row.upper:.3f})"

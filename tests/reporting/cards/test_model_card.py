@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from miram.errors import MiramError
 from miram.evaluation.features.extract import extract_features
 from miram.evaluation.features.pooling import FeatureConfig
-from miram.evaluation.prediction_tables import subgroup_figures
+from miram.evaluation.prediction_tables import subgroup_metrics
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds
@@ -29,11 +29,11 @@ from miram.reporting.page.page import render_report
 MakeStudy = Callable[..., Study]
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=32,
-    patch_side=8,
+    image_size=32,
+    patch_size=8,
     overrides={"embed_dim": 32, "depth": 2, "num_heads": 2},
 )
-BACKBONE = {"kind": "timm_backbone", "name": "resnet10t", "image_side": 32}
+BACKBONE = {"kind": "timm_backbone", "name": "resnet10t", "image_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_hubs_read_every_figure_with_its_interval_and_its_numbers(study: Study) 
     found = {(r.metric_value, *r.metric_args["interval"]): r.metric_args for r in data.eval_results}
     assert set(found) == {
         (values["estimate"], values["lower"], values["upper"])
-        for values in task["figures"].values()
+        for values in task["metrics"].values()
     }
     for result in data.eval_results:
         assert result.metric_args["lesions"] == task["lesions"]
@@ -91,7 +91,7 @@ def test_hubs_read_every_figure_with_its_interval_and_its_numbers(study: Study) 
 
 def test_means_over_seeds_are_told_with_their_spread(study: Study, seeded: Study) -> None:
     card, one = model_card(seeded, "mae"), model_card(study, "mae")
-    figures = seeded.methods["mae"].metrics["tasks"]["pathology"]["figures"]
+    figures = seeded.methods["mae"].metrics["tasks"]["pathology"]["metrics"]
     spread = figures["auc"]["seed_deviation"]
     assert spread > 0
     assert f"{spread:.3f}" in next(row for row in rows(card) if row[0] == "ROC AUC")[3]
@@ -113,7 +113,7 @@ def test_several_tasks_stay_apart_in_the_head(cv_study: Study) -> None:
     found = head(f"---\n{results.to_yaml()}\n---\n").eval_results
     for task, facts in tasks.items():
         here = [r for r in found if r.dataset_config == task]
-        assert len(here) == len(first["figures"])
+        assert len(here) == len(first["metrics"])
         assert {r.metric_args["lesions"] for r in here} == {facts["lesions"]}
         assert {r.task_name for r in here} == {f"linear probe: {task}"}
         assert {r.dataset_split for r in here} == {"cross-validation, 4 folds"}
@@ -122,7 +122,7 @@ def test_several_tasks_stay_apart_in_the_head(cv_study: Study) -> None:
 def test_every_class_is_told_with_its_numbers(cv_study: Study) -> None:
     found = rows(model_card(cv_study, "mae"))
     for row in cv_study.methods["mae"].metrics["tasks"]["pathology4"]["per_class"]:
-        area = row["figures"]["auc"]
+        area = row["metrics"]["auc"]
         cells = [row["class"], str(row["lesions"]), str(row["patients"])]
         ends = f"{area['lower']:.3f} to {area['upper']:.3f}"
         assert [*cells, f"{area['estimate']:.3f}", ends] in found
@@ -131,8 +131,8 @@ def test_every_class_is_told_with_its_numbers(cv_study: Study) -> None:
 def test_a_figure_that_is_not_defined_is_told_in_the_text_alone(study: Study) -> None:
     metrics = study.methods["mae"].metrics
     task = metrics["tasks"]["pathology"]
-    unknown = {**task["figures"]["brier"], "estimate": float("nan")}
-    task = {**task, "figures": {**task["figures"], "brier": unknown}}
+    unknown = {**task["metrics"]["brier"], "estimate": float("nan")}
+    task = {**task, "metrics": {**task["metrics"], "brier": unknown}}
     card = model_card(with_metrics(study, "mae", {**metrics, "tasks": {"pathology": task}}), "mae")
     assert ["Brier score", "not defined"] in [row[:2] for row in rows(card)]
     assert "brier_score" not in {r.metric_type for r in head(card).eval_results}
@@ -151,7 +151,7 @@ def test_every_figure_stands_in_the_text_with_its_interval(study: Study) -> None
 
 def test_the_untrained_encoder_stands_beside_the_trained_one(study: Study) -> None:
     board = study.leaderboard
-    untrained = board[(board["method"] == "random") & (board["figure"] == "auc")].iloc[0]
+    untrained = board[(board["method"] == "random") & (board["metric"] == "auc")].iloc[0]
     assert ["random", f"{untrained['estimate']:.3f}"] in [
         row[:2] for row in rows(model_card(study, "mae"))
     ]
@@ -245,7 +245,7 @@ def test_subgroups_are_those_of_the_lesion_table(study: Study) -> None:
 
 def test_subgroups_can_be_given(study: Study) -> None:
     result = study.methods["mae"]
-    table = subgroup_figures(
+    table = subgroup_metrics(
         result.predictions, study.lesions, result.metrics, assessment_config(study)
     )
     assert model_card(study, "mae", table) == model_card(study, "mae")
@@ -316,7 +316,7 @@ def test_the_code_of_a_card_gives_the_features_that_the_probes_read(
     method: dict[str, Any] = {"kind": "random"}
     if kind == "color":
         encoder = ENCODER.model_copy(update={"channels": 3})
-    header: dict[str, Any] = {"timm": encoder.timm_arguments, "image_side": 32}
+    header: dict[str, Any] = {"timm": encoder.timm_arguments, "image_size": 32}
     model: torch.nn.Module = encoder.build(seed=3)
     if kind == "backbone":
         method = BACKBONE

@@ -96,7 +96,7 @@ def test_figures_can_be_saved_by_the_catalog(
 
 def test_leaderboard_chart_shows_estimates_and_interval_ends(study: Study) -> None:
     figure = leaderboard_figure(study.leaderboard)
-    main = study.leaderboard[study.leaderboard["figure"] == "auc"].set_index("method")
+    main = study.leaderboard[study.leaderboard["metric"] == "auc"].set_index("method")
     assert {trace.name for trace in figure.data} == set(study.methods)
     for trace in figure.data:
         row = main.loc[trace.name]

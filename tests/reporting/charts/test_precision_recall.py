@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from miram.evaluation.predictions import TaskScores
-from miram.evaluation.statistics.metrics import figures
+from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.statistics.scores import SeedScores
 from miram.reporting.charts.precision_recall import (
     Points,
@@ -69,7 +69,7 @@ def test_area_over_folds_is_the_average_precision_of_the_tables() -> None:
     each = tuple(one / (1 + folds[:, None]) for one in plain.each())
     found = TaskScores(("a",), plain.labels, SeedScores(each, folds), plain.patients)
     name = "average_precision"
-    expected = [figures(plain.labels[:, 0], one[:, 0], [name], folds)[name] for one in each]
+    expected = [compute_metrics(plain.labels[:, 0], one[:, 0], [name], folds)[name] for one in each]
     assert _area(class_points(found, 0)) == pytest.approx(np.mean(expected))
 
 

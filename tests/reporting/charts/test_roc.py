@@ -9,7 +9,7 @@ from sklearn.metrics import auc, roc_auc_score
 
 from miram.errors import MiramError
 from miram.evaluation.statistics.comparison import Comparison, ComparisonConfig
-from miram.evaluation.statistics.metrics import figures
+from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.statistics.scores import SeedScores
 from miram.reporting.charts.roc import (
     TaskScores,
@@ -91,7 +91,7 @@ def test_comparison_is_the_difference_of_the_leaderboard(study: Study) -> None:
     tables = {name: result.predictions for name, result in study.methods.items()}
     found = paired(tables, ComparisonConfig())
     assert [item.method for item in found] == ["mae", "miram_nystrom"]
-    main = study.leaderboard[study.leaderboard["figure"] == "auc"].set_index("method")["estimate"]
+    main = study.leaderboard[study.leaderboard["metric"] == "auc"].set_index("method")["estimate"]
     for item in found:
         assert item.difference == pytest.approx(main[item.method] - main["random"])
         assert item.p_value <= item.p_holm
@@ -106,7 +106,7 @@ def test_the_user_chooses_reference_methods_and_figure(study: Study, tables: Tab
     config = ComparisonConfig(reference="mae", methods=("miram_nystrom",), figure="brier")
     (found,) = paired(tables, config)
     assert (found.method, found.reference, found.metric) == ("miram_nystrom", "mae", "brier")
-    board = study.leaderboard[study.leaderboard["figure"] == "brier"]
+    board = study.leaderboard[study.leaderboard["metric"] == "brier"]
     brier = board.set_index("method")["estimate"]
     assert found.difference == pytest.approx(brier["miram_nystrom"] - brier["mae"])
     assert found.p_holm == found.p_value  # one comparison needs no correction
@@ -155,5 +155,5 @@ def test_the_curve_of_several_folds_has_the_area_of_the_tables() -> None:
         (labels + random.normal(size=(60, 1))).round(1) / (1 + folds[:, None]) for _ in "ab"
     )
     found = TaskScores(("a",), labels, SeedScores(each, folds), np.arange(60).astype(object))
-    areas = [figures(labels[:, 0], one[:, 0], ["auc"], folds)["auc"] for one in each]
+    areas = [compute_metrics(labels[:, 0], one[:, 0], ["auc"], folds)["auc"] for one in each]
     assert auc(*class_points(found, 0)) == pytest.approx(np.mean(areas), abs=1e-12)

@@ -25,8 +25,8 @@ from miram.reporting.facts.study import Study
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
-    image_side=32,
-    patch_side=8,
+    image_size=32,
+    patch_size=8,
     overrides={"embed_dim": 32, "depth": 2, "num_heads": 2},
 )
 LOW = {"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2}
@@ -96,8 +96,8 @@ def test_parameters_that_tell_of_no_encoder_give_no_cost(study: Study) -> None:
 def test_every_cost_stands_beside_figure_interval_and_numbers(study: Study) -> None:
     table = cost_table(study, COSTS)
     assert tuple(table.columns) == COLUMNS
-    main = study.leaderboard[study.leaderboard["figure"] == "auc"].reset_index(drop=True)
-    shared = ["method", "task", "figure", "estimate", "lower", "upper", "lesions", "patients"]
+    main = study.leaderboard[study.leaderboard["metric"] == "auc"].reset_index(drop=True)
+    shared = ["method", "task", "metric", "estimate", "lower", "upper", "lesions", "patients"]
     pd.testing.assert_frame_equal(table[shared], main[shared])
     mae = table.set_index("method").loc["mae"]
     assert (mae["gmacs"], mae["activation_mib"], mae["encoding_gmacs"]) == (1.5, 12.0, 2.0)

@@ -9,14 +9,14 @@ def metrics(auc, brier):
         name: {"estimate": value, "lower": value - 0.1, "upper": value + 0.1}
         for name, value in (("auc", auc), ("brier", brier))
     }
-    task = {"lesions": 20, "patients": 9, "figures": figures}
+    task = {"lesions": 20, "patients": 9, "metrics": figures}
     split = {"strategy": "official", "leakage": "drop"}
     return {**split, "tasks": {"pathology": task}, "features": {"crops": "abc"}}
 
 
 def test_the_best_estimate_comes_first_whichever_way_a_figure_is_better():
     table = leaderboard_table({"weak": metrics(0.6, 0.3), "strong": metrics(0.8, 0.1)})
-    assert table["figure"].tolist() == ["auc", "auc", "brier", "brier"]
+    assert table["metric"].tolist() == ["auc", "auc", "brier", "brier"]
     assert table["method"].tolist() == ["strong", "weak", "strong", "weak"]
 
 
@@ -35,7 +35,7 @@ def test_a_study_without_a_supported_task_gives_an_empty_table():
 
 def test_figures_of_fine_tuned_encoders_stand_beside_those_of_probes():
     table = leaderboard_table({"mae": metrics(0.6, 0.3)}, {"mae": metrics(0.7, 0.2)})
-    auc = table[table["figure"] == "auc"]
+    auc = table[table["metric"] == "auc"]
     assert auc["method"].tolist() == ["mae", "mae"]
     assert auc["protocol"].tolist() == ["finetuned", "linear"]
     assert auc["estimate"].tolist() == [0.7, 0.6]

@@ -23,7 +23,7 @@ from miram.reporting.page.page import _environment
 
 def metrics(accuracy, *, half=0.045, lesions=704, strategy="official", leakage="drop"):
     figure = {"estimate": accuracy, "lower": accuracy - half, "upper": accuracy + half}
-    task = {"lesions": lesions, "patients": 345, "figures": {"accuracy": figure}}
+    task = {"lesions": lesions, "patients": 345, "metrics": {"accuracy": figure}}
     return {"strategy": strategy, "leakage": leakage, "tasks": {"pathology4": task}}
 
 
@@ -106,7 +106,7 @@ def test_lesions_of_one_patient_count_as_fewer_lesions():
         np.repeat(right, 4), np.ones(704), np.repeat(patients, 4), ["accuracy"], seed=0
     )["accuracy"]
     found = metrics(four.estimate)
-    found["tasks"]["pathology4"]["figures"]["accuracy"] |= {
+    found["tasks"]["pathology4"]["metrics"]["accuracy"] |= {
         "lower": four.lower,
         "upper": four.upper,
     }

@@ -46,7 +46,7 @@ def test_guessing_is_compared_with_the_interval(
 
 def test_leader_has_the_highest_figure_and_ties_share_it(study: Study) -> None:
     board = study.leaderboard.copy()
-    main = board["figure"] == "auc"
+    main = board["metric"] == "auc"
     board.loc[main & board["method"].isin(["mae", "random"]), "estimate"] = 0.99
     found = task_findings(replace(study, leaderboard=board), draws=100, seed=0)[0]
     assert {item.method for item in found.leaders} == {"mae", "random"}
@@ -55,7 +55,7 @@ def test_leader_has_the_highest_figure_and_ties_share_it(study: Study) -> None:
 
 
 def test_methods_are_compared_with_the_reference_that_was_chosen(study: Study) -> None:
-    chosen = ComparisonConfig(reference="mae", figure="balanced_accuracy")
+    chosen = ComparisonConfig(reference="mae", metric="balanced_accuracy")
     found = task_findings(study, chosen, draws=100, seed=0)[0]
     assert (found.reference, found.compared) == ("mae", "Balanced accuracy")
     assert [row.method for row in found.comparisons] == ["random", "miram_nystrom"]
@@ -178,7 +178,7 @@ def test_anchors_that_lead_are_told_before_the_methods_are_praised(
     study: Study, estimates: tuple[float, float], told: str
 ) -> None:
     board = study.leaderboard
-    example = board[(board["method"] == "mae") & (board["figure"] == "auc")]
+    example = board[(board["method"] == "mae") & (board["metric"] == "auc")]
     rows = [
         example.assign(method=name, estimate=estimate)
         for name, estimate in zip(("hog", "box_size"), estimates, strict=True)

@@ -283,7 +283,7 @@ def test_same_study_gives_the_same_page(study: Study) -> None:
 
 def test_undefined_figures_are_named_as_such(study: Study) -> None:
     board = study.leaderboard.copy()
-    chosen = (board["method"] == "mae") & (board["figure"] == "auc")
+    chosen = (board["method"] == "mae") & (board["metric"] == "auc")
     board.loc[chosen, ["estimate", "lower", "upper"]] = np.nan
     found = Page(render_report(replace(study, leaderboard=board)))
     assert "mae linear pathology ROC AUC not defined not defined higher" in found.text
@@ -292,7 +292,7 @@ def test_undefined_figures_are_named_as_such(study: Study) -> None:
 
 def test_results_can_be_filtered_by_what_stands_in_the_table(page: Page, study: Study) -> None:
     filters = {tag.get("data-filter") for tag in page.all("select")}
-    assert filters == {"task", "method", "figure"}
+    assert filters == {"task", "method", "metric"}
     rows = [tag for tag in page.all("tr") if tag.get("data-method")]
     assert len(rows) == len(study.leaderboard)
     assert {row["data-method"] for row in rows} == set(study.methods)

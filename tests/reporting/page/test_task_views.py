@@ -14,7 +14,7 @@ import pytest
 from miram.evaluation.assess import AssessmentConfig
 from miram.evaluation.label_efficiency import label_efficiency_table
 from miram.evaluation.prediction_tables import calibration_table as reliability_rows
-from miram.evaluation.prediction_tables import subgroup_figures
+from miram.evaluation.prediction_tables import subgroup_metrics
 from miram.evaluation.probes.fold_features import features_by_seed
 from miram.reporting.charts.label_efficiency import (
     label_figure,
@@ -49,7 +49,7 @@ def _filled(study: Study, result: MethodResult, *, curve: bool) -> MethodResult:
     return replace(
         result,
         calibration=reliability_rows(result.predictions, result.metrics),
-        subgroups=subgroup_figures(result.predictions, study.lesions, result.metrics, config),
+        subgroups=subgroup_metrics(result.predictions, study.lesions, result.metrics, config),
         label_efficiency=label_efficiency_table(by_seed, study.lesions, study.splits, config)
         if curve
         else empty,
@@ -106,7 +106,7 @@ def test_calibration_table_has_all_methods_and_intervals_before_and_after(filled
     assert [row[0] for row in table.rows] == list(filled.methods)
     entry = filled.methods["mae"].metrics["tasks"][TASK]
     row = dict(zip(table.columns, table.rows[1], strict=True))
-    for part, when in ((entry["figures"], "stated"), (entry["calibration"]["figures"], "after")):
+    for part, when in ((entry["metrics"], "stated"), (entry["calibration"]["metrics"], "after")):
         one = part["ece"]
         cell = next(v for k, v in row.items() if "calibration error" in k and when in k)
         assert cell == f"{one['estimate']:.3f} ({one['lower']:.3f} to {one['upper']:.3f})"
@@ -177,7 +177,7 @@ def test_values_of_the_lesion_table_cannot_format_a_chart(filled: Study) -> None
 def test_label_curve_shows_shares_with_their_spread(filled: Study) -> None:
     rows = label_rows(filled.methods, TASK)
     assert set(rows["method"]) == {"mae"}
-    assert rows["figure"].unique().tolist() == ["auc"]
+    assert rows["metric"].unique().tolist() == ["auc"]
     (curve,) = label_figure(rows, ("mae",)).data
     assert list(curve.x) == rows["training_patients"].tolist()
     assert curve.error_y.array[0] == pytest.approx(
@@ -218,7 +218,7 @@ def test_label_efficiency_without_a_usable_draw_is_not_called_unmeasured(
     filled: Study, text: str
 ) -> None:
     measured = filled.methods["mae"].label_efficiency
-    no_draw = measured.drop_duplicates("share").assign(figure="none", estimate=None, draws=0)
+    no_draw = measured.drop_duplicates("share").assign(metric="none", estimate=None, draws=0)
     mae = replace(filled.methods["mae"], label_efficiency=no_draw)
     study = replace(filled, methods={**filled.methods, "mae": mae})
     assert tasks_without_draws(study.methods) == [TASK]

@@ -98,7 +98,7 @@ def test_what_cannot_be_compared_is_a_challenger_unless_forced(champion, words):
     assert forced.alias == "champion" and words in forced.reason
 
 
-def test_several_classes_are_compared_by_their_main_figure():
+def test_several_classes_are_compared_by_their_main_metric():
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, 90)
     names = ("a", "b", "c")

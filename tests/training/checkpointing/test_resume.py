@@ -81,23 +81,23 @@ def test_a_training_killed_at_any_step_ends_with_the_weights_of_an_uninterrupted
 def test_a_signal_ends_the_training_with_its_state_kept(keep, number):
     expected, history = run(watch=None)
     with pytest.raises(TrainingInterrupted, match=r"after step 4 of 8.*same command goes on") as it:
-        run(keep, watch=stop_after(2, number), watch_every=1)
+        run(keep, watch=stop_after(2, number), validate_every=1)
     assert it.value.exit_code == 128 + number
     assert keep.folder.unfinished
-    found, resumed = run(keep, watch=lambda model: Looks(), watch_every=1)
+    found, resumed = run(keep, watch=lambda model: Looks(), validate_every=1)
     assert_same(found, expected)
     assert resumed["loss"].tolist() == history["loss"].tolist()
     assert not keep.folder.unfinished
 
 
 def test_what_is_watched_joins_the_history(keep):
-    _, history = run(watch=stop_after(99), watch_every=2)
+    _, history = run(watch=stop_after(99), validate_every=2)
     assert history.loc[[3, 7], "seen"].tolist() == [1.0, 2.0]
 
 
 def test_the_newest_states_stay(keep):
     with pytest.raises(TrainingInterrupted):
-        run(keep, watch=stop_after(3), watch_every=1)
+        run(keep, watch=stop_after(3), validate_every=1)
     assert sorted(path.name for path in keep.folder.path.iterdir()) == [
         "step-000000004.pt",
         "step-000000006.pt",
@@ -107,7 +107,7 @@ def test_the_newest_states_stay(keep):
 def test_a_damaged_state_is_passed_over(keep):
     expected, _ = run()
     with pytest.raises(TrainingInterrupted):
-        run(keep, watch=stop_after(2), watch_every=1)
+        run(keep, watch=stop_after(2), validate_every=1)
     newest = max(keep.folder.path.glob("step-*.pt"))
     newest.write_bytes(newest.read_bytes()[:1000])
     found, _ = run(keep)
@@ -116,7 +116,7 @@ def test_a_damaged_state_is_passed_over(keep):
 
 def test_other_settings_are_refused_with_their_names(keep):
     with pytest.raises(TrainingInterrupted):
-        run(keep, watch=stop_after(1), watch_every=1)
+        run(keep, watch=stop_after(1), validate_every=1)
     with pytest.raises(MiramError, match=r"training\.optimizer\.base_lr: was 0\.01, is 0\.02"):
         run(keep, optimizer=OptimizerConfig(base_lr=0.02, warmup_epochs=1))
     with pytest.raises(MiramError, match="data_digest: was abc, is xyz"):
@@ -127,7 +127,7 @@ def test_other_settings_are_refused_with_their_names(keep):
 
 def test_resume_false_starts_afresh(keep):
     with pytest.raises(TrainingInterrupted):
-        run(keep, watch=stop_after(1), watch_every=1)
+        run(keep, watch=stop_after(1), validate_every=1)
     _, history = run(keep, resume=False, seed=3)
     assert history["step"].tolist() == list(range(1, 9))
 
@@ -136,11 +136,11 @@ def test_afresh_is_once_so_that_workers_that_start_again_go_on(keep):
     part = keep.part("fold1")
     for kept in (keep, part):
         with pytest.raises(TrainingInterrupted):
-            run(kept, watch=stop_after(1), watch_every=1)
+            run(kept, watch=stop_after(1), validate_every=1)
     config, _ = begun(CONFIG.model_copy(update={"resume": False}), keep.folder)
     assert not keep.folder.unfinished and not part.folder.unfinished
     with pytest.raises(TrainingInterrupted):
-        run(part, resume=config.resume, watch=stop_after(2), watch_every=1)
+        run(part, resume=config.resume, watch=stop_after(2), validate_every=1)
     assert begun(config, keep.folder)[0].resume
     expected, _ = run()
     again, _ = run(part, resume=config.resume)
@@ -160,7 +160,7 @@ def test_a_finished_training_is_taken_as_it_is(keep):
 def test_a_signal_in_the_last_look_loses_neither_the_average_nor_the_end(keep):
     expected, history = run(ema_decay=0.9)
     with pytest.raises(TrainingInterrupted, match="after step 8 of 8"):
-        run(keep, watch=stop_after(4), watch_every=1, ema_decay=0.9)
+        run(keep, watch=stop_after(4), validate_every=1, ema_decay=0.9)
     assert keep.folder.unfinished
     found, resumed = run(keep, ema_decay=0.9)
     assert_same(found, expected)
@@ -171,12 +171,12 @@ def test_a_signal_in_the_last_look_loses_neither_the_average_nor_the_end(keep):
 def test_after_a_start_afresh_the_message_names_the_command_that_goes_on(keep):
     told = r"; the same command without training\.resume=false goes on from there"
     with pytest.raises(TrainingInterrupted, match=told):
-        run(keep, watch=stop_after(2), watch_every=1, resume=False)
+        run(keep, watch=stop_after(2), validate_every=1, resume=False)
     _, folder = begun(CONFIG.model_copy(update={"resume": False}), keep.folder)
     assert not folder.unfinished
     part = replace(keep, folder=folder).part("fold1")  # of a pipeline, in whose workers it goes on
     with pytest.raises(TrainingInterrupted, match=told):
-        run(part, watch=stop_after(2), watch_every=1)
+        run(part, watch=stop_after(2), validate_every=1)
     expected, _ = run()
     assert_same(run(keep.part("fold1"))[0], expected)
 
@@ -194,7 +194,7 @@ def test_a_damaged_result_is_trained_again(keep, caplog):
 
 def test_a_training_goes_on_in_the_precision_that_auto_stood_for(keep):
     with pytest.raises(TrainingInterrupted):
-        run(keep, watch=stop_after(2), watch_every=1, precision="auto")
+        run(keep, watch=stop_after(2), validate_every=1, precision="auto")
     (newest, *_) = sorted(keep.folder.path.glob("step-*.pt"), reverse=True)
     state = read_state(newest)
     own = state["precision"]

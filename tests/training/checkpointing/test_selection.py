@@ -1,4 +1,4 @@
-"""The best state by a watched figure is the result, whatever came after it."""
+"""The best state by a watched metric is the result, whatever came after it."""
 
 import signal
 
@@ -22,7 +22,7 @@ CONFIG = TrainingConfig(
     epochs=3,
     batch_size=8,
     log_every=1,
-    watch_every=1,
+    validate_every=1,
     precision="fp32",
     device="cpu",
     checkpoints=CheckpointConfig(every_epochs=1, every_minutes=None),
@@ -36,12 +36,12 @@ def weights_of(model):
 
 
 def run(values, **changes):
-    """Train while a figure takes the values given; the weights at each look, and the last."""
+    """Train while a metric takes the values given; the weights at each look, and the last."""
     seen = []
 
     def watch(model):
         seen.append(weights_of(model))
-        return Looks({"figure": values[len(seen) - 1]})
+        return Looks({"metric": values[len(seen) - 1]})
 
     model = METHOD.build(ENCODER, 0)
     train(model, CROPS, 16, CONFIG.model_copy(update=changes), watch=watch)
@@ -54,14 +54,14 @@ def equal(first, second):
 
 @pytest.mark.parametrize("ema", [None, 0.5])
 def test_the_best_weights_that_were_watched_are_the_result(ema):
-    seen, result = run([0.2, 0.8, 0.8], select="figure", ema_decay=ema)
+    seen, result = run([0.2, 0.8, 0.8], select="metric", ema_decay=ema)
     assert equal(result, seen[1])
     assert not equal(result, seen[2])
 
 
 @pytest.mark.parametrize("ema", [None, 0.5])
 def test_a_signal_in_the_last_look_loses_no_selection(tmp_path, ema):
-    seen, expected = run([0.2, 0.8, 0.4], select="figure", ema_decay=ema)
+    seen, expected = run([0.2, 0.8, 0.4], select="metric", ema_decay=ema)
     keep = Keep(TrainingFolder(tmp_path), {})
     values = iter([0.2, 0.8, 0.4])
 
@@ -69,15 +69,15 @@ def test_a_signal_in_the_last_look_loses_no_selection(tmp_path, ema):
         value = next(values)
         if value == 0.4:
             signal.raise_signal(signal.SIGTERM)
-        return Looks({"figure": value})
+        return Looks({"metric": value})
 
-    config = CONFIG.model_copy(update={"select": "figure", "ema_decay": ema})
+    config = CONFIG.model_copy(update={"select": "metric", "ema_decay": ema})
     with pytest.raises(TrainingInterrupted, match="after step 6 of 6"):
         train(METHOD.build(ENCODER, 0), CROPS, 16, config, keep=keep, watch=watch)
     model = METHOD.build(ENCODER, 0)
     history = train(model, CROPS, 16, config, keep=keep, watch=watch).history
     assert equal(model.state_dict(), expected) and equal(expected, seen[1])
-    assert history["figure"].dropna().tolist() == [0.2, 0.8, 0.4]
+    assert history["metric"].dropna().tolist() == [0.2, 0.8, 0.4]
 
 
 @pytest.mark.parametrize("ema", [None, 0.5])
@@ -97,51 +97,53 @@ def test_whatever_is_looked_at_is_in_evaluation_mode_and_training_goes_on_in_its
     assert steps == [True] * 6
 
 
-def test_the_last_weights_are_the_result_unless_a_figure_is_named():
+def test_the_last_weights_are_the_result_unless_a_metric_is_named():
     seen, result = run([0.9, 0.1, 0.2])
     assert equal(result, seen[2])
-    selected, _ = run([0.9, 0.1, 0.2], select="figure")
+    selected, _ = run([0.9, 0.1, 0.2], select="metric")
     assert all(equal(one, other) for one, other in zip(seen, selected, strict=True))
 
 
-def test_a_figure_that_is_not_a_number_is_never_the_best():
-    selection, model = Selection("figure"), nn.Linear(2, 2)
-    selection.offer(model, {"figure": float("nan")}, 1)
-    with pytest.raises(MiramError, match="no look at the training gave a number for 'figure'"):
+def test_a_metric_that_is_not_a_number_is_never_the_best():
+    selection, model = Selection("metric"), nn.Linear(2, 2)
+    selection.offer(model, {"metric": float("nan")}, 1)
+    with pytest.raises(MiramError, match="no look at the training gave a number for 'metric'"):
         selection.put_into(model)
-    selection.offer(model, {"figure": -3.0}, 2)
+    selection.offer(model, {"metric": -3.0}, 2)
     with torch.no_grad():
         model.weight.add_(1)
-    selection.offer(model, {"figure": float("nan")}, 3)
+    selection.offer(model, {"metric": float("nan")}, 3)
     expected = model.weight - 1
     selection.put_into(model)
     torch.testing.assert_close(model.weight, expected)
     assert selection.step == 2
 
 
-def test_a_figure_that_nothing_gives_is_told_with_those_there_are():
-    with pytest.raises(MiramError, match=r"by the name 'auc'.*or to one of figure"):
+def test_a_metric_that_nothing_gives_is_told_with_those_there_are():
+    with pytest.raises(MiramError, match=r"by the name 'auc'.*or to one of metric"):
         run([0.1], select="auc")
 
 
 def test_selecting_needs_looks_and_their_rhythm_becomes_a_part_of_the_identity():
-    with pytest.raises(MiramError, match="select figure needs watch_every"):
-        TrainingConfig.model_validate(CONFIG.model_dump() | {"select": "figure", "watch_every": 4})
-    rare = CONFIG.model_copy(update={"watch_every": 3})
+    with pytest.raises(MiramError, match="select metric needs validate_every"):
+        TrainingConfig.model_validate(
+            CONFIG.model_dump() | {"select": "metric", "validate_every": 4}
+        )
+    rare = CONFIG.model_copy(update={"validate_every": 3})
     assert identity_of(rare) == identity_of(CONFIG)
-    first, second = (each.model_copy(update={"select": "figure"}) for each in (rare, CONFIG))
+    first, second = (each.model_copy(update={"select": "metric"}) for each in (rare, CONFIG))
     assert identity_of(first) != identity_of(second)
 
 
 def test_of_equals_the_one_with_the_least_loss_is_taken():
-    selection, model = Selection("figure"), nn.Linear(1, 1)
+    selection, model = Selection("metric"), nn.Linear(1, 1)
     losses = {1: 0.7, 2: 0.3, 3: 0.5, 4: 0.3}
     for step, loss in losses.items():
         nn.init.constant_(model.weight, step)
-        selection.offer(model, {"figure": 1.0, "validation_log_loss": loss}, step)
-    selection.offer(model, {"figure": 0.9, "validation_log_loss": 0.1}, 5)
-    again = Selection("figure")
+        selection.offer(model, {"metric": 1.0, "validation_log_loss": loss}, step)
+    selection.offer(model, {"metric": 0.9, "validation_log_loss": 0.1}, 5)
+    again = Selection("metric")
     again.load_state(selection.state())
-    again.offer(model, {"figure": 1.0, "validation_log_loss": 0.4}, 6)
+    again.offer(model, {"metric": 1.0, "validation_log_loss": 0.4}, 6)
     again.put_into(model)
     assert (again.step, model.weight.item()) == (2, 2.0)

@@ -32,7 +32,7 @@ TWO = EngineConfig(kind="ray", num_workers=2, resources={"CPU": 0.5}, max_failur
 
 
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=16, patch_side=4, overrides={"depth": 1}
+    name="vit_tiny_patch16_224", image_size=16, patch_size=4, overrides={"depth": 1}
 )
 METHOD = MaskedAutoencoderConfig(
     decoder_dim=32,
@@ -156,7 +156,7 @@ def test_two_workers_one_of_them_killed_train_to_the_weights_of_one(
     ends = [flat(result.encoder.state) for result in (one, two)]
     assert (ends[0] - ends[1]).norm() < 0.01 * (ends[0] - start).norm()
 
-    # Figures come in order and on this thread, from one of the two; the killed one's last may
+    # Metrics come in order and on this thread, from one of the two; the killed one's last may
     # be lost, and the second start goes on from the checkpoint after step 3.
     steps = [step for step, _ in listener.heard]
     assert steps[-3:] == [4, 5, 6] and steps[:-3] == [1, 2, 3, 4][: len(steps) - 3]

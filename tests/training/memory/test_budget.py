@@ -21,7 +21,7 @@ from miram.training.memory.step_memory import StepKind, traced_peak
 
 CPU = torch.device("cpu")
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=64, patch_side=4, overrides={"depth": 1}
+    name="vit_tiny_patch16_224", image_size=64, patch_size=4, overrides={"depth": 1}
 )
 AUTOENCODER = MaskedAutoencoderConfig(
     decoder_dim=64,
@@ -128,7 +128,7 @@ def plan(name="autoencoder", **training):
     with torch.device("meta"):
         model = method.build(ENCODER, seed=0)
     recipe = TrainingConfig(**{**values, **training})
-    return plan_budget(model, method.crop_side(ENCODER), 128, recipe, CPU, **extra)
+    return plan_budget(model, method.crop_size(ENCODER), 128, recipe, CPU, **extra)
 
 
 def test_a_real_models_portions_fit_and_larger_ones_would_not():
@@ -172,7 +172,7 @@ def test_workers_on_one_machine_share_what_is_free_but_not_a_limit_of_each():
 
 
 def test_memory_that_holds_no_image_is_refused_with_what_to_change():
-    with pytest.raises(MiramError, match=r"\(1\.6GB of memory.*lower encoder\.image_side"):
+    with pytest.raises(MiramError, match=r"\(1\.6GB of memory.*lower encoder\.image_size"):
         plan(memory="1.6GB", resident=99_000_000)
     with pytest.raises(MiramError, match="without any image a training takes"):
         plan(memory="1.5GB")

@@ -18,7 +18,7 @@ from miram.training.memory.step_memory import StepKind, take_step, traced_peak
 
 CPU = torch.device("cpu")
 ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_side=64, patch_side=8, overrides={"depth": 2}
+    name="vit_tiny_patch16_224", image_size=64, patch_size=8, overrides={"depth": 2}
 )
 LOW = {"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 4}
 HIGH = {"scale": 2, "depth": 1, "heads": 4, "loss_on": "all"}
@@ -49,7 +49,7 @@ def kind_of(name, precision="fp32", **training):
     else:
         model = method.build(ENCODER, seed=0)
     recipe = TrainingConfig(**{"epochs": 1, "batch_size": 8, **training})
-    return StepKind(model, method.crop_side(ENCODER), 128, recipe, precision)
+    return StepKind(model, method.crop_size(ENCODER), 128, recipe, precision)
 
 
 def allocated_peak(kind, batch, recompute):
@@ -149,7 +149,7 @@ def run(encoder, method, batch):
     training = TrainingConfig(
         epochs=1, batch_size=batch, effective_batch=batch, device="cpu", precision="fp32"
     )
-    train(model, crops, method.crop_side(encoder), training)
+    train(model, crops, method.crop_size(encoder), training)
 
 encoder, method, batch = json.loads(sys.argv[1])
 run(encoder, method, 2)

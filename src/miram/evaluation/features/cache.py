@@ -25,7 +25,7 @@ from miram.models.checkpoints.split_record import SPLITS
 ORIGIN = "origin"
 _READS = (
     "timm",
-    "image_side",
+    "image_size",
     "pixel_mean",
     "pixel_std",
     "folds",

@@ -1,4 +1,4 @@
-"""How many dimensions an encoder's features use: a figure of quality that needs no label."""
+"""How many dimensions an encoder's features use: a metric of quality that needs no label."""
 
 import numpy as np
 import numpy.typing as npt

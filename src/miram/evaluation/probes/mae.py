@@ -2,7 +2,7 @@
 
 He et al., CVPR 2022, appendix A.1; the normalization brings the features to unit scale, which
 masked autoencoders do not. Unlike `probe` it has a budget of epochs instead of a penalty chosen
-by cross-validation, so that its figures compare with those of the literature.
+by cross-validation, so that its metrics compare with those of the literature.
 """
 
 import math

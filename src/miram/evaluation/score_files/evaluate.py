@@ -1,8 +1,8 @@
-"""Figures of any model's scores, by the same rules as those of our own encoders.
+"""Metrics of any model's scores, by the same rules as those of our own encoders.
 
 A table of scores and a table of labels are all that is needed, so that models trained elsewhere
-stand beside ours: the same figures, the same patient-cluster intervals, the same paired tests.
-From the predictions of a finished study come, digit for digit, its own figures.
+stand beside ours: the same metrics, the same patient-cluster intervals, the same paired tests.
+From the predictions of a finished study come, digit for digit, its own metrics.
 """
 
 from collections.abc import Mapping
@@ -16,18 +16,18 @@ from miram.configuration import Config
 from miram.errors import MiramError
 from miram.evaluation.probes.protocols import MAIN
 from miram.evaluation.score_files.lesions import Array, JudgedLesions, judged_lesions
-from miram.evaluation.score_files.result import Evaluation, ModelFigures, json_values
+from miram.evaluation.score_files.result import Evaluation, ModelMetrics, json_values
 from miram.evaluation.score_files.tables import rows_of_protocol
 from miram.evaluation.statistics.bootstrap import DRAWS, Interval, cluster_bootstrap
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
 from miram.evaluation.statistics.delong import AucInterval, AucTest, auc_interval, auc_test
 from miram.evaluation.statistics.kinds import METRICS, Kind
-from miram.evaluation.statistics.metrics import figures as plain_figures
+from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.statistics.scores import SeedScores, same_folds
 from miram.evaluation.tasks.definitions import TASKS, TaskConfig
 from miram.evaluation.tasks.targets import WithoutCallback
 
-__all__ = ["Evaluation", "ExternalConfig", "ModelFigures", "evaluate_scores", "json_values"]
+__all__ = ["Evaluation", "ExternalConfig", "ModelMetrics", "evaluate_scores", "json_values"]
 
 
 class ExternalConfig(Config):
@@ -49,7 +49,7 @@ class ExternalConfig(Config):
     )
     reference: str | None = Field(None, description="the model that others are compared with")
     compare_by: str | None = Field(
-        None, description="figure compared; the area under the ROC curve if not given"
+        None, description="metric compared; the area under the ROC curve if not given"
     )
     draws: int = Field(DRAWS, ge=100, description="bootstrap draws")
     seed: int = Field(0, ge=0, description="seed of the draws")
@@ -74,7 +74,7 @@ def evaluate_scores(
         where: Name of the label table, for messages.
 
     Returns:
-        The figures.
+        The metrics.
 
     Raises:
         MiramError: A table is not in order, models are not scored on the same lesions and
@@ -105,7 +105,7 @@ def evaluate_scores(
         majority_answer=answer,
         majority=majority,
         models={
-            name: _figures(name, found, task.kind, config, protocol)
+            name: _metrics(name, found, task.kind, config, protocol)
             for name, (_, protocol) in asked.items()
         },
         comparisons=_comparisons(found, config),
@@ -134,22 +134,22 @@ def _check_names(config: ExternalConfig, scores: Mapping[str, Any], task: TaskCo
         )
 
 
-def _figures(
+def _metrics(
     name: str, found: JudgedLesions, kind: Kind, config: ExternalConfig, protocol: str | None
-) -> ModelFigures:
+) -> ModelMetrics:
     scores = found.scores[name]
     intervals = cluster_bootstrap(
         found.labels, scores, found.patients, draws=config.draws, seed=config.seed
     )
-    alone = [plain_figures(found.labels, one, folds=folds) for one, folds in scores.parts()]
-    spread = {figure: scores.spread([one[figure] for one in alone]) for figure in intervals}
+    alone = [compute_metrics(found.labels, one, folds=folds) for one, folds in scores.parts()]
+    spread = {metric: scores.spread([one[metric] for one in alone]) for metric in intervals}
     delong, test = None, None
     if kind == "binary" and len(alone) == 1:
         delong = _delong(found, scores)
         if config.reference not in (None, name):
             test = _delong_test(found, scores, found.scores[str(config.reference)])
-    return ModelFigures(
-        figures=intervals,
+    return ModelMetrics(
+        metrics=intervals,
         seeds=scores.seeds,
         seed_deviation={name: one.get("seed_deviation") for name, one in spread.items()},
         repeats=scores.repeats,

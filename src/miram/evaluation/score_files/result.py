@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ModelFigures:
+class ModelMetrics:
     """What one model achieved.
 
     Attributes:
-        figures: Intervals by name of the figure; of several trainings or repeats those of their
+        metrics: Intervals by name of the metric; of several trainings or repeats those of their
             mean.
         seeds: Number of trainings.
-        seed_deviation: Standard deviation over trainings by name of the figure; None for a single
-            one, or where the figure is undefined for one of them.
+        seed_deviation: Standard deviation over trainings by name of the metric; None for a single
+            one, or where the metric is undefined for one of them.
         repeats: Number of cross-validations of each training.
         repeat_deviation: Standard deviation over these, as `seed_deviation`.
         protocol: Protocol that the scores are of, where their table names any.
@@ -35,7 +35,7 @@ class ModelFigures:
             and were cross-validated in the same folds, if at all.
     """
 
-    figures: dict[str, Interval]
+    metrics: dict[str, Interval]
     seeds: int
     seed_deviation: dict[str, float | None]
     repeats: int
@@ -47,7 +47,7 @@ class ModelFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of several models on the same lesions.
+    """The metrics of several models on the same lesions.
 
     Attributes:
         task: Name of the task.
@@ -58,7 +58,7 @@ class Evaluation:
         majority_answer: The most frequent answer; empty for `multi`.
         majority: Accuracy of always giving it; for `multi`, of giving each label its more
             frequent value, where all labels of a lesion have to be right.
-        models: Figures by model, in the order given.
+        models: Metrics by model, in the order given.
         comparisons: Every other model against the reference, paired; Holm over all of them.
         skipped: Lesions and classes that were left out, and why.
         unscored: Lesions of the label table that no model has scored.
@@ -74,7 +74,7 @@ class Evaluation:
     patients: int
     majority_answer: str
     majority: Interval
-    models: dict[str, ModelFigures]
+    models: dict[str, ModelMetrics]
     comparisons: tuple[Comparison, ...]
     skipped: tuple[Skipped, ...]
     unscored: int
@@ -83,23 +83,23 @@ class Evaluation:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What has to be known before a figure is believed."""
+        """What has to be known before a metric is believed."""
         if not self.official_training:
             return ()
         return (
             f"{self.official_training} of {self.lesions} judged lesions are of the official "
-            "training part: figures of a model that was trained on them say nothing about new "
+            "training part: metrics of a model that was trained on them say nothing about new "
             "patients. Judge the test part: --part official_split=test",
         )
 
     def table(self) -> pd.DataFrame:
-        """One row per model and figure; tests stand in the row of the figure they are of."""
+        """One row per model and metric; tests stand in the row of the metric they are of."""
         tests = {(row.method, row.metric): row for row in self.comparisons}
         rows = [
             {
                 "method": name,
                 "task": self.task,
-                "figure": figure,
+                "metric": metric,
                 "estimate": interval.estimate,
                 "lower": interval.lower,
                 "upper": interval.upper,
@@ -107,16 +107,16 @@ class Evaluation:
                 "patients": interval.patients,
                 "undefined_draws": interval.undefined_draws,
                 "seeds": model.seeds,
-                "seed_deviation": model.seed_deviation[figure],
+                "seed_deviation": model.seed_deviation[metric],
                 "repeats": model.repeats,
-                "repeat_deviation": model.repeat_deviation[figure],
+                "repeat_deviation": model.repeat_deviation[metric],
                 "protocol": model.protocol,
-                **_test_cells(tests.get((name, figure))),
-                **_delong_cells(model if figure == "auc" else None),
+                **_test_cells(tests.get((name, metric))),
+                **_delong_cells(model if metric == "auc" else None),
                 "warning": " ".join(self.warnings) or None,
             }
             for name, model in self.models.items()
-            for figure, interval in model.figures.items()
+            for metric, interval in model.metrics.items()
         ]
         return pd.DataFrame(rows)
 
@@ -134,7 +134,7 @@ def _test_cells(row: Comparison | None) -> dict[str, Any]:
     return found | ends
 
 
-def _delong_cells(model: ModelFigures | None) -> dict[str, Any]:
+def _delong_cells(model: ModelMetrics | None) -> dict[str, Any]:
     interval = model.delong if model else None
     test = model.delong_test if model else None
     return {

@@ -1,4 +1,4 @@
-"""Patient-cluster bootstrap: how far a figure could have been off with other patients.
+"""Patient-cluster bootstrap: how far a metric could have been off with other patients.
 
 Lesions of one patient resemble each other, so whole patients are resampled with all their lesions
 (Field & Welsh, J R Stat Soc B 69:369, 2007). The interval is the percentile interval (Efron 1979).
@@ -27,16 +27,16 @@ MAX_REDRAW = 10
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its uncertainty and what it rests on.
+    """A metric with its uncertainty and what it rests on.
 
     Attributes:
-        estimate: The figure on the sample itself, NaN where undefined.
+        estimate: The metric on the sample itself, NaN where undefined.
         lower: Lower end of the interval, NaN where the estimate is, or with fewer than 2 patients.
         upper: Upper end of the interval.
         lesions: Number of lesions.
         patients: Number of patients.
         draws: Number of draws that the interval rests on.
-        undefined_draws: Number of draws in which the figure was undefined and which were redrawn.
+        undefined_draws: Number of draws in which the metric was undefined and which were redrawn.
     """
 
     estimate: float
@@ -66,22 +66,22 @@ def cluster_bootstrap(
     seed: int,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Give figures with percentile intervals of a patient-cluster bootstrap.
+    """Give metrics with percentile intervals of a patient-cluster bootstrap.
 
-    All figures share the draws. A draw in which one of them is undefined (a class is missing) is
-    redrawn for that figure only and counted. The result does not depend on the order of the rows.
+    All metrics share the draws. A draw in which one of them is undefined (a class is missing) is
+    redrawn for that metric only and counted. The result does not depend on the order of the rows.
 
     Args:
         labels: (n,) or (n, K), as in `metrics`.
-        scores: (n,) or (n, K); of several seeds, whose mean each figure is then.
+        scores: (n,) or (n, K); of several seeds, whose mean each metric is then.
         groups: (n,) patient of each lesion.
-        metrics: Names of the figures, all of the kind by default.
-        draws: Number of defined draws per figure.
+        metrics: Names of the metrics, all of the kind by default.
+        draws: Number of defined draws per metric.
         seed: Seed of the draws.
         level: Level of the intervals.
 
     Returns:
-        An interval by name of the figure.
+        An interval by name of the metric.
 
     Raises:
         MiramError: As `WeightedMetrics`, or if the groups do not match the labels.

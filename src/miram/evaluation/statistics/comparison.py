@@ -36,21 +36,21 @@ class ComparisonConfig(Config):
     reference: str = Field("random", min_length=1, description="the method compared with")
     methods: tuple[str, ...] = Field((), description="methods compared; all others if empty")
     tasks: tuple[str, ...] = Field((), description="tasks of the comparison; all if empty")
-    figure: str | None = Field(
-        None, description="figure compared; the area under the ROC curve where a task lacks it"
+    metric: str | None = Field(
+        None, description="metric compared; the area under the ROC curve where a task lacks it"
     )
 
-    @field_validator("figure")
+    @field_validator("metric")
     @classmethod
     def _known(cls, name: str | None) -> str | None:
-        known = sorted({figure for figures in METRICS.values() for figure in figures})
+        known = sorted({metric for metrics in METRICS.values() for metric in metrics})
         if name is not None and name not in known:
-            raise ValueError(f"no figure {name!r}: choose among {', '.join(known)}")
+            raise ValueError(f"no metric {name!r}: choose among {', '.join(known)}")
         return name
 
-    def metric(self, kind: Kind) -> str:
-        """The figure compared on tasks of a kind."""
-        return self.figure if self.figure in METRICS[kind] else PRIMARY_METRIC[kind]
+    def metric_for(self, kind: Kind) -> str:
+        """The metric compared on tasks of a kind."""
+        return self.metric if self.metric in METRICS[kind] else PRIMARY_METRIC[kind]
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Comparison:
     Attributes:
         method: Name of the method.
         reference: Name of the method compared with.
-        metric: The figure compared.
-        difference: Figure of the method minus figure of the reference.
+        metric: The metric compared.
+        difference: Metric of the method minus metric of the reference.
         lower: Lower end of the interval of the difference.
         upper: Upper end of the interval of the difference.
         p_value: Two-sided.
@@ -69,8 +69,8 @@ class Comparison:
         lesions: Number of lesions.
         patients: Number of patients.
         draws: Number of draws.
-        undefined_draws: Number of draws redrawn because the figure was undefined.
-        seeds: Number of trainings of the method that its figure is the mean over.
+        undefined_draws: Number of draws redrawn because the metric was undefined.
+        seeds: Number of trainings of the method that its metric is the mean over.
         reference_seeds: The same of the reference.
     """
 
@@ -111,7 +111,7 @@ def compare_methods(
             trained with several seeds is judged by its mean over them.
         groups: (n,) patient of each lesion.
         reference: Name of the method that the others are compared with.
-        metric: The figure compared, the primary one of the kind by default.
+        metric: The metric compared, the primary one of the kind by default.
         draws: Number of draws.
         seed: Seed of the draws.
         level: Level of the intervals of the differences.
@@ -131,8 +131,8 @@ def compare_methods(
     if len({seeds.each[0].shape for seeds in by_method.values()}) > 1:
         shapes = ", ".join(f"{name} {seeds.each[0].shape}" for name, seeds in by_method.items())
         raise MiramError(f"methods must be scored on the same lesions, got {shapes}")
-    figure = metric or PRIMARY_METRIC[kind_of(labels, by_method[reference].each[0])]
-    statistics, groups = _in_one_order(labels, by_method, groups, figure)
+    metric = metric or PRIMARY_METRIC[kind_of(labels, by_method[reference].each[0])]
+    statistics, groups = _in_one_order(labels, by_method, groups, metric)
     others = [name for name in by_method if name != reference]
 
     def differences(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -149,7 +149,7 @@ def compare_methods(
     ]
     return [
         _comparison(
-            (name, reference, figure),
+            (name, reference, metric),
             (by_method[name].seeds, by_method[reference].seeds),
             interval,
             p,
@@ -162,9 +162,9 @@ def compare_methods(
 
 
 def _in_one_order(
-    labels: npt.NDArray, by_method: Mapping[str, SeedScores], groups: npt.NDArray, figure: str
+    labels: npt.NDArray, by_method: Mapping[str, SeedScores], groups: npt.NDArray, metric: str
 ) -> tuple[dict[str, Statistic], npt.NDArray]:
-    """The figure of each method as a function of the weights, and the patients in that order."""
+    """The metric of each method as a function of the weights, and the patients in that order."""
     # Sorted names: the order in which the methods come must not decide the order of the rows.
     stacked = np.column_stack([columns_of(by_method[name]) for name in sorted(by_method)])
     order = canonical_order(groups, labels, stacked)
@@ -172,7 +172,7 @@ def _in_one_order(
     for name, seeds in by_method.items():
         ordered = seeds.of(order)
         parts = [
-            WeightedMetrics(labels[order], one, [figure], folds) for one, folds in ordered.parts()
+            WeightedMetrics(labels[order], one, [metric], folds) for one, folds in ordered.parts()
         ]
         statistics[name] = mean_statistic([part.stacked for part in parts])
     return statistics, groups[order]

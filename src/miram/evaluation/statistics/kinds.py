@@ -27,10 +27,10 @@ _PROBABILITY = ("brier", "ece", "log_loss")
 METRICS: dict[str, tuple[str, ...]] = {
     kind: (*ranking, *_DECISION, *_PROBABILITY) for kind, ranking in RANKING.items()
 }
-"""Names of the figures of each kind of task, in the order of the tables."""
+"""Names of the metrics of each kind of task, in the order of the tables."""
 
 PRIMARY_METRIC: dict[str, str] = {"binary": "auc", "single": "auc_macro", "multi": "auc_macro"}
-"""The figure by which methods are ranked and compared."""
+"""The metric by which methods are ranked and compared."""
 
 
 def decisions(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:

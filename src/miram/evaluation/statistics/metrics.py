@@ -1,7 +1,7 @@
-"""The figures of a task: what is computed from labels and scores, and under which name.
+"""The metrics of a task: what is computed from labels and scores, and under which name.
 
-Every figure can be evaluated under many weightings of the samples at once, which is what makes
-the bootstrap cheap; the plain figure is the one with all weights 1. Definitions follow
+Every metric can be evaluated under many weightings of the samples at once, which is what makes
+the bootstrap cheap; the plain metric is the one with all weights 1. Definitions follow
 scikit-learn and are tested against it:
 
 - `auc`, `auc_macro`: one against the rest, ties count one half, under cross-validation within
@@ -15,7 +15,7 @@ scikit-learn and are tested against it:
 - `ece`: 15 bins of equal mass; of the positive class (`binary`), of the most probable class
   (`single`), over all pairs of sample and label (`multi`).
 
-A macro figure is NaN where a class is missing. It is never quietly taken over fewer classes.
+A macro metric is NaN where a class is missing. It is never quietly taken over fewer classes.
 """
 
 from collections.abc import Sequence
@@ -34,19 +34,19 @@ Array = npt.NDArray[np.float64]
 
 
 class WeightedMetrics:
-    """Figures of one set of predictions, ready to be evaluated under any weights.
+    """Metrics of one set of predictions, ready to be evaluated under any weights.
 
     Args:
         labels: (n,) or (n, K), as in `kinds`.
-        scores: (n,) or (n, K). Figures of ranking take any finite scores; the others need
+        scores: (n,) or (n, K). Metrics of ranking take any finite scores; the others need
             probabilities.
-        metrics: Names of the figures, all of the kind by default.
-        folds: (n,) which classifier scored each lesion, where there are several: figures of
+        metrics: Names of the metrics, all of the kind by default.
+        folds: (n,) which classifier scored each lesion, where there are several: metrics of
             ranking are then those within folds, see `miram.evaluation.statistics.ranking`.
 
     Raises:
         MiramError: If shapes do not fit, labels are out of range, a score is not finite, a name is
-            unknown, or a figure needs probabilities and the scores are none.
+            unknown, or a metric needs probabilities and the scores are none.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class WeightedMetrics:
             weights: (n, D), not negative; whole numbers stand for repetitions of a sample.
 
         Returns:
-            The figures by name, each (D,), NaN where undefined.
+            The metrics by name, each (D,), NaN where undefined.
         """
         weights = np.ascontiguousarray(weights, dtype=np.float64)
         values = self._ranking_values(weights)
@@ -129,7 +129,7 @@ class WeightedMetrics:
         return values
 
     def _areas(self, weights: Array, auc: str) -> dict[str, Array]:
-        """Where no other ranking figure is wanted, half of the work can be left undone."""
+        """Where no other ranking metric is wanted, half of the work can be left undone."""
         values = {}
         if self._columns:
             values[auc] = np.mean([column.auc(weights) for column in self._columns], axis=0)
@@ -195,22 +195,22 @@ class WeightedMetrics:
         return calibration_pairs(self._labels, self._scores)
 
 
-def figures(
+def compute_metrics(
     labels: npt.ArrayLike,
     scores: npt.ArrayLike,
     metrics: Sequence[str] | None = None,
     folds: npt.NDArray | None = None,
 ) -> dict[str, float]:
-    """Compute the figures of one set of predictions.
+    """Compute the metrics of one set of predictions.
 
     Args:
         labels: (n,) or (n, K), as in `kinds`.
         scores: (n,) or (n, K).
-        metrics: Names of the figures, all of the kind by default.
+        metrics: Names of the metrics, all of the kind by default.
         folds: (n,) which classifier scored each lesion, where there are several.
 
     Returns:
-        The figures by name, NaN where undefined.
+        The metrics by name, NaN where undefined.
 
     Raises:
         MiramError: As `WeightedMetrics`.
@@ -248,7 +248,7 @@ def _validate(
     unknown = sorted(set(metrics) - set(METRICS[kind]))
     if unknown:
         raise MiramError(
-            f"no figure {', '.join(unknown)} for a {kind} task: choose from "
+            f"no metric {', '.join(unknown)} for a {kind} task: choose from "
             f"{', '.join(METRICS[kind])}"
         )
     highest = scores.shape[1] - 1 if kind == "single" else 1
@@ -265,5 +265,5 @@ def _validate(
         if scores.min() < 0 or scores.max() > 1 or np.abs(summed - 1).max() > 1e-3:
             raise MiramError(
                 "brier, ece and log_loss need probabilities (0 to 1, classes summing to 1): fit a "
-                "classifier on the scores, or ask for figures of ranking only"
+                "classifier on the scores, or ask for metrics of ranking only"
             )

@@ -1,4 +1,4 @@
-"""Figures of each class against the rest, with intervals, and the counts of decisions."""
+"""Metrics of each class against the rest, with intervals, and the counts of decisions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from miram.evaluation.statistics.scores import Scores, by_seed, columns_of, mean
 
 Array = npt.NDArray[np.float64]
 
-CLASS_FIGURES = ("auc", "average_precision", "sensitivity", "specificity", "precision", "f1")
+CLASS_METRICS = ("auc", "average_precision", "sensitivity", "specificity", "precision", "f1")
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class ClassRow:
         name: Name of the class.
         lesions: Lesions of that class.
         patients: Patients with such a lesion.
-        figures: Intervals by name, see `CLASS_FIGURES`; what decides is as in `metrics`.
+        metrics: Intervals by name, see `CLASS_METRICS`; what decides is as in `metrics`.
     """
 
     name: str
     lesions: int
     patients: int
-    figures: dict[str, Interval]
+    metrics: dict[str, Interval]
 
 
 class ClassMetrics:
-    """The figures of one class, ready to be evaluated under any weights.
+    """The metrics of one class, ready to be evaluated under any weights.
 
     Args:
         true: (n,) bool, whether the lesion is of the class.
@@ -72,7 +72,7 @@ class ClassMetrics:
             weights: (n, D), not negative.
 
         Returns:
-            (6, D) in the order of `CLASS_FIGURES`, NaN where undefined; F1 is 0 without a
+            (6, D) in the order of `CLASS_METRICS`, NaN where undefined; F1 is 0 without a
             positive, true or called.
         """
         ranked = self._ranking.evaluate(weights)
@@ -101,14 +101,14 @@ def class_rows(
     seed: int,
     level: float = 0.95,
 ) -> list[ClassRow]:
-    """Give each class against the rest its figures with patient-cluster intervals.
+    """Give each class against the rest its metrics with patient-cluster intervals.
 
     Args:
         labels: (n,) or (n, K), as in `kinds`.
-        scores: (n,) or (n, K); of several seeds, whose mean each figure is then.
+        scores: (n,) or (n, K); of several seeds, whose mean each metric is then.
         groups: (n,) patient of each lesion.
         classes: K names; two for a binary task, of which only the second has a row.
-        draws: Number of defined draws per figure.
+        draws: Number of defined draws per metric.
         seed: Seed of the draws.
         level: Level of the intervals.
 
@@ -131,12 +131,12 @@ def class_rows(
         )
         estimates = statistic(np.ones((len(labels), 1)))[:, 0]
         drawn = resample(statistic, groups, draws=draws, seed=seed)
-        figures = {
-            figure: percentile_interval(float(estimate), resampled, groups, level)
-            for figure, estimate, resampled in zip(CLASS_FIGURES, estimates, drawn, strict=True)
+        metrics = {
+            metric: percentile_interval(float(estimate), resampled, groups, level)
+            for metric, estimate, resampled in zip(CLASS_METRICS, estimates, drawn, strict=True)
         }
         members = true[:, k]
-        rows.append(ClassRow(name, int(members.sum()), len(np.unique(groups[members])), figures))
+        rows.append(ClassRow(name, int(members.sum()), len(np.unique(groups[members])), metrics))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""ROC and precision-recall figures under sample weights, for many weightings at once.
+"""ROC and precision-recall metrics under sample weights, for many weightings at once.
 
 The scores are sorted once. What depends on the weights are two sums per threshold, which are
 sparse matrix products, and their cumulative sums; a bootstrap of 2,000 draws then costs about
@@ -22,8 +22,8 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class RankingFigures:
-    """Figures of one score under D weightings, NaN where a class has no weight.
+class RankingMetrics:
+    """Metrics of one score under D weightings, NaN where a class has no weight.
 
     Attributes:
         auc: (D,) area under the ROC curve: the share of pairs ranked right, one half if tied.
@@ -69,7 +69,7 @@ class RankingCurve:
             for here in (fold == name for name in np.unique(fold))
         ]
 
-    def evaluate(self, weights: Array, specificity: float = 0.9) -> RankingFigures:
+    def evaluate(self, weights: Array, specificity: float = 0.9) -> RankingMetrics:
         """Evaluate the curve under D weightings.
 
         Args:
@@ -77,11 +77,11 @@ class RankingCurve:
             specificity: The specificity at which the sensitivity is read.
 
         Returns:
-            The figures, each (D,).
+            The metrics, each (D,).
         """
         sums = [fold.evaluate(weights, specificity) for fold in self._folds]
         auc, average_precision, sensitivity = _ratios(zip(*sums, strict=True))
-        return RankingFigures(auc, average_precision, sensitivity)
+        return RankingMetrics(auc, average_precision, sensitivity)
 
     def auc(self, weights: Array) -> Array:
         """The area under the ROC curve alone, as in `evaluate`, at half the cost."""
@@ -89,14 +89,14 @@ class RankingCurve:
         return auc
 
 
-# Numerator and denominator of a figure, (D,) each.
+# Numerator and denominator of a metric, (D,) each.
 _Fraction = tuple[Array, Array]
 
 
-def _ratios(figures: Iterator[tuple[_Fraction, ...]]) -> list[Array]:
-    """Figures over all folds from the fractions of each."""
+def _ratios(metrics: Iterator[tuple[_Fraction, ...]]) -> list[Array]:
+    """Metrics over all folds from the fractions of each."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return [np.divide(*np.sum(one, axis=0)) for one in figures]
+        return [np.divide(*np.sum(one, axis=0)) for one in metrics]
 
 
 class _Thresholds:

@@ -1,6 +1,6 @@
 """Several trainings of one method, several cross-validations of each: variances kept apart.
 
-A figure of a method that was trained with several seeds, or cross-validated several times with
+A metric of a method that was trained with several seeds, or cross-validated several times with
 patients dealt anew into folds, is the mean over them. Its interval is that of the mean under other
 patients, all seeds and repeats judged on the same draw; what depends on the seed and what depends
 on the folds are two standard deviations beside it. Nothing here mixes the three.
@@ -67,10 +67,10 @@ class SeedScores:
         return SeedScores(tuple(shape(one) for one in self.each), self.folds, self.repeats)
 
     def spread(self, values: Sequence[float]) -> dict[str, Any]:
-        """What a figure owes to the seed and what to the folds.
+        """What a metric owes to the seed and what to the folds.
 
         Args:
-            values: The figure of every seed and repeat alone, as in `each`.
+            values: The metric of every seed and repeat alone, as in `each`.
 
         Returns:
             Of several seeds `by_seed`, the mean over repeats of each, and `seed_deviation`, their

@@ -1,7 +1,7 @@
-"""Does a figure hold in every subgroup: figures, intervals and differences from the other lesions.
+"""Does a metric hold in every subgroup: metrics, intervals and differences from the other lesions.
 
 A subgroup under 30 patients keeps its row and its interval but gets no verdict, and one under 5 has
-no interval either, nor one that every draw gives the same figure: a bootstrap over fewer is too
+no interval either, nor one that every draw gives the same metric: a bootstrap over fewer is too
 sure of itself.
 """
 
@@ -32,7 +32,7 @@ from miram.evaluation.statistics.scores import (
 )
 
 VARIABLES = ("density", "view", "laterality", "abnormality_type", "subtlety", "assessment")
-"""Columns of the lesion table by which figures are split up, where they are filled."""
+"""Columns of the lesion table by which metrics are split up, where they are filled."""
 
 MIN_PATIENTS = 30
 MIN_INTERVAL = 5
@@ -48,10 +48,10 @@ class SubgroupRow:
         value: Its value as text; `missing` where the table has none.
         lesions: Number of lesions.
         patients: Number of patients.
-        intervals: Figures with intervals by name; the interval is NaN under 5 patients, or
+        intervals: Metrics with intervals by name; the interval is NaN under 5 patients, or
             where it would have no width.
-        metric: The figure that the verdict is about.
-        difference: That figure here minus among all other lesions; None without a verdict.
+        metric: The metric that the verdict is about.
+        difference: That metric here minus among all other lesions; None without a verdict.
         p_value: Two-sided, of that difference; NaN without a verdict.
         p_holm: Corrected over the values of the variable; two values are one test.
         verdict: `higher`, `lower` or `no difference shown` than the other lesions at 5 % after
@@ -86,11 +86,11 @@ def subgroup_rows(
 
     Args:
         labels: (n,) or (n, K), as in `kinds`.
-        scores: (n,) or (n, K); of several seeds, whose mean each figure is then.
+        scores: (n,) or (n, K); of several seeds, whose mean each metric is then.
         groups: (n,) patient of each lesion.
         values: (n,) value of the variable of each lesion, missing ones included.
         subgroup: Name of the variable.
-        metrics: Names of the figures, the primary one by default; the first one is judged.
+        metrics: Names of the metrics, the primary one by default; the first one is judged.
         draws: Number of draws per interval.
         seed: Seed of the draws.
 
@@ -159,12 +159,12 @@ def _difference(
     order = canonical_order(groups, labels, np.column_stack([columns_of(seeds), inside]))
     labels, seeds, groups, inside = labels[order], seeds.of(order), groups[order], inside[order]
 
-    def figure(rows: npt.NDArray[np.bool_]) -> Statistic:
+    def statistic_of(rows: npt.NDArray[np.bool_]) -> Statistic:
         some = seeds.of(rows)
         parts = [WeightedMetrics(labels[rows], one, [metric], folds) for one, folds in some.parts()]
         return mean_statistic([part.stacked for part in parts])
 
-    here, elsewhere = figure(inside), figure(~inside)
+    here, elsewhere = statistic_of(inside), statistic_of(~inside)
 
     def difference(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return here(weights[inside]) - elsewhere(weights[~inside])

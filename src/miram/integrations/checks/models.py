@@ -53,11 +53,11 @@ def _check_model(method: Any, encoder: Any, side: int, *, cut: bool) -> None:
     from miram.models.methods import FrozenMethodConfig, sketch
 
     sketch(method, encoder)
-    needed = method.crop_side(encoder)
+    needed = method.crop_size(encoder)
     # A frozen model trains on no crops, and features are made at its own side.
     if side % needed and not isinstance(method, FrozenMethodConfig):
         recut = "" if cut else " and run `kedro run --pipeline rois`"
         raise MiramError(
             f"crops of side {side} do not serve a method that takes side {needed}: set rois.side "
-            f"to a multiple of {needed}{recut}, or change encoder.image_side"
+            f"to a multiple of {needed}{recut}, or change encoder.image_size"
         )

@@ -1,4 +1,4 @@
-"""Figures of fine-tuned encoders for the report: those that are there, perhaps none."""
+"""Metrics of fine-tuned encoders for the report: those that are there, perhaps none."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ from miram.files import versions_of
 from miram.models.names import METHODS
 
 _FILE = "finetuned_metrics.json"
-Figures = dict[str, dict[str, Any]]
+Metrics = dict[str, dict[str, Any]]
 
 
-class FinetunedFigures(AbstractDataset[NoReturn, Figures]):
+class FinetunedMetrics(AbstractDataset[NoReturn, Metrics]):
     """The newest `finetuned_metrics.json` of every method that was fine-tuned.
 
     Fine-tuning is no part of the study, so a report needs none of them.
@@ -28,7 +28,7 @@ class FinetunedFigures(AbstractDataset[NoReturn, Figures]):
         self._path = Path(path)
         self.metadata = metadata
 
-    def load(self) -> Figures:
+    def load(self) -> Metrics:
         """Read what is there, by method."""
         files = {method: versions_of(self._path / method / _FILE) for method in METHODS}
         return {

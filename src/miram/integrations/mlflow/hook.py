@@ -16,7 +16,7 @@ from kedro.pipeline.node import Node
 from miram.integrations.mlflow.config import MlflowConfig, resolve_paths
 from miram.integrations.mlflow.operations import Status
 from miram.integrations.mlflow.tracker import Tracker
-from miram.models.names import ANCHORS, METHODS
+from miram.models.names import BASELINES, METHODS
 
 __all__ = ["MlflowConfig", "MlflowHook", "resolve_paths"]
 
@@ -25,7 +25,7 @@ _INTERRUPTIONS = {"TrainingInterrupted", "KeyboardInterrupt"}
 
 
 class MlflowHook:
-    """Records parameters, figures, loss histories, pictures and files of every node's run."""
+    """Records parameters, metrics, loss histories, pictures and files of every node's run."""
 
     def __init__(self) -> None:
         self.tracker: Tracker | None = None
@@ -101,4 +101,4 @@ def status_after(error: BaseException) -> Status:
 
 def _method_of(node: Node) -> str:
     namespace = (node.namespace or "").split(".")[0]
-    return namespace if namespace in (*METHODS, *ANCHORS) else ""
+    return namespace if namespace in (*METHODS, *BASELINES) else ""

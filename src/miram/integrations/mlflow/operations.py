@@ -28,7 +28,7 @@ class Operation:
             - open: `tags`, `parent` (a run or none), `resume` (path of a note or none)
             - note, forget: `path` of the file that is to hold the run's id, or no longer
             - params, tags: text by name
-            - metrics: `step` and `figures` by name
+            - metrics: `step` and `metrics` by name
             - artifact: `path`
             - picture: `path` of a PNG file, `name`, `step`
             - end: `status`
@@ -46,8 +46,8 @@ class Operation:
             return [self._with({name: text}) for name, text in self.values.items()]
         if self.kind == "metrics":
             step = self.values["step"]
-            figures = self.values["figures"]
-            return [self._with({"step": step, "figures": {k: v}}) for k, v in figures.items()]
+            metrics = self.values["metrics"]
+            return [self._with({"step": step, "metrics": {k: v}}) for k, v in metrics.items()]
         return [self]
 
     def _with(self, values: dict[str, Any]) -> "Operation":
@@ -55,18 +55,18 @@ class Operation:
 
 
 def first_request(operations: Iterable[Operation]) -> list[Operation]:
-    """Those at the front that go in one request: one operation, or the figures of many steps.
+    """Those at the front that go in one request: one operation, or the metrics of many steps.
 
     Args:
         operations: In their order; at least one.
     """
     taken: list[Operation] = []
-    figures = 0
+    metrics = 0
     for operation in operations:
         if taken and (operation.kind, operation.run) != ("metrics", taken[0].run):
             break
-        figures += len(operation.values.get("figures", ()))
-        if taken and figures > MOST_METRICS:
+        metrics += len(operation.values.get("metrics", ()))
+        if taken and metrics > MOST_METRICS:
             break
         taken.append(operation)
         if operation.kind != "metrics":

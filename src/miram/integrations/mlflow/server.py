@@ -50,7 +50,7 @@ class Server:
         self._make_client = MlflowClient
         self._client: Any = None
         self._experiment = ""
-        # Of runs that were taken up again: by figure, the steps that they had before.
+        # Of runs that were taken up again: by metric, the steps that they had before.
         self._had: dict[str, dict[str, set[int]]] = {}
 
     @property
@@ -74,7 +74,7 @@ class Server:
         """Tell the server.
 
         Args:
-            request: Operations of one kind and run; several only if they are figures.
+            request: Operations of one kind and run; several only if they are metrics.
             runs: The server's names of the runs.
 
         Returns:
@@ -197,7 +197,7 @@ class Server:
         rows = [
             Metric(key, value, operation.time, operation.values["step"])
             for operation in request
-            for key, value in operation.values["figures"].items()
+            for key, value in operation.values["metrics"].items()
             if not self._has(run_id, key, operation.values["step"])
         ]
         if rows:
@@ -205,13 +205,13 @@ class Server:
 
     def _has(self, run_id: str, key: str, step: int) -> bool:
         """Whether a run that was taken up again had this step, which was lost and taken again."""
-        if run_id not in self._had or step == 0:  # figures without a step may change
+        if run_id not in self._had or step == 0:  # metrics without a step may change
             return False
         had = self._had[run_id]
         if key not in had:
             rows = self.client.get_metric_history(run_id, key)
             steps = [row.step for row in sorted(rows, key=lambda row: (row.timestamp, row.step))]
-            # Another training may have told the same figure before in this run.
+            # Another training may have told the same metric before in this run.
             before = [place for place, one in enumerate(steps) if one < step]
             had[key] = set(steps[before[-1] + 1 :] if before else steps)
         return step in had[key]

@@ -13,7 +13,7 @@ from typing import Any
 from miram.integrations.mlflow.config import MlflowConfig
 from miram.integrations.mlflow.operations import Kind, Operation, Status
 from miram.integrations.mlflow.sender import Sender
-from miram.integrations.mlflow.values import flatten, flatten_figures
+from miram.integrations.mlflow.values import flatten, flatten_metrics
 from miram.provenance import git_commit
 from miram.training.checkpointing.state_files import TrainingFolder
 
@@ -106,12 +106,12 @@ class Tracker(logging.Handler):
             self._tell("forget", self.threads[thread], {"path": _note(folder)})
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Record the figures and pictures of a training step as they come."""
+        """Record the metrics and pictures of a training step as they come."""
         method = self.threads.get(threading.get_ident(), "")
         step = getattr(record, "step", 0)
         try:
-            if figures := getattr(record, "metrics", {}):
-                self._metrics(method, figures, step)
+            if metrics := getattr(record, "metrics", {}):
+                self._metrics(method, metrics, step)
             for name, picture in getattr(record, "pictures", {}).items():
                 self.sender.add_picture(self.runs[method], name, step, picture)
         except Exception as error:  # the training goes on
@@ -122,16 +122,16 @@ class Tracker(logging.Handler):
         dataset = self.catalog.get(dataset_name)
         wish = ((getattr(dataset, "metadata", None) or {}).get("mlflow") or {}).get("log")
         if wish == "metrics":
-            self._metrics(method, flatten_figures(data))
+            self._metrics(method, flatten_metrics(data))
         if wish == "audit":
             counts = data["code"].value_counts().items()
             self._metrics(method, {f"audit.{code}": count for code, count in counts})
         if wish in ("artifact", "audit"):
             self._tell("artifact", method, {"path": str(saved_path(dataset).absolute())})
 
-    def _metrics(self, method: str, figures: dict[str, float], step: int = 0) -> None:
-        plain = {name: float(value) for name, value in figures.items()}
-        self._tell("metrics", method, {"step": step, "figures": plain})
+    def _metrics(self, method: str, metrics: dict[str, float], step: int = 0) -> None:
+        plain = {name: float(value) for name, value in metrics.items()}
+        self._tell("metrics", method, {"step": step, "metrics": plain})
 
     def end(self, method: str, status: Status) -> None:
         """End the run of a method, once."""

@@ -1,4 +1,4 @@
-"""Nested parameters and figures as the flat names and values that MLflow compares."""
+"""Nested parameters and metrics as the flat names and values that MLflow compares."""
 
 from typing import Any
 
@@ -28,19 +28,19 @@ def flatten(key: str, value: Any) -> dict[str, str]:
     return flat
 
 
-def flatten_figures(metrics: dict[str, Any]) -> dict[str, float]:
-    """Turn figures with intervals into single metrics: `pathology.auc`, `.auc.lower`, `.upper`.
+def flatten_metrics(metrics: dict[str, Any]) -> dict[str, float]:
+    """Turn metrics with intervals into single metrics: `pathology.auc`, `.auc.lower`, `.upper`.
 
     Of several seeds or repeats `.auc.seed_deviation` and `.auc.repeat_deviation` stand beside them.
 
     Args:
-        metrics: Figures of `miram.evaluation.assess.assess_features`.
+        metrics: Metrics of `miram.evaluation.assess.assess_features`.
     """
     flat: dict[str, float] = {}
     for task, found in metrics["tasks"].items():
         flat[f"{task}.lesions"] = found["lesions"]
         flat[f"{task}.patients"] = found["patients"]
-        for name, values in found["figures"].items():
+        for name, values in found["metrics"].items():
             flat[f"{task}.{name}"] = values["estimate"]
             flat[f"{task}.{name}.lower"] = values["lower"]
             flat[f"{task}.{name}.upper"] = values["upper"]

@@ -108,7 +108,7 @@ class PhantomConfig(Config):
     """A synthetic look-alike of CBIS-DDSM, drawn from one seed."""
 
     patients: int = Field(default=100, ge=2, le=20_000, description="number of patients")
-    image_side: int = Field(
+    image_size: int = Field(
         default=1280,
         ge=256,
         le=6000,

@@ -118,7 +118,7 @@ def _view_files(rows: list[Row], config: PhantomConfig) -> list[File]:
     """Render one view and encode its image, once per kind of abnormality, crops and masks."""
     first = rows[0]
     side, view = int(first["side"] == "RIGHT"), int(first["view"] == "MLO")
-    rendered = render_view(rows, config.image_side, [config.seed, 1, first["patient"], side, view])
+    rendered = render_view(rows, config.image_size, [config.seed, 1, first["patient"], side, view])
     files: dict[str, bytes] = {}
     for row, mask, crop in zip(rows, rendered.masks, rendered.crops, strict=True):
         places = lesion_places(row, config.seed)

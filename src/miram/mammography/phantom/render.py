@@ -15,7 +15,7 @@ from miram.mammography.phantom.patch import LesionPatch
 Row = dict[str, Any]
 FULL_RANGE = 65535
 MISMATCH = 1.1492  # pitch of one scanner over the other's
-CRUMB_SHARE = 0.012  # of the mask, all crumbs together: the real lesions keep more than 98 %
+SMALL_COMPONENT_SHARE = 0.012  # of the mask, all together; real lesions keep over 98 %
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class RenderedView:
     crops: list[np.ndarray]
 
 
-def render_view(rows: Sequence[Row], image_side: int, seed: Sequence[int]) -> RenderedView:
+def render_view(rows: Sequence[Row], image_size: int, seed: Sequence[int]) -> RenderedView:
     """Render one view with all its lesions.
 
     Args:
         rows: The rows of `draw_cases` for this patient, side and view.
-        image_side: Image height in pixels.
+        image_size: Image height in pixels.
         seed: Entropy of this view.
 
     Returns:
@@ -47,7 +47,7 @@ def render_view(rows: Sequence[Row], image_side: int, seed: Sequence[int]) -> Re
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     first = rows[0]
-    shape = (image_side, round(image_side * first["aspect"]))
+    shape = (image_size, round(image_size * first["aspect"]))
     breast = draw_breast(shape, first["view"], first["density"], rng)
     taken: list[tuple[float, float, float]] = []
     masks = [_add_lesion(breast, row, taken, rng) for row in rows]
@@ -170,7 +170,7 @@ def _with_crumbs(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     )
     crumbs = mask[near].copy()
     free = ~ndimage.binary_dilation(crumbs, iterations=4)
-    budget = int(CRUMB_SHARE * mask.sum())
+    budget = int(SMALL_COMPONENT_SHARE * mask.sum())
     if budget < 2:  # a single pixel would be more than a crumb of so small a lesion
         return mask
     for _ in range(int(rng.integers(1, 9))):

@@ -151,7 +151,7 @@ class EncoderCheckpoint(Checkpoint):
             MiramError: The header does not say.
         """
         arguments = self.timm_arguments()
-        side = self.metadata.get("image_side") or arguments.get("img_size")
+        side = self.metadata.get("image_size") or arguments.get("img_size")
         if side is None:
             raise MiramError("the checkpoint's header does not say the side of its images")
         return int(arguments.get("in_chans", 3)), int(side), int(side)
@@ -276,8 +276,8 @@ def _encoder_config(arguments: dict[str, Any]) -> EncoderConfig:
     arguments.pop("num_classes", None)
     return EncoderConfig(
         name=arguments.pop("model_name"),
-        image_side=arguments.pop("img_size"),
-        patch_side=arguments.pop("patch_size"),
+        image_size=arguments.pop("img_size"),
+        patch_size=arguments.pop("patch_size"),
         channels=arguments.pop("in_chans"),
         overrides=arguments,
     )

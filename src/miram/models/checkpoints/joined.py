@@ -81,7 +81,7 @@ def first_seed(checkpoint: Some) -> Some:
     """The checkpoint of the first seed: what is used where one model is wanted.
 
     It is the first that was asked for and not the one that did best, which would be a choice by
-    the figures that are reported.
+    the metrics that are reported.
     """
     return next(iter(split_seeds(checkpoint).values()))
 

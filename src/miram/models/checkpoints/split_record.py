@@ -79,7 +79,7 @@ def _refusal(record: Mapping[str, str], splits: pd.DataFrame) -> str:
         differing, back = f"than those at hand (both {now}, with other lesions on their sides)", ""
     return (
         f"the encoder {'learned labels' if labels else 'was pretrained'} under other splits "
-        f"{differing}, so its figures would be wrong about which patients it has seen: run "
+        f"{differing}, so its metrics would be wrong about which patients it has seen: run "
         f"`kedro run --pipeline pretrain{' --namespaces supervised' if labels else ''}` again, "
         f"then probe{back}"
     )

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import ANCHORS
+from miram.models.names import BASELINES
 from miram.pipelines.baselines import nodes
 from miram.pipelines.namespaces import for_each
 from miram.pipelines.probe.nodes import assess_encoder
@@ -10,7 +10,7 @@ from miram.pipelines.probe.nodes import assess_encoder
 
 def create_pipeline(**_: object) -> Pipeline:
     """Judge every anchor by the same probes on the same patients as the encoders."""
-    return sum((_of_anchor(anchor) for anchor in ANCHORS), start=Pipeline([]))
+    return sum((_of_anchor(anchor) for anchor in BASELINES), start=Pipeline([]))
 
 
 def _of_anchor(anchor: str) -> Pipeline:

@@ -72,7 +72,7 @@ def pretrain_encoder(
         raise MiramError("kind supervised needs labels, which only the method supervised is given")
     rows = pretraining_crops(crops.manifest, splits)
     frozen = method.root.kind in ("random", "timm_backbone")
-    side = method.root.crop_side(encoder)
+    side = method.root.crop_size(encoder)
     watch = EncoderWatch(crops, rows, side, splits, lesions, evaluation)
     results = {}
     for one in each_training(training, training_folder):

@@ -89,12 +89,12 @@ def describe_predictions(
         MiramError: There is no column of that name to split figures up by.
     """
     from miram.evaluation.assess import require_subgroups
-    from miram.evaluation.prediction_tables import calibration_table, subgroup_figures
+    from miram.evaluation.prediction_tables import calibration_table, subgroup_metrics
 
     require_subgroups(lesions, config)
     return (
         calibration_table(predictions, metrics),
-        subgroup_figures(predictions, lesions, metrics, config),
+        subgroup_metrics(predictions, lesions, metrics, config),
     )
 
 

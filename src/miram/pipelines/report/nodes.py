@@ -7,7 +7,7 @@ import pandas as pd
 
 from miram.evaluation.comparability import one_policy, policy_of, under, words
 from miram.mammography.crops.store import CropStore
-from miram.models.names import ANCHORS, METHODS
+from miram.models.names import BASELINES, METHODS
 from miram.reporting.facts.leaderboard import FINETUNED, leaderboard_table
 from miram.reporting.facts.study import MethodResult, Study
 
@@ -22,12 +22,12 @@ else:
 
 
 def build_leaderboard(
-    finetuned_figures: dict[str, dict[str, Any]], **metrics: dict[str, Any]
+    finetuned_results: dict[str, dict[str, Any]], **metrics: dict[str, Any]
 ) -> pd.DataFrame:
     """Put the figures of all methods and anchors into one table.
 
     Args:
-        finetuned_figures: Figures of fine-tuned encoders by method; those under other splits than
+        finetuned_results: Metrics of fine-tuned encoders by method; those under other splits
             the probes are left out.
         metrics: Figures by method.
 
@@ -35,13 +35,13 @@ def build_leaderboard(
         MiramError: The probes were judged under different splits.
     """
     policy = one_policy(metrics)
-    fine_tuned = under(policy, finetuned_figures)
-    for method in sorted(set(finetuned_figures) - set(fine_tuned)):
+    fine_tuned = under(policy, finetuned_results)
+    for method in sorted(set(finetuned_results) - set(fine_tuned)):
         log.warning(
             "%s was fine-tuned under %s, the probes were judged under %s: its fine-tuned figures "
             "are left out; kedro run --pipeline finetune --namespaces %s makes them anew",
             method,
-            words(policy_of(finetuned_figures[method])),
+            words(policy_of(finetuned_results[method])),
             words(policy) if policy else "none",
             method,
         )
@@ -113,7 +113,7 @@ def gather_study(
     splits: pd.DataFrame,
     leaderboard: pd.DataFrame,
     parameters: dict[str, Any],
-    finetuned_figures: dict[str, dict[str, Any]],
+    finetuned_results: dict[str, dict[str, Any]],
     **results: Any,
 ) -> Study:
     """Put all that is known of a study together.
@@ -125,7 +125,7 @@ def gather_study(
         splits: Which lesion was on which side.
         leaderboard: All figures.
         parameters: All parameters of the run.
-        finetuned_figures: Figures of fine-tuned encoders by method, those on the leaderboard or
+        finetuned_results: Metrics of fine-tuned encoders by method, those on the
             more.
         results: Of each method `<method>_<name>` for every field of `MethodResult`; a method
             without decoders has no reconstructions. Of each anchor `<anchor>_predictions`.
@@ -139,7 +139,7 @@ def gather_study(
         )
         for method in METHODS
     }
-    anchors = {anchor: results[f"{anchor}_predictions"] for anchor in ANCHORS}
+    anchors = {anchor: results[f"{anchor}_predictions"] for anchor in BASELINES}
     tuned = leaderboard.loc[leaderboard["protocol"] == FINETUNED, "method"].unique()
     return Study(
         lesions,
@@ -150,5 +150,5 @@ def gather_study(
         parameters,
         methods,
         anchors,
-        fine_tuned={method: finetuned_figures[method] for method in tuned},
+        fine_tuned={method: finetuned_results[method] for method in tuned},
     )

@@ -4,7 +4,7 @@ import warnings
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import ANCHORS, METHODS, SUPERVISED
+from miram.models.names import BASELINES, METHODS, SUPERVISED
 from miram.pipelines.report.nodes import (
     TABLES,
     build_leaderboard,
@@ -15,7 +15,7 @@ from miram.pipelines.report.nodes import (
 )
 
 PARTS = ("history", "reconstructions", "metrics", *TABLES)
-SHARED = ("lesions", "ingest_audit", "crops", "splits", "finetuned_figures")
+SHARED = ("lesions", "ingest_audit", "crops", "splits", "finetuned_results")
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -25,8 +25,8 @@ def create_pipeline(**_: object) -> Pipeline:
         for method in METHODS
         for part in PARTS
         if (method, part) != (SUPERVISED, "reconstructions")
-    } | {f"{anchor}_predictions": f"{anchor}.predictions" for anchor in ANCHORS}
-    anchors = {f"{anchor}_metrics": f"{anchor}.metrics" for anchor in ANCHORS}
+    } | {f"{anchor}_predictions": f"{anchor}.predictions" for anchor in BASELINES}
+    anchors = {f"{anchor}_metrics": f"{anchor}.metrics" for anchor in BASELINES}
     cards = {f"{method}_card": f"{method}.model_card" for method in METHODS}
     inputs = {name: name for name in SHARED} | results | anchors
     with warnings.catch_warnings():
@@ -41,8 +41,8 @@ def _fan_in(results: list[str], cards: list[str]) -> Pipeline:
         [
             Node(
                 build_leaderboard,
-                inputs={name: f"{name}_metrics" for name in (*METHODS, *ANCHORS)}
-                | {"finetuned_figures": "finetuned_figures"},
+                inputs={name: f"{name}_metrics" for name in (*METHODS, *BASELINES)}
+                | {"finetuned_results": "finetuned_results"},
                 outputs="leaderboard",
                 name="build_leaderboard",
             ),

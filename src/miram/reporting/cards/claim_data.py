@@ -3,7 +3,7 @@
 import pandas as pd
 
 from miram.reporting.cards.claim_answer import Answer, answered, author, not_applicable
-from miram.reporting.charts.styles import MAIN_FIGURES
+from miram.reporting.charts.styles import MAIN_METRICS
 from miram.reporting.facts.data_sources import SourceNote, source_note
 from miram.reporting.facts.limits import RESEARCH_ONLY
 from miram.reporting.facts.settings import flatten
@@ -233,7 +233,7 @@ def _labels(study: Study) -> str:
 
 
 def _precision(study: Study) -> str:
-    main = study.probes[study.probes["figure"].isin(MAIN_FIGURES)]
+    main = study.probes[study.probes["metric"].isin(MAIN_METRICS)]
     rows = main.drop_duplicates("task")
     widths = listed(
         f"{row.task} {number(row.upper - row.lower)} ({row.lesions} lesions, "

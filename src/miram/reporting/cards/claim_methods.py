@@ -5,7 +5,7 @@ from typing import Any
 from miram.configuration import listed as as_list
 from miram.provenance import git_commit, versions
 from miram.reporting.cards.claim_answer import Answer, answered, author, not_applicable
-from miram.reporting.charts.styles import MAIN_FIGURES, figure_direction, figure_label
+from miram.reporting.charts.styles import MAIN_METRICS, metric_direction, metric_label
 from miram.reporting.facts.methods import (
     assessment_config,
     exposure,
@@ -159,11 +159,11 @@ def _training(study: Study) -> Answer:
 
 
 def _figures(study: Study) -> Answer:
-    names = list(dict.fromkeys(study.leaderboard["figure"]))
+    names = list(dict.fromkeys(study.leaderboard["metric"]))
     if not names:
         return author("Figures of performance.", "No task could be evaluated.")
-    told = listed(f"{figure_label(name)} ({figure_direction(name)} is better)" for name in names)
-    main = listed(figure_label(name) for name in names if name in MAIN_FIGURES)
+    told = listed(f"{metric_label(name)} ({metric_direction(name)} is better)" for name in names)
+    main = listed(metric_label(name) for name in names if name in MAIN_METRICS)
     return answered(
         f"{told}. Methods are ranked by {main}. Accuracy, balanced accuracy and F1 take the most "
         "probable class."

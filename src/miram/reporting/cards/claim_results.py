@@ -4,7 +4,7 @@ import pandas as pd
 
 from miram.provenance import git_commit
 from miram.reporting.cards.claim_answer import Answer, answered, author
-from miram.reporting.charts.styles import MAIN_FIGURES, figure_label
+from miram.reporting.charts.styles import MAIN_METRICS, metric_label
 from miram.reporting.facts.data_sources import source_note
 from miram.reporting.facts.limits import RESEARCH_ONLY, method_limits, study_limits
 from miram.reporting.facts.study import Study
@@ -16,8 +16,8 @@ _DIAGNOSTIC = "sensitivity_at_90_specificity"
 def performance(study: Study) -> dict[int, Answer]:
     """Items 37 to 39: performance, diagnostic performance, failures."""
     board = study.probes
-    main = board[board["figure"].isin(MAIN_FIGURES)]
-    diagnostic = board[board["figure"] == _DIAGNOSTIC]
+    main = board[board["metric"].isin(MAIN_METRICS)]
+    diagnostic = board[board["metric"] == _DIAGNOSTIC]
     figures = author("Figures of performance.", "No task could be evaluated.")
     if len(main):
         figures = answered(f"{_told(main)} All other figures stand in the leaderboard.")
@@ -75,7 +75,7 @@ def _told(rows: pd.DataFrame) -> str:
             for row in part.itertuples()
         )
         texts.append(
-            f"{task}, {figure_label(first['figure'])} with 95 % interval on {first['lesions']} "
+            f"{task}, {metric_label(first['figure'])} with 95 % interval on {first['lesions']} "
             f"lesions of {first['patients']} patients: {figures}."
         )
     return " ".join(texts)

@@ -8,12 +8,12 @@ from huggingface_hub import EvalResult, ModelCardData
 from numpy import isfinite
 
 from miram.errors import MiramError
-from miram.evaluation.prediction_tables import subgroup_figures
+from miram.evaluation.prediction_tables import subgroup_metrics
 from miram.evaluation.predictions import task_scores
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS
 from miram.models.names import SUPERVISED
 from miram.provenance import git_commit, versions
-from miram.reporting.charts.styles import MAIN_FIGURES, figure_label
+from miram.reporting.charts.styles import MAIN_METRICS, metric_label
 from miram.reporting.facts.data_sources import SourceNote, source_note
 from miram.reporting.facts.limits import RESEARCH_ONLY, method_limits, study_limits
 from miram.reporting.facts.methods import (
@@ -107,7 +107,7 @@ def _results(study: Study, method: str, note: SourceNote) -> list[EvalResult]:
             dataset_split=side,
             dataset_revision=study.crops.digest,
             metric_type=_METRICS.get(name, name),
-            metric_name=figure_label(name),
+            metric_name=metric_label(name),
             metric_value=values["estimate"],
             metric_args={
                 "interval": [values["lower"], values["upper"]],
@@ -118,7 +118,7 @@ def _results(study: Study, method: str, note: SourceNote) -> list[EvalResult]:
             },
         )
         for task, found in study.methods[method].metrics["tasks"].items()
-        for name, values in found["figures"].items()
+        for name, values in found["metrics"].items()
         if isfinite([values[end] for end in ("estimate", "lower", "upper")]).all()
     ]
 
@@ -155,12 +155,12 @@ def _figures(found: dict[str, Any]) -> Table:
     several = [name for name, count in counts.items() if count > 1]
     rows = [
         (
-            figure_label(name),
+            metric_label(name),
             values["estimate"],
             interval(values["lower"], values["upper"]),
             *(number(values[f"{name}_deviation"]) for name in several),
         )
-        for name, values in found["figures"].items()
+        for name, values in found["metrics"].items()
     ]
     heads = ("Figure", "Estimate", "95 % interval", *(f"SD over {name}s" for name in several))
     return Table(heads, tuple(rows))
@@ -170,7 +170,7 @@ def _classes(found: dict[str, Any]) -> Table:
     """Each class against the rest; empty for a binary task, whose figures say it already."""
     rows = [] if found["kind"] == "binary" else found.get("per_class", [])
     cells = [
-        (row["class"], row["lesions"], row["patients"], *_area(row["figures"]["auc"]))
+        (row["class"], row["lesions"], row["patients"], *_area(row["metrics"]["auc"]))
         for row in rows
     ]
     return Table(("Class", "Lesions", "Patients", "ROC AUC", "95 % interval"), tuple(cells))
@@ -178,11 +178,11 @@ def _classes(found: dict[str, Any]) -> Table:
 
 def _probes(found: dict[str, Any]) -> Table:
     """The main figure when the features are read in another way."""
-    main = next(name for name in MAIN_FIGURES if name in found["figures"])
+    main = next(name for name in MAIN_METRICS if name in found["metrics"])
     rows = [
-        (name, *_area(probe["figures"][main])) for name, probe in found.get("protocols", {}).items()
+        (name, *_area(probe["metrics"][main])) for name, probe in found.get("protocols", {}).items()
     ]
-    return Table(("Probe", figure_label(main), "95 % interval"), tuple(rows))
+    return Table(("Probe", metric_label(main), "95 % interval"), tuple(rows))
 
 
 def _area(figure: dict[str, Any]) -> tuple[str, str]:
@@ -209,14 +209,14 @@ def _guess(study: Study, method: str, task: str) -> str:
 def _beside(study: Study, method: str, task: str) -> Table:
     """The main figure beside those of the untrained and the supervised encoder."""
     board = study.probes
-    chosen = board[(board["task"] == task) & board["figure"].isin(MAIN_FIGURES)]
+    chosen = board[(board["task"] == task) & board["metric"].isin(MAIN_METRICS)]
     names = list(dict.fromkeys([method, *_REFERENCES]))
     rows = [
         (row.method, row.estimate, interval(row.lower, row.upper), row.lesions, row.patients)
         for name in names
         for row in chosen[chosen["method"] == name].itertuples()
     ]
-    head = figure_label(chosen["figure"].iloc[0]) if len(chosen) else "Figure"
+    head = metric_label(chosen["metric"].iloc[0]) if len(chosen) else "Figure"
     return Table(("Encoder", head, "95 % interval", "Lesions", "Patients"), tuple(rows))
 
 
@@ -226,18 +226,18 @@ def subgroup_sections(study: Study, method: str, table: pd.DataFrame | None) -> 
     Args:
         study: The finished study.
         method: Name of the method.
-        table: Table of `subgroup_figures` for this method; computed if not given.
+        table: Table of `subgroup_metrics` for this method; computed if not given.
     """
     if table is None:
         result = study.methods[method]
-        table = subgroup_figures(
+        table = subgroup_metrics(
             result.predictions, study.lesions, result.metrics, assessment_config(study)
         )
-    main = table[table["figure"].isin(MAIN_FIGURES)]
+    main = table[table["metric"].isin(MAIN_METRICS)]
     heads = ("Subgroup", "Value", "Lesions", "Patients")
     return {
         str(task): Table(
-            (*heads, figure_label(rows["figure"].iloc[0]), "95 % interval", "Verdict"),
+            (*heads, metric_label(rows["metric"].iloc[0]), "95 % interval", "Verdict"),
             tuple(_subgroup_cells(row) for row in rows.itertuples()),
         )
         for task, rows in main.groupby("task", sort=False)
@@ -297,7 +297,7 @@ def encoder_input(study: Study, method: str) -> EncoderInput | None:
         return None
     tokens = shared.grid_side**2
     return EncoderInput(
-        shared.name, shared.channels, shared.image_side, PIXEL_MEAN, PIXEL_STD, tokens
+        shared.name, shared.channels, shared.image_size, PIXEL_MEAN, PIXEL_STD, tokens
     )
 
 
@@ -347,7 +347,7 @@ def model_card(study: Study, method: str, subgroups: pd.DataFrame | None = None)
     Args:
         study: The finished study.
         method: Name of a method of the study.
-        subgroups: Table of `miram.evaluation.prediction_tables.subgroup_figures` for this method;
+        subgroups: Table of `miram.evaluation.prediction_tables.subgroup_metrics` for this method;
             without it the subgroups are computed, which takes seconds per task.
 
     Returns:

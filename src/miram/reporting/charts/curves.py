@@ -5,7 +5,7 @@ from typing import Any
 
 from miram.evaluation.predictions import TaskScores, task_scores
 from miram.reporting.charts import precision_recall, roc
-from miram.reporting.charts.styles import MAIN_FIGURES
+from miram.reporting.charts.styles import MAIN_METRICS
 from miram.reporting.facts.study import MethodResult
 from miram.reporting.facts.summary import TaskFinding
 from miram.reporting.facts.words import interval, number
@@ -34,8 +34,8 @@ def task_curves(methods: Mapping[str, MethodResult], finding: TaskFinding) -> di
     found = {name: task_scores(methods[name].predictions, finding.task) for name in entries}
     first = next(iter(found.values()))
     several = len(first.classes) > 1
-    areas = {name: _first(entry["figures"], MAIN_FIGURES) for name, entry in entries.items()}
-    precisions = {name: entry["figures"]["average_precision"] for name, entry in entries.items()}
+    areas = {name: _first(entry["metrics"], MAIN_METRICS) for name, entry in entries.items()}
+    precisions = {name: entry["metrics"]["average_precision"] for name, entry in entries.items()}
     return {
         "finding": finding,
         "several": several,
@@ -58,8 +58,8 @@ def _class_curves(
         method: next(row for row in entry["per_class"] if str(row["class"]) == name)
         for method, entry in entries.items()
     }
-    areas = {method: row["figures"]["auc"] for method, row in rows.items()}
-    precisions = {method: row["figures"]["average_precision"] for method, row in rows.items()}
+    areas = {method: row["metrics"]["auc"] for method, row in rows.items()}
+    precisions = {method: row["metrics"]["average_precision"] for method, row in rows.items()}
     return {
         "name": name,
         "lesions": int(first.labels[:, index].sum()),

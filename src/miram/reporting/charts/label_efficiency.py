@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from plotly.graph_objects import Figure, Scatter
 
-from miram.reporting.charts.styles import MAIN_FIGURES, figure_label, method_style
+from miram.reporting.charts.styles import MAIN_METRICS, method_style, metric_label
 from miram.reporting.charts.training import TEMPLATE
 from miram.reporting.facts.study import MethodResult
 from miram.reporting.facts.tables import Table
@@ -25,7 +25,7 @@ def label_rows(methods: Mapping[str, MethodResult], task: str) -> pd.DataFrame:
         which no draw had anything to learn from has no row.
     """
     table = _joined(methods)
-    return table[(table["task"] == task) & table["figure"].isin(MAIN_FIGURES)]
+    return table[(table["task"] == task) & table["metric"].isin(MAIN_METRICS)]
 
 
 def tasks_without_draws(methods: Mapping[str, MethodResult]) -> list[str]:
@@ -45,7 +45,7 @@ def _joined(methods: Mapping[str, MethodResult]) -> pd.DataFrame:
         if not result.label_efficiency.empty
     ]
     if not parts:
-        return pd.DataFrame(columns=["method", "task", "figure"])
+        return pd.DataFrame(columns=["method", "task", "metric"])
     return pd.concat(parts, ignore_index=True)
 
 
@@ -66,7 +66,7 @@ def label_figure(rows: pd.DataFrame, shown: Collection[str]) -> Figure:
         tickvals=patients.tolist(),
         ticktext=[f"{value:.0f}" for value in patients],
     )
-    figure.update_yaxes(title=figure_label(rows["figure"].iloc[0]))
+    figure.update_yaxes(title=metric_label(rows["metric"].iloc[0]))
     return figure.update_layout(
         template=TEMPLATE,
         showlegend=True,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from plotly.graph_objects import Figure, Scatter
 
-from miram.reporting.charts.styles import figure_label, method_style
+from miram.reporting.charts.styles import method_style, metric_label
 from miram.reporting.charts.training import TEMPLATE, sentence
 from miram.reporting.facts.study import MethodResult
 from miram.reporting.facts.tables import Table
@@ -62,7 +62,7 @@ def calibration_table(methods: Mapping[str, MethodResult], task: str) -> Table:
         One row per method that answered the task.
     """
     heads = [
-        f"{figure_label(name)}, {when}" for name in _FIGURES for when in ("stated", "after scaling")
+        f"{metric_label(name)}, {when}" for name in _FIGURES for when in ("stated", "after scaling")
     ]
     rows = [
         (method, *_cells(result.metrics["tasks"][task]))
@@ -132,7 +132,7 @@ def _curve(method: str, rows: pd.DataFrame, *, visible: bool) -> Scatter:
 
 
 def _cells(entry: Mapping[str, Any]) -> tuple[Any, ...]:
-    stated, scaled = entry["figures"], entry["calibration"]["figures"]
+    stated, scaled = entry["metrics"], entry["calibration"]["metrics"]
     parts = (part[name] for name in _FIGURES for part in (stated, scaled))
     temperatures = np.asarray(entry["calibration"]["temperatures"], float)
     return (

@@ -162,7 +162,7 @@ def paired_with_reference(
         {name: item.of_kind(kind)[1] for name, item in found.items()},
         reference.patients,
         reference=config.reference,
-        metric=config.metric(kind),
+        metric=config.metric_for(kind),
         draws=draws,
         seed=seed,
     )

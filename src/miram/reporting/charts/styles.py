@@ -54,7 +54,7 @@ _FIGURES = {
     "log_loss": "Log loss",
 }
 
-MAIN_FIGURES = ("auc", "auc_macro")
+MAIN_METRICS = ("auc", "auc_macro")
 """The figures by which methods are ranked; a task has one of them."""
 
 LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss"})
@@ -66,11 +66,11 @@ def method_style(method: str) -> MethodStyle:
     return _STYLES.get(method) or known[crc32(method.encode()) % len(known)]
 
 
-def figure_label(figure: str) -> str:
+def metric_label(figure: str) -> str:
     """The name of a figure in words."""
     return _FIGURES.get(figure, figure.replace("_", " "))
 
 
-def figure_direction(figure: str) -> str:
+def metric_direction(figure: str) -> str:
     """Whether a figure is better when it is `higher` or `lower`."""
     return "lower" if figure in LOWER_IS_BETTER else "higher"

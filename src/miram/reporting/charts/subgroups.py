@@ -8,7 +8,7 @@ import pandas as pd
 from plotly.graph_objects import Figure
 
 from miram.evaluation.statistics.subgroups import TOO_FEW
-from miram.reporting.charts.styles import MAIN_FIGURES, method_style
+from miram.reporting.charts.styles import MAIN_METRICS, method_style
 from miram.reporting.charts.training import TEMPLATE, sentence
 from miram.reporting.facts.study import MethodResult
 from miram.reporting.facts.tables import Table
@@ -39,7 +39,7 @@ def subgroup_rows(
     if not parts:
         return pd.DataFrame(columns=["subgroup", "value", "method"])
     table = pd.concat(parts, ignore_index=True)
-    table = table[(table["task"] == task) & table["figure"].isin(MAIN_FIGURES)]
+    table = table[(table["task"] == task) & table["metric"].isin(MAIN_METRICS)]
     order = {key: place for place, key in enumerate(_keys(table))}
     return table.iloc[np.argsort([order[key] for key in _pairs(table)], kind="stable")]
 

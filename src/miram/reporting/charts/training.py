@@ -11,7 +11,7 @@ from plotly.colors import qualitative
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
-from miram.reporting.charts.styles import MAIN_FIGURES, method_style
+from miram.reporting.charts.styles import MAIN_METRICS, method_style
 from miram.reporting.facts.leaderboard import FINETUNED
 from miram.reporting.facts.words import counted
 
@@ -120,7 +120,7 @@ def leaderboard_figure(leaderboard: pd.DataFrame) -> Figure:
     Args:
         leaderboard: Table of `miram.reporting.facts.leaderboard.leaderboard_table`.
     """
-    main = leaderboard[leaderboard["figure"].isin(MAIN_FIGURES)]
+    main = leaderboard[leaderboard["metric"].isin(MAIN_METRICS)]
     if main.empty:
         return sentence("No task could be evaluated.")
     groups = list(main.groupby("task", sort=False))

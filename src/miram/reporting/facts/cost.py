@@ -20,7 +20,7 @@ from miram.models.describe import Part, describe
 from miram.models.encoder import EncoderConfig
 from miram.models.methods import MethodConfig, RandomConfig, TimmBackboneConfig
 from miram.models.supervised import SupervisedConfig
-from miram.reporting.charts.styles import MAIN_FIGURES, figure_label, method_style
+from miram.reporting.charts.styles import MAIN_METRICS, method_style, metric_label
 from miram.reporting.charts.training import TEMPLATE, error_bar, panel_title, sentence
 from miram.reporting.facts.methods import is_trained, method_block
 from miram.reporting.facts.settings import plain
@@ -31,7 +31,7 @@ from miram.reporting.facts.words import interval, number
 COLUMNS = (
     "method",
     "task",
-    "figure",
+    "metric",
     "estimate",
     "lower",
     "upper",
@@ -118,7 +118,7 @@ def cost_table(study: Study, costs: Mapping[str, MethodCost] | None = None) -> p
         where they are not known.
     """
     costs = study_costs(study) if costs is None else costs
-    board = study.probes[study.probes["figure"].isin(MAIN_FIGURES)]
+    board = study.probes[study.probes["metric"].isin(MAIN_METRICS)]
     known = pd.DataFrame(
         [{"method": name, **vars(cost)} for name, cost in costs.items()],
         columns=["method", *MethodCost.__dataclass_fields__],
@@ -157,7 +157,7 @@ def _cells(row: Any) -> tuple[Any, ...]:
     return (
         row.task,
         row.method,
-        figure_label(row.figure),
+        metric_label(row.metric),
         float(row.estimate),
         interval(row.lower, row.upper),
         row.lesions,
@@ -191,7 +191,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
             figure.add_trace(_mark(row, named=row["method"] not in named), row=place, col=1)
             named.add(row["method"])
         figure.add_hline(y=0.5, line={"dash": "dot", "width": 1, "color": "#888"}, row=place, col=1)
-        figure.update_yaxes(title=figure_label(rows["figure"].iloc[0]), row=place, col=1)
+        figure.update_yaxes(title=metric_label(rows["metric"].iloc[0]), row=place, col=1)
     # Room at the left, for what costs nothing to train stands at 0.
     figure.update_xaxes(range=[-0.06 * known["gmacs"].max() - 1e-9, 1.1 * known["gmacs"].max()])
     figure.update_xaxes(

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from miram.evaluation.comparability import data_digest, one_policy
-from miram.reporting.charts.styles import figure_direction
+from miram.reporting.charts.styles import metric_direction
 
 LINEAR, FINETUNED = "linear", "finetuned"  # protocols
 
@@ -14,7 +14,7 @@ COLUMNS = (
     "method",
     "protocol",
     "task",
-    "figure",
+    "metric",
     "estimate",
     "lower",
     "upper",
@@ -58,7 +58,7 @@ def leaderboard_table(
             "method": method,
             "protocol": protocol,
             "task": task,
-            "figure": figure,
+            "metric": figure,
             "estimate": values["estimate"],
             "lower": values["lower"],
             "upper": values["upper"],
@@ -74,11 +74,11 @@ def leaderboard_table(
         }
         for method, protocol, result in judged
         for task, found in result["tasks"].items()
-        for figure, values in found["figures"].items()
+        for figure, values in found["metrics"].items()
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    order = {name: place for place, name in enumerate(dict.fromkeys(table["figure"]))}
-    sign = table["figure"].map(lambda name: -1 if figure_direction(name) == "higher" else 1)
-    table["rank"], table["place"] = sign * table["estimate"], table["figure"].map(order)
+    order = {name: place for place, name in enumerate(dict.fromkeys(table["metric"]))}
+    sign = table["metric"].map(lambda name: -1 if metric_direction(name) == "higher" else 1)
+    table["rank"], table["place"] = sign * table["estimate"], table["metric"].map(order)
     ordered = table.sort_values(["task", "place", "rank"], ignore_index=True, kind="stable")
     return ordered.drop(columns=["place", "rank"])

@@ -33,7 +33,7 @@ _LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class PublishedFigure:
+class PublishedMetric:
     """An accuracy that the paper states, and which of our methods repeats it."""
 
     name: str
@@ -42,9 +42,9 @@ class PublishedFigure:
 
 
 PUBLISHED = (
-    PublishedFigure("MIRAM-Nyström", 0.610, "miram_nystrom"),
-    PublishedFigure("MoCo-v3", 0.602, "moco_v3"),
-    PublishedFigure("MAE", 0.589, "mae"),
+    PublishedMetric("MIRAM-Nyström", 0.610, "miram_nystrom"),
+    PublishedMetric("MoCo-v3", 0.602, "moco_v3"),
+    PublishedMetric("MAE", 0.589, "mae"),
 )
 """Accuracies on CBIS-DDSM as the paper states them; the first is its own method's."""
 
@@ -127,7 +127,7 @@ class PaperDifference:
         return not self.p_holm < SIGNIFICANT
 
 
-def published_row(item: PublishedFigure) -> PaperRow:
+def published_row(item: PublishedMetric) -> PaperRow:
     """A published accuracy with its binomial interval."""
     lower, upper = proportion_confint(
         item.accuracy * TEST_LESIONS, TEST_LESIONS, alpha=1 - _LEVEL, method="wilson"
@@ -156,7 +156,7 @@ def our_row(method: str, found: Mapping[str, Any], *, fine_tuned: bool) -> Paper
         fine_tuned: Whether that is of the fine-tuned encoder.
     """
     task = found["tasks"][TASK]
-    figure = task["figures"][FIGURE]
+    figure = task["metrics"][FIGURE]
     return PaperRow(
         origin="ours",
         name=method,

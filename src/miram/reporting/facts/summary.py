@@ -8,7 +8,7 @@ import pandas as pd
 from miram.evaluation.statistics.bootstrap import Interval, cluster_bootstrap
 from miram.evaluation.statistics.comparison import Comparison, ComparisonConfig
 from miram.reporting.charts.roc import TaskScores, paired_with_reference, task_scores
-from miram.reporting.charts.styles import MAIN_FIGURES, figure_label
+from miram.reporting.charts.styles import MAIN_METRICS, metric_label
 from miram.reporting.facts.study import Study
 
 CHANCE = 0.5  # area under the ROC curve of an answer that knows nothing
@@ -42,7 +42,7 @@ class TaskFinding:
         kind: `binary`, `single` or `multi`.
         classes: Names of the classes.
         without_callback: How BENIGN_WITHOUT_CALLBACK was taken; None where it does not matter.
-        figure: Main figure in words.
+        metric: Main metric in words.
         lesions: Lesions judged.
         patients: Patients of these.
         leaders: Methods that share the highest main figure.
@@ -61,7 +61,7 @@ class TaskFinding:
     kind: str
     classes: tuple[str, ...]
     without_callback: str | None
-    figure: str
+    metric: str
     lesions: int
     patients: int
     leaders: tuple[Standing, ...]
@@ -86,7 +86,7 @@ class TaskFinding:
         return self.trained.overlaps(self.untrained)
 
     @property
-    def anchors_ahead(self) -> int:
+    def baselines_ahead(self) -> int:
         """Anchors with a higher figure than every method."""
         return sum(item.estimate > self.leaders[0].estimate for item in self.anchors)
 
@@ -131,7 +131,7 @@ def task_findings(
         seed: Seed of these draws.
     """
     board = study.probes
-    main = board[board["figure"].isin(MAIN_FIGURES)]
+    main = board[board["metric"].isin(MAIN_METRICS)]
     methods = main[main["method"].isin(list(study.methods))]
     return [
         _finding(study, main[main["task"] == task], comparison or ComparisonConfig(), draws, seed)
@@ -168,7 +168,7 @@ def _finding(
         kind=facts["kind"],
         classes=tuple(facts["classes"]),
         without_callback=facts["without_callback"],
-        figure=figure_label(rows["figure"].iloc[0]),
+        metric=metric_label(rows["metric"].iloc[0]),
         lesions=facts["lesions"],
         patients=facts["patients"],
         leaders=tuple(item for item in standings if item.estimate == standings[0].estimate),
@@ -182,7 +182,7 @@ def _finding(
             paired_with_reference(tables, task, facts["kind"], comparison, draws=draws, seed=seed)
         ),
         reference=comparison.reference,
-        compared=figure_label(comparison.metric(facts["kind"])),
+        compared=metric_label(comparison.metric_for(facts["kind"])),
     )
 
 

@@ -17,7 +17,7 @@ from miram.provenance import git_commit, versions
 from miram.reporting.charts.curves import task_curves
 from miram.reporting.charts.images import contact_sheet, data_uri, strip
 from miram.reporting.charts.label_efficiency import tasks_without_draws
-from miram.reporting.charts.styles import MAIN_FIGURES, figure_direction, figure_label, method_style
+from miram.reporting.charts.styles import MAIN_METRICS, method_style, metric_direction, metric_label
 from miram.reporting.charts.training import (
     NOT_TRAINED,
     PARTS,
@@ -213,9 +213,9 @@ def _board(leaderboard: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             **{str(name): value for name, value in row.items()},
-            "label": figure_label(row["figure"]),
-            "better": figure_direction(row["figure"]),
-            "main": row["figure"] in MAIN_FIGURES,
+            "label": metric_label(row["metric"]),
+            "better": metric_direction(row["metric"]),
+            "main": row["metric"] in MAIN_METRICS,
         }
         for row in leaderboard.to_dict("records")
     ]
@@ -225,7 +225,7 @@ def _outside_interval(leaderboard: pd.DataFrame) -> list[str]:
     """Figures, in words, of which an estimate lies beside its own interval."""
     estimate = leaderboard["estimate"]
     outside = (estimate < leaderboard["lower"]) | (estimate > leaderboard["upper"])
-    return [figure_label(name) for name in dict.fromkeys(leaderboard.loc[outside, "figure"])]
+    return [metric_label(name) for name in dict.fromkeys(leaderboard.loc[outside, "metric"])]
 
 
 def _paper(study: Study) -> PaperTable:

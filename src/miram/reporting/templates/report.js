@@ -85,7 +85,7 @@ const filters = document.getElementById("board-filters");
 
 function applyFilters() {
   const chosen = (name) => filters.querySelector(`[data-filter=${name}]`).value;
-  const [task, method, figure] = ["task", "method", "figure"].map(chosen);
+  const [task, method, figure] = ["task", "method", "metric"].map(chosen);
   for (const row of rows) {
     const figureFits =
       !figure || row.dataset.figure === figure || (figure === "main" && "main" in row.dataset);

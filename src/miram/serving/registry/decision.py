@@ -31,7 +31,7 @@ class PromotionConfig(Config):
         None, description="name of the method; only as promote.method=... behind --params"
     )
     task: str = Field("pathology", min_length=1, description="task of the probe that is served")
-    metric: str | None = Field(None, description="figure compared; the task's main one if None")
+    metric: str | None = Field(None, description="metric compared; the task's main one if None")
     force: bool = Field(False, description="make it champion whatever the comparison says")
     because: str = Field("", max_length=1000, description="reason in your own words, kept with it")
     patches: int = Field(
@@ -71,7 +71,7 @@ def decide(
     Args:
         candidate: Predictions of the new model, as `assess_features` gives them.
         champion: Predictions of the champion; None where there is no champion.
-        config: Task, figure and force.
+        config: Task, metric and force.
         kind: Kind of the task: `binary`, `single` or `multi`.
         draws: Number of draws.
         seed: Seed of the draws.

@@ -13,7 +13,7 @@ import pandas as pd
 from miram.errors import MiramError
 from miram.integrations.mlflow.config import MlflowConfig
 from miram.integrations.mlflow.server import Server
-from miram.integrations.mlflow.values import flatten_figures
+from miram.integrations.mlflow.values import flatten_metrics
 from miram.provenance import git_commit
 from miram.serving.predictor import RESEARCH_USE_ONLY, Predictor
 from miram.serving.registry.decision import (
@@ -36,9 +36,9 @@ class Release:
     Attributes:
         method: Name of the method.
         predictor: The model.
-        metrics: Figures of `assess_features`.
+        metrics: Metrics of `assess_features`.
         predictions: Predictions behind them.
-        config: Task, figure, force and reason.
+        config: Task, metric, force and reason.
         draws: Draws of the comparison.
         seed: Seed of the draws.
     """
@@ -195,7 +195,7 @@ def _predictions_of(client: Any, version: Any) -> pd.DataFrame | None:
 
 
 def _record_run(server: Server, release: Release) -> str:
-    """A run of its own, with the figures and the predictions that later ones are compared to."""
+    """A run of its own, with the metrics and the predictions that later ones are compared to."""
     client = server.client
     tags = {
         "mlflow.runName": f"promote {release.method}",
@@ -205,7 +205,7 @@ def _record_run(server: Server, release: Release) -> str:
     }
     run = client.create_run(server.experiment, tags=tags)
     run_id = str(run.info.run_id)
-    for key, value in flatten_figures(release.metrics).items():
+    for key, value in flatten_metrics(release.metrics).items():
         client.log_metric(run_id, key, value)
     with TemporaryDirectory() as folder:
         path = Path(folder) / PREDICTIONS
@@ -271,9 +271,9 @@ def _tags(release: Release, decision: Decision, champion: Any) -> dict[str, str]
     }
     judged = release.metrics["tasks"][release.config.task]
     tags["lesions"], tags["patients"] = str(judged["lesions"]), str(judged["patients"])
-    for figure, found in judged["figures"].items():
+    for metric, found in judged["metrics"].items():
         told = f"{found['estimate']:.4f} [{found['lower']:.4f}, {found['upper']:.4f}]"
-        tags[f"{release.config.task}.{figure}"] = told
+        tags[f"{release.config.task}.{metric}"] = told
     return {key: value for key, value in tags.items() if value}
 
 

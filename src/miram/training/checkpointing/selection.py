@@ -1,4 +1,4 @@
-"""The best state of a training by a figure that is watched, in place of the last one."""
+"""The best state of a training by a metric that is watched, in place of the last one."""
 
 import logging
 import math
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Selection:
-    """Keeps the weights with which a figure was highest.
+    """Keeps the weights with which a metric was highest.
 
     Of equals it keeps those with the least `validation_log_loss`, where the looks give it, and
     else the earliest: where classes are told apart perfectly, early weights have the AUC of late
@@ -22,32 +22,32 @@ class Selection:
     training that was interrupted selects what one that was not would have.
 
     Args:
-        figure: Name of the figure, as a look gives it; higher is better.
+        metric: Name of the metric, as a look gives it; higher is better.
     """
 
-    def __init__(self, figure: str) -> None:
-        self.figure = figure
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
         self.value, self.loss, self.step = -math.inf, math.inf, 0
         self.weights: dict[str, Tensor] | None = None
 
-    def offer(self, model: nn.Module, figures: Mapping[str, float], step: int) -> None:
+    def offer(self, model: nn.Module, metrics: Mapping[str, float], step: int) -> None:
         """Take a copy of the weights if they are better than all before.
 
         Args:
             model: What was looked at.
-            figures: What the look found; a figure that is NaN is never the best.
+            metrics: What the look found; a metric that is NaN is never the best.
             step: Steps taken.
 
         Raises:
-            MiramError: The look did not give the figure.
+            MiramError: The look did not give the metric.
         """
-        if self.figure not in figures:
+        if self.metric not in metrics:
             raise MiramError(
-                f"nothing is watched by the name {self.figure!r}, by which the best state should "
-                f"be selected: set select to last or to one of {', '.join(figures) or 'none'}"
+                f"nothing is watched by the name {self.metric!r}, by which the best state should "
+                f"be selected: set select to last or to one of {', '.join(metrics) or 'none'}"
             )
-        value = float(figures[self.figure])
-        loss = float(figures.get(VALIDATION_LOSS, math.inf))
+        value = float(metrics[self.metric])
+        loss = float(metrics.get(VALIDATION_LOSS, math.inf))
         if (value, -loss) > (self.value, -self.loss):
             self.value, self.loss, self.step = value, loss, step
             self.weights = {
@@ -59,14 +59,14 @@ class Selection:
         """Give a model the best weights.
 
         Raises:
-            MiramError: No look gave a figure that is a number.
+            MiramError: No look gave a metric that is a number.
         """
         if self.weights is None:
             raise MiramError(
-                f"no look at the training gave a number for {self.figure!r}: set select to last"
+                f"no look at the training gave a number for {self.metric!r}: set select to last"
             )
         model.load_state_dict(self.weights)
-        log.info("selected after step %d: %s %.4g", self.step, self.figure, self.value)
+        log.info("selected after step %d: %s %.4g", self.step, self.metric, self.value)
 
     def state(self) -> dict[str, Any]:
         """What has to be known to go on selecting as if nothing had happened."""

@@ -7,7 +7,7 @@ The loop gives a model what it declares and nothing else, by name:
     labels   (B,) or (B, K) int64, if it has `needs_labels`
     lesion   (B, h, h) uint8 coverage of the view, if it has `needs_lesion`
 
-A model gives back an output with `loss` and `losses` (figures to log, by name). A module with
+A model gives back an output with `loss` and `losses` (metrics to log, by name). A module with
 `on_step(step, total)` is told before every step. A model with `needs_whole_batch` compares
 samples with each other, so a batch cannot go through it in portions.
 """
@@ -34,7 +34,7 @@ class ModelOutput(Protocol):
 
     @property
     def losses(self) -> dict[str, Tensor]:
-        """Figures to log, by name."""
+        """Metrics to log, by name."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def launch(
     """Run a training, and tell what it tells.
 
     On Ray every worker calls the function, in a process group that accelerate finds; files it
-    is given by path must be where all workers see them. The figures and log lines of rank 0
+    is given by path must be where all workers see them. The metrics and log lines of rank 0
     are told again here, on the calling thread. A worker that dies takes the others along: all
     start again, so the function should go on from what it kept, and steps since then are told
     twice.

@@ -72,7 +72,7 @@ def _normalize(norm: _BatchNorm, values: Tensor) -> Tensor:
 
 
 def _track(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
-    """Let the running figures follow, as PyTorch does: the variance is the unbiased one."""
+    """Let the running statistics follow, as PyTorch does: the variance is the unbiased one."""
     if norm.running_mean is None or norm.running_var is None:
         return
     with torch.no_grad():

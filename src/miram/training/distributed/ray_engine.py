@@ -4,7 +4,7 @@ Ray Train starts the workers, makes their process group and starts all again whe
 
     driver ── call ──► fit task (Ray Train's own driver) ──► workers, one per rank
        │                                                        │
-       └── takes ──► mailbox ◄── figures, log lines, errors ────┘
+       └── takes ──► mailbox ◄── metrics, log lines, errors ────┘
 """
 
 import logging

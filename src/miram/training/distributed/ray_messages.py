@@ -1,4 +1,4 @@
-"""What travels between driver and workers of a training: figures, log lines, errors, a wish.
+"""What travels between driver and workers of a training: metrics, log lines, errors, a wish.
 
 Everything goes through one actor, the mailbox, which the driver empties as often as it likes.
 """

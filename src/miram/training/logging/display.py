@@ -30,12 +30,12 @@ class Display:
                 TextColumn("training"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[figures]}"),
+                TextColumn("{task.fields[metrics]}"),
                 TimeRemainingColumn(),
                 console=rich.get_console(),
                 transient=True,
             )
-            self.task = self.bar.add_task("training", total=total, figures="")
+            self.task = self.bar.add_task("training", total=total, metrics="")
 
     def __enter__(self) -> Self:
         if self.bar:
@@ -68,12 +68,12 @@ class Display:
         """
         if not self.shown:
             return
-        figures = f"loss {loss:.4f}, {images_per_second:.0f} images/s, {memory / 1e9:.1f} GB"
+        metrics = f"loss {loss:.4f}, {images_per_second:.0f} images/s, {memory / 1e9:.1f} GB"
         if self.bar:
-            self.bar.update(self.task, completed=step, figures=figures)
+            self.bar.update(self.task, completed=step, metrics=metrics)
         now = time.monotonic()
         ends = step == self.total
         if ends or (not self.bar and now - self.last_line >= _LINE_EVERY):
             self.last_line = now
             left = (now - self.started) / max(1, step - self.first) * (self.total - step)
-            log.info("step %d of %d, %s, %.0f s left", step, self.total, figures, left)
+            log.info("step %d of %d, %s, %.0f s left", step, self.total, metrics, left)

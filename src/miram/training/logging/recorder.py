@@ -1,4 +1,4 @@
-"""The figures of a running training: kept on the device, read when they are logged."""
+"""The metrics of a running training: kept on the device, read when they are logged."""
 
 import time
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from miram.training.logging.telemetry import tell
 
 
 @dataclass
-class StepFigures:
-    """Figures of one step, each the mean over its samples.
+class StepMetrics:
+    """Metrics of one step, each the mean over its samples.
 
     Attributes:
         sums: () tensors by name.
@@ -25,21 +25,21 @@ class StepFigures:
 
     sums: dict[str, Tensor] = field(default_factory=dict)
 
-    def add(self, figures: dict[str, Tensor], weight: float) -> None:
+    def add(self, metrics: dict[str, Tensor], weight: float) -> None:
         """Add those of a portion, which counts for a share of the step."""
-        for name, value in figures.items():
+        for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, 0) + weight * value.detach()
 
 
 class Recorder:
-    """Averages figures between two logged steps and tells them.
+    """Averages metrics between two logged steps and tells them.
 
     Args:
         config: How often to log.
         total: Steps of the whole training.
-        gather: Means of figures over all processes.
+        gather: Means of metrics over all processes.
         device: Whose memory is watched.
-        speaks: Whether this process tells figures; one of several does.
+        speaks: Whether this process tells metrics; one of several does.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Recorder:
         self.device = device
         self.rows: list[dict[str, Any]] = []
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, Tensor] = {}  # steps with a finite figure
+        self.counts: dict[str, Tensor] = {}  # steps with a finite metric
         self.count = self.skipped = 0
         self.watched: dict[str, float] = {}
         self.waited = 0.0
@@ -79,17 +79,17 @@ class Recorder:
         self.count, self.watched = state["count"], dict(state["watched"])
         self.display.begin(step)
 
-    def add(self, step: int, epoch: int, figures: StepFigures, lr: float, waited: float) -> None:
-        """Take up the figures of a step; one that is not finite is left out of its mean.
+    def add(self, step: int, epoch: int, metrics: StepMetrics, lr: float, waited: float) -> None:
+        """Take up the metrics of a step; one that is not finite is left out of its mean.
 
         Args:
             step: Steps taken, this one included.
             epoch: From 0.
-            figures: Of the step.
+            metrics: Of the step.
             lr: Its learning rate.
             waited: Seconds that it waited for data.
         """
-        for name, value in figures.sums.items():
+        for name, value in metrics.sums.items():
             finite = torch.isfinite(value)
             self.sums[name] = _added(self.sums.get(name), torch.where(finite, value, 0))
             self.counts[name] = _added(self.counts.get(name), finite.to(value.dtype))
@@ -113,15 +113,15 @@ class Recorder:
             self.rows[-1] |= self.watched | self._left_out()
         self.watched = {}
 
-    def watch(self, step: int, figures: dict[str, float]) -> None:
-        """Take up figures that are measured now and then; they join the row of the step.
+    def watch(self, step: int, metrics: dict[str, float]) -> None:
+        """Take up metrics that are measured now and then; they join the row of the step.
 
         If the step has none, they join the next one.
         """
         if self.rows and self.rows[-1]["step"] == step:
-            self.rows[-1] |= figures
+            self.rows[-1] |= metrics
         else:
-            self.watched |= figures
+            self.watched |= metrics
 
     def _left_out(self) -> dict[str, int]:
         return {"skipped": self.skipped} if self.config.on_nan == "skip" else {}

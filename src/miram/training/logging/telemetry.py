@@ -1,4 +1,4 @@
-"""Figures of a running training, told to whoever listens.
+"""Metrics of a running training, told to whoever listens.
 
 They travel as records of Python's logging, so that the loop knows neither MLflow nor any
 other tracker: a listener is a `logging.Handler` on `LOGGER`. A record has `step` and
@@ -27,11 +27,11 @@ LOGGER.addHandler(logging.NullHandler())
 def tell(
     step: int, metrics: dict[str, float], pictures: dict[str, NDArray[np.uint8]] | None = None
 ) -> None:
-    """Tell the figures of a step.
+    """Tell the metrics of a step.
 
     Args:
         step: Number of the step, from 1.
-        metrics: Figures by name.
+        metrics: Metrics by name.
         pictures: (H, W) or (H, W, 3) pictures by name, such as a sheet of reconstructions.
     """
     extra = {"step": step, "metrics": metrics, "pictures": pictures or {}}
@@ -92,11 +92,11 @@ class Looks:
     """What a look at a model under training found.
 
     Attributes:
-        figures: By name, such as `rankme`.
+        metrics: By name, such as `rankme`.
         pictures: (H, W) or (H, W, 3) uint8 by name.
     """
 
-    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 

@@ -37,7 +37,7 @@ class Budget:
         bytes_per_image: What each image of a portion adds at the peak.
         limit: Bytes there are.
         measured: Whether steps were taken on the device; otherwise estimated.
-        precision: bf16, fp16 or fp32, that the figures are for.
+        precision: bf16, fp16 or fp32, that the metrics are for.
         reason: Why so, in a sentence.
     """
 
@@ -70,7 +70,7 @@ class Budget:
 def plan_budget(
     model: nn.Module,
     side: int,
-    store_side: int,
+    store_size: int,
     training: TrainingConfig,
     device: torch.device,
     *,
@@ -86,7 +86,7 @@ def plan_budget(
     Args:
         model: As it will be trained.
         side: Side of the images it takes, in pixels.
-        store_side: Side of the crops they are made of.
+        store_size: Side of the crops they are made of.
         training: The recipe: `samples_per_step`, `memory`, `precision`, `ema_decay` and more.
             With `activation_checkpointing` activations are recomputed in any case.
         device: Where it is trained.
@@ -102,7 +102,7 @@ def plan_budget(
     precision: str = training.precision
     if precision == AUTO:
         precision = fastest_precision(cpu=not on_gpu)
-    kind = StepKind(model, side, store_side, training, precision)
+    kind = StepKind(model, side, store_size, training, precision)
     peak = partial(measured_peak, kind, device=device) if on_gpu else partial(traced_peak, kind)
     limit = _limit(training, device, neighbors)
     if processes > 1:  # they exchange gradients through a second copy
@@ -156,9 +156,9 @@ def _fault(choice: Choice, usable: int, target: int) -> str:
 def _remedy(model: nn.Module, choice: Choice) -> str:
     if choice.batch:
         return (
-            f"set training.effective_batch to {choice.batch} or less, or lower encoder.image_side"
+            f"set training.effective_batch to {choice.batch} or less, or lower encoder.image_size"
         )
-    smaller = "lower encoder.image_side, or choose a smaller encoder.name"
+    smaller = "lower encoder.image_size, or choose a smaller encoder.name"
     if hasattr(model, "decoders"):
         return f"{smaller}, a lower depth or scale of the decoders, or kind cross with a low share"
     return smaller

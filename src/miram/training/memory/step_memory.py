@@ -36,14 +36,14 @@ class StepKind:
     Attributes:
         model: What is trained; it stays as it is, and may be without storage for a trace.
         side: Side of the images the model takes, in pixels.
-        store_side: Side of the crops they are made of.
+        store_size: Side of the crops they are made of.
         training: Optimizer, augmentation and moving average.
         precision: bf16, fp16 or fp32.
     """
 
     model: nn.Module
     side: int
-    store_side: int
+    store_size: int
     training: TrainingConfig
     precision: str
 
@@ -130,7 +130,7 @@ def take_step(model: nn.Module, kind: StepKind, batch: int, device: torch.device
 def _blank_batch(
     model: nn.Module, kind: StepKind, batch: int, device: torch.device
 ) -> dict[str, Any]:
-    needs, side = Needs.of(model), kind.store_side
+    needs, side = Needs.of(model), kind.store_size
     several = (len(model.weights),) if getattr(model, "several", False) else ()  # type: ignore[arg-type]
     samples = Samples(
         crops=torch.zeros(batch, side, side, dtype=torch.uint16, device=device),

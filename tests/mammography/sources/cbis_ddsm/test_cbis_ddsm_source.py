@@ -19,7 +19,7 @@ from miram.mammography.phantom.layout import lesion_places
 from miram.mammography.sources import make_source
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 
-CONFIG = PhantomConfig(patients=100, image_side=256, seed=2)
+CONFIG = PhantomConfig(patients=100, image_size=256, seed=2)
 PREFIX = {"mass": "Mass", "calcification": "Calc"}
 SPLIT = {"train": "Training", "test": "Test"}
 
