@@ -155,7 +155,7 @@ def test_a_decoder_without_a_kind_is_the_self_decoder():
 @pytest.mark.parametrize(
     ("decoder", "message"),
     [
-        ({"scale": 1, "kind": "crossed"}, "'self', 'cross', 'hierarchical'"),
+        ({"scale": 1, "kind": "crossed"}, "kind is one of self, cross, hierarchical"),
         ({"scale": 1, "kind": "cross", "share": 0}, "greater than 0"),
         ({"scale": 1, "kind": "cross", "attention": {"kind": "softmax"}}, "attention"),
         ({"scale": 1, "depth": 2}, "attention"),
