@@ -174,7 +174,10 @@ def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
         names: Names that were possible at the top, for suggestions.
     """
     lines = []
+    places = [item["loc"] for item in error.errors()]
     for item in error.errors():
+        if any(one[: len(item["loc"])] == item["loc"] for one in places if one != item["loc"]):
+            continue  # a whole is at fault for one of its parts
         place = ".".join(str(part) for part in item["loc"])
         if item["type"] == "renamed":
             old, new = item["ctx"]["old"], item["ctx"]["new"]
