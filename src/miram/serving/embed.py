@@ -308,7 +308,7 @@ def embed(plan: EmbeddingPlan, path: str | Path) -> Summary:
 def _facts(plan: EmbeddingPlan) -> dict[str, str]:
     """What made the table; nothing that differs when it is made again."""
     predictor = plan.predictor
-    crops = json.dumps(predictor.crops.model_dump(mode="json"), sort_keys=True)
+    crops = json.dumps(predictor.crops.stored(), sort_keys=True)
     facts = {
         "notice": RESEARCH_USE_ONLY,
         "model": predictor.origin,

@@ -54,7 +54,7 @@ def cut_posted(content: bytes, box: Any, settings: dict[str, Any]) -> PostedCrop
             box does not lie in it.
     """
     require_cropping(settings["cropping_version"])
-    config = CropConfig.model_validate(settings["crops"])
+    config = CropConfig.from_stored(settings["crops"])
     wanted = WantedImages.model_validate(settings.get("wanted", {}))
     notes: list[str] = []
     with TemporaryDirectory() as name:

@@ -55,7 +55,7 @@ def test_a_store_gives_back_what_was_written(folder):
     assert store.manifest["scale"].tolist() == [0.1, 1 / 3, 1.0, 2.5, 1e-9]
     assert store.audit.to_dict("records")[0]["detail"] == "zero, bytes"
     assert store.audit["lesion_id"].tolist() == [""]
-    assert (store.side, store.tasks, store.info["lesions"]) == (16, {"image": "0123"}, 4)
+    assert (store.image_size, store.tasks, store.info["lesions"]) == (16, {"image": "0123"}, 4)
     assert store.info["patients"] == 3
 
 

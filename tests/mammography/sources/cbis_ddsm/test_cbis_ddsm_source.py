@@ -251,13 +251,13 @@ def test_views_with_a_lesion_left_out_give_no_backgrounds(copy):
     view = ["patient_id", "laterality", "view"]
     same = (rest[view] == row[view]).all(axis=1)
     assert same.any() and rest["unplaced_lesion"].tolist() == same.tolist()
-    tasks = plan_crops(rest, raw_root, CropConfig(side=64, context=1.0)).tasks
+    tasks = plan_crops(rest, raw_root, CropConfig(image_size=64, context=1.0)).tasks
     reasons = {task.image_id: task.no_backgrounds for task in tasks}
     assert "no known place" in reasons[row["image_id"]]
 
 
 def test_views_under_two_uids_give_no_backgrounds(lesions, raw_root):
-    tasks = plan_crops(lesions.reset_index(), raw_root, CropConfig(side=64, context=1.0)).tasks
+    tasks = plan_crops(lesions.reset_index(), raw_root, CropConfig(image_size=64, context=1.0)).tasks
     uids = lesions.groupby(["patient_id", "laterality", "view"])["image_id"].transform("nunique")
     assert not lesions["unplaced_lesion"].any()
     assert (
