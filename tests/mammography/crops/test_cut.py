@@ -250,7 +250,9 @@ def test_a_crop_of_one_grey_level_is_told(film):
 
 
 def test_too_little_breast_for_the_backgrounds_is_written_down(film):
-    config = CropConfig(image_size=64, context=3.4, backgrounds_per_image=50, background_coverage=1.0)
+    config = CropConfig(
+        image_size=64, context=3.4, backgrounds_per_image=50, background_coverage=1.0
+    )
     cut = cut_image(task(LesionTask("a", ("mask.png",))), film, config)
     found = len(background_squares(cut))
     assert found < 50 and cut.problems[-1]["detail"].startswith(f"{found} of 50 patches")
@@ -273,7 +275,9 @@ def test_a_file_that_is_a_crop_already_can_be_cut(shared_data):
     assert codes(cut)[-1] == ("few_backgrounds", "went on")
 
 
-@pytest.mark.parametrize("values", [{"image_size": 100}, {"context": 0.9}, {"image_size": 8}, {"imagesize": 64}])
+@pytest.mark.parametrize(
+    "values", [{"image_size": 100}, {"context": 0.9}, {"image_size": 8}, {"imagesize": 64}]
+)
 def test_impossible_parameters_are_refused(values):
     with pytest.raises(ValidationError):
         CropConfig(**{"image_size": 64, "context": 1.0, **values})

@@ -43,7 +43,9 @@ def test_the_example_gives_thirty_labelled_lesions_and_an_empty_audit(ingested):
 
 def test_the_example_can_be_cut(ingested, my_lab, tmp_path):
     few = ingested.lesions.head(4)
-    store = build_crop_store(plan_crops(few, my_lab, CropConfig(image_size=64, context=1.0)), tmp_path / "s")
+    store = build_crop_store(
+        plan_crops(few, my_lab, CropConfig(image_size=64, context=1.0)), tmp_path / "s"
+    )
     assert len(store.manifest) == 4
     widths = (few["box_x1"] - few["box_x0"]).tolist()
     cut = store.manifest.set_index("crop_id").loc[few["lesion_id"]]

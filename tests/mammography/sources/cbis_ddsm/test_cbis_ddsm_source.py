@@ -257,7 +257,9 @@ def test_views_with_a_lesion_left_out_give_no_backgrounds(copy):
 
 
 def test_views_under_two_uids_give_no_backgrounds(lesions, raw_root):
-    tasks = plan_crops(lesions.reset_index(), raw_root, CropConfig(image_size=64, context=1.0)).tasks
+    tasks = plan_crops(
+        lesions.reset_index(), raw_root, CropConfig(image_size=64, context=1.0)
+    ).tasks
     uids = lesions.groupby(["patient_id", "laterality", "view"])["image_id"].transform("nunique")
     assert not lesions["unplaced_lesion"].any()
     assert (
