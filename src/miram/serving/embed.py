@@ -29,9 +29,9 @@ from miram.configuration import Config
 from miram.errors import MiramError
 from miram.evaluation.features.crop_encoder import CropEncoder, encode_crops
 from miram.files import atomic_path
+from miram.mammography.audit import audit_rows
 from miram.mammography.crops.cut import CROPPING_VERSION, ImageCrops, ImageTask
 from miram.mammography.crops.plan import plan_crops
-from miram.mammography.lesion_table import audit_rows
 from miram.mammography.sources import Ingested
 from miram.progress import track
 from miram.provenance import git_commit, versions

@@ -13,7 +13,7 @@ from miram.evaluation.features.cache import ORIGIN, encoder_digest, plan_feature
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.mammography.crops.cut import CROPPING_VERSION, MASK_STEP, CropConfig
 from miram.mammography.crops.store import CropStore
-from miram.mammography.decoding.image_kind import WantedImages
+from miram.mammography.sources.dicom_folder import WantedImages
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.export.checks import atomic_folder
 from miram.serving.probe import ServedProbe

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from miram.errors import MiramError
 from miram.mammography.crops.cut import CropConfig, ImageTask, LesionTask
 from miram.mammography.crops.geometry import Box
-from miram.mammography.decoding.image_kind import UnwantedImageError, WantedImages, check_kind
 from miram.mammography.decoding.read import DecodingError, Header, read_header
+from miram.mammography.sources.dicom_folder import UnwantedImageError, WantedImages, check_kind
 from miram.serving.regions import cut_regions, require_cropping
 
 _FILE = "posted.dcm"

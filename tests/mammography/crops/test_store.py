@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from miram.errors import MiramError
+from miram.mammography.audit import audit_rows
 from miram.mammography.crops.store import CropStore, file_sha256, verify_store, write_store
-from miram.mammography.lesion_table import audit_rows
 
 PARTS = (2, 3)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from miram.configuration import Config
+from miram.mammography.audit import AuditLog
 from miram.mammography.crops.breast import breast_mask, chest_wall_side
 from miram.mammography.crops.geometry import Box, PaddingMode, cut, shift_inside, square_around
 from miram.mammography.crops.masks import LesionMask, mask_from_box, mask_from_image, union
@@ -193,7 +194,8 @@ class _Cutter:
         self.crops: list[NDArray[np.uint16]] = []
         self.masks: list[NDArray[np.uint8]] = []
         self.rows: list[dict[str, Any]] = []
-        self.problems: list[dict[str, str]] = []
+        self.audit = AuditLog()
+        self.note = self.audit.note
         self.boxes: list[Box] = []
 
     def start(self, image: DecodedImage) -> None:
@@ -202,12 +204,8 @@ class _Cutter:
         thumbnail = np.ascontiguousarray(image.pixels[:: self.step, :: self.step])
         self.breast = breast_mask(thumbnail)
         grey_range = self.config.normalization.grey_range
-        self.low, self.high = grey_range(thumbnail[self.breast], image.white)
+        self.low, self.high = grey_range(thumbnail[self.breast], image.max_value)
         self.flip = self.config.flip_to_left and chest_wall_side(self.breast) == "right"
-
-    def note(self, lesion_id: str, file: str, code: str, action: str, detail: str) -> None:
-        row = {"lesion_id": lesion_id, "file": file, "code": code}
-        self.problems.append({**row, "action": action, "detail": detail})
 
     def add_lesion(self, lesion: LesionTask, mask: LesionMask) -> None:
         name = lesion.lesion_id
@@ -294,7 +292,7 @@ class _Cutter:
         side, cells = self.config.image_size, self.config.image_size // MASK_STEP
         crops = np.stack(self.crops) if self.crops else np.empty((0, side, side), np.uint16)
         masks = np.stack(self.masks) if self.masks else np.empty((0, cells, cells), np.uint8)
-        return ImageCrops(crops, masks, self.rows, self.problems)
+        return ImageCrops(crops, masks, self.rows, self.audit.rows)
 
 
 def _seed_of(text: str) -> int:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.files import atomic_path
+from miram.mammography.audit import audit_rows
 from miram.mammography.crops.cut import (
     CROPPING_VERSION,
     CropConfig,
@@ -26,7 +27,7 @@ from miram.mammography.crops.cut import (
 )
 from miram.mammography.crops.geometry import Box
 from miram.mammography.crops.store import CropStore, verify_store, write_store
-from miram.mammography.lesion_table import BOX, audit_rows, marked_elsewhere
+from miram.mammography.lesion_table import BOX, marked_elsewhere
 from miram.progress import track
 
 log = logging.getLogger(__name__)

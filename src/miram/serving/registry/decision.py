@@ -16,7 +16,7 @@ from miram.evaluation.predictions import judged_lesions, task_scores
 from miram.evaluation.statistics.bootstrap import DRAWS
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
 from miram.evaluation.statistics.kinds import Kind
-from miram.mammography.decoding.image_kind import WantedImages
+from miram.mammography.sources.dicom_folder import WantedImages
 from miram.serving.regions import TISSUE_PATCHES
 
 Alias = Literal["champion", "challenger"]

@@ -9,14 +9,13 @@ import pytest
 from PIL import Image
 
 from miram.errors import MiramError
-from miram.mammography.audit import explained
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import plan_crops
 from miram.mammography.decoding.read import read_image
 from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.phantom import PhantomConfig, draw_cases
 from miram.mammography.phantom.layout import lesion_places
-from miram.mammography.sources import make_source
+from miram.mammography.sources import explain_code, make_source
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 
 CONFIG = PhantomConfig(patients=100, image_size=256, seed=2)
@@ -204,7 +203,7 @@ def left_out(ingested) -> dict[str, str]:
     rows = ingested.audit.query("action == 'left out' and lesion_id != ''")
     assert rows["lesion_id"].is_unique
     assert not set(rows["lesion_id"]) & set(ingested.lesions["lesion_id"])
-    assert all(explained(code) for code in rows["code"])
+    assert all(explain_code(code) for code in rows["code"])
     return dict(zip(rows["lesion_id"], rows["code"], strict=True))
 
 
