@@ -243,8 +243,8 @@ def identify(path: Path, index: SeriesIndex) -> ImageFile:
             rows, columns = picture_size(path)
             info, role = index.info(path), FileRole.UNKNOWN
             if info is not None:
-                names = (info.patient_id, path.parent.name)
-                role = role_of(info.bits_allocated, info.description, *names)
+                folder = path.parent.name
+                role = role_of(info.bits_allocated, info.description, info.patient_id, folder)
             instance = image_key(path)
         else:
             header = read_header(path)

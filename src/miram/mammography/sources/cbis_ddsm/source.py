@@ -100,10 +100,13 @@ class CbisDdsmSource(Source):
             )
         log.info("%d lesions in the tables, %d series on disk", len(lesions), len(index))
         finder = _Finder(raw_root, index, self.aspect_tolerance)
-        found, left_out = [], []
+        found: list[dict[str, Any]] = []
+        left_out: list[dict[str, Any]] = []
         for lesion in track(lesions.to_dict("records"), "resolved lesions", total=len(lesions)):
-            row = finder.completed(lesion)
-            (left_out if row is None else found).append(lesion if row is None else row)
+            if row := finder.completed(lesion):
+                found.append(row)
+            else:
+                left_out.append(lesion)
         for file in index.unplaced:
             finder.note("", file.path, file.code, "left out", file.detail)
         table = validate_lesions(mark_unplaced(pd.DataFrame(found), pd.DataFrame(left_out)))
