@@ -1,6 +1,6 @@
 """What is asked of a method's features: tasks, protocols, subgroups, comparisons."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,8 @@ from miram.evaluation.tasks.targets import WithoutCallback
 
 class ComparisonConfig(Config):
     """Which methods are compared with which, on what."""
+
+    renamed: ClassVar[dict[str, str]] = {"figure": "metric"}
 
     reference: str = Field("random", min_length=1, description="the method compared with")
     methods: tuple[str, ...] = Field((), description="methods compared; all others if empty")
