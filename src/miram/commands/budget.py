@@ -102,7 +102,7 @@ def plan_methods(
         }
     )
     encoder = EncoderConfig.model_validate(parameters["encoder"])
-    side = parameters["rois"]["side"]
+    side = parameters["rois"]["image_size"]
     return {
         name: _plan(METHOD_KINDS.model_validate(block), encoder, training, side, crops)
         for name, block in blocks.items()

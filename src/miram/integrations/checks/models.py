@@ -27,7 +27,8 @@ def check_models(pipeline: Pipeline, catalog: Any) -> None:
     if not trained:
         return
     cut = _CROPS in made
-    side = catalog.load("params:rois").side if cut else catalog.load(_CROPS).side
+    crops = catalog.load("params:rois" if cut else _CROPS)
+    side = crops.image_size
     encoder = catalog.load("params:encoder")
     _check_encoder(encoder)
     for name in trained:
@@ -58,6 +59,6 @@ def _check_model(method: Any, encoder: Any, side: int, *, cut: bool) -> None:
     if side % needed and method.trained:
         recut = "" if cut else " and run `kedro run --pipeline rois`"
         raise MiramError(
-            f"crops of side {side} do not serve a method that takes side {needed}: set rois.side "
-            f"to a multiple of {needed}{recut}, or change encoder.image_size"
+            f"crops of side {side} do not serve a method that takes side {needed}: set "
+            f"rois.image_size to a multiple of {needed}{recut}, or change encoder.image_size"
         )
