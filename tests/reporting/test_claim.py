@@ -71,7 +71,7 @@ def test_no_status_comes_with_an_empty_text(study: Study, source: str | None) ->
 
 
 def test_an_answer_cannot_be_made_without_a_text() -> None:
-    with pytest.raises(ValueError, match="item 7 .* empty text"):
+    with pytest.raises(ValueError, match=r"item 7 .* empty text"):
         _item(7, "Title", "asks", known=" ", add="\n")
     with pytest.raises(ValueError, match="not applicable, and has an answer"):
         _item(7, "Title", "asks", known="known", not_applicable="no patients")

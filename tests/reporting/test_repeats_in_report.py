@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from miram.errors import MiramError
-from miram.evaluation.statistics.comparison import ComparisonConfig
+from miram.evaluation.config import ComparisonConfig
 from miram.reporting.cards import card_data, claim_checklist, model_card
 from miram.reporting.facts.data import split_facts
 from miram.reporting.facts.findings import paired_with_reference

@@ -20,12 +20,13 @@ from miram.configuration import listed as as_list
 from miram.errors import MiramError
 from miram.evaluation.prediction_tables import subgroup_metrics
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS
+from miram.mammography.sources import source_note
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
-from miram.models.names import SUPERVISED
+from miram.models.methods import METHODS, SUPERVISED
 from miram.models.pixels import PIXEL_MEAN, PIXEL_STD
 from miram.provenance import git_commit, versions
-from miram.reporting.facts.data import data_facts, left_out, skipped_parts, source_note, split_facts
+from miram.reporting.facts.data import data_facts, left_out, skipped_parts, split_facts
 from miram.reporting.facts.findings import RANDOM, majority_answer
 from miram.reporting.facts.limits import RESEARCH_ONLY, method_limits, study_limits
 from miram.reporting.facts.methods import (
@@ -179,8 +180,8 @@ def study_facts(study: Study) -> dict[str, Any]:
         "split": split,
         "digest": study.crops.digest,
         "sha256": study.crops.info["sha256"]["crops.npy"],
-        "crop_size": study.crops.side,
-        "crop_settings": _pairs(study.crops.info["parameters"]),
+        "crop_size": study.crops.image_size,
+        "crop_settings": _pairs(study.crops.parameters),
         "bits": [f"{counted(n, 'mammogram')} of {bits} bits" for bits, n in data.bits.items()],
         "views": _shares(study.lesions["view"]),
         "shown": unlabeled_crops(study),
@@ -354,7 +355,8 @@ def _method_facts(study: Study, method: str, subgroups: pd.DataFrame | None) -> 
     features = plain(study.parameters.get("features", {}))
     return {
         "method": method,
-        "kind": block.get("kind"),
+        "what": _what(method, block.get("kind")),
+        "papers": METHODS[method].papers if method in METHODS else (),
         "trained": is_trained(study, method),
         "supervised": method == SUPERVISED,
         "labels_of": block.get("task"),
@@ -379,6 +381,16 @@ def _method_facts(study: Study, method: str, subgroups: pd.DataFrame | None) -> 
         ],
         "versions": {**versions(), "code": git_commit() or "not a git checkout"},
     }
+
+
+def _what(method: str, kind: str | None) -> str:
+    if method in METHODS and kind == METHODS[method].kind:
+        return METHODS[method].summary
+    if kind == "timm_backbone":
+        return "A timm model, used as it is. Nothing was trained on these data"
+    if kind:
+        return f"An encoder of method kind {kind}, configured by the study"
+    return "An encoder; the run's parameters do not say how it was made"
 
 
 def _settings(study: Study, method: str) -> dict[str, Table]:
@@ -455,7 +467,7 @@ def card_data(study: Study, method: str) -> ModelCardData:
         *["synthetic-data"] * bool(note.synthetic),
     ]
     # Nobody has licensed the weights: what is known are the terms of the data.
-    terms = {
+    terms: dict[str, Any] = {
         "license": "other",
         "license_name": "terms-of-the-training-data",
         "license_link": note.terms_link,

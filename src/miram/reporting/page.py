@@ -15,8 +15,9 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from miram.errors import MiramError
+from miram.mammography.sources import source_note
 from miram.provenance import git_commit, versions
-from miram.reporting.facts.data import data_facts, source_note, split_facts
+from miram.reporting.facts.data import data_facts, split_facts
 from miram.reporting.facts.findings import study_findings
 from miram.reporting.facts.methods import most_runs, over_runs, saw_images
 from miram.reporting.facts.study import Study
@@ -42,7 +43,8 @@ def render_report(study: Study, sections: Sequence[Section] = SECTIONS) -> str:
     """
     shown = [section for section in sections if section.applies(study)]
     environment, shared = _environment(shown), shared_facts(study)
-    parts, charts = [], {}
+    parts: list[dict[str, Any]] = []
+    charts: dict[str, Any] = {}
     for section in shown:
         data = section.data(study)
         own = _plain(data.get("charts", {}))

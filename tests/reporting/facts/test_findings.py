@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig, ComparisonConfig
 from miram.evaluation.predictions import TaskScores
-from miram.evaluation.statistics.comparison import ComparisonConfig
 from miram.reporting.facts.data import data_facts
 from miram.reporting.facts.findings import (
     Standing,

@@ -8,10 +8,11 @@ import pytest
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
 from miram.errors import MiramError
+from miram.evaluation.config import ComparisonConfig
 from miram.evaluation.predictions import TaskScores, task_scores
-from miram.evaluation.statistics.comparison import Comparison, ComparisonConfig
+from miram.evaluation.statistics.comparison import Comparison
+from miram.evaluation.statistics.inputs import SeedScores
 from miram.evaluation.statistics.metrics import compute_metrics
-from miram.evaluation.statistics.scores import SeedScores
 from miram.reporting.facts.findings import paired_with_reference
 from miram.reporting.facts.study import Study
 from miram.reporting.sections.curves import (

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
-from miram.mammography.sources.cbis_ddsm.case_tables import leaking_patients
+from miram.mammography.lesion_table import leaking_patients
 from miram.reporting.page import _environment
 from miram.reporting.sections.paper import (
     LEAKING_PATIENTS,
@@ -132,7 +132,7 @@ def test_p_values_are_corrected_over_all_differences():
 
 
 @pytest.mark.parametrize(
-    ("study", "source", "words"),
+    ("found", "source", "words"),
     [
         (ours(), "phantom", "the data are another collection (phantom)"),
         (ours(strategy="cv"), "cbis_ddsm", "lesions were evaluated by cross-validation"),
@@ -141,8 +141,8 @@ def test_p_values_are_corrected_over_all_differences():
         ({"mae": {"tasks": {}}}, "cbis_ddsm", "this study did not evaluate the task pathology4"),
     ],
 )
-def test_another_test_is_not_compared_and_the_reason_is_said(study, source, words):
-    table = paper_table(study, source=source)
+def test_another_test_is_not_compared_and_the_reason_is_said(found, source, words):
+    table = paper_table(found, source=source)
     assert words in text(table)
     assert all(item.first.origin == "published" for item in table.differences)
 

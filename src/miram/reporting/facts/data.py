@@ -1,95 +1,22 @@
-"""What a study's data are: their source, their counts, their split, and what was left out."""
+"""What a study's data are: their counts, their split, and what was left out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from miram.mammography.audit import AUDIT_CODES, DECODING_CODES
-from miram.mammography.lesion_table import summarize_audit
+from miram.mammography.audit import summarize_audit
+from miram.mammography.sources import explain_code
 from miram.mammography.splits import split_repeats
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import Table, counted
 
-UNKNOWN = "not known to the software"
 _PATHOLOGY = {
     "BENIGN": "benign",
     "BENIGN_WITHOUT_CALLBACK": "benign, not recalled",
     "MALIGNANT": "malignant",
 }
 _SPLITS = {"train": "training", "val": "validation", "test": "test", "dropped": "left out"}
-
-
-@dataclass(frozen=True)
-class SourceNote:
-    """A source of data in words.
-
-    Attributes:
-        key: Name of the source in the parameters.
-        title: Name in print.
-        origin: Where images and labels come from.
-        terms: On which terms the data may be used.
-        terms_link: Address of these terms; empty if there is none.
-        citations: Works to cite.
-        synthetic: Whether there are no patients behind the images; None if that is not known.
-        published: Whether images and labels had been published before a study used them.
-    """
-
-    key: str
-    title: str
-    origin: str
-    terms: str
-    terms_link: str = ""
-    citations: tuple[str, ...] = ()
-    synthetic: bool | None = None
-    published: bool = False
-
-
-_NOTES = (
-    SourceNote(
-        key="phantom",
-        title="Phantom of CBIS-DDSM",
-        origin=(
-            "images, outlines and labels were computed by this software in the layout of "
-            "CBIS-DDSM. There is no patient behind any of them, and they resemble no population"
-        ),
-        terms="made by this software; no terms of others apply to the images",
-        synthetic=True,
-    ),
-    SourceNote(
-        key="cbis_ddsm",
-        title="CBIS-DDSM",
-        origin=(
-            "digitized film mammograms with outlined lesions, published by The Cancer Imaging "
-            "Archive"
-        ),
-        terms="Creative Commons Attribution 3.0 (CC BY 3.0): the data set has to be cited",
-        terms_link="https://creativecommons.org/licenses/by/3.0/",
-        citations=(
-            "Sawyer-Lee R, Gimenez F, Hoogi A, Rubin D (2016). Curated Breast Imaging Subset of "
-            "Digital Database for Screening Mammography (CBIS-DDSM). The Cancer Imaging Archive. "
-            "https://doi.org/10.7937/K9/TCIA.2016.7O02S9CY",
-            "Lee RS et al. (2017). A curated mammography data set for use in computer-aided "
-            "detection and diagnosis research. Sci Data 4:170177",
-        ),
-        synthetic=False,
-        published=True,
-    ),
-)
-
-
-def source_note(source: object) -> SourceNote:
-    """What is known of a source.
-
-    Args:
-        source: Its name in the parameters, or None where they name none.
-    """
-    known = {note.key: note for note in _NOTES}
-    name = str(source or "")
-    if name in known:
-        return known[name]
-    title = f"Own data, read as {name}" if name else "Data of an unknown source"
-    return SourceNote(key=name, title=title, origin=UNKNOWN, terms=UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -278,7 +205,7 @@ def split_facts(splits: pd.DataFrame) -> SplitFacts:
 def left_out(study: Study) -> Table:
     """What ingestion, cropping and splitting left out or repaired, by reason."""
     rows = [
-        (row["code"], _meaning(row["code"]), step, *_counts_and_example(audit, row))
+        (row["code"], explain_code(row["code"]), step, *_counts_and_example(audit, row))
         for step, audit in (("ingest", study.audit), ("crops", study.crops.audit))
         for _, row in summarize_audit(audit).iterrows()
     ]
@@ -290,12 +217,6 @@ def left_out(study: Study) -> Table:
         rows.append(("leaking_patient", meaning, "splits", "left out", *counts, detail))
     heads = ("Reason", "Meaning", "Step", "Action", "Rows", "Lesions", "Example")
     return Table(heads, tuple(rows))
-
-
-def _meaning(code: str) -> str:
-    """A code of the audits in words; empty for a code of somebody's own source."""
-    bare = code.removeprefix("image_").removeprefix("mask_")
-    return AUDIT_CODES.get(code) or DECODING_CODES.get(bare, "")
 
 
 def _counts_and_example(audit: pd.DataFrame, row: pd.Series) -> tuple[str, int, int, str]:

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from miram.errors import MiramError
+from miram.evaluation.config import ComparisonConfig
 from miram.evaluation.predictions import TaskScores, task_scores
 from miram.evaluation.statistics.bootstrap import Interval, cluster_bootstrap
-from miram.evaluation.statistics.comparison import Comparison, ComparisonConfig, compare_methods
-from miram.evaluation.statistics.kinds import Kind
-from miram.evaluation.statistics.scores import same_folds
+from miram.evaluation.statistics.comparison import Comparison, compare_methods
+from miram.evaluation.statistics.inputs import Kind, same_folds
 from miram.reporting.facts.study import Study
 from miram.reporting.styles import metric_label
 

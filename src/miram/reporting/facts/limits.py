@@ -1,6 +1,7 @@
 """What a study cannot say, sentence by sentence, from the study itself."""
 
-from miram.reporting.facts.data import source_note, split_facts
+from miram.mammography.sources import source_note
+from miram.reporting.facts.data import split_facts
 from miram.reporting.facts.findings import VERDICT_PATIENTS
 from miram.reporting.facts.methods import beside_intervals, method_block, saw_images
 from miram.reporting.facts.study import Study

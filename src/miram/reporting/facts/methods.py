@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from miram.mammography.splits import pretraining_crops
-from miram.models.names import SUPERVISED
+from miram.models.methods import SUPERVISED
 from miram.reporting.facts.data import SplitFacts, split_facts
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import Table, counted

@@ -8,11 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from miram.errors import MiramError
-from miram.evaluation.assess import AssessmentConfig
 from miram.evaluation.comparability import one_policy, policy_of, words
-from miram.evaluation.statistics.comparison import ComparisonConfig
+from miram.evaluation.config import AssessmentConfig, ComparisonConfig
 from miram.mammography.crops.store import CropStore
-from miram.models.names import METHODS
+from miram.models.methods import METHODS
 from miram.reporting.facts.leaderboard import LINEAR
 from miram.reporting.styles import MAIN_METRICS
 

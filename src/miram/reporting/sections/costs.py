@@ -13,13 +13,11 @@ import numpy as np
 import pandas as pd
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
-from pydantic import ValidationError
 
 from miram.errors import MiramError
-from miram.models.describe import describe
+from miram.models.describe import describe, describe_encoder
 from miram.models.encoder import EncoderConfig
-from miram.models.methods import MethodConfig, RandomConfig, TimmBackboneConfig
-from miram.models.supervised import SupervisedConfig
+from miram.models.method_kinds import METHOD_KINDS
 from miram.reporting.charts.drawing import (
     LEVEL_LINE,
     TEMPLATE,
@@ -84,20 +82,22 @@ def study_costs(study: Study) -> dict[str, MethodCost]:
         encoder = EncoderConfig.model_validate(plain(study.parameters.get("encoder", {})))
     except MiramError:
         return {}
+    encodings: dict[str, float] = {}
     found = {}
     for name in study.methods:
         try:
-            method = MethodConfig.model_validate(method_block(study, name)).root
-        except ValidationError:
+            method = METHOD_KINDS.model_validate(method_block(study, name))
+        except MiramError:
             continue
-        own = method.backbone if isinstance(method, SupervisedConfig) else method
-        reader = own if isinstance(own, TimmBackboneConfig) else RandomConfig()
+        reader = str(method.encoder_facts(encoder)["timm"])
+        if reader not in encodings:
+            encodings[reader] = describe_encoder(method, encoder).macs / 1e9
         parts = describe(method, encoder) if is_trained(study, name) else []
         found[name] = MethodCost(
             parameters=sum(part.parameters for part in parts),
             gmacs=sum(part.macs for part in parts) / 1e9,
             activation_mib=sum(part.activation_bytes for part in parts) / 2**20,
-            encoding_gmacs=describe(reader, encoder)[0].macs / 1e9,
+            encoding_gmacs=encodings[reader],
         )
     return found
 

@@ -21,7 +21,7 @@ class Data(Section):
         sheet = contact_sheet(study.crops, *_SHEET)
         return {
             "facts": data_facts(study),
-            "crop_size": study.crops.side,
+            "crop_size": study.crops.image_size,
             "sheet": {"uri": data_uri(sheet), "width": sheet.width, "height": sheet.height},
         }
 

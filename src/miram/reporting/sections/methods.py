@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from miram.models.names import SUPERVISED
+from miram.models.methods import SUPERVISED
 from miram.reporting.facts.methods import method_table, setting_tables
 from miram.reporting.facts.study import Study
 from miram.reporting.sections.section import Section
