@@ -24,7 +24,6 @@ from miram.finetuning.model import (
     FineTuned,
     classify,
     join_models,
-    weights_digest,
 )
 from miram.finetuning.split import Side, finetuning_sides
 from miram.mammography.crops.store import CropStore
