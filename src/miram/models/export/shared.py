@@ -1,4 +1,4 @@
-"""What every export shares: its packages, the comparison of outputs, the page beside the weights."""
+"""What every export shares: its packages, the comparison of outputs, the page beside it."""
 
 import importlib
 import json
