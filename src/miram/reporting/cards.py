@@ -23,8 +23,8 @@ from miram.evaluation.statistics.subgroups import MIN_PATIENTS
 from miram.mammography.sources import source_note
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
+from miram.models.images import PIXEL_MEAN, PIXEL_STD
 from miram.models.methods import METHODS, SUPERVISED
-from miram.models.pixels import PIXEL_MEAN, PIXEL_STD
 from miram.provenance import git_commit, versions
 from miram.reporting.facts.data import data_facts, left_out, skipped_parts, split_facts
 from miram.reporting.facts.findings import RANDOM, majority_answer
