@@ -213,14 +213,9 @@ _VIEW = ("patient_id", "laterality", "view")
 
 
 def lesion_labels(row: Mapping[str, Any], but: Collection[str] = ()) -> list[str]:
-    """Name the labels of a row that speak of a lesion; density, for one, does not.
+    """Name the labels of a row that speak of a lesion, `but` some; density, for one, does not.
 
-    Args:
-        row: Columns of the lesion table.
-        but: Labels that do not count.
-
-    Returns:
-        Names of the columns. An assessment speaks of a lesion unless it is 1, negative.
+    An assessment speaks of a lesion unless it is 1, negative.
     """
     names = [name for name in _LESION_LABELS if name not in but and _given(row.get(name))]
     assessment = row.get("assessment")
@@ -234,14 +229,7 @@ def leaking_patients(lesions: pd.DataFrame) -> list[str]:
 
 
 def has_place(lesions: pd.DataFrame) -> pd.Series:
-    """Which rows of a lesion table have a mask or a box.
-
-    Args:
-        lesions: The lesion table; the columns of the box may be absent.
-
-    Returns:
-        True or False per row.
-    """
+    """Which rows of a lesion table have a mask or a box; the columns of the box may be absent."""
     masked = lesions["mask_paths"].map(len).astype(int) > 0
     if not set(BOX) <= set(lesions):
         return masked

@@ -65,14 +65,13 @@ class DownloadRecord:
     def has(self, uid: str, images: int | None, recheck: bool) -> bool:
         """Whether a series is finished on disk.
 
+        A folder that the record does not know, such as one of another program, counts if it holds
+        `md5hashes.csv` and fits it.
+
         Args:
             uid: SeriesInstanceUID; its folder has this name.
             images: Number of images that the server announces, None where it does not.
             recheck: Read all files and compare their hashes, not only counts and sizes.
-
-        Returns:
-            Whether all its files are there. A folder that the record does not know, such as
-            one of another program, counts if it holds `md5hashes.csv` and fits it.
         """
         folder = self.folder / uid
         if not folder.is_dir():
@@ -87,12 +86,7 @@ class DownloadRecord:
         return found is not None
 
     def add(self, uid: str, sizes: dict[str, int]) -> None:
-        """Note a finished series.
-
-        Args:
-            uid: SeriesInstanceUID.
-            sizes: Bytes of each of its files, which are in place.
-        """
+        """Note a finished series: bytes of each of its files, which are in place."""
         line = json.dumps({"series": uid, "files": sizes}, sort_keys=True)
         with self._lock:
             self._sizes[uid] = sizes
@@ -125,12 +119,8 @@ def _sizes_on_disk(folder: Path, names: dict[str, int]) -> dict[str, int]:
 class DownloadReport:
     """What a download did.
 
-    Attributes:
-        wanted: Number of series asked for.
-        present: Series that were finished before.
-        fetched: Series that are finished now, in the order of finishing.
-        failed: Reason for every series that could not be had.
-        bytes_fetched: Bytes of the files of `fetched`.
+    `present` series were finished before, those of `fetched` are now, in the order of finishing;
+    `failed` gives the reason for every series that could not be had.
     """
 
     wanted: int = 0
@@ -203,11 +193,6 @@ def patiently(
     attempt: Callable[[], Result], config: DownloadConfig, stop: threading.Event
 ) -> Result:
     """Try again what fails for a passing reason, after waits that double.
-
-    Args:
-        attempt: What to do.
-        config: Holds `retries` and `backoff`.
-        stop: Ends the waiting.
 
     Raises:
         MiramError: As `attempt` does, after the last try or for a lasting reason.

@@ -75,13 +75,7 @@ class NbiaClient:
         self._sessions = threading.local()  # a requests.Session is not safe to share
 
     def list_collection(self, collection: str) -> dict[str, Series]:
-        """List the series of a collection.
-
-        Args:
-            collection: For example CBIS-DDSM.
-
-        Returns:
-            The series by UID, in the order of the server.
+        """List the series of a collection by UID, in the order of the server.
 
         Raises:
             NbiaError: No answer, or not one that can be understood.
@@ -111,11 +105,11 @@ class NbiaClient:
         return Series(uid, images=images, size=_whole(rows[0].get("TotalSizeInBytes")))
 
     def fetch_zip(self, uid: str, path: Path, on_bytes: Callable[[int], None]) -> None:
-        """Stream the zip of a series to a file.
+        """Stream the zip of a series to a file; a broken transfer leaves nothing of use there.
 
         Args:
             uid: SeriesInstanceUID.
-            path: Where to write; what a broken transfer leaves there is of no use.
+            path: Where to write.
             on_bytes: Called with the length of every piece that has arrived.
 
         Raises:

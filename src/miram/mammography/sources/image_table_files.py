@@ -18,13 +18,8 @@ from miram.mammography.sources.files import KnownImages, same_shape
 def path_inside(raw_root: Path, name: str, where: str) -> str:
     """Give a path relative to the raw root without detours, so that a file has one name.
 
-    Args:
-        raw_root: Folder of the raw data.
-        name: Path as the table has it.
-        where: The table and its line, for the message.
-
     Raises:
-        MiramError: The path leads out of the raw root.
+        MiramError: The path leads out of the raw root; `where` names table and line.
     """
     path = posixpath.normpath(name.replace("\\", "/"))
     if Path(path).is_absolute():

@@ -229,14 +229,9 @@ class FileResolver:
 
 
 def identify(path: Path, index: SeriesIndex) -> ImageFile:
-    """Read what header and tables say of a file.
+    """Read what header and tables say of a file of the index.
 
-    Args:
-        path: An image file of the index.
-        index: For Kaggle's header table.
-
-    Returns:
-        Role and size. A picture without a row in the header table has role UNKNOWN.
+    A picture without a row in Kaggle's header table has the role UNKNOWN.
     """
     try:
         if is_picture_file(path):
@@ -266,9 +261,6 @@ def is_cbis_ddsm(description: str, *names: str) -> bool:
 
 def names_abnormality(folder: str) -> bool | None:
     """Whether a CBIS-DDSM folder name or PatientID belongs to one abnormality.
-
-    Args:
-        folder: For example `Calc-Test_P_00038_LEFT_CC_1`, or `P_00562_LEFT_CC_2.dcm`.
 
     Returns:
         True with an abnormality number (crops and masks), False without (full images), None
@@ -314,11 +306,7 @@ def shaped_alike(file: ImageFile, full: ImageFile) -> bool:
 def is_two_valued(path: Path) -> bool:
     """Whether the thumbnail of a file holds black and white alone, as a mask does.
 
-    Args:
-        path: An image file. JPEG is decoded at a reduced scale, which takes some 10 ms.
-
-    Returns:
-        Whether at most 3 % of the pixels are grey.
+    At most 3 % of its pixels are grey. JPEG is decoded at a reduced scale, in some 10 ms.
 
     Raises:
         DecodingError: A DICOM file cannot be decoded.
