@@ -292,5 +292,5 @@ def test_stores_keep_the_parameter_names_that_their_digests_were_computed_from()
 
 @pytest.mark.parametrize(("old", "new"), CropConfig.renamed.items())
 def test_the_former_name_of_a_parameter_is_refused_with_the_new_one(old, new):
-    with pytest.raises(MiramError, match=f"{old} is now {new}"):
+    with pytest.raises(MiramError, match=f"no setting {old}: it is now {new}"):
         CropConfig.model_validate({"image_size": 64, "context": 1.25, old: 32})
