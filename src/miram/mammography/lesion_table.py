@@ -237,16 +237,13 @@ def has_place(lesions: pd.DataFrame) -> pd.Series:
 
 
 def mark_unplaced(lesions: pd.DataFrame, unplaced: pd.DataFrame) -> pd.DataFrame:
-    """Mark the images that may hold a lesion without a place.
+    """Mark the images that may hold a lesion without a place in the column `unplaced_lesion`.
 
     Args:
         lesions: Rows that become the lesion table.
-        unplaced: Lesions that are known to be but not where, as far as their `image_id`,
-            `image_path`, `patient_id`, `laterality` and `view` are known.
-
-    Returns:
-        `lesions` with `unplaced_lesion`: whether one of `unplaced` lies in the image, in its
-        file, or in the same view of the same breast.
+        unplaced: Lesions that are known to exist but not where, as far as their `image_id`,
+            `image_path`, `patient_id`, `laterality` and `view` are known. One of them may lie in
+            the image, in its file, or in the same view of the same breast.
     """
     doubtful = pd.Series(False, index=lesions.index)
     for names in (_IMAGE, _FILE, _VIEW):
@@ -257,12 +254,8 @@ def mark_unplaced(lesions: pd.DataFrame, unplaced: pd.DataFrame) -> pd.DataFrame
 def marked_elsewhere(lesions: pd.DataFrame) -> pd.Series:
     """Which rows belong to an image with a lesion that is marked in another image.
 
-    Args:
-        lesions: The lesion table.
-
-    Returns:
-        Per row, whether another `image_id` of the same file, or of the same view of the same
-        breast, has a lesion with a place. Without laterality or view only the file counts.
+    That is, another `image_id` of the same file, or of the same view of the same breast, has a
+    lesion with a place. Without laterality or view only the file counts.
     """
     placed = has_place(lesions)
     elsewhere = pd.Series(False, index=lesions.index)

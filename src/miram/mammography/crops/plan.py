@@ -117,11 +117,8 @@ def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
     parameters changed.
 
     Args:
-        plan: What to cut.
+        plan: What to cut, see `plan_crops`.
         folder: Where the store shall stand.
-
-    Returns:
-        The finished store.
 
     Raises:
         MiramError: Not a single crop could be cut.

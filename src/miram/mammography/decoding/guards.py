@@ -21,11 +21,7 @@ _JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 
 def check_file(path: Path, max_bytes: int) -> None:
-    """Refuse a file that is missing, empty, or larger than allowed, also when inflated.
-
-    Args:
-        path: The file.
-        max_bytes: Largest size in bytes, on disk and after inflating a deflated DICOM file.
+    """Refuse a file that is missing, empty, or larger than `max_bytes`, also when inflated.
 
     Raises:
         DecodingError: `not_found`, `empty` or `too_large`.

@@ -94,16 +94,12 @@ class Header:
 
 
 def read_header(path: str | Path) -> Header:
-    """Read the header fields of one DICOM file, stopping before the pixels.
+    """Read the header fields of one DICOM file of any name, stopping before the pixels.
 
-    Args:
-        path: A DICOM file of any name.
-
-    Returns:
-        The fields; those the file lacks are empty, 0, or 1 for `frames`.
+    Fields the file lacks are empty, 0, or 1 for `frames` and `samples`.
 
     Raises:
-        DecodingError: If the file is missing, empty, too large or not DICOM.
+        DecodingError: The file is missing, empty, too large or not DICOM.
     """
     path = Path(path)
     check_file(path, LARGEST_FILE)

@@ -128,12 +128,7 @@ def read_image(path: str | Path, config: DecodingConfig | None = None) -> Decode
 def read_frames(path: str | Path, config: DecodingConfig | None = None) -> Iterator[DecodedImage]:
     """Decode the frames of a file one after another, holding one at a time.
 
-    Args:
-        path: A file as for `read_image`; one with a single frame gives that.
-        config: How to decode; its `frames` has no effect here.
-
-    Yields:
-        The frames in the order of the file.
+    A file with a single frame gives that; `config.frames` has no effect here.
 
     Raises:
         DecodingError: While iterating, as `read_image` does.

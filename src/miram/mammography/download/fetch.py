@@ -47,11 +47,8 @@ _LONGEST_WAIT = 60.0  # seconds between two tries
 class DownloadRecord:
     """The finished series of a folder; may be used by several threads.
 
-    A line holds the sizes of the files of one series, whose hashes were checked before. A
-    line that a crash has cut off counts for nothing; its series is then checked by its hashes.
-
-    Args:
-        folder: The folder of the download.
+    A line holds the sizes of the files of one series, whose hashes were checked before. A line that
+    a crash has cut off counts for nothing; its series is then checked by its hashes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -134,10 +131,8 @@ class DownloadReport:
 class Progress:
     """Callbacks of a running download, called from several threads.
 
-    Attributes:
-        on_plan: Called once with the number of series and of bytes to fetch.
-        on_bytes: Called with bytes as they arrive; negative when a try has failed.
-        on_series: Called after every series, finished or failed.
+    `on_plan` gets the number of series and of bytes to fetch, once; `on_bytes` bytes as they arrive,
+    negative when a try has failed; `on_series` is called after every series, finished or failed.
     """
 
     on_plan: Callable[[int, int], None] = lambda series, size: None
@@ -148,14 +143,8 @@ class Progress:
 def download_collection(config: DownloadConfig, progress: Progress | None = None) -> DownloadReport:
     """Fetch what is not there yet of a collection.
 
-    Interrupted or failed downloads resume where they stopped when called again.
-
-    Args:
-        config: What to download and how.
-        progress: Called as it goes.
-
-    Returns:
-        What was done. Series that could not be had are in it; they do not end the download.
+    Interrupted or failed downloads resume where they stopped when called again. Series that could
+    not be had are in the report; they do not end the download.
 
     Raises:
         MiramError: The manifest is none, the server cannot be reached, the subset is empty, the

@@ -45,13 +45,9 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Series:
-    """One series as the server lists it.
+    """One series as the server lists it: number of files and their bytes, None where not given.
 
-    Attributes:
-        uid: SeriesInstanceUID.
-        patient_id: PatientID; in CBIS-DDSM the folder name, such as Mass-Test_P_00016_LEFT_CC.
-        images: Number of files, None where not given.
-        size: Bytes of its files together, None where not given.
+    In CBIS-DDSM the patient id is the folder name, such as Mass-Test_P_00016_LEFT_CC.
     """
 
     uid: str

@@ -91,17 +91,8 @@ def draw_findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFra
 def pick(count: int, rate: float, rng: np.random.Generator, at_least: int = 0) -> np.ndarray:
     """Pick a share of an ordered list, one at random out of each of equally long stretches.
 
-    The number picked is exact, and where the list is sorted by some strata the share is kept
-    within each stratum as far as whole numbers allow.
-
-    Args:
-        count: Length of the list.
-        rate: Share to pick.
-        rng: Source of randomness.
-        at_least: Smallest number to pick, as far as the list is that long.
-
-    Returns:
-        (count,) bool.
+    The number picked is exact, `at_least` some, and where the list is sorted by some strata the
+    share is kept within each stratum as far as whole numbers allow. (count,) bool.
     """
     chosen = min(count, max(at_least, int(count * rate + 0.5)))
     flags = np.zeros(count, dtype=bool)

@@ -38,14 +38,8 @@ def path_inside(raw_root: Path, name: str, where: str) -> str:
 class TableFiles:
     """Checks the files of one row after the other and keeps the audit.
 
-    Args:
-        raw_root: Folder of the files.
-        aspect_tolerance: Greatest relative difference of mask and image aspect.
-        silent_labels: Labels that say nothing of a single row.
-
-    Attributes:
-        audit: What was left out or repaired.
-        unplaced: Rows of lesions that are known to be but have no place that can be used.
+    `silent_labels` say nothing of a single row. `unplaced` collects rows of lesions that are known
+    to exist but have no place that can be used.
     """
 
     def __init__(

@@ -91,13 +91,9 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class LesionFiles:
-    """The files of one lesion.
+    """The files of one lesion, the masks of the mask column's series first.
 
-    Attributes:
-        full: The full mammogram, or None.
-        masks: Its masks, those of the mask column's series first; empty where none was found.
-        crop: The crop that CBIS-DDSM made, or None.
-        notes: What was missing, odd or repaired.
+    `crop` is what CBIS-DDSM cut; `notes` say what was missing, odd or repaired.
     """
 
     full: ImageFile | None
@@ -107,13 +103,7 @@ class LesionFiles:
 
 
 class FileResolver:
-    """Finds the files of one lesion after the other.
-
-    Several lesions share an image, so that what is known of a file is remembered.
-
-    Args:
-        index: The files on disk.
-    """
+    """Finds the files of one lesion after the other; what is known of a file is remembered."""
 
     def __init__(self, index: SeriesIndex) -> None:
         self.index = index

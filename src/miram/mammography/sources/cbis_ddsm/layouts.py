@@ -65,10 +65,7 @@ class UnplacedFile:
 class SeriesIndex:
     """The files of every series under a folder.
 
-    Attributes:
-        root: The folder.
-        layout_counts: Number of files in each layout.
-        unplaced: Files whose series is unknown or that are held twice, each with its reason.
+    `unplaced` are files whose series is unknown or that are held twice, each with its reason.
     """
 
     root: Path
