@@ -131,8 +131,8 @@ class DownloadReport:
 class Progress:
     """Callbacks of a running download, called from several threads.
 
-    `on_plan` gets the number of series and of bytes to fetch, once; `on_bytes` bytes as they arrive,
-    negative when a try has failed; `on_series` is called after every series, finished or failed.
+    `on_plan` gets the number of series and of bytes to fetch, once; `on_bytes` bytes as they
+    arrive, negative when a try has failed; `on_series` follows every series, finished or failed.
     """
 
     on_plan: Callable[[int, int], None] = lambda series, size: None
