@@ -1,6 +1,7 @@
 """Nodes of the report pipeline."""
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -24,22 +25,22 @@ else:
 def build_leaderboard(
     finetuned_results: dict[str, dict[str, Any]], **metrics: dict[str, Any]
 ) -> pd.DataFrame:
-    """Put the figures of all methods and anchors into one table.
+    """Put the metrics of all methods and hand-crafted baselines into one table.
 
     Args:
-        finetuned_results: Metrics of fine-tuned encoders by method; those under other splits
+        finetuned_results: Metrics of fine-tuned encoders by method; those under other splits than
             the probes are left out.
-        metrics: Figures by method.
+        metrics: Metrics by method.
 
     Raises:
-        MiramError: The probes were judged under different splits.
+        MiramError: The probes were evaluated under different splits.
     """
     policy = one_policy(metrics)
     fine_tuned = under(policy, finetuned_results)
     for method in sorted(set(finetuned_results) - set(fine_tuned)):
         log.warning(
-            "%s was fine-tuned under %s, the probes were judged under %s: its fine-tuned figures "
-            "are left out; kedro run --pipeline finetune --namespaces %s makes them anew",
+            "%s was fine-tuned under %s, the probes were evaluated under %s: its fine-tuned "
+            "metrics are left out; kedro run --pipeline finetune --namespaces %s makes them anew",
             method,
             words(policy_of(finetuned_results[method])),
             words(policy) if policy else "none",
@@ -49,12 +50,8 @@ def build_leaderboard(
 
 
 def draw_leaderboard(leaderboard: pd.DataFrame) -> Figure:
-    """Draw every method's main figure with its interval.
-
-    Args:
-        leaderboard: Table of `build_leaderboard`.
-    """
-    from miram.reporting.charts.training import leaderboard_figure
+    """Draw every method's main metric with its interval."""
+    from miram.reporting.sections.leaderboard import leaderboard_figure
 
     return leaderboard_figure(leaderboard)
 
@@ -69,9 +66,9 @@ def build_report(costs: pd.DataFrame, **results: Any) -> str:
     Returns:
         A self-contained HTML page.
     """
-    from miram.reporting.page.page import render_report
+    from miram.reporting.page import render_report
 
-    return render_report(gather_study(**results), costs)
+    return render_report(replace(gather_study(**results), costs=costs))
 
 
 def write_cards(**results: Any) -> tuple[str, ...]:
@@ -83,11 +80,10 @@ def write_cards(**results: Any) -> tuple[str, ...]:
     Returns:
         The CLAIM 2024 checklist, then the card of each method, in Markdown.
     """
-    from miram.reporting.cards.claim import claim_checklist, claim_markdown
-    from miram.reporting.cards.model_card import model_card
+    from miram.reporting.cards import claim_checklist, claim_markdown, model_card
 
     study = gather_study(**results)
-    cards = (model_card(study, method, results[f"{method}_subgroups"]) for method in METHODS)
+    cards = (model_card(study, name, one.subgroups) for name, one in study.methods.items())
     return claim_markdown(claim_checklist(study)), *cards
 
 
@@ -100,7 +96,7 @@ def weigh_costs(**results: Any) -> tuple[pd.DataFrame, Figure]:
     Returns:
         A table, and its chart.
     """
-    from miram.reporting.facts.cost import cost_figure, cost_table
+    from miram.reporting.sections.costs import cost_figure, cost_table
 
     table = cost_table(gather_study(**results))
     return table, cost_figure(table)
@@ -122,13 +118,14 @@ def gather_study(
         lesions: The lesion table.
         ingest_audit: What ingestion left out or repaired.
         crops: The crop store.
-        splits: Which lesion was on which side.
-        leaderboard: All figures.
+        splits: The split that each lesion is in.
+        leaderboard: All metrics.
         parameters: All parameters of the run.
-        finetuned_results: Metrics of fine-tuned encoders by method, those on the
-            more.
-        results: Of each method `<method>_<name>` for every field of `MethodResult`; a method
-            without decoders has no reconstructions. Of each anchor `<anchor>_predictions`.
+        finetuned_results: Metrics of fine-tuned encoders by method; those that are not on the
+            leaderboard are left out.
+        results: Of each evaluated method `<method>_<name>` for the fields of `MethodResult`; a
+            method without decoders has no reconstructions. Of each hand-crafted baseline
+            `<baseline>_predictions`. Methods and baselines without results are left out.
     """
     methods = {
         method: MethodResult(
@@ -138,8 +135,9 @@ def gather_study(
             **{part: results[f"{method}_{part}"] for part in TABLES},
         )
         for method in METHODS
+        if f"{method}_metrics" in results
     }
-    anchors = {anchor: results[f"{anchor}_predictions"] for anchor in BASELINES}
+    predictions = {name: results.get(f"{name}_predictions") for name in BASELINES}
     tuned = leaderboard.loc[leaderboard["protocol"] == FINETUNED, "method"].unique()
     return Study(
         lesions,
@@ -149,6 +147,6 @@ def gather_study(
         leaderboard,
         parameters,
         methods,
-        anchors,
+        {name: found for name, found in predictions.items() if found is not None},
         fine_tuned={method: finetuned_results[method] for method in tuned},
     )
