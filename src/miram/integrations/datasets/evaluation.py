@@ -77,7 +77,9 @@ class FinetunedMetrics(FileDataset):
 
     def load(self) -> dict[str, dict[str, Any]]:
         """Read what is there, by method."""
-        files = {name: versions_of(self._filepath / name / f"finetuned_{_METRICS}") for name in METHODS}
+        files = {
+            name: versions_of(self._filepath / name / f"finetuned_{_METRICS}") for name in METHODS
+        }
         return {
             name: json.loads(versions[-1].read_text(encoding="utf-8"))
             for name, versions in files.items()

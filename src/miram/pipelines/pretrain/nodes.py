@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.integrations.deferred import deferred
@@ -15,11 +13,9 @@ from miram.pipelines.pretrain.validation import EncoderWatch
 from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.distributed.engine import EngineConfig, launch
 from miram.training.logging.telemetry import told_under
+from miram.training.record import TrainingRecord
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Sheet
-    from plotly.graph_objects import Figure
-
     from miram.evaluation.assess import AssessmentConfig
     from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
     from miram.models.encoder import EncoderConfig
@@ -32,7 +28,7 @@ else:
     MethodConfig = deferred("miram.models.methods", "MethodConfig")
     SupervisedConfig = deferred("miram.models.supervised", "SupervisedConfig")
     TrainingConfig = deferred("miram.training.config", "TrainingConfig")
-    EncoderCheckpoint = PretrainedCheckpoint = Figure = Sheet = Any
+    EncoderCheckpoint = PretrainedCheckpoint = Any
 
 
 def pretrain_encoder(
@@ -45,7 +41,7 @@ def pretrain_encoder(
     evaluation: AssessmentConfig,
     engine: EngineConfig,
     training_folder: TrainingFolder,
-) -> tuple[EncoderCheckpoint, PretrainedCheckpoint, pd.DataFrame, dict[str, NDArray]]:
+) -> tuple[EncoderCheckpoint, PretrainedCheckpoint, TrainingRecord]:
     """Train one encoder without labels, or one per seed of `training.seeds`.
 
     Args:
@@ -60,8 +56,8 @@ def pretrain_encoder(
         training_folder: Where the training keeps its state.
 
     Returns:
-        The encoder, all weights of the method, the training history, and reconstructions of a
-        few crops by the first seed.
+        The encoder, all weights of the method, and the history with reconstructions of a few
+        crops by the first seed.
     """
     from miram.models.checkpoints.joined import join_seeds
     from miram.models.supervised import SupervisedConfig as Supervised
@@ -92,8 +88,10 @@ def pretrain_encoder(
     return (
         join_seeds({seed: result.encoder for seed, result in results.items()}),
         join_seeds({seed: result.pretrained for seed, result in results.items()}),
-        join_histories({seed: result.history for seed, result in results.items()}, "seed"),
-        next(iter(results.values())).reconstructions,
+        TrainingRecord(
+            join_histories({seed: result.history for seed, result in results.items()}, "seed"),
+            next(iter(results.values())).reconstructions,
+        ),
     )
 
 
@@ -107,7 +105,7 @@ def train_supervised_encoder(
     evaluation: AssessmentConfig,
     engine: EngineConfig,
     training_folder: TrainingFolder,
-) -> tuple[EncoderCheckpoint, pd.DataFrame]:
+) -> tuple[EncoderCheckpoint, TrainingRecord]:
     """Train one encoder from scratch on the labels of the training patients, or one per seed.
 
     The other methods' training is given no label; see `EncoderWatch`.
@@ -150,27 +148,7 @@ def train_supervised_encoder(
             )
     return (
         join_seeds({seed: encoder for seed, (encoder, _) in results.items()}),
-        join_histories({seed: history for seed, (_, history) in results.items()}, "seed"),
+        TrainingRecord(
+            join_histories({seed: history for seed, (_, history) in results.items()}, "seed")
+        ),
     )
-
-
-def draw_loss_curve(history: pd.DataFrame) -> Figure:
-    """Draw how the losses fell.
-
-    Args:
-        history: One row per logged step; empty for a method that does not train.
-    """
-    from miram.reporting.charts.training import loss_curve
-
-    return loss_curve(history)
-
-
-def draw_reconstructions(reconstructions: dict[str, NDArray[np.uint8]]) -> Sheet:
-    """Draw target, its part that is not hidden, and reconstruction at each scale.
-
-    Args:
-        reconstructions: Arrays of `pretrain_encoder`; empty for a method without decoders.
-    """
-    from miram.reporting.charts.training import reconstruction_sheet
-
-    return reconstruction_sheet(reconstructions)

@@ -1,45 +1,53 @@
 """Nodes of the report pipeline."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from miram.evaluation.comparability import one_policy, policy_of, under, words
+from miram.evaluation.results import Evaluation
 from miram.mammography.crops.store import CropStore
-from miram.models.names import BASELINES, METHODS
+from miram.models.names import BASELINES, METHODS, choose_methods
 from miram.reporting.facts.leaderboard import FINETUNED, leaderboard_table
 from miram.reporting.facts.study import MethodResult, Study
 
 log = logging.getLogger(__name__)
 
-TABLES = ("predictions", "calibration", "subgroups", "label_efficiency", "features")
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-else:
-    Figure = Any
+Metrics = dict[str, Any]
 
 
 def build_leaderboard(
-    finetuned_results: dict[str, dict[str, Any]], **metrics: dict[str, Any]
+    finetuned_results: dict[str, Metrics], methods: Any, **evaluations: Evaluation
 ) -> pd.DataFrame:
-    """Put the figures of all methods and anchors into one table.
+    """Put the metrics of all methods and baselines into one table.
 
     Args:
         finetuned_results: Metrics of fine-tuned encoders by method; those under other splits
-            the probes are left out.
-        metrics: Figures by method.
+            than the probes are left out.
+        methods: Which methods the study is of; those without results are logged.
+        evaluations: `<method>_evaluation` of what there is.
 
     Raises:
-        MiramError: The probes were judged under different splits.
+        MiramError: The probes were evaluated under different splits.
     """
-    policy = one_policy(metrics)
-    fine_tuned = under(policy, finetuned_results)
-    for method in sorted(set(finetuned_results) - set(fine_tuned)):
+    metrics = {
+        name.removesuffix("_evaluation"): found.metrics for name, found in evaluations.items()
+    }
+    for method in (name for name in choose_methods(methods) if name not in metrics):
         log.warning(
-            "%s was fine-tuned under %s, the probes were judged under %s: its fine-tuned figures "
-            "are left out; kedro run --pipeline finetune --namespaces %s makes them anew",
+            "%s has no evaluation and is missing from the leaderboard: kedro run --pipelines "
+            "pretrain,probe --namespaces %s makes it",
+            method,
+            method,
+        )
+    policy = one_policy(metrics)
+    fine_tuned = under(policy, _of(finetuned_results, metrics))
+    for method in sorted(set(_of(finetuned_results, metrics)) - set(fine_tuned)):
+        log.warning(
+            "%s was fine-tuned under %s, but the probes were evaluated under %s: its fine-tuned "
+            "metrics are left out; kedro run --pipeline finetune --namespaces %s makes them anew",
             method,
             words(policy_of(finetuned_results[method])),
             words(policy) if policy else "none",
@@ -48,62 +56,27 @@ def build_leaderboard(
     return leaderboard_table(metrics, fine_tuned)
 
 
-def draw_leaderboard(leaderboard: pd.DataFrame) -> Figure:
-    """Draw every method's main figure with its interval.
-
-    Args:
-        leaderboard: Table of `build_leaderboard`.
-    """
-    from miram.reporting.charts.training import leaderboard_figure
-
-    return leaderboard_figure(leaderboard)
-
-
-def build_report(costs: pd.DataFrame, **results: Any) -> str:
-    """Write the page that shows the whole study.
-
-    Args:
-        costs: Table of `weigh_costs`.
-        results: As `gather_study`.
-
-    Returns:
-        A self-contained HTML page.
-    """
-    from miram.reporting.page.page import render_report
-
-    return render_report(gather_study(**results), costs)
-
-
-def write_cards(**results: Any) -> tuple[str, ...]:
-    """Write the checklist of the study and the model card of each method.
+def write_report(**results: Any) -> tuple[str, dict[str, str], str, pd.DataFrame]:
+    """Write all that a reader of the study wants.
 
     Args:
         results: As `gather_study`.
 
     Returns:
-        The CLAIM 2024 checklist, then the card of each method, in Markdown.
+        A self-contained HTML page; the card of each method and the CLAIM 2024 checklist, in
+        Markdown; and what each method costs beside what it achieved.
     """
     from miram.reporting.cards.claim import claim_checklist, claim_markdown
     from miram.reporting.cards.model_card import model_card
+    from miram.reporting.facts.cost import cost_table
+    from miram.reporting.page.page import render_report
 
     study = gather_study(**results)
-    cards = (model_card(study, method, results[f"{method}_subgroups"]) for method in METHODS)
-    return claim_markdown(claim_checklist(study)), *cards
-
-
-def weigh_costs(**results: Any) -> tuple[pd.DataFrame, Figure]:
-    """Put what each method costs beside what it achieved.
-
-    Args:
-        results: As `gather_study`.
-
-    Returns:
-        A table, and its chart.
-    """
-    from miram.reporting.facts.cost import cost_figure, cost_table
-
-    table = cost_table(gather_study(**results))
-    return table, cost_figure(table)
+    costs = cost_table(study)
+    cards = {
+        name: model_card(study, name, result.subgroups) for name, result in study.methods.items()
+    }
+    return render_report(study, costs), cards, claim_markdown(claim_checklist(study)), costs
 
 
 def gather_study(
@@ -113,7 +86,7 @@ def gather_study(
     splits: pd.DataFrame,
     leaderboard: pd.DataFrame,
     parameters: dict[str, Any],
-    finetuned_results: dict[str, dict[str, Any]],
+    finetuned_results: dict[str, Metrics],
     **results: Any,
 ) -> Study:
     """Put all that is known of a study together.
@@ -122,24 +95,23 @@ def gather_study(
         lesions: The lesion table.
         ingest_audit: What ingestion left out or repaired.
         crops: The crop store.
-        splits: Which lesion was on which side.
-        leaderboard: All figures.
+        splits: The split of each lesion.
+        leaderboard: All metrics.
         parameters: All parameters of the run.
-        finetuned_results: Metrics of fine-tuned encoders by method, those on the
-            more.
-        results: Of each method `<method>_<name>` for every field of `MethodResult`; a method
-            without decoders has no reconstructions. Of each anchor `<anchor>_predictions`.
+        finetuned_results: Metrics of fine-tuned encoders by method; those on the leaderboard
+            are reported.
+        results: `<method>_evaluation`, `_training_record` and `_features` of the methods that
+            there are, and `<baseline>_evaluation`.
     """
     methods = {
         method: MethodResult(
-            history=results[f"{method}_history"],
-            reconstructions=results.get(f"{method}_reconstructions", {}),
-            metrics=results[f"{method}_metrics"],
-            **{part: results[f"{method}_{part}"] for part in TABLES},
+            **vars(results[f"{method}_training_record"]),
+            **vars(results[f"{method}_evaluation"]),
+            features=results[f"{method}_features"],
         )
         for method in METHODS
+        if f"{method}_evaluation" in results
     }
-    anchors = {anchor: results[f"{anchor}_predictions"] for anchor in BASELINES}
     tuned = leaderboard.loc[leaderboard["protocol"] == FINETUNED, "method"].unique()
     return Study(
         lesions,
@@ -147,8 +119,17 @@ def gather_study(
         crops,
         splits,
         leaderboard,
-        parameters,
+        {**parameters, "methods": choose_methods(parameters["methods"])},
         methods,
-        anchors,
+        {
+            name: results[f"{name}_evaluation"].predictions
+            for name in BASELINES
+            if f"{name}_evaluation" in results
+        },
         fine_tuned={method: finetuned_results[method] for method in tuned},
     )
+
+
+def _of(results: Mapping[str, Metrics], metrics: Mapping[str, Metrics]) -> dict[str, Metrics]:
+    """Results of the methods that have metrics of a probe."""
+    return {name: found for name, found in results.items() if name in metrics}
