@@ -18,8 +18,8 @@ from mlflow import MlflowClient
 
 from miram.integrations.mlflow.config import MlflowConfig
 from miram.integrations.mlflow.hook import MlflowHook
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.logging.telemetry import tell
 
 FIGURE = {"estimate": 0.6, "lower": 0.5, "upper": 0.7}
@@ -283,7 +283,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from miram.integrations.mlflow.config import MlflowConfig
 from miram.integrations.mlflow.hook import MlflowHook
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.logging.telemetry import tell
 
 hook = MlflowHook()

@@ -8,7 +8,7 @@ from kedro.io.core import DatasetError
 from miram.errors import MiramError
 from miram.integrations.datasets.files import FileDataset
 from miram.models.names import METHODS
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 
 
 class WorkFolder(FileDataset):

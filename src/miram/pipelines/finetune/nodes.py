@@ -8,7 +8,7 @@ from miram.errors import MiramError
 from miram.evaluation.results import Evaluation
 from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.distributed.engine import EngineConfig, launch
 
 if TYPE_CHECKING:

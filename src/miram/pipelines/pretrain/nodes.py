@@ -10,7 +10,7 @@ from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import pretraining_crops
 from miram.pipelines.pretrain.seeds import each_training
 from miram.pipelines.pretrain.validation import EncoderWatch
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.distributed.engine import EngineConfig, launch
 from miram.training.logging.telemetry import told_under
 from miram.training.record import TrainingRecord
