@@ -96,7 +96,7 @@ def test_test_patients_are_not_looked_at(store, tmp_path):
 
 
 def trained(store, folder, table, training=TRAINING):
-    encoder, _, history, _ = pretrain_encoder(
+    encoder, _, record = pretrain_encoder(
         store,
         splits(),
         table,
@@ -107,7 +107,7 @@ def trained(store, folder, table, training=TRAINING):
         EngineConfig(),
         TrainingFolder(folder),
     )
-    return encoder.state, history
+    return encoder.state, record.history
 
 
 def test_neither_labels_nor_looks_change_the_weights(store, tmp_path):

@@ -5,7 +5,7 @@ from kedro.pipeline import Node, Pipeline
 from miram.models.names import BASELINES
 from miram.pipelines.baselines import nodes
 from miram.pipelines.namespaces import for_each
-from miram.pipelines.probe.pipeline import EVALUATE
+from miram.pipelines.probe.nodes import evaluate_features
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -20,4 +20,10 @@ def _template(baseline: str) -> Pipeline:
         outputs="features",
         name="describe_lesions",
     )
-    return Pipeline([describe, EVALUATE])
+    evaluate = Node(
+        evaluate_features,
+        inputs=["features", "lesions", "splits", "params:evaluation"],
+        outputs="evaluation",
+        name="evaluate_features",
+    )
+    return Pipeline([describe, evaluate])

@@ -1,6 +1,7 @@
 """Nodes of the probe pipeline; torch is imported when a node runs."""
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -63,34 +64,55 @@ def encode_lesions(
 def evaluate_features(
     features: pd.DataFrame, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
 ) -> Evaluation:
-    """Fit probes on frozen features and evaluate them on patients they have not seen.
+    """Fit probes on features and evaluate them on patients they have not seen.
 
     Args:
         features: One row per lesion and seed.
         lesions: The lesion table.
         splits: The split of each lesion.
-        config: Tasks, subgroups and statistics.
+        config: Tasks and statistics.
+
+    Returns:
+        Metrics with intervals, and predictions.
+    """
+    from miram.evaluation.assess import assess_seeds
+    from miram.evaluation.probes.fold_features import features_to_judge
+
+    by_seed = features_to_judge(features, splits, config.seeds)
+    assessment = assess_seeds(by_seed, lesions, splits, config)
+    # Which encoder, crops and settings the metrics are of; empty for features from elsewhere.
+    metrics = {**assessment.metrics, "features": features.attrs.get("origin", {})}
+    return Evaluation(metrics, assessment.predictions)
+
+
+def evaluate_encoder(
+    features: pd.DataFrame, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
+) -> Evaluation:
+    """Evaluate an encoder's features, also by subgroup, calibration and number of labels.
+
+    Args:
+        features: One row per lesion and seed.
+        lesions: The lesion table.
+        splits: The split of each lesion.
+        config: Tasks, subgroups, shares of labels and statistics.
 
     Raises:
         MiramError: A column to split metrics up by does not exist.
     """
-    from miram.evaluation.assess import assess_seeds, require_subgroups
+    from miram.evaluation.assess import require_subgroups
     from miram.evaluation.label_efficiency import COLUMNS, label_efficiency_table
     from miram.evaluation.prediction_tables import calibration_table, subgroup_metrics
     from miram.evaluation.probes.fold_features import features_to_judge
 
     require_subgroups(lesions, config)
-    by_seed = features_to_judge(features, splits, config.seeds)
-    assessment = assess_seeds(by_seed, lesions, splits, config)
-    # Which encoder, crops and settings the metrics are of; empty for features from elsewhere.
-    metrics = {**assessment.metrics, "features": features.attrs.get("origin", {})}
-    predictions = assessment.predictions
-    return Evaluation(
-        metrics,
-        predictions,
-        calibration=calibration_table(predictions, metrics),
-        subgroups=subgroup_metrics(predictions, lesions, metrics, config),
-        label_efficiency=label_efficiency_table(by_seed, lesions, splits, config)
-        if config.label_efficiency.enabled
-        else pd.DataFrame(columns=list(COLUMNS)),
+    found = evaluate_features(features, lesions, splits, config)
+    efficiency = pd.DataFrame(columns=list(COLUMNS))
+    if config.label_efficiency.enabled:
+        by_seed = features_to_judge(features, splits, config.seeds)
+        efficiency = label_efficiency_table(by_seed, lesions, splits, config)
+    return replace(
+        found,
+        calibration=calibration_table(found.predictions, found.metrics),
+        subgroups=subgroup_metrics(found.predictions, lesions, found.metrics, config),
+        label_efficiency=efficiency,
     )

@@ -4,14 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from miram.models.names import METHODS
 from miram.pipelines.namespaces import for_each
-from miram.pipelines.probe.nodes import encode_lesions, evaluate_features
-
-EVALUATE = Node(
-    evaluate_features,
-    inputs=["features", "lesions", "splits", "params:evaluation"],
-    outputs="evaluation",
-    name="evaluate_features",
-)
+from miram.pipelines.probe.nodes import encode_lesions, evaluate_encoder
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -22,4 +15,10 @@ def create_pipeline(**_: object) -> Pipeline:
         outputs="features",
         name="encode_lesions",
     )
-    return for_each(Pipeline([encode, EVALUATE]), METHODS)
+    evaluate = Node(
+        evaluate_encoder,
+        inputs=["features", "lesions", "splits", "params:evaluation"],
+        outputs="evaluation",
+        name="evaluate_encoder",
+    )
+    return for_each(Pipeline([encode, evaluate]), METHODS)
