@@ -9,7 +9,7 @@ from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import pretraining_crops
 from miram.pipelines.pretrain.seeds import each_training
-from miram.pipelines.pretrain.validation import EncoderWatch
+from miram.pipelines.pretrain.validation import EncoderValidation
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.distributed.engine import EngineConfig, launch
 from miram.training.logging.telemetry import told_under
@@ -47,11 +47,11 @@ def pretrain_encoder(
     Args:
         crops: The crop store.
         splits: Which lesions may be seen.
-        lesions: The lesion table, whose labels serve to watch the training; it sees none.
+        lesions: The lesion table, whose labels serve validation; the training sees none.
         encoder: The encoder.
         method: How it is trained.
         training: The budget.
-        evaluation: Whose first task is asked while watching.
+        evaluation: Its first task is probed in validation.
         engine: Where it is computed.
         training_folder: Where the training keeps its state.
 
@@ -68,8 +68,8 @@ def pretrain_encoder(
         raise MiramError("kind supervised needs labels, which only the method supervised is given")
     rows = pretraining_crops(crops.manifest, splits)
     frozen = method.root.kind in ("random", "timm_backbone")
-    side = method.root.crop_size(encoder)
-    watch = EncoderWatch(crops, rows, side, splits, lesions, evaluation)
+    image_size = method.root.crop_size(encoder)
+    validate = EncoderValidation(crops, rows, image_size, splits, lesions, evaluation)
     results = {}
     for one in each_training(training, training_folder):
         with told_under(one.prefix):
@@ -80,9 +80,9 @@ def pretrain_encoder(
                 encoder,
                 method.root,
                 one.config,
-                engine=EngineConfig() if frozen else engine,  # nothing to share out
+                engine=EngineConfig() if frozen else engine,  # nothing to distribute
                 folder=one.folder,
-                watch=watch,
+                watch=validate,
                 splits=splits,
             )
     return (
@@ -108,7 +108,7 @@ def train_supervised_encoder(
 ) -> tuple[EncoderCheckpoint, TrainingRecord]:
     """Train one encoder from scratch on the labels of the training patients, or one per seed.
 
-    The other methods' training is given no label; see `EncoderWatch`.
+    The training of other methods sees no label; see `EncoderValidation`.
 
     Args:
         crops: The crop store.
