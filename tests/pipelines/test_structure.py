@@ -65,7 +65,7 @@ def test_parameters_of_every_method_are_typed(open_context, tmp_path):
     nystrom = parameters["miram_nystrom"]["method"].root
     assert isinstance(nystrom, MaskedAutoencoderConfig)
     assert [decoder.attention.kind for decoder in nystrom.decoders] == ["softmax", "nystrom"]
-    assert nystrom.crop_size(parameters["encoder"]) == parameters["rois"].side == 448
+    assert nystrom.crop_size(parameters["encoder"]) == parameters["rois"].image_size == 448
 
 
 def test_the_medical_preset_hides_nine_in_ten_patches_and_predicts_raw_pixels(

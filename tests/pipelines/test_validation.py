@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import ENCODER
 
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.methods import MethodConfig

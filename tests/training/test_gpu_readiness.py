@@ -77,7 +77,7 @@ def test_a_step_of_a_method_mixes_no_devices(name, parameters):
     plain = recipe.augmentation.model_copy(update={"blur": 0.0})
     with on_fake_gpu(model):
         portion = Portion(torch.arange(BATCH), torch.zeros(BATCH, needs.uniforms), None)
-        kept = samples(parameters["rois"]["side"], GPU)
+        kept = samples(parameters["rois"]["image_size"], GPU)
         arguments = make_batch(kept, portion, side, needs, plain)
         output = model(**arguments)
         found = [*arguments.values(), output.loss, *output.losses.values()]

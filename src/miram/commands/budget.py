@@ -103,7 +103,7 @@ def plan_methods(
         }
     )
     encoder = EncoderConfig.model_validate(parameters["encoder"])
-    side = parameters["rois"]["side"]
+    side = parameters["rois"]["image_size"]
     return {
         name: _plan(MethodConfig.model_validate(block).root, encoder, training, side, crops)
         for name, block in blocks.items()

@@ -121,7 +121,7 @@ def check_models(pipeline: Pipeline, catalog: Any) -> None:
     if not trained:
         return
     cut = _CROPS in made
-    size = catalog.load("params:rois").side if cut else catalog.load(_CROPS).side
+    size = catalog.load("params:rois" if cut else _CROPS).image_size
     encoder = catalog.load("params:encoder")
     if encoder.channels != 1:
         raise MiramError(
@@ -146,7 +146,7 @@ def _check_method(method: Any, encoder: Any, size: int, *, cut: bool) -> None:
     if size % needed and not isinstance(method, FrozenMethodConfig):
         recut = "" if cut else " and run `kedro run --pipeline rois`"
         raise MiramError(
-            f"crops of {size} pixels do not fit a method that takes {needed}: set rois.side "
+            f"crops of {size} pixels do not fit a method that takes {needed}: set rois.image_size "
             f"to a multiple of {needed}{recut}, or change encoder.image_size"
         )
 

@@ -16,14 +16,14 @@ from miram.training.logging.telemetry import told_under
 from miram.training.record import TrainingRecord
 
 if TYPE_CHECKING:
-    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.config import AssessmentConfig
     from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
     from miram.models.encoder import EncoderConfig
     from miram.models.methods import MethodConfig
     from miram.models.supervised import SupervisedConfig
     from miram.training.config import TrainingConfig
 else:
-    AssessmentConfig = deferred("miram.evaluation.assess", "AssessmentConfig")
+    AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
     EncoderConfig = deferred("miram.models.encoder", "EncoderConfig")
     MethodConfig = deferred("miram.models.methods", "MethodConfig")
     SupervisedConfig = deferred("miram.models.supervised", "SupervisedConfig")
@@ -124,12 +124,13 @@ def train_supervised_encoder(
     Returns:
         The encoder, one per fold where the splits are folds, and the training history.
     """
-    from miram.evaluation.assess import targets_of
+    from miram.evaluation.tasks.targets import targets_of
     from miram.models.checkpoints.joined import join_seeds
     from miram.training.logging.telemetry import join_histories
     from miram.training.supervised import train_supervised
 
-    targets = targets_of(lesions, splits, evaluation.task(method.task), evaluation)
+    task, without_callback = evaluation.task(method.task), evaluation.without_callback
+    targets = targets_of(lesions, splits, task, without_callback)
     results = {}
     for one in each_training(training, training_folder):
         with told_under(one.prefix):

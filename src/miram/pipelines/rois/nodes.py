@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from miram.mammography.crops.cut import CropConfig
-from miram.mammography.crops.plan import build_store, plan_crops
+from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import SplitConfig, assign_splits
 from miram.training.distributed.engine import EngineConfig, cropping_backend
@@ -36,7 +36,7 @@ def cut_crops(
         workers=len(os.sched_getaffinity(0)) if engine.kind == "local" else -1,
         backend=partial(cropping_backend, engine),
     )
-    return build_store(plan, folder)
+    return build_crop_store(plan, folder)
 
 
 def split_lesions(lesions: pd.DataFrame, crops: CropStore, config: SplitConfig) -> pd.DataFrame:
