@@ -34,7 +34,7 @@ class StudySession(KedroSession):
         check_names(namespaces)
         if namespaces and list(names) == [_STUDY]:
             given = self.store.get("runtime_params") or {}
-            self.store["runtime_params"] = {**given, "methods": "+".join(namespaces)}
+            self._store["runtime_params"] = {**given, "methods": "+".join(namespaces)}
             options["namespaces"] = namespaces = []
         loader = self._get_config_loader()
         # One namespace of one pipeline is run whatever `methods` says.
