@@ -3,7 +3,7 @@
 Kedro builds pipelines before it reads parameters, so `methods` can be followed only here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import chdir, contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from kedro.framework.session import KedroSession
 from kedro.pipeline import Pipeline
 
 from miram.errors import MiramError
-from miram.models.names import BASELINES, METHODS, check_names, choose_methods
+from miram.models.methods import BASELINES, METHODS, check_names, choose_methods
 
 _STUDY = "__default__"
 
@@ -56,7 +56,7 @@ class StudySession(KedroSession):
             return super().run(*arguments, **options)
 
 
-def of_methods(pipeline: Pipeline, methods: tuple[str, ...], exists: Any) -> Pipeline:
+def of_methods(pipeline: Pipeline, methods: Collection[str], exists: Any) -> Pipeline:
     """Leave out the nodes of other methods; compare and report what there is of these.
 
     Args:

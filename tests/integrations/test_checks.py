@@ -9,7 +9,7 @@ from miram.errors import MiramError
 from miram.integrations.checks import check_models
 from miram.mammography.crops.cut import CropConfig
 from miram.models.encoder import EncoderConfig
-from miram.models.methods import MethodConfig
+from miram.models.method_kinds import METHOD_KINDS
 from miram.pipelines.pretrain.pipeline import create_pipeline as pretrain
 from miram.pipelines.probe.pipeline import create_pipeline as probe
 from miram.pipelines.rois.pipeline import create_pipeline as rois
@@ -32,7 +32,7 @@ def check(pipeline, side=64, stored=None, encoder=None, methods=METHODS, **chang
         "params:encoder": EncoderConfig(**{**values, "overrides": {"depth": 2}, **(encoder or {})}),
         "params:rois": CropConfig(image_size=side, context=1.0),
         **{
-            f"params:{name}.method": MethodConfig.model_validate(method)
+            f"params:{name}.method": METHOD_KINDS.model_validate(method)
             for name, method in methods.items()
         },
     }

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from miram.evaluation.tasks.definitions import TASKS
 from miram.mammography.crops.store import CropStore
-from miram.models.names import BASELINES, METHODS
+from miram.models.methods import BASELINES, METHODS
 
 
 def test_every_output_that_users_look_for_is_there(study):
@@ -51,7 +51,7 @@ def test_predictions_are_of_lesions_the_probe_and_the_encoder_had_not_seen(study
 def test_training_histories_fall_and_the_random_encoder_has_none(study, open_context):
     catalog = open_context(study).catalog
     assert catalog.load("random.training_record").history.empty
-    for method in METHODS[1:]:
+    for method in [*METHODS][1:]:
         history = catalog.load(f"{method}.training_record").history
         assert len(history) > 1
         if "loss_scale1" in history:
@@ -134,7 +134,7 @@ def test_mlflow_has_a_run_per_method_with_the_same_keys_and_a_live_history(study
     assert set(children) == {*METHODS, *BASELINES}
     shared = {"loss", "lr", "gradient_norm", "images_per_second"}
     shared |= {"pathology.auc", "pathology.auc.lower", "pathology.auc.upper"}
-    for method in METHODS[1:]:
+    for method in [*METHODS][1:]:
         assert shared <= set(children[method].data.metrics), method
     keys = [set(run.data.metrics) for name, run in children.items() if name.startswith("miram")]
     assert all(mine == keys[0] for mine in keys)

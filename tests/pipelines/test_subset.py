@@ -4,7 +4,7 @@ import pytest
 from kedro.framework.project import pipelines
 
 from miram.errors import MiramError
-from miram.models.names import BASELINES, METHODS, choose_methods
+from miram.models.methods import BASELINES, METHODS, choose_methods
 from miram.session import of_methods
 
 SOME = ("random", "mae")
@@ -75,5 +75,5 @@ def test_unknown_methods_are_refused_with_the_near_name(options, words, run_pipe
 
 
 def test_methods_come_in_the_order_of_the_tables_however_they_are_named():
-    assert choose_methods("all") == METHODS
+    assert choose_methods("all") == tuple(METHODS)
     assert choose_methods("mae+random") == choose_methods(["mae", "random"]) == SOME

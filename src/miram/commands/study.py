@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 def complete_method() -> list[str]:
     """Methods, for the shell's completion; typer leaves out what does not match."""
-    from miram.models.names import METHODS
+    from miram.models.methods import METHODS
 
     return list(METHODS)
 
 
 def complete_result() -> list[str]:
     """Methods and baselines: all that a study has predictions of."""
-    from miram.models.names import BASELINES
+    from miram.models.methods import BASELINES
 
     return [*complete_method(), *BASELINES]
 
@@ -60,7 +60,7 @@ def methods_of(data_root: Path, protocol: Protocol = Protocol.linear) -> list[st
         MiramError: There are none.
     """
     from miram.errors import MiramError
-    from miram.models.names import BASELINES, METHODS
+    from miram.models.methods import BASELINES, METHODS
 
     there = _outputs(data_root).glob(f"*/{protocol.file('predictions.parquet')}")
     found = {path.parent.name for path in there}

@@ -14,7 +14,7 @@ from kedro.pipeline import Pipeline
 from miram.configuration import new_names
 from miram.errors import MiramError
 from miram.integrations.deferred import import_deferred
-from miram.models.names import METHODS, SUPERVISED
+from miram.models.methods import METHODS, SUPERVISED
 from miram.pipeline_registry import STUDY
 
 _PATH_PARAMETERS = {"raw_root", "data_root"}
@@ -114,7 +114,7 @@ def check_models(pipeline: Pipeline, catalog: Any) -> None:
     Raises:
         MiramError: The parts of a model do not fit each other, or the crops do not fit it.
     """
-    from miram.models.methods import RandomConfig, sketch
+    from miram.models.method_kinds import RandomConfig, build_on_meta_device
 
     made = pipeline.all_outputs()
     trained = [method for method in METHODS if f"{method}.encoder" in made]
@@ -128,22 +128,22 @@ def check_models(pipeline: Pipeline, catalog: Any) -> None:
             f"encoder.channels is {encoder.channels}, but mammograms have 1: set it to 1; weights "
             "for 3 channels are summed where a training starts from them"
         )
-    sketch(RandomConfig(), encoder)
+    build_on_meta_device(RandomConfig(), encoder)
     for name in trained:
         method = catalog.load(f"params:{name}.method")
         try:
-            _check_method(getattr(method, "root", method), encoder, size, cut=cut)
+            _check_method(method, encoder, size, cut=cut)
         except MiramError as error:
             raise MiramError(f"method {name}: {error}") from error
 
 
 def _check_method(method: Any, encoder: Any, size: int, *, cut: bool) -> None:
-    from miram.models.methods import FrozenMethodConfig, sketch
+    from miram.models.method_kinds import build_on_meta_device
 
-    sketch(method, encoder)
+    build_on_meta_device(method, encoder)
     needed = method.crop_size(encoder)
     # A frozen model trains on no crops, and features are made at its own size.
-    if size % needed and not isinstance(method, FrozenMethodConfig):
+    if size % needed and method.trained:
         recut = "" if cut else " and run `kedro run --pipeline rois`"
         raise MiramError(
             f"crops of {size} pixels do not fit a method that takes {needed}: set rois.image_size "

@@ -25,7 +25,7 @@ from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources import make_source
 from miram.mammography.splits import SplitConfig, assign_splits
-from miram.models.names import BASELINES
+from miram.models.methods import BASELINES
 from miram.pipelines.baselines import create_pipeline, nodes
 from miram.pipelines.probe.nodes import evaluate_features
 

@@ -12,7 +12,7 @@ from kedro_datasets._typing import JSONPreview
 from miram.evaluation.results import Evaluation
 from miram.files import atomic_path, versions_of
 from miram.integrations.datasets.files import FileDataset, VersionedFileDataset
-from miram.models.names import METHODS
+from miram.models.methods import METHODS
 
 _METRICS = "metrics.json"
 _TABLES = tuple(field.name for field in fields(Evaluation) if field.name != "metrics")

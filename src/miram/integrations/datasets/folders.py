@@ -7,7 +7,7 @@ from kedro.io.core import DatasetError
 
 from miram.errors import MiramError
 from miram.integrations.datasets.files import FileDataset
-from miram.models.names import METHODS
+from miram.models.methods import METHODS
 from miram.training.checkpointing.folder import TrainingFolder
 
 

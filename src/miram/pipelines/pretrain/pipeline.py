@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import METHODS, SUPERVISED
+from miram.models.methods import METHODS, SUPERVISED
 from miram.pipelines.namespaces import for_each
 from miram.pipelines.pretrain.nodes import pretrain_encoder, train_supervised_encoder
 

@@ -1,18 +1,18 @@
 """The report pipeline: fan-in of all methods and baselines."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import BASELINES, METHODS
+from miram.models.methods import BASELINES, METHODS
 from miram.pipelines.report.nodes import build_leaderboard, write_report
 
 _SHARED = ["lesions", "ingest_audit", "crops", "splits", "finetuned_results"]
 
 
 def create_pipeline(
-    methods: Sequence[str] = METHODS, baselines: Sequence[str] = BASELINES, **_: object
+    methods: Collection[str] = METHODS, baselines: Collection[str] = BASELINES, **_: object
 ) -> Pipeline:
     """Compare methods and baselines; write the page, the cards and the checklist.
 
