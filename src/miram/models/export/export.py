@@ -89,8 +89,7 @@ def export_all(
     Returns:
         What was written, and what was not and why.
     """
-    from miram.models.export.card import license_of
-    from miram.models.export.checks import atomic_folder
+    from miram.models.export.shared import atomic_folder, license_of
 
     written: dict[str, str] = {}
     left_out: dict[str, str] = {}

@@ -71,7 +71,7 @@ class EncoderValidation:
         import torch
 
         from miram.evaluation.features.tokens import encode_images
-        from miram.models.pixels import plain_views
+        from miram.models.images import plain_views
 
         encoder: Any = model.encoder
         size = encoder.patch_embed.img_size[0]
