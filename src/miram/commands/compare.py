@@ -114,7 +114,7 @@ def compare_study(
     from miram.commands.study import read_results
     from miram.errors import MiramError
     from miram.evaluation.comparability import data_digest, one_policy
-    from miram.reporting.charts.roc import paired_with_reference
+    from miram.reporting.facts.findings import paired_with_reference
 
     comparison = config.comparison
     wanted = _wanted(data_root, methods, comparison.reference, protocol)

@@ -55,7 +55,7 @@ def test_the_preview_is_a_picture_of_the_lesions(plan, tmp_path):
 
 def test_a_contact_sheet_shows_the_crops_in_their_order(plan, tmp_path):
     store = build_crop_store(plan, tmp_path / "crops")
-    sheet = np.asarray(contact_sheet(store, columns=2, rows=5, side=32))
+    sheet = np.asarray(contact_sheet(store, columns=2, rows=5, size=32))
     assert sheet.shape == (66, 66)
     lesions = np.flatnonzero(store.manifest["kind"] == "lesion")
     for position, corner in zip(lesions, ((0, 0), (0, 34), (34, 0)), strict=True):

@@ -1,7 +1,7 @@
 """Nodes of the report pipeline."""
 
 import logging
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -21,11 +21,11 @@ Metrics = dict[str, Any]
 def build_leaderboard(
     finetuned_results: dict[str, Metrics], methods: Any, **evaluations: Evaluation
 ) -> pd.DataFrame:
-    """Put the metrics of all methods and baselines into one table.
+    """Put the metrics of all methods and hand-crafted baselines into one table.
 
     Args:
-        finetuned_results: Metrics of fine-tuned encoders by method; those under other splits
-            than the probes are left out.
+        finetuned_results: Metrics of fine-tuned encoders by method; those under other splits than
+            the probes are left out, and those of methods without a probe.
         methods: Which methods the study is of; those without results are logged.
         evaluations: `<method>_evaluation` of what there is.
 
@@ -43,17 +43,18 @@ def build_leaderboard(
             method,
         )
     policy = one_policy(metrics)
-    fine_tuned = under(policy, _of(finetuned_results, metrics))
-    for method in sorted(set(_of(finetuned_results, metrics)) - set(fine_tuned)):
+    tuned = {name: found for name, found in finetuned_results.items() if name in metrics}
+    comparable = under(policy, tuned)
+    for method in sorted(set(tuned) - set(comparable)):
         log.warning(
-            "%s was fine-tuned under %s, but the probes were evaluated under %s: its fine-tuned "
+            "%s was fine-tuned under %s, the probes were evaluated under %s: its fine-tuned "
             "metrics are left out; kedro run --pipeline finetune --namespaces %s makes them anew",
             method,
-            words(policy_of(finetuned_results[method])),
+            words(policy_of(tuned[method])),
             words(policy) if policy else "none",
             method,
         )
-    return leaderboard_table(metrics, fine_tuned)
+    return leaderboard_table(metrics, comparable)
 
 
 def write_report(**results: Any) -> tuple[str, dict[str, str], str, pd.DataFrame]:
@@ -66,17 +67,15 @@ def write_report(**results: Any) -> tuple[str, dict[str, str], str, pd.DataFrame
         A self-contained HTML page; the card of each method and the CLAIM 2024 checklist, in
         Markdown; and what each method costs beside what it achieved.
     """
-    from miram.reporting.cards.claim import claim_checklist, claim_markdown
-    from miram.reporting.cards.model_card import model_card
-    from miram.reporting.facts.cost import cost_table
-    from miram.reporting.page.page import render_report
+    from miram.reporting.cards import claim_checklist, claim_markdown, model_card
+    from miram.reporting.page import render_report
+    from miram.reporting.sections.costs import cost_table
 
     study = gather_study(**results)
     costs = cost_table(study)
-    cards = {
-        name: model_card(study, name, result.subgroups) for name, result in study.methods.items()
-    }
-    return render_report(study, costs), cards, claim_markdown(claim_checklist(study)), costs
+    cards = {name: model_card(study, name, one.subgroups) for name, one in study.methods.items()}
+    page = render_report(replace(study, costs=costs))
+    return page, cards, claim_markdown(claim_checklist(study)), costs
 
 
 def gather_study(
@@ -95,22 +94,27 @@ def gather_study(
         lesions: The lesion table.
         ingest_audit: What ingestion left out or repaired.
         crops: The crop store.
-        splits: The split of each lesion.
+        splits: The split that each lesion is in.
         leaderboard: All metrics.
         parameters: All parameters of the run.
-        finetuned_results: Metrics of fine-tuned encoders by method; those on the leaderboard
-            are reported.
-        results: `<method>_evaluation`, `_training_record` and `_features` of the methods that
-            there are, and `<baseline>_evaluation`.
+        finetuned_results: Metrics of fine-tuned encoders by method; those that are not on the
+            leaderboard are left out.
+        results: `<method>_evaluation`, `_training_record` and `_features` of each evaluated
+            method, and `<baseline>_evaluation`.
     """
+    evaluations = {
+        name: results[f"{name}_evaluation"]
+        for name in (*METHODS, *BASELINES)
+        if f"{name}_evaluation" in results
+    }
     methods = {
-        method: MethodResult(
-            **vars(results[f"{method}_training_record"]),
-            **vars(results[f"{method}_evaluation"]),
-            features=results[f"{method}_features"],
+        name: MethodResult(
+            **vars(results[f"{name}_training_record"]),
+            **vars(evaluations[name]),
+            features=results[f"{name}_features"],
         )
-        for method in METHODS
-        if f"{method}_evaluation" in results
+        for name in evaluations
+        if name in METHODS
     }
     tuned = leaderboard.loc[leaderboard["protocol"] == FINETUNED, "method"].unique()
     return Study(
@@ -121,15 +125,6 @@ def gather_study(
         leaderboard,
         {**parameters, "methods": choose_methods(parameters["methods"])},
         methods,
-        {
-            name: results[f"{name}_evaluation"].predictions
-            for name in BASELINES
-            if f"{name}_evaluation" in results
-        },
+        {name: one.predictions for name, one in evaluations.items() if name in BASELINES},
         fine_tuned={method: finetuned_results[method] for method in tuned},
     )
-
-
-def _of(results: Mapping[str, Metrics], metrics: Mapping[str, Metrics]) -> dict[str, Metrics]:
-    """Results of the methods that have metrics of a probe."""
-    return {name: found for name, found in results.items() if name in metrics}
