@@ -1,39 +1,47 @@
-"""What a finished study left in its data folder, found and read for the commands."""
+"""A study as the commands see it: names for the shell, and results in its data folder."""
 
 import json
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from miram.files import versions_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from miram.evaluation.results import Evaluation
 
 
-@dataclass(frozen=True)
-class Results:
-    """What the judging of one method left behind.
+def complete_method() -> list[str]:
+    """Methods, for the shell's completion; typer leaves out what does not match."""
+    from miram.models.methods import METHODS
 
-    Attributes:
-        metrics: Its metrics, of the newest run.
-        predictions: The predictions behind them.
-    """
+    return list(METHODS)
 
-    metrics: dict[str, Any]
-    predictions: "pd.DataFrame"
+
+def complete_result() -> list[str]:
+    """Methods and baselines: all that a study has predictions of."""
+    from miram.models.methods import BASELINES
+
+    return [*complete_method(), *BASELINES]
+
+
+OneOrAllMethods = Annotated[
+    str | None,
+    typer.Argument(help="name of a method; all if not given", autocompletion=complete_method),
+]
 
 
 class Protocol(StrEnum):
-    """How methods were judged: by a probe on frozen features, or fine-tuned."""
+    """How methods were evaluated: by a probe on frozen features, or fine-tuned."""
 
     linear = "linear"
     finetuned = "finetuned"
 
     @property
     def pipeline(self) -> str:
-        """The pipeline that judges so."""
+        """The pipeline that evaluates so."""
         return "finetune" if self is Protocol.finetuned else "probe"
 
     def file(self, name: str) -> str:
@@ -46,7 +54,7 @@ def methods_of(data_root: Path, protocol: Protocol = Protocol.linear) -> list[st
 
     Args:
         data_root: Folder of the study's data.
-        protocol: How they were judged.
+        protocol: How they were evaluated.
 
     Raises:
         MiramError: There are none.
@@ -65,13 +73,15 @@ def methods_of(data_root: Path, protocol: Protocol = Protocol.linear) -> list[st
     return [*known, *sorted(found - set(known))]
 
 
-def read_results(data_root: Path, method: str, protocol: Protocol = Protocol.linear) -> Results:
+def read_results(
+    data_root: Path, method: str, protocol: Protocol = Protocol.linear
+) -> "Evaluation":
     """Read metrics and predictions of a method.
 
     Args:
         data_root: Folder of the study's data.
         method: One of `methods_of`.
-        protocol: How it was judged.
+        protocol: How it was evaluated.
 
     Raises:
         MiramError: Its metrics are missing.
@@ -79,6 +89,7 @@ def read_results(data_root: Path, method: str, protocol: Protocol = Protocol.lin
     import pandas as pd
 
     from miram.errors import MiramError
+    from miram.evaluation.results import Evaluation
 
     folder, metrics = _outputs(data_root) / method, protocol.file("metrics.json")
     versions = versions_of(folder / metrics)
@@ -92,27 +103,7 @@ def read_results(data_root: Path, method: str, protocol: Protocol = Protocol.lin
     if protocol is Protocol.finetuned:
         # There is but one protocol, which readers of the table do not know by name.
         predictions = predictions.drop(columns="protocol")
-    return Results(metrics, predictions)
-
-
-def report_page(data_root: Path) -> Path:
-    """Find the page of a study.
-
-    Args:
-        data_root: Folder of the study's data.
-
-    Raises:
-        MiramError: There is none.
-    """
-    from miram.errors import MiramError
-
-    page = data_root / "08_reporting" / "report.html"
-    if not page.is_file():
-        raise MiramError(
-            f"there is no report at {page}: kedro run --pipeline report makes it from a finished "
-            "study, kedro run the whole study; name another folder with --data-root"
-        )
-    return page
+    return Evaluation(metrics, predictions)
 
 
 def _outputs(data_root: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What cannot be trained is told before anything is made."""
+"""What cannot be trained is refused before anything is made."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 
 from miram.errors import MiramError
-from miram.integrations.checks.models import check_models
+from miram.integrations.checks import check_models
 from miram.mammography.crops.cut import CropConfig
 from miram.models.encoder import EncoderConfig
 from miram.models.method_kinds import METHOD_KINDS
@@ -63,7 +63,7 @@ def test_a_pipeline_that_trains_nothing_asks_for_no_parameter():
 def test_crops_of_a_side_that_a_method_cannot_take_are_refused(side):
     with pytest.raises(
         MiramError,
-        match=rf"^method miram_linformer: crops of side {side} do not serve.*side 64: "
+        match=rf"^method miram_linformer: crops of {side} pixels do not fit.*takes 64: "
         "set rois.image_size to a multiple of 64, or",
     ):
         check(rois() + training("mae", "miram_linformer"), side=side)

@@ -1,4 +1,4 @@
-"""Looks at an encoder under training: they tell something, and touch nothing."""
+"""Validation of an encoder while it trains: on validation patients, without any effect on it."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from miram.mammography.crops.store import CropStore, write_store
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.method_kinds import METHOD_KINDS
 from miram.pipelines.pretrain.nodes import pretrain_encoder
-from miram.pipelines.pretrain.validation import EncoderWatch
+from miram.pipelines.pretrain.validation import EncoderValidation
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.distributed.engine import EngineConfig
@@ -30,12 +30,11 @@ LABELS = np.arange(COUNT) % 2
 SPLIT = np.repeat(["train", "val", "test"], 20)
 
 
-def make_store(folder: Path, change_test: bool = False) -> CropStore:
+def make_store(folder: Path, change: str = "") -> CropStore:
     """Bright crops are malignant, dark ones benign."""
     random = np.random.default_rng(0)
     crops = random.integers(0, 20_000, (COUNT, 32, 32)) + 40_000 * LABELS[:, None, None]
-    if change_test:
-        crops[SPLIT == "test"] = 0
+    crops[change == SPLIT] = 0
     manifest = pd.DataFrame(
         {
             "crop_id": [f"lesion{i}" for i in range(COUNT)],
@@ -71,16 +70,16 @@ def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("store") / "crops")
 
 
-def watch(store, table=None):
+def validation(store, table=None):
     rows = np.flatnonzero(SPLIT == "train")
     table = lesions() if table is None else table
-    return EncoderWatch(store, rows, 32, splits(), table, AssessmentConfig())
+    return EncoderValidation(store, rows, 32, splits(), table, AssessmentConfig())
 
 
-def test_a_look_tells_rank_validation_auc_with_its_interval_and_a_picture(store):
+def test_rank_and_auc_come_with_numbers_and_a_picture(store):
     model = METHOD.build(ENCODER, 0).eval()
     with torch.no_grad():
-        found = watch(store)(model)
+        found = validation(store)(model)
     assert 1 < found.metrics["rankme"] <= 20
     assert found.metrics["validation_auc"] == 1.0  # brightness gives the label away
     assert found.metrics["validation_lesions"] == 20
@@ -88,15 +87,33 @@ def test_a_look_tells_rank_validation_auc_with_its_interval_and_a_picture(store)
     assert found.pictures["reconstructions"].std() > 10
 
 
-def test_test_patients_are_not_looked_at(store, tmp_path):
+def test_test_patients_are_not_encoded(store, tmp_path):
     model = METHOD.build(ENCODER, 0).eval()
-    other = make_store(tmp_path / "crops", change_test=True)
+    other = make_store(tmp_path / "crops", change="test")
     with torch.no_grad():
-        assert watch(store)(model).metrics == watch(other)(model).metrics
+        assert validation(store)(model).metrics == validation(other)(model).metrics
+
+
+def test_rank_and_pictures_are_of_validation_patients_or_where_there_are_none_of_the_training(
+    store, tmp_path
+):
+    model = METHOD.build(ENCODER, 0).eval()
+    other = make_store(tmp_path / "crops", change="train")
+    table = splits().assign(strategy="cv", split="fold0")
+    folds = EncoderValidation(
+        store, np.flatnonzero(SPLIT == "train"), 32, table, lesions(), AssessmentConfig()
+    )
+    with torch.no_grad():
+        first, second = validation(store)(model), validation(other)(model)
+        without = folds(model)
+    assert first.metrics["rankme"] == second.metrics["rankme"]
+    assert np.array_equal(first.pictures["reconstructions"], second.pictures["reconstructions"])
+    assert set(without.metrics) == {"rankme"}
+    assert without.metrics["rankme"] != first.metrics["rankme"]
 
 
 def trained(store, folder, table, training=TRAINING):
-    encoder, _, history, _ = pretrain_encoder(
+    encoder, _, record = pretrain_encoder(
         store,
         splits(),
         table,
@@ -107,10 +124,10 @@ def trained(store, folder, table, training=TRAINING):
         EngineConfig(),
         TrainingFolder(folder),
     )
-    return encoder.state, history
+    return encoder.state, record.history
 
 
-def test_neither_labels_nor_looks_change_the_weights(store, tmp_path):
+def test_neither_labels_nor_validation_change_the_weights(store, tmp_path):
     first, history = trained(store, tmp_path / "a", lesions())
     second, other = trained(store, tmp_path / "b", lesions(np.arange(COUNT) // 2 % 2))
     blind, _ = trained(

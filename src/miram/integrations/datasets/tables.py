@@ -1,20 +1,21 @@
-"""A Parquet table whose preview may hold lists and missing values."""
+"""Parquet tables whose preview may hold lists and missing values, or that keep their origin."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 from kedro_datasets.pandas import ParquetDataset
+
+from miram.files import atomic_path
+from miram.integrations.datasets.files import FileDataset
 
 
 class TableDataset(ParquetDataset):
     """A Parquet table; Kedro-Viz shows lists as text and leaves missing values empty.
 
     `pandas.ParquetDataset` hands Kedro-Viz arrays and `pandas.NA`, which JSON does not have: the
-    node cannot be opened, and a static site cannot be built.
+    node cannot be opened.
     """
 
     def preview(self, nrows: int = 5) -> TablePreview:
@@ -34,24 +35,25 @@ def _cell(value: Any) -> Any:
     return None if pd.isna(value) else value
 
 
-class TableFile(AbstractDataset[Any, pd.DataFrame]):
-    """A Parquet file; subclasses say how it is written.
-
-    Args:
-        filepath: The file.
-        metadata: For Kedro plugins.
-    """
-
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
+class FeatureTable(FileDataset):
+    """A Parquet table whose `attrs` say what it came from."""
 
     def load(self) -> pd.DataFrame:
-        """Read the whole table; its `attrs` tell where it came from, if it was told."""
+        """Read the whole table."""
         return pd.read_parquet(self._filepath)
 
-    def _exists(self) -> bool:
-        return self._filepath.is_file()
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the table, whole or not at all."""
+        with atomic_path(self._filepath) as temporary:
+            data.to_parquet(temporary, index=False)
 
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
+
+class StoredFeatures(FeatureTable):
+    """The features of an earlier run, which a node may take over; None where there are none."""
+
+    def load(self) -> pd.DataFrame | None:
+        """Read the table that is there."""
+        return super().load() if super()._exists() else None
+
+    def _exists(self) -> bool:
+        return True

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from miram.integrations.datasets.table import TableDataset
+from miram.integrations.datasets.tables import TableDataset
 
 
 def test_lists_and_missing_values_are_previewed_as_json(tmp_path):
