@@ -1,12 +1,15 @@
 """Weights on disk: safetensors files whose header says what they came from."""
 
+import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import timm
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
@@ -281,3 +284,12 @@ def _encoder_config(arguments: dict[str, Any]) -> EncoderConfig:
         channels=arguments.pop("in_chans"),
         overrides=arguments,
     )
+
+
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """Name of a set of weights: a hash of names, shapes and numbers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from miram.provenance import source_digest
+from miram.provenance import TRAINING_CODE, code_digest
 from miram.training.checkpointing.state_files import (
     State,
     TrainingFolder,
@@ -91,7 +91,7 @@ class Keeper:
     ) -> None:
         self.keep, self.config, self.writes = keep, config, writes
         self.saved_at = time.monotonic()
-        self.about: State = {"code": source_digest(), "precision": precision, "facts": facts}
+        self.about: State = {"code": code_digest(*TRAINING_CODE), "precision": precision, "facts": facts}
         if keep is not None:
             own = {"training": identity_of(config), "samples": samples}
             self.about["identity"] = own | keep.identity
