@@ -2,7 +2,6 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,13 @@ import torch
 from miram.errors import MiramError
 from miram.files import atomic_path
 
-CHECKPOINTS = "step-*.pt"
-FINISHED = "finished.pt"
+log = logging.getLogger(__name__)
+
+State = dict[str, Any]
+"""Tensors and plain values by name; of a training it has `step`."""
+
+_CHECKPOINTS = "step-*.pt"
+_KEPT = 2  # states; the older one serves where the newest cannot be read
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,13 @@ class TrainingFolder:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a training was interrupted here, so that the next one goes on."""
-        return any(self.path.glob(CHECKPOINTS)) and not self.finished.exists()
+        """Whether a training was interrupted here, so that the next one resumes it."""
+        return any(self.path.glob(_CHECKPOINTS)) and not self.finished.exists()
 
     @property
     def finished(self) -> Path:
         """What a training leaves when it has reached its end."""
-        return self.path / FINISHED
+        return self.path / "finished.pt"
 
     @property
     def tracker_note(self) -> Path:
@@ -48,40 +52,85 @@ class TrainingFolder:
         """The folder of one of several trainings of a method, such as a fold or a seed."""
         return replace(self, path=self.path / name)
 
+    def save(self, state: State) -> bool:
+        """Write the state after a step, and drop all but the newest.
 
-log = logging.getLogger(__name__)
+        A failure costs a warning: what was kept before stays, and the training continues.
 
-State = dict[str, Any]
-_NAMED = 6  # differences told in one message
+        Returns:
+            Whether it was written.
+        """
+        try:
+            write_state(self.path / f"step-{state['step']:09d}.pt", state)
+        except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError
+            log.warning(
+                "the state after step %d could not be kept (%s): the training continues, and what "
+                "was kept before stays",
+                state["step"],
+                error,
+            )
+            return False
+        for old in self._newest_first()[_KEPT:]:
+            old.unlink(missing_ok=True)
+        return True
 
+    def finish(self, state: State, again: str) -> None:
+        """Write what a finished training leaves, and drop the states on the way.
 
-def save_state(folder: TrainingFolder, state: State, keep: int) -> bool:
-    """Write the state after a step, and drop all but the newest.
+        Args:
+            state: What stays.
+            again: The command that resumes from the last state, in words.
 
-    A failure costs a warning: what was kept before stays, and the training goes on.
+        Raises:
+            MiramError: It cannot be written.
+        """
+        try:
+            write_state(self.finished, state)
+        except (OSError, RuntimeError) as error:
+            raise MiramError(
+                f"the finished training cannot be written to {self.path} ({error}): make room, "
+                f"then run {again}, which resumes from the last state kept"
+            ) from error
+        for old in self._newest_first():
+            old.unlink(missing_ok=True)
 
-    Args:
-        folder: Where.
-        state: Has `step`; tensors and plain values by name.
-        keep: How many of the newest stay.
+    def clear(self) -> None:
+        """Drop whatever an earlier training left."""
+        for old in [self.finished, *self._newest_first()]:
+            old.unlink(missing_ok=True)
 
-    Returns:
-        Whether it was written.
-    """
-    path = folder.path / f"step-{state['step']:09d}.pt"
-    try:
-        write_state(path, state)
-    except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError
-        log.warning(
-            "the state after step %d could not be kept (%s): the training goes on, and what was "
-            "kept before stays",
-            state["step"],
-            error,
-        )
-        return False
-    for old in _newest_first(folder)[keep:]:
-        old.unlink(missing_ok=True)
-    return True
+    def latest(self) -> State | None:
+        """Read the newest state that is readable; None where there is none."""
+        for path in self._newest_first():
+            state = _read_or_warn(path, "an older state is taken")
+            if state is not None:
+                return state
+        return None
+
+    def result(self) -> State | None:
+        """Read what a finished training left; None where there is nothing, or nothing readable."""
+        if not self.finished.exists():
+            return None
+        return _read_or_warn(self.finished, "the method is trained again")
+
+    def check_writable(self) -> None:
+        """Make sure that states can be written, before long work starts.
+
+        Raises:
+            MiramError: They cannot.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise MiramError(
+                f"the training cannot keep its state in {self.path} ({error.strerror}): choose a "
+                "folder you may write to with data_root"
+            ) from error
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.path.glob(_CHECKPOINTS), reverse=True)
 
 
 def write_state(path: Path, state: State) -> None:
@@ -91,48 +140,10 @@ def write_state(path: Path, state: State) -> None:
         torch.save(state, file)
 
 
-def finish(folder: TrainingFolder, state: State, again: str) -> None:
-    """Write what a finished training leaves, and drop the states on the way.
-
-    Args:
-        folder: Where.
-        state: What stays.
-        again: The command that goes on from the last state, in words.
-
-    Raises:
-        MiramError: It cannot be written.
-    """
-    try:
-        write_state(folder.finished, state)
-    except (OSError, RuntimeError) as error:
-        raise MiramError(
-            f"the finished training cannot be written to {folder.path} ({error}): make room, then "
-            f"run {again}, which goes on from the last state kept"
-        ) from error
-    for old in _newest_first(folder):
-        old.unlink(missing_ok=True)
-
-
-def restart(folder: TrainingFolder) -> None:
-    """Drop whatever an earlier training left."""
-    for old in [folder.finished, *_newest_first(folder)]:
-        old.unlink(missing_ok=True)
-
-
-def latest_state(folder: TrainingFolder) -> State | None:
-    """Read the newest state that is readable; None where there is none."""
-    for path in _newest_first(folder):
-        state = _read_or_warn(path, "an older state is taken")
-        if state is not None:
-            return state
-    return None
-
-
-def finished_state(folder: TrainingFolder) -> State | None:
-    """Read what a finished training left; None where there is nothing, or nothing readable."""
-    if not folder.finished.exists():
-        return None
-    return _read_or_warn(folder.finished, "the method is trained again")
+def read_state(path: Path) -> State:
+    """Read a state; only tensors and plain values, so no code can come with it."""
+    state: State = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def _read_or_warn(path: Path, instead: str) -> State | None:
@@ -141,70 +152,3 @@ def _read_or_warn(path: Path, instead: str) -> State | None:
     except Exception as error:  # whatever a damaged file makes the reader raise
         log.warning("%s cannot be read (%s): %s", path, error, instead)
         return None
-
-
-def read_state(path: Path) -> State:
-    """Read a state; only tensors and plain values, so no code can come with it."""
-    state: State = torch.load(path, map_location="cpu", weights_only=True)
-    return state
-
-
-def check_writable(folder: TrainingFolder) -> None:
-    """Make sure that states can be written, before long work starts.
-
-    Raises:
-        MiramError: They cannot.
-    """
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder.path):
-            pass
-    except OSError as error:
-        raise MiramError(
-            f"the training cannot keep its state in {folder.path} ({error.strerror}): choose a "
-            "folder you may write to with data_root"
-        ) from error
-
-
-def refuse_difference(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to go on with other settings or other data.
-
-    Args:
-        kept: Settings of the interrupted training, nested.
-        now: Settings of this one.
-        folder: Where the interrupted one is.
-
-    Raises:
-        MiramError: They differ; the differences are named.
-    """
-    found = differences(kept, now)
-    if found:
-        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        raise MiramError(
-            f"an interrupted training in {folder} had other settings: "
-            f"{'; '.join(found[:_NAMED])}{more}. Give the settings it had, or start afresh with "
-            "--params training.resume=false"
-        )
-
-
-def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Tell where two nested sets of settings differ, such as `training.seed: was 0, is 1`."""
-    before, after = _flat(kept), _flat(now)
-    return [
-        f"{name}: was {before.get(name, 'absent')}, is {after.get(name, 'absent')}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        return {prefix.removesuffix("."): values}
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.")
-    return flat
-
-
-def _newest_first(folder: TrainingFolder) -> list[Path]:
-    return sorted(folder.path.glob(CHECKPOINTS), reverse=True)
