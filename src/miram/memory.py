@@ -15,6 +15,12 @@ from miram.errors import MiramError
 _SIZE = re.compile(r"\s*(\d*\.?\d+)\s*([kmgtpe](?:i?b)?|b)\s*", re.IGNORECASE)
 _BYTES = TypeAdapter(ByteSize)
 
+# The CPU's allocator and CUDA's libraries raise plain errors; oneDNN, which multiplies on CPUs,
+# only says that it could not begin.
+_OUT_OF_MEMORY = re.compile(
+    "DefaultCPUAllocator: |out of memory|_ALLOC_FAILED|bad_alloc|could not create a primitive"
+)
+
 # Where Linux tells of this process; and a control group's limit, its use, and what of the use
 # are files in memory that make room when asked, in both versions of control groups.
 _PROCESS, _GROUPS = Path("/proc/self"), Path("/sys/fs/cgroup")
@@ -135,7 +141,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU's allocator and CUDA's libraries raise plain errors.
-    # oneDNN, which multiplies on CPUs, only says that it could not begin.
-    marks = "DefaultCPUAllocator: |out of memory|_ALLOC_FAILED|bad_alloc|could not create a primitive"
-    return isinstance(error, RuntimeError) and bool(re.search(marks, str(error)))
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))

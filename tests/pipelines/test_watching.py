@@ -1,4 +1,4 @@
-"""Looks at an encoder under training: they tell something, and touch nothing."""
+"""Validation at an encoder under training: they tell something, and touch nothing."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.methods import MethodConfig
 from miram.pipelines.pretrain.nodes import pretrain_encoder
 from miram.pipelines.pretrain.validation import EncoderWatch
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
-from miram.training.distributed.engine import EngineConfig
+from miram.training.distributed.cluster import EngineConfig
 
 METHOD = MaskedAutoencoderConfig(
     decoder_dim=16,

@@ -16,8 +16,8 @@ from tiny import ENCODER, METHOD
 from miram.errors import MiramError
 from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.models.moco import MocoV3Config
-from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import TrainingFolder, read_state
+from miram.training.checkpointing.folder import TrainingFolder, read_state
+from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.logging.telemetry import LOGGER
 from miram.training.loop import train
@@ -36,7 +36,7 @@ CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint
 def run(keep=None, crops=CROPS, rows=None, **changes):
     model = METHOD.build(ENCODER, 0)
     config = CONFIG.model_copy(update=changes)
-    trained = train(model, crops, 16, config, rows=rows, keep=keep)
+    trained = train(model, crops, 16, config, rows=rows, checkpoints=keep)
     return model.state_dict(), trained.history
 
 
@@ -71,7 +71,7 @@ def disk_full_after():
 def test_on_a_full_disk_the_old_state_survives_and_the_end_is_told(
     tmp_path, disk_full_after, caplog
 ):
-    keep = Keep(TrainingFolder(tmp_path), {})
+    keep = Checkpoints(TrainingFolder(tmp_path), {})
     disk_full_after(3)
     with pytest.raises(MiramError, match=r"cannot be written .* make room, then run the same"):
         run(keep)
@@ -84,7 +84,7 @@ def test_after_room_was_made_the_training_ends_as_if_nothing_had_happened(
     tmp_path, disk_full_after
 ):
     expected, _ = run()
-    keep = Keep(TrainingFolder(tmp_path), {})
+    keep = Checkpoints(TrainingFolder(tmp_path), {})
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     disk_full_after(3)
     with pytest.raises(MiramError):
@@ -116,7 +116,7 @@ def test_a_file_system_without_room_keeps_the_old_state(tmp_path, caplog):
     )
     if made.returncode:
         pytest.skip("no permission to mount a small file system")
-    keep = Keep(TrainingFolder(tmp_path / "training"), {})
+    keep = Checkpoints(TrainingFolder(tmp_path / "training"), {})
     filling = FillDisk(3, tmp_path / "ballast")
     LOGGER.addHandler(filling)
     try:

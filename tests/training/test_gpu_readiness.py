@@ -21,7 +21,7 @@ from miram.models.names import METHODS
 from miram.models.supervised import SupervisedConfig
 from miram.training.config import TrainingConfig, recipe_of
 from miram.training.data.augmentation import AugmentationConfig
-from miram.training.data.batches import Needs, Portion, Samples, draw_portion, make_batch
+from miram.training.data.batches import InputSpec, Portion, Samples, draw_batch, make_batch
 from miram.training.optimizer import make_optimizer
 
 GPU = torch.device("cuda")
@@ -72,7 +72,7 @@ def samples(side, device):
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_step_of_a_method_mixes_no_devices(name, parameters):
     model, side, recipe = build(name, parameters)
-    needs = Needs.of(model.train())
+    needs = InputSpec.of(model.train())
     # The blur reads its widths on the host.
     plain = recipe.augmentation.model_copy(update={"blur": 0.0})
     with on_fake_gpu(model):
@@ -118,10 +118,10 @@ class Uint16(TorchDispatchMode):
 def test_crops_only_meet_operations_that_a_gpu_has_for_uint16():
     kept = samples(16, torch.device("cpu"))
     waiting = dataclasses.replace(kept, crops=kept.crops.numpy())
-    needs = Needs(views=2, noise_width=2)
+    needs = InputSpec(views=2, noise_width=2)
     with Uint16() as mode:
         for source in (kept, waiting):
-            portion = draw_portion(source, np.array([4, 1, 2]), 0, needs, 0).split(2)[0]
+            portion = draw_batch(source, np.array([4, 1, 2]), 0, needs, 0).split(2)[0]
             make_batch(source, portion, 8, needs, ALL_PARTS)
     assert mode.seen <= ON_UINT16
     assert {"view", "_to_copy"} <= mode.seen

@@ -10,14 +10,15 @@ from tiny import ENCODER, METHOD
 
 from miram.memory import free_memory
 from miram.models.encoder import EncoderConfig
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import CheckpointConfig, TrainingConfig
-from miram.training.distributed.engine import EngineConfig, launch
-from miram.training.logging.telemetry import Looks
+from miram.training.distributed.cluster import EngineConfig
+from miram.training.distributed.launch import launch
+from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
-from miram.training.memory.budget import plan_budget
+from miram.training.memory_budget import plan_budget
 from miram.training.optimizer import OptimizerConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -40,7 +41,7 @@ def trained(keep=None, watch=None, **values):
     """Weights and history of a training on the GPU."""
     model = METHOD.build(ENCODER, 0)
     config = CONFIG.model_copy(update=values)
-    history = train(model, CROPS, SIDE, config, keep=keep, watch=watch).history
+    history = train(model, CROPS, SIDE, config, checkpoints=keep, validate=watch).history
     return {name: value.cpu() for name, value in model.state_dict().items()}, history
 
 
@@ -70,17 +71,17 @@ def test_crops_from_pinned_memory_give_the_weights_of_crops_on_the_device():
 
 
 def test_a_resumed_run_equals_an_uninterrupted_run(tmp_path):
-    keep = Keep(TrainingFolder(tmp_path), {})
+    keep = Checkpoints(TrainingFolder(tmp_path), {})
 
     def stop(model):
         signal.raise_signal(signal.SIGTERM)
-        return Looks({})
+        return Validation({})
 
     settings = {"deterministic": True, "precision": "fp16", "validate_every": 2}
-    whole, _ = trained(**settings, watch=lambda model: Looks({}))
+    whole, _ = trained(**settings, watch=lambda model: Validation({}))
     with pytest.raises(TrainingInterrupted):
         trained(keep, stop, **settings)
-    resumed, _ = trained(keep, lambda model: Looks({}), **settings)
+    resumed, _ = trained(keep, lambda model: Validation({}), **settings)
     assert_same(resumed, whole)
 
 

@@ -19,7 +19,7 @@ from miram.models.checkpoints.joined import split_folds
 from miram.models.checkpoints.split_record import split_record
 from miram.models.encoder import EncoderConfig
 from miram.models.supervised import SupervisedConfig
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.optimizer import OptimizerConfig

@@ -142,7 +142,8 @@ def text_table(budgets: Budgets) -> str:
     """The budgets as aligned text."""
     from miram.memory import show_size
 
-    lines, faults, caption = [f"{'method':<18}{'batch':>8}{'micro-batches':>16}{'peak':>10}"], [], ""
+    lines = [f"{'method':<18}{'batch':>8}{'micro-batches':>16}{'peak':>10}"]
+    faults, caption = [], ""
     for name, found in budgets.items():
         if isinstance(found, str):
             faults.append(f"{name}: {found}")

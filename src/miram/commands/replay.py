@@ -41,7 +41,7 @@ def build_again(bad: "BadStep") -> "nn.Module":
     """Make the model of a step with fresh weights."""
     from miram.finetuning.model import build_again as build_finetuned
     from miram.models.encoder import EncoderConfig
-    from miram.models.methods import MethodConfig
+    from miram.models.methods import FrozenMethodConfig, MethodConfig
     from miram.models.supervised import SupervisedConfig
 
     if "method" not in bad.identity:
@@ -54,4 +54,5 @@ def build_again(bad: "BadStep") -> "nn.Module":
             method = method.model_copy(update={"backbone": fresh})
         several = bad.labels is not None and bad.labels.ndim == 2
         return method.build_classifier(encoder, 0, bad.model["weights"], several=several)
+    assert not isinstance(method, FrozenMethodConfig)  # which takes no steps
     return method.build(encoder, seed=0)

@@ -37,8 +37,8 @@ from miram.models.checkpoints.joined import WHOLE, split_folds
 from miram.models.checkpoints.split_record import sides_digest
 from miram.models.supervised import class_weights
 from miram.provenance import TRAINING_CODE
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import VALIDATION_LOSS, Checkpoints
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.logging.history import (
     OTHERWISE,
@@ -55,8 +55,8 @@ log = logging.getLogger(__name__)
 _CODE = (*TRAINING_CODE, "finetuning")
 
 ValidationMetrics = Callable[[NDArray[np.int64], NDArray[np.float64], NDArray], dict[str, float]]
-"""From labels (n,) or (n, K), probabilities (n, K) and patients (n,) of validation lesions to metrics
-by name, `VALIDATION_AUC` among them, and `VALIDATION_LOSS` to choose among equals."""
+"""From labels (n,) or (n, K), probabilities (n, K) and patients (n,) of validation lesions to
+metrics by name: `VALIDATION_AUC` among them, and `VALIDATION_LOSS` to choose among equals."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def finetune(
 
     Returns:
         The models with their heads, see `miram.finetuning.model`; and the history with the
-        metrics of validation, and with `fold` if there are several, whose steps are counted on from fold
-        to fold.
+        metrics of validation, and with `fold` if there are several, whose steps are counted on
+        from fold to fold.
 
     Raises:
         MiramError: There are too few lesions or patients to learn from or to validate on, a
@@ -299,8 +299,8 @@ def _check(
 ) -> None:
     if len(split.train) < recipe.samples_per_step:
         raise MiramError(
-            f"{len(split.train)} training lesions of task {config.task!r} are fewer than one batch: "
-            f"lower finetuning.recipes.{config.recipe}.batch_size ({recipe.samples_per_step})"
+            f"{len(split.train)} training lesions of task {config.task!r} are fewer than one "
+            f"batch: lower finetuning.recipes.{config.recipe}.batch_size ({recipe.samples_per_step})"
         )
     if not split.classes_shown(data.labels):
         raise MiramError(

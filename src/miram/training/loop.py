@@ -23,9 +23,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from miram.errors import MiramError
 from miram.memory import forget_peak
 from miram.training.activation_checkpointing import recompute_activations
+from miram.training.checkpointing.folder import State
 from miram.training.checkpointing.interruption import Interruption
 from miram.training.checkpointing.manager import BestWeights, CheckpointManager, Checkpoints
-from miram.training.checkpointing.state_files import State
 from miram.training.config import AUTO, LAST, TrainingConfig
 from miram.training.data.batches import (
     HostBatch,

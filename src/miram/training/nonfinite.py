@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from miram.errors import MiramError
 from miram.models.processes import alone
-from miram.training.checkpointing.state_files import State, read_state, write_state
+from miram.training.checkpointing.folder import State, read_state, write_state
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.data.batches import HostBatch, InputSpec, Samples, make_batch
 from miram.training.data.sampling import sample_uniforms, step_seed
@@ -67,9 +67,7 @@ class BadStep:
     def batches(self, spec: InputSpec) -> list[dict[str, Tensor]]:
         """What the model was called with, on the CPU."""
         indices = np.array(self.indices)
-        uniforms = torch.from_numpy(
-            sample_uniforms(self.seed, self.epoch, indices, spec.uniforms)
-        )
+        uniforms = torch.from_numpy(sample_uniforms(self.seed, self.epoch, indices, spec.uniforms))
         cpu = torch.device("cpu")
         samples = Samples(self.crops, np.arange(len(indices)), self.labels, self.lesion, cpu)
         whole = HostBatch(torch.arange(len(indices)), uniforms, None)
@@ -137,9 +135,9 @@ def take_again(bad: BadStep, model: nn.Module) -> Finding:
         model: With the architecture of the training; it is given the weights of the step.
     """
     model.load_state_dict(bad.model)
-    for module in model.modules():
-        if hasattr(module, "on_step"):
-            module.on_step(bad.step, bad.total)
+    on_step: list[Any] = [m.on_step for m in model.modules() if hasattr(m, "on_step")]
+    for call in on_step:
+        call(bad.step, bad.total)
     return examine(
         model.train(),
         bad.batches(InputSpec.of(model)),

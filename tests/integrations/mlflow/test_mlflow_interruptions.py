@@ -18,9 +18,9 @@ from mlflow import MlflowClient
 
 from miram.integrations.mlflow.config import MlflowConfig
 from miram.integrations.mlflow.hook import MlflowHook
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.checkpointing.state_files import TrainingFolder
-from miram.training.logging.telemetry import tell
+from miram.training.logging.telemetry import log_metrics as tell
 
 FIGURE = {"estimate": 0.6, "lower": 0.5, "upper": 0.7}
 METRICS = {"tasks": {"pathology": {"lesions": 9, "patients": 4, "metrics": {"auc": FIGURE}}}}
@@ -283,8 +283,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from miram.integrations.mlflow.config import MlflowConfig
 from miram.integrations.mlflow.hook import MlflowHook
-from miram.training.checkpointing.state_files import TrainingFolder
-from miram.training.logging.telemetry import tell
+from miram.training.checkpointing.folder import TrainingFolder
+from miram.training.logging.telemetry import log_metrics as tell
 
 hook = MlflowHook()
 hook.config = MlflowConfig.model_validate_json(sys.argv[1])

@@ -18,7 +18,7 @@ from miram.reporting.charts.training import (
     scales_of,
 )
 from miram.reporting.facts.study import Study
-from miram.training.logging.telemetry import join_histories
+from miram.training.logging.history import join_histories
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_without_random_encoder_nothing_is_compared(without_random: Study) -> No
 
 
 def test_the_user_chooses_reference_methods_and_figure(study: Study, tables: Tables) -> None:
-    config = ComparisonConfig(reference="mae", methods=("miram_nystrom",), figure="brier")
+    config = ComparisonConfig(reference="mae", methods=("miram_nystrom",), metric="brier")
     (found,) = paired(tables, config)
     assert (found.method, found.reference, found.metric) == ("miram_nystrom", "mae", "brier")
     board = study.leaderboard[study.leaderboard["metric"] == "brier"]

@@ -59,7 +59,7 @@ def test_methods_are_compared_with_the_reference_that_was_chosen(study: Study) -
     found = task_findings(study, chosen, draws=100, seed=0)[0]
     assert (found.reference, found.compared) == ("mae", "Balanced accuracy")
     assert [row.method for row in found.comparisons] == ["random", "miram_nystrom"]
-    assert found.figure == "ROC AUC"
+    assert found.metric == "ROC AUC"
 
 
 def test_methods_outside_the_noise_follow_from_corrected_p_values(finding: TaskFinding) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ Statistic = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 class ComparisonConfig(Config):
     """Which methods are compared with which, on what."""
+
+    renamed: ClassVar[dict[str, str]] = {"figure": "metric"}
 
     reference: str = Field("random", min_length=1, description="the method compared with")
     methods: tuple[str, ...] = Field((), description="methods compared; all others if empty")

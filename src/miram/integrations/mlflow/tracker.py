@@ -15,7 +15,7 @@ from miram.integrations.mlflow.operations import Kind, Operation, Status
 from miram.integrations.mlflow.sender import Sender
 from miram.integrations.mlflow.values import flatten, flatten_metrics
 from miram.provenance import git_commit
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 
 log = logging.getLogger(__name__)
 

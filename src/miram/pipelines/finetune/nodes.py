@@ -8,8 +8,9 @@ from miram.errors import MiramError
 from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
 from miram.pipelines.probe.nodes import describe_predictions
-from miram.training.checkpointing.state_files import TrainingFolder
-from miram.training.distributed.engine import EngineConfig, launch
+from miram.training.checkpointing.folder import TrainingFolder
+from miram.training.distributed.cluster import EngineConfig
+from miram.training.distributed.launch import launch
 
 if TYPE_CHECKING:
     from miram.evaluation.assess import AssessmentConfig
@@ -56,11 +57,11 @@ def finetune_encoder(
         MiramError: The encoder was trained under other splits, or the data cannot answer the task.
     """
     from miram.evaluation.assess import targets_of
-    from miram.finetuning.evaluate import ValidationJudge
+    from miram.finetuning.evaluate import ClassifierMetrics
     from miram.finetuning.train import LabeledCrops, finetune
     from miram.models.checkpoints.joined import first_seed
     from miram.models.checkpoints.split_record import SPLITS, require_same_splits
-    from miram.training.checkpointing.manager import begun
+    from miram.training.checkpointing.manager import start_afresh_once
 
     require_same_splits(encoder.metadata.get(SPLITS), splits)
     targets = targets_of(lesions, splits, evaluation.task(config.task), evaluation)
@@ -71,8 +72,8 @@ def finetune_encoder(
         )
     labeled = splits.iloc[targets.rows].reset_index(drop=True)
     data = LabeledCrops(crops, labeled, targets.labels, targets.classes, targets.kind)
-    judge = ValidationJudge(targets.kind, evaluation.seed)
-    recipe, folder = begun(training.each_seed()[0], finetuning_folder)
+    judge = ClassifierMetrics(targets.kind, evaluation.seed)
+    recipe, folder = start_afresh_once(training.each_seed()[0], finetuning_folder)
     return launch(
         finetune,
         data,

@@ -12,9 +12,10 @@ from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import pretraining_crops
 from miram.pipelines.pretrain.seeds import each_training
 from miram.pipelines.pretrain.validation import EncoderWatch
-from miram.training.checkpointing.state_files import TrainingFolder
-from miram.training.distributed.engine import EngineConfig, launch
-from miram.training.logging.telemetry import told_under
+from miram.training.checkpointing.folder import TrainingFolder
+from miram.training.distributed.cluster import EngineConfig
+from miram.training.distributed.launch import launch
+from miram.training.logging.telemetry import log_prefix
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Sheet
@@ -65,7 +66,7 @@ def pretrain_encoder(
     """
     from miram.models.checkpoints.joined import join_seeds
     from miram.models.supervised import SupervisedConfig as Supervised
-    from miram.training.logging.telemetry import join_histories
+    from miram.training.logging.history import join_histories
     from miram.training.pretrain import pretrain
 
     if isinstance(method.root, Supervised):
@@ -76,7 +77,7 @@ def pretrain_encoder(
     watch = EncoderWatch(crops, rows, side, splits, lesions, evaluation)
     results = {}
     for one in each_training(training, training_folder):
-        with told_under(one.prefix):
+        with log_prefix(one.prefix):
             results[one.config.seed] = launch(
                 pretrain,
                 crops,
@@ -86,7 +87,7 @@ def pretrain_encoder(
                 one.config,
                 engine=EngineConfig() if frozen else engine,  # nothing to share out
                 folder=one.folder,
-                watch=watch,
+                validate=watch,
                 splits=splits,
             )
     return (
@@ -128,13 +129,13 @@ def train_supervised_encoder(
     """
     from miram.evaluation.assess import targets_of
     from miram.models.checkpoints.joined import join_seeds
-    from miram.training.logging.telemetry import join_histories
+    from miram.training.logging.history import join_histories
     from miram.training.supervised import train_supervised
 
     targets = targets_of(lesions, splits, evaluation.task(method.task), evaluation)
     results = {}
     for one in each_training(training, training_folder):
-        with told_under(one.prefix):
+        with log_prefix(one.prefix):
             results[one.config.seed] = launch(
                 train_supervised,
                 crops,

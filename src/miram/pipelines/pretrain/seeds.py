@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 
 if TYPE_CHECKING:
     from miram.training.config import TrainingConfig
@@ -35,8 +35,8 @@ def each_training(training: "TrainingConfig", folder: TrainingFolder) -> Iterato
         training: The budget, with the seeds.
         folder: Of the method; with several seeds each has a part of it.
     """
-    from miram.training.checkpointing.manager import begun
+    from miram.training.checkpointing.manager import start_afresh_once
 
     for place, one in enumerate(training.each_seed()):
         part = folder.part(f"seed{one.seed}") if training.seeds else folder
-        yield OneTraining(*begun(one, part), f"seed{one.seed}/" if place else "")
+        yield OneTraining(*start_afresh_once(one, part), f"seed{one.seed}/" if place else "")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from miram.evaluation.assess import AssessmentConfig
     from miram.models.masked_autoencoder import MaskedAutoencoder
-    from miram.training.logging.telemetry import Looks
+    from miram.training.logging.telemetry import Validation
 
 _MOST = 1024  # crops encoded for the effective rank
 _PORTION = 64
@@ -48,18 +48,18 @@ class EncoderWatch:
     lesions: pd.DataFrame
     evaluation: "AssessmentConfig"
 
-    def __call__(self, model: "nn.Module") -> "Looks":
+    def __call__(self, model: "nn.Module") -> "Validation":
         """Look at a model in evaluation mode."""
         from miram.evaluation.features.rank_me import rank_me
         from miram.models.masked_autoencoder import MaskedAutoencoder
-        from miram.training.logging.telemetry import Looks
+        from miram.training.logging.telemetry import Validation
 
         some = self.rows[:: -(-len(self.rows) // _MOST)]
         figures = {"rankme": rank_me(self._encode(model, some)), **self._probe(model)}
         pictures = {}
         if isinstance(model, MaskedAutoencoder):
             pictures["reconstructions"] = self._picture(model)
-        return Looks(figures, pictures)
+        return Validation(figures, pictures)
 
     def _encode(self, model: "nn.Module", rows: NDArray[np.int64]) -> NDArray[np.float32]:
         import torch

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from miram.errors import MiramError
 from miram.provenance import TRAINING_CODE, code_digest
-from miram.training.checkpointing.state_files import State, TrainingFolder
+from miram.training.checkpointing.folder import State, TrainingFolder
 from miram.training.config import TrainingConfig, identity_of
 from miram.training.logging.history import Facts
 
@@ -40,9 +40,7 @@ class Checkpoints:
 
     def part(self, name: str, **identity: Any) -> "Checkpoints":
         """Of one of several trainings of a method, such as a fold."""
-        return replace(
-            self, folder=self.folder.part(name), identity={**self.identity, **identity}
-        )
+        return replace(self, folder=self.folder.part(name), identity={**self.identity, **identity})
 
 
 def start_afresh_once(
@@ -256,9 +254,7 @@ class BestWeights:
             MiramError: No validation gave a metric that is a number.
         """
         if self.weights is None:
-            raise MiramError(
-                f"no validation gave a number for {self.metric!r}: set select to last"
-            )
+            raise MiramError(f"no validation gave a number for {self.metric!r}: set select to last")
         model.load_state_dict(self.weights)
         log.info("selected after step %d: %s %.4g", self.step, self.metric, self.value)
 

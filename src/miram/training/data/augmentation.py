@@ -54,9 +54,7 @@ def augment(crops: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tens
     if config.brightness:
         images = adjust_brightness(images, config.brightness * (2 * uniforms[:, 8] - 1))
     if config.blur:
-        images = _sometimes(
-            uniforms[:, 9] < config.blur, _blur(images, uniforms[:, 10]), images
-        )
+        images = _sometimes(uniforms[:, 9] < config.blur, _blur(images, uniforms[:, 10]), images)
     if config.solarize:
         turned = torch.where(images < 0.5, images, 1 - images)
         images = _sometimes(uniforms[:, 11] < config.solarize, turned, images)

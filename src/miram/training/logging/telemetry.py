@@ -10,10 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # No child of `miram`: a configuration of logging that names a parent resets its children's level,
 # drops their listeners and prints their records.
@@ -36,7 +39,7 @@ class Validation:
     pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
-ValidationCallback = Callable[[nn.Module], Validation]
+ValidationCallback = Callable[["nn.Module"], Validation]
 """Called with the model in evaluation mode; changes neither weights nor random numbers."""
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from miram.errors import MiramError
 from miram.files import atomic_path
 
@@ -135,6 +133,8 @@ class TrainingFolder:
 
 def write_state(path: Path, state: State) -> None:
     """Write a state, whole or not at all."""
+    import torch  # only here, so that commands that do not train need not wait for it
+
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         # Through a file object, so that a full disk is an OSError with the system's words.
         torch.save(state, file)
@@ -142,6 +142,8 @@ def write_state(path: Path, state: State) -> None:
 
 def read_state(path: Path) -> State:
     """Read a state; only tensors and plain values, so no code can come with it."""
+    import torch
+
     state: State = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
