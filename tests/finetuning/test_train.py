@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from miram.commands.app import app
 from miram.errors import MiramError
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.finetuning.config import FinetuningConfig, RecipeConfig
 from miram.finetuning.evaluate import ClassifierMetrics, assess_finetuned
 from miram.finetuning.model import (

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig
-from miram.models.methods import MethodConfig, sketch
+from miram.models.method_kinds import METHOD_KINDS, build_on_meta_device
 from miram.training.config import TrainingConfig
 from miram.training.loop import train
 from miram.training.memory_budget import Trial, estimated_bytes, largest_batch, plan_budget
@@ -42,9 +42,12 @@ METHODS = {
 
 
 def trial(name, precision="fp32", **training):
-    method = MethodConfig.model_validate(METHODS[name]).root
-    recipe = TrainingConfig(**{"epochs": 1, "batch_size": 8, "precision": precision, **training})
-    return Trial(sketch(method, ENCODER), method.crop_size(ENCODER), 128, recipe, precision)
+    method = METHOD_KINDS.model_validate(METHODS[name])
+    plain = {"epochs": 1, "batch_size": 8, "precision": precision}
+    recipe = TrainingConfig(**{**plain, **training})
+    return Trial(
+        build_on_meta_device(method, ENCODER), method.crop_size(ENCODER), 128, recipe, precision
+    )
 
 
 def plan(name="nystrom", **given):
@@ -88,7 +91,7 @@ def test_half_precision_and_recomputed_activations_take_less():
 
 
 def test_an_estimate_leaves_model_and_random_numbers_alone():
-    method = MethodConfig.model_validate(METHODS["nystrom"]).root
+    method = METHOD_KINDS.model_validate(METHODS["nystrom"])
     model = method.build(ENCODER, seed=0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.manual_seed(5)
@@ -108,7 +111,7 @@ import json, sys
 import numpy as np, psutil, torch
 from miram.memory import peak_memory
 from miram.models.encoder import EncoderConfig
-from miram.models.methods import MethodConfig
+from miram.models.method_kinds import METHOD_KINDS
 from miram.training.config import TrainingConfig
 from miram.training.loop import train
 
@@ -120,7 +123,7 @@ def run(batch):
 
 encoder, method, batch = json.loads(sys.argv[1])
 encoder = EncoderConfig.model_validate(encoder)
-method = MethodConfig.model_validate(method).root
+method = METHOD_KINDS.model_validate(method)
 run(2)
 before = psutil.Process().memory_info().rss
 run(batch)
@@ -172,7 +175,7 @@ def test_batch_size_auto_trains_to_the_weights_of_the_same_step():
     crops = np.random.default_rng(0).integers(0, 65_536, (8, 128, 128), dtype=np.uint16)
     weights = []
     for batch_size in (4, "auto"):
-        model = MethodConfig.model_validate(METHODS["nystrom"]).root.build(ENCODER, seed=0)
+        model = METHOD_KINDS.model_validate(METHODS["nystrom"]).build(ENCODER, seed=0)
         recipe = TrainingConfig(
             epochs=1, batch_size=batch_size, effective_batch=4, precision="fp32", device="cpu"
         )

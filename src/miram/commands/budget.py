@@ -10,7 +10,7 @@ from miram.commands.completion import OneOrAllMethods
 
 if TYPE_CHECKING:
     from miram.models.encoder import EncoderConfig
-    from miram.models.methods import AnyMethodConfig
+    from miram.models.method_config import MethodConfig
     from miram.training.memory_budget import Budget
 
 # By method; a text says why there is no budget.
@@ -79,7 +79,7 @@ def plan_methods(
     """
     from miram.errors import MiramError
     from miram.models.encoder import EncoderConfig
-    from miram.models.methods import MethodConfig
+    from miram.models.method_kinds import METHOD_KINDS
     from miram.training.config import TrainingConfig
 
     blocks = {
@@ -100,16 +100,16 @@ def plan_methods(
         }
     )
     encoder = EncoderConfig.model_validate(parameters["encoder"])
-    side = parameters["rois"]["side"]
+    side = parameters["rois"]["image_size"]
     return {
-        name: _plan(MethodConfig.model_validate(block).root, encoder, training, side, crops)
+        name: _plan(METHOD_KINDS.model_validate(block), encoder, training, side, crops)
         for name, block in blocks.items()
         if method in (None, name)
     }
 
 
 def _plan(
-    method: "AnyMethodConfig",
+    method: "MethodConfig",
     encoder: "EncoderConfig",
     training: Any,
     store_size: int,
@@ -118,16 +118,16 @@ def _plan(
     import torch
 
     from miram.errors import MiramError
-    from miram.models.methods import FrozenMethodConfig, sketch
+    from miram.models.method_kinds import build_on_meta_device
     from miram.training.config import recipe_of
     from miram.training.memory_budget import plan_budget
 
-    if isinstance(method, FrozenMethodConfig):
+    if not method.trained:
         return "is not trained, so any memory that holds its weights will do"
     on_gpu = training.device == "auto" and torch.cuda.is_available()
     try:
         return plan_budget(
-            sketch(method, encoder),
+            build_on_meta_device(method, encoder),
             method.crop_size(encoder),
             store_size,
             recipe_of(method, training),

@@ -41,18 +41,14 @@ def build_again(bad: "BadStep") -> "nn.Module":
     """Make the model of a step with fresh weights."""
     from miram.finetuning.model import build_again as build_finetuned
     from miram.models.encoder import EncoderConfig
-    from miram.models.methods import FrozenMethodConfig, MethodConfig
+    from miram.models.method_kinds import METHOD_KINDS
     from miram.models.supervised import SupervisedConfig
 
     if "method" not in bad.identity:
         return build_finetuned(bad.identity, bad.model)
-    method = MethodConfig.model_validate(bad.identity["method"]).root
+    method = METHOD_KINDS.model_validate(bad.identity["method"]).without_files()
     encoder = EncoderConfig.model_validate(bad.identity["encoder"])
     if isinstance(method, SupervisedConfig):
-        if method.backbone:  # whose public weights were only the start
-            fresh = method.backbone.model_copy(update={"pretrained": None})
-            method = method.model_copy(update={"backbone": fresh})
         several = bad.labels is not None and bad.labels.ndim == 2
         return method.build_classifier(encoder, 0, bad.model["weights"], several=several)
-    assert not isinstance(method, FrozenMethodConfig)  # which takes no steps
     return method.build(encoder, seed=0)

@@ -300,7 +300,8 @@ def _check(
     if len(split.train) < recipe.samples_per_step:
         raise MiramError(
             f"{len(split.train)} training lesions of task {config.task!r} are fewer than one "
-            f"batch: lower finetuning.recipes.{config.recipe}.batch_size ({recipe.samples_per_step})"
+            f"batch: lower finetuning.recipes.{config.recipe}.batch_size "
+            f"({recipe.samples_per_step})"
         )
     if not split.classes_shown(data.labels):
         raise MiramError(

@@ -19,7 +19,8 @@ HELPERS = PROJECT / "tests/helpers"
 def base(tmp_path_factory):
     """Results of all trainings: one process imports PyTorch and forks the others."""
     folder = tmp_path_factory.mktemp("workers")
-    environment = {**os.environ, "PYTHONPATH": str(HELPERS)}
+    paths = [str(HELPERS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     code = "import two_workers; two_workers.main()"
     subprocess.run([sys.executable, "-c", code, folder], check=True, env=environment)
     return folder
