@@ -139,16 +139,16 @@ def test_crops_in_a_file_give_the_weights_of_crops_in_memory(tmp_path):
     np.save(tmp_path / "crops.npy", CROPS)
     rows = np.array([3, 1, 4, 5, 9, 2, 6, 8, 7, 12, 11, 10])
     expected, history = run(crops=CROPS[rows])
-    found, waiting = run(
+    found, on_host = run(
         crops=np.load(tmp_path / "crops.npy", mmap_mode="r"), rows=rows, crop_cache="host"
     )
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
-    assert waiting["data_wait"].between(0, 1).all()
+    assert on_host["data_wait"].between(0, 1).all()
     assert history["data_wait"].between(0, 1).all()
 
 
-def test_a_method_that_compares_samples_refuses_portions():
+def test_a_method_that_compares_samples_refuses_micro_batches():
     model = MocoV3Config(hidden=16, width=8).build(ENCODER, 0)
     config = CONFIG.model_copy(update={"batch_size": 4, "effective_batch": 8})
     with pytest.raises(MiramError, match=r"set training\.batch_size to effective_batch \(8\)"):
@@ -191,10 +191,10 @@ def small_machine(megabytes, side=64, count=64):
     )
 
 
-def test_out_of_memory_halves_the_portion_and_keeps_the_step():
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step():
     plenty, tight = small_machine(20_000), small_machine(120)
     assert "out of memory" not in plenty.stderr
-    assert "out of memory with 64 samples at once: going on with 32" in tight.stderr
+    assert "out of memory with 64 samples at once: continuing with 32" in tight.stderr
     assert "a step still takes 64" in tight.stderr
     losses = [float(run.stdout.split("loss")[-1]) for run in (plenty, tight)]
     np.testing.assert_allclose(*losses, rtol=1e-4)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
 from miram.models.checkpoints.joined import WHOLE
-from miram.models.pixels import PIXEL_MEAN, PIXEL_STD, plain_views
+from miram.models.images import PIXEL_MEAN, PIXEL_STD, plain_views
 from miram.models.supervised import Supervised
 
 Pooling = Literal["patches", "cls"]

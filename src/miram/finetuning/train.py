@@ -28,11 +28,7 @@ from miram.finetuning.model import (
 from miram.finetuning.split import TrainingSplit, finetuning_splits
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import assert_patients_apart
-from miram.models.checkpoints.files import (
-    EncoderCheckpoint,
-    PretrainedCheckpoint,
-    weights_digest,
-)
+from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint, weights_digest
 from miram.models.checkpoints.joined import WHOLE, split_folds
 from miram.models.checkpoints.split_record import sides_digest
 from miram.models.supervised import class_weights

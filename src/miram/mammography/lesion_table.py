@@ -66,7 +66,7 @@ COLUMNS = (
     Column("calc_type", "labels", False, "BI-RADS calcification types"),
     Column("calc_distribution", "labels", False, "BI-RADS calcification distributions"),
     Column("official_split", "text", False, "the data set's own split", ("train", "test")),
-    Column("leaks", "flag", True, "the patient is on both sides of the official split"),
+    Column("leaks", "flag", True, "the patient is in both parts of the official split"),
     Column("image_path", "text", True, "full mammogram, relative to the raw root"),
     Column("mask_paths", "paths", True, "lesion masks, relative to the raw root; may be empty"),
     Column("source_bits", "integer", False, "bits stored per pixel in the image file"),
@@ -228,7 +228,7 @@ def lesion_labels(row: Mapping[str, Any], but: Collection[str] = ()) -> list[str
 
 
 def leaking_patients(lesions: pd.DataFrame) -> list[str]:
-    """Patients on both sides of the official split, which was drawn per abnormality type."""
+    """Patients in both parts of the official split, which was drawn per abnormality type."""
     splits = lesions.groupby("patient_id")["official_split"].nunique()
     return sorted(splits.index[splits > 1])
 

@@ -123,7 +123,7 @@ def test_a_changed_parameter_cuts_all_anew_and_is_named(
     store, cut = build(lesions, tiny_phantom, tmp_path / "crops", changed, caplog=caplog)
     assert cut == lesions["image_id"].nunique()
     warning = next(r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
-    assert "is stale, all is cut anew: " + "; ".join(expected) in warning
+    assert "is stale, all is cut again: " + "; ".join(expected) in warning
     assert stale_because(store, changed) == [] and store.digest != built.digest
 
 
@@ -158,7 +158,7 @@ def test_a_store_with_a_broken_file_is_built_anew(
     (tmp_path / "crops" / name).write_text(content)
     store, cut = build(some, tiny_phantom, tmp_path / "crops", caplog=caplog)
     assert cut == 1 and store.digest == digest
-    assert "all is cut anew: the crop store" in caplog.text
+    assert "all is cut again: the crop store" in caplog.text
     assert verify_store(store.folder) == []
 
 

@@ -394,7 +394,7 @@ def test_a_subset_follows_the_servers_patient_ids(archive, tmp_path):
 
 @needs_csvs
 def test_subsets_of_the_real_tables_share_no_series_and_make_up_the_manifest(tmp_path):
-    from miram.mammography.download.manifest import read_manifest
+    from miram.mammography.download.plan import read_manifest
 
     manifest = read_manifest(next(CSVS.glob("*.tcia")))
     listed = {"1.2.3.4": Series("1.2.3.4")}

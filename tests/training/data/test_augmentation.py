@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from miram.models.pixels import plain_views, standardize_pixels, to_grey, to_unit
+from miram.models.images import plain_views, standardize_pixels, to_grey, to_unit
 from miram.training.data import augmentation
 from miram.training.data.augmentation import (
     DRAWS,

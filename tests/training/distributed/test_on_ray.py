@@ -177,13 +177,13 @@ def pretraining_that_ends_in_one_worker():
         from accelerate import Accelerator
 
         from miram.training.checkpointing.interruption import TrainingInterrupted
-        from miram.training.logging.telemetry import tell
+        from miram.training.logging.telemetry import log_metrics
         from miram.training.pretrain import pretrain
 
         processes = Accelerator(cpu=True).gather(torch.tensor([float(os.getpid())]))
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
         told = {f"process{rank}": float(one) for rank, one in enumerate(processes)}
-        tell(0, {**told, "hidden": float(hidden)})
+        log_metrics(0, {**told, "hidden": float(hidden)})
         try:
             pretrain(*arguments, **named)
         except TrainingInterrupted:

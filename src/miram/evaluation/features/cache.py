@@ -89,8 +89,7 @@ def plan_features(
 def encoder_digest(checkpoint: EncoderCheckpoint) -> str:
     """Name of an encoder: a hash of its weights and of how it reads pixels."""
     header = {name: checkpoint.metadata.get(name) for name in _READS}
-    content = weights_digest(checkpoint.state) + json.dumps(header, sort_keys=True)
-    return _digest(content.encode())
+    return weights_digest(checkpoint.state, json.dumps(header, sort_keys=True).encode())
 
 
 def stored_origin(path: Path) -> dict[str, Any] | None:

@@ -2,8 +2,8 @@
 
 A store is a folder:
 
-    crops.npy         (n, side, side) uint16
-    masks.npy         (n, side / 8, side / 8) uint8 lesion coverage, 255 for all of a cell
+    crops.npy         (n, H, H) uint16
+    masks.npy         (n, H / 8, H / 8) uint8 lesion coverage, 255 for all of a cell
     manifest.parquet  one row per crop, in the order of the arrays
     audit.csv         what could not be cut, and why
     tasks.json        state of the source files, by which a later build knows what is new
@@ -93,12 +93,12 @@ class CropStore:
 
     @cached_property
     def crops(self) -> NDArray[np.uint16]:
-        """(n, side, side) uint16, mapped from the file."""
+        """(n, H, H) uint16, mapped from the file."""
         return np.load(self.folder / "crops.npy", mmap_mode="r")
 
     @cached_property
     def masks(self) -> NDArray[np.uint8]:
-        """(n, side / 8, side / 8) uint8, mapped from the file."""
+        """(n, H / 8, H / 8) uint8, mapped from the file."""
         return np.load(self.folder / "masks.npy", mmap_mode="r")
 
     @cached_property

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from miram.errors import MiramError
 from miram.files import atomic_path
 from miram.models.encoder import EncoderConfig
-from miram.models.pixels import PIXEL_MEAN, PIXEL_STD
+from miram.models.images import PIXEL_MEAN, PIXEL_STD
 
 # What the header of a finished checkpoint tells; `describe_checkpoint` names what is absent.
 HEADER = (
@@ -257,6 +257,16 @@ def describe_checkpoint(path: str | Path) -> dict[str, Any]:
     }
 
 
+def weights_digest(state: Mapping[str, Tensor], more: bytes = b"") -> str:
+    """Name of a set of weights: a hash of names, shapes, numbers and whatever else is given."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    digest.update(more)
+    return digest.hexdigest()[:16]
+
+
 def read_header(file: safe_open) -> dict[str, Any]:
     """The header of an open safetensors file; fields of other tools stay text."""
     header = file.metadata() or {}
@@ -296,12 +306,3 @@ def _encoder_config(arguments: dict[str, Any]) -> EncoderConfig:
         channels=arguments.pop("in_chans"),
         overrides=arguments,
     )
-
-
-def weights_digest(state: Mapping[str, Tensor]) -> str:
-    """Name of a set of weights: a hash of names, shapes and numbers."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]

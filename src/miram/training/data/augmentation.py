@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from miram.configuration import Config
-from miram.models.pixels import standardize_pixels, to_unit
+from miram.models.images import standardize_pixels, to_unit
 
 DRAWS = 12  # random numbers that one view of one sample takes
 

@@ -14,7 +14,7 @@ from miram.mammography.crops.plan import plan_crops
 from miram.mammography.decoding.read import read_image
 from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.phantom import PhantomConfig, draw_cases
-from miram.mammography.phantom.layout import lesion_places
+from miram.mammography.phantom.files import lesion_places
 from miram.mammography.sources import explain_code, make_source
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 
@@ -36,7 +36,7 @@ def cases():
     places = [lesion_places(row, CONFIG.seed) for row in rows]
     return truth.assign(
         lesion_id=[
-            f"{PREFIX[row['kind']]}-{SPLIT[row['split']]}_{row['patient_id']}_{row['side']}_"
+            f"{PREFIX[row['kind']]}-{SPLIT[row['split']]}_{row['patient_id']}_{row['laterality']}_"
             f"{row['view']}_{row['number']}"
             for row in rows
         ],
@@ -131,7 +131,11 @@ def test_lesions_of_one_view_and_kind_share_their_image(lesions, cases):
 def test_both_breasts_single_views_and_both_kinds_are_there(lesions, cases):
     truth = cases.groupby("patient_id")
     found = lesions.groupby("patient_id")
-    for column, name in (("side", "laterality"), ("view", "view"), ("kind", "abnormality_type")):
+    for column, name in (
+        ("laterality", "laterality"),
+        ("view", "view"),
+        ("kind", "abnormality_type"),
+    ):
         assert (found[name].nunique() == truth[column].nunique()).all()
         assert truth[column].nunique().nunique() == 2
 
