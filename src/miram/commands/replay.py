@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def replay(
-    folder: Annotated[Path, typer.Argument(help="a folder nonfinite-step-..., kept by a training")],
+    folder: Annotated[Path, typer.Argument(help="a folder nonfinite-step-..., left by a training")],
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Take a step again and name the first place that is not finite.
