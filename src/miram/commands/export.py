@@ -44,8 +44,8 @@ def export(
     path = find_encoder(data_root, method, version)
 
     from miram.models.checkpoints.files import EncoderCheckpoint
-    from miram.models.export.card import license_of
     from miram.models.export.export import export_encoder
+    from miram.models.export.shared import license_of
 
     checkpoint = EncoderCheckpoint.load(path)
     written = {name: str(export_encoder(checkpoint, to, name)) for name in formats}

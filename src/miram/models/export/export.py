@@ -95,8 +95,7 @@ def export_order(order: ExportOrder, folder: str | Path) -> Exported:
     Returns:
         What the summary says.
     """
-    from miram.models.export.card import license_of
-    from miram.models.export.checks import atomic_folder
+    from miram.models.export.shared import atomic_folder, license_of
 
     written: dict[str, str] = {}
     left_out: dict[str, str] = {}

@@ -65,7 +65,7 @@ class EncoderWatch:
         import torch
 
         from miram.evaluation.features.tokens import encode_images
-        from miram.models.pixels import plain_views
+        from miram.models.images import plain_views
 
         encoder: Any = model.encoder
         side = encoder.patch_embed.img_size[0]

@@ -280,7 +280,7 @@ def encoder_input(study: Study, method: str) -> EncoderInput | None:
     """
     from miram.models.backbone import TimmBackboneConfig
     from miram.models.encoder import EncoderConfig
-    from miram.models.pixels import PIXEL_MEAN, PIXEL_STD
+    from miram.models.images import PIXEL_MEAN, PIXEL_STD
 
     block = method_block(study, method)
     own = block if block.get("kind") == "timm_backbone" else block.get("backbone")

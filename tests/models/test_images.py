@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from miram.models.patches import (
+from miram.models.images import (
     patchify,
     repeat_mask,
     sincos_2d,

@@ -1,6 +1,7 @@
-"""What every export shares: its packages are there, and its outputs are ours."""
+"""What every export shares: its packages, the comparison of outputs, the page beside it."""
 
 import importlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,10 +12,34 @@ import torch
 from torch import Tensor, nn
 
 from miram.errors import MiramError
-from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.files import atomic_path
+from miram.models.checkpoints.files import HEADER, EncoderCheckpoint
 
 TOLERANCE = 1e-4  # absolute, and relative to the value
 _BATCH = 3  # unlike the batch that a graph was traced with
+_PAGE = """---
+tags: [mammography, self-supervised, feature-extraction]
+library_name: {library}
+---
+
+# Encoder of mammographic lesion crops
+
+```python
+{loading}
+```
+
+Input: (B, {channels}, {side}, {side}), grey levels in [0, 1] (8-bit images divided by 255,
+16-bit crops by 65535), minus {mean}, divided by {deviation}; larger crops are brought to this
+side by area averages. Research software: not a medical device.
+
+License of the weights: {license}.
+
+What they came from:
+
+```json
+{header}
+```
+"""
 
 
 def require_packages(*names: str) -> None:
@@ -86,3 +111,33 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_card(checkpoint: EncoderCheckpoint, folder: Path, library: str, loading: str) -> None:
+    """Write `README.md` in the format of model hubs.
+
+    Args:
+        checkpoint: The encoder.
+        folder: Where the weights are.
+        library: Name of the package that loads them.
+        loading: Code that loads them.
+    """
+    (channels, side, _), (mean, deviation) = checkpoint.input_shape, checkpoint.pixels
+    known = {key: checkpoint.metadata[key] for key in HEADER if key in checkpoint.metadata}
+    page = _PAGE.format(
+        library=library,
+        loading=loading,
+        channels=channels,
+        side=side,
+        mean=mean,
+        deviation=deviation,
+        license=license_of(checkpoint),
+        header=json.dumps(known, indent=2),
+    )
+    with atomic_path(folder / "README.md") as temporary:
+        temporary.write_text(page)
+
+
+def license_of(checkpoint: EncoderCheckpoint) -> str:
+    """The terms of the weights, which are those of the data they were trained on."""
+    return str(checkpoint.metadata.get("license", "not stated by the checkpoint"))
