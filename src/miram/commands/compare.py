@@ -120,7 +120,7 @@ def compare_study(
     from miram.errors import MiramError
     from miram.evaluation.comparability import data_digest, one_policy
     from miram.evaluation.statistics.metrics import require_metric
-    from miram.reporting.charts.roc import paired_with_reference
+    from miram.reporting.facts.findings import paired_with_reference
 
     comparison = config.comparison
     wanted = _wanted(data_root, methods, comparison.reference, protocol)

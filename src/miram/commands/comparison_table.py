@@ -56,7 +56,7 @@ def metric_notes(
         draws: Bootstrap draws.
         seed: Their seed.
     """
-    from miram.reporting.facts.summary import VERDICT_PATIENTS
+    from miram.reporting.facts.findings import VERDICT_PATIENTS
     from miram.reporting.facts.words import counted, listed
 
     lines = [
