@@ -18,7 +18,7 @@ from miram.reporting.page import render_report
 from miram.reporting.sections import SECTIONS, Section
 from miram.reporting.sections.costs import cost_table
 
-MODULE = '''
+MODULE = """
 from plotly.graph_objects import Figure
 
 from miram.reporting.sections import Section
@@ -31,7 +31,7 @@ class Tallest(Section):
     def data(self, study):
         figure = Figure().add_bar(x=list(study.methods), y=[1] * len(study.methods))
         return {"name": max(study.methods, key=len), "charts": {"tallest-chart": figure}}
-'''
+"""
 TEMPLATE = """{% from "macros.html" import chart, policy with context %}
 <p>It is {{ name }}, & more.</p>{{ chart("tallest-chart", "Names") }}{{ policy() }}
 """
