@@ -291,7 +291,7 @@ def encoder_input(study: Study, method: str) -> EncoderInput | None:
             mean = pixels.get("pixel_mean", PIXEL_MEAN)
             deviation = pixels.get("pixel_std", PIXEL_STD)
             channels = backbone.timm_arguments["in_chans"]
-            return EncoderInput(backbone.name, channels, backbone.side, mean, deviation, 0)
+            return EncoderInput(backbone.name, channels, backbone.input_size, mean, deviation, 0)
         shared = EncoderConfig.model_validate(plain(study.parameters.get("encoder", {})))
     except MiramError:
         return None
