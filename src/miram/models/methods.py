@@ -4,8 +4,13 @@ Each name is a namespace of the pipelines and a block of `conf/base/parameters_p
 says how the method is made. To add one: a `Method` below and its block. This module needs no torch.
 """
 
+import difflib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import cycle
+from typing import Any
+
+from miram.errors import MiramError
 
 
 @dataclass(frozen=True)
@@ -168,3 +173,35 @@ BASELINES = _drawn_apart(
         "The area of the lesion's box",
     ),
 )
+
+
+def choose_methods(asked: Any) -> tuple[str, ...]:
+    """The methods of a study, in the order of the tables.
+
+    Args:
+        asked: `all`, a list of names, or names joined by + in one text.
+
+    Raises:
+        MiramError: There is no such method, or not a single name.
+    """
+    if asked == "all":
+        return tuple(METHODS)
+    names = asked.split("+") if isinstance(asked, str) else list(asked or ())
+    check_names(names, METHODS)
+    if not names:
+        raise MiramError(f"methods names none: all, or some of {', '.join(METHODS)}")
+    return tuple(name for name in METHODS if name in names)
+
+
+def check_names(names: Iterable[str], known: Collection[str] = ()) -> None:
+    """Refuse a name that is not known, by default of no method and no baseline.
+
+    Raises:
+        MiramError: With the nearest name.
+    """
+    known = known or (*METHODS, *BASELINES)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+            raise MiramError(f"there is no method {name!r}: {hint}")
