@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 from project_paths import PROJECT
 
-from miram.models.names import BASELINES, METHODS
+from miram.models.methods import BASELINES, METHODS
 
 pytestmark = pytest.mark.browser
 

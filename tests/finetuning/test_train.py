@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from tiny import told_losses
 
 from miram.errors import MiramError
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.finetuning.config import FinetuningConfig, RecipeConfig
 from miram.finetuning.evaluate import ValidationJudge, assess_finetuned
 from miram.finetuning.model import (

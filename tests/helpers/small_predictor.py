@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.mammography.crops.cut import CropConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
@@ -14,7 +14,7 @@ from miram.serving.probe import fit_served_probe
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}
 )
-CROPS = CropConfig(side=64, context=1.25, backgrounds_per_image=4)
+CROPS = CropConfig(image_size=64, context=1.25, backgrounds_per_image=4)
 
 
 def make_checkpoint(seed=0, config=ENCODER):

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.mammography.sources.cbis_ddsm.case_tables import leaking_patients
+from miram.mammography.lesion_table import leaking_patients
 
 Strategy = Literal["auto", "official", "cv"]
 Leakage = Literal["drop", "official"]

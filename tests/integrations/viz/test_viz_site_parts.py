@@ -19,8 +19,9 @@ from miram.integrations.viz.site import (
     not_below,
     tables_of_others,
 )
+from miram.mammography.audit import audit_rows
 from miram.mammography.crops.store import write_store
-from miram.mammography.lesion_table import audit_rows, validate_lesions
+from miram.mammography.lesion_table import validate_lesions
 
 
 def node(name, kind):

@@ -8,9 +8,10 @@ import pytest
 from sklearn.metrics import auc, roc_auc_score
 
 from miram.errors import MiramError
-from miram.evaluation.statistics.comparison import Comparison, ComparisonConfig
+from miram.evaluation.config import ComparisonConfig
+from miram.evaluation.statistics.comparison import Comparison
+from miram.evaluation.statistics.inputs import SeedScores
 from miram.evaluation.statistics.metrics import compute_metrics
-from miram.evaluation.statistics.scores import SeedScores
 from miram.reporting.charts.roc import (
     TaskScores,
     class_points,

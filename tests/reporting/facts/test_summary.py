@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.assess import AssessmentConfig
-from miram.evaluation.statistics.comparison import ComparisonConfig
+from miram.evaluation.config import AssessmentConfig, ComparisonConfig
 from miram.reporting.charts.roc import TaskScores
 from miram.reporting.facts.settings import ABSENT, flatten, method_table, setting_tables
 from miram.reporting.facts.study import Study

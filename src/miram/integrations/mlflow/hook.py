@@ -16,7 +16,7 @@ from kedro.pipeline.node import Node
 from miram.integrations.mlflow.config import MlflowConfig, resolve_paths
 from miram.integrations.mlflow.operations import Status
 from miram.integrations.mlflow.tracker import Tracker
-from miram.models.names import BASELINES, METHODS
+from miram.models.methods import BASELINES, METHODS
 
 __all__ = ["MlflowConfig", "MlflowHook", "resolve_paths"]
 

@@ -1,20 +1,23 @@
 """Cutting lesions and background patches out of one mammogram, decoded once."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from miram.configuration import Config
+from miram.mammography.audit import AuditLog
 from miram.mammography.crops.breast import breast_mask, chest_wall_side
 from miram.mammography.crops.geometry import Box, PaddingMode, cut, shift_inside, square_around
 from miram.mammography.crops.masks import LesionMask, mask_from_box, mask_from_image, union
 from miram.mammography.crops.normalization import NormalizationConfig, to_full_range
 from miram.mammography.crops.resampling import resample
+from miram.mammography.crops.store import STORED_NAMES
 from miram.mammography.decoding.read import DecodedImage, DecodingConfig, DecodingError, read_image
 
 CROPPING_VERSION = 4  # raise it when the same input would give other bytes
@@ -30,14 +33,18 @@ class CropConfig(Config):
     The crop is a square: the longer side of the lesion's box times `context`.
     """
 
-    side: int = Field(ge=16, multiple_of=MASK_STEP, description="stored side in pixels")
+    renamed: ClassVar[dict[str, str]] = STORED_NAMES
+
+    image_size: int = Field(ge=16, multiple_of=MASK_STEP, description="height and width, pixels")
     context: float = Field(ge=1.0, le=10.0, description="1.0 is the tight box of the paper")
     padding: PaddingMode = "shift"
-    component_share: float = Field(0.01, ge=0, lt=1, description="smaller mask parts are crumbs")
+    component_share: float = Field(
+        0.01, ge=0, lt=1, description="mask components below this share of its area are ignored"
+    )
     flip_to_left: bool = Field(False, description="mirror so that the chest wall is on the left")
     backgrounds_per_image: int = Field(0, ge=0, description="breast patches away from lesions")
     background_coverage: float = Field(0.75, ge=0, le=1, description="least share of breast")
-    background_side: float = Field(
+    background_size: float = Field(
         0.06,
         gt=0,
         le=1,
@@ -46,6 +53,18 @@ class CropConfig(Config):
     )
     normalization: NormalizationConfig = NormalizationConfig()
     decoding: DecodingConfig = DecodingConfig()
+
+    def stored(self) -> dict[str, Any]:
+        """Values under the names that crop stores and registered models keep, fit for JSON."""
+        old = {new: old for old, new in self.renamed.items()}
+        return {old.get(name, name): value for name, value in self.model_dump(mode="json").items()}
+
+    @classmethod
+    def from_stored(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `stored` gave."""
+        return cls.model_validate(
+            {cls.renamed.get(name, name): value for name, value in values.items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -175,7 +194,8 @@ class _Cutter:
         self.crops: list[NDArray[np.uint16]] = []
         self.masks: list[NDArray[np.uint8]] = []
         self.rows: list[dict[str, Any]] = []
-        self.problems: list[dict[str, str]] = []
+        self.audit = AuditLog()
+        self.note = self.audit.note
         self.boxes: list[Box] = []
 
     def start(self, image: DecodedImage) -> None:
@@ -184,12 +204,8 @@ class _Cutter:
         thumbnail = np.ascontiguousarray(image.pixels[:: self.step, :: self.step])
         self.breast = breast_mask(thumbnail)
         grey_range = self.config.normalization.grey_range
-        self.low, self.high = grey_range(thumbnail[self.breast], image.white)
+        self.low, self.high = grey_range(thumbnail[self.breast], image.max_value)
         self.flip = self.config.flip_to_left and chest_wall_side(self.breast) == "right"
-
-    def note(self, lesion_id: str, file: str, code: str, action: str, detail: str) -> None:
-        row = {"lesion_id": lesion_id, "file": file, "code": code}
-        self.problems.append({**row, "action": action, "detail": detail})
 
     def add_lesion(self, lesion: LesionTask, mask: LesionMask) -> None:
         name = lesion.lesion_id
@@ -202,7 +218,7 @@ class _Cutter:
         self.boxes.append(box)
         self._add(name, "lesion", box, square, mask)
         if self.rows[-1]["upsampled"]:
-            detail = f"{square.width} px enlarged to {self.config.side} px"
+            detail = f"{square.width} px enlarged to {self.config.image_size} px"
             self.note(name, self.task.image_path, "small_lesion", "upsampled", detail)
 
     def note_no_backgrounds(self) -> None:
@@ -214,7 +230,7 @@ class _Cutter:
         random = np.random.default_rng(_seed_of(self.task.image_id))
         height, width = self.pixels.shape
         sides = [max(box.width, box.height) for box in self.boxes]
-        sides = sides or [max(1, round(self.config.background_side * height))]
+        sides = sides or [max(1, round(self.config.background_size * height))]
         wanted, found = self.config.backgrounds_per_image, 0
         for _ in range(_BACKGROUND_TRIES * wanted):
             side = int(sides[random.integers(len(sides))] * self.config.context)
@@ -241,8 +257,8 @@ class _Cutter:
         if self.config.padding == "shift":
             square = shift_inside(square, height, width)
         piece, outside = cut(self.pixels, square, self.config.padding)
-        crop = to_full_range(resample(piece, self.config.side), self.low, self.high)
-        cells = self.config.side // MASK_STEP
+        crop = to_full_range(resample(piece, self.config.image_size), self.low, self.high)
+        cells = self.config.image_size // MASK_STEP
         coverage = mask.coverage(square, cells) if mask else np.zeros((cells, cells), np.uint8)
         if crop.min() == crop.max():
             name = crop_id if kind == "lesion" else ""
@@ -262,8 +278,8 @@ class _Cutter:
                 "source_bits": self.bits,
                 **{f"box_{name}": value for name, value in vars(box).items()},
                 **{f"crop_{name}": value for name, value in vars(square).items()},
-                "scale": square.width / self.config.side,
-                "upsampled": square.width < self.config.side,
+                "scale": square.width / self.config.image_size,
+                "upsampled": square.width < self.config.image_size,
                 "outside_share": outside,
                 "flipped": self.flip,
                 "grey_low": self.low,
@@ -273,10 +289,10 @@ class _Cutter:
         )
 
     def result(self) -> ImageCrops:
-        side, cells = self.config.side, self.config.side // MASK_STEP
+        side, cells = self.config.image_size, self.config.image_size // MASK_STEP
         crops = np.stack(self.crops) if self.crops else np.empty((0, side, side), np.uint16)
         masks = np.stack(self.masks) if self.masks else np.empty((0, cells, cells), np.uint8)
-        return ImageCrops(crops, masks, self.rows, self.problems)
+        return ImageCrops(crops, masks, self.rows, self.audit.rows)
 
 
 def _seed_of(text: str) -> int:

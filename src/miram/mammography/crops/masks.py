@@ -70,7 +70,7 @@ def mask_from_image(image: DecodedImage, shape: tuple[int, int]) -> LesionMask:
             pixel taking the mask's value at its center.
     """
     brightest = image.pixels.max(axis=0)
-    half = _boundary(int(brightest.max()), image.white)
+    half = _boundary(int(brightest.max()), image.max_value)
     columns = np.flatnonzero(brightest > half)
     if not len(columns):
         return mask_from_box(None)
@@ -82,11 +82,11 @@ def mask_from_image(image: DecodedImage, shape: tuple[int, int]) -> LesionMask:
     return LesionMask(x0, y0, image.pixels[np.ix_(from_rows, from_columns)] > half)
 
 
-def _boundary(brightest: int, white: int) -> int:
+def _boundary(brightest: int, max_value: int) -> int:
     """The level above which a pixel is marked."""
     if brightest <= _MOST_LABELS:
         return 0
-    return (white if brightest > white // 2 else brightest) // 2
+    return (max_value if brightest > max_value // 2 else brightest) // 2
 
 
 def _taken(length: int, new_length: int, part: slice) -> tuple[int, NDArray[np.int64]]:

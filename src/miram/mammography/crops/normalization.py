@@ -35,12 +35,12 @@ class NormalizationConfig(Config):
             raise ValueError(f"a percentile is at most 100, high is {self.high}")
         return self
 
-    def grey_range(self, values: NDArray, white: int) -> tuple[float, float]:
+    def grey_range(self, values: NDArray, max_value: int) -> tuple[float, float]:
         """Find the grey levels that become black and white.
 
         Args:
             values: (n,) pixels inside the breast.
-            white: Level that means white in the decoded image.
+            max_value: Greatest grey level of the decoded image.
 
         Returns:
             Black and white level, black below white.
@@ -48,7 +48,7 @@ class NormalizationConfig(Config):
         if self.method == "fixed":
             return self.low, self.high
         if self.method == "bits":
-            return 0.0, float(white)
+            return 0.0, float(max_value)
         low, high = np.percentile(values, [self.low, self.high])
         return float(low), float(high) if high > low else float(low) + 1.0
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.files import atomic_path
+from miram.mammography.audit import audit_rows
 from miram.mammography.crops.cut import (
     CROPPING_VERSION,
     CropConfig,
@@ -26,7 +27,7 @@ from miram.mammography.crops.cut import (
 )
 from miram.mammography.crops.geometry import Box
 from miram.mammography.crops.store import CropStore, verify_store, write_store
-from miram.mammography.lesion_table import BOX, audit_rows, marked_elsewhere
+from miram.mammography.lesion_table import BOX, marked_elsewhere
 from miram.progress import track
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def _lesion(row: dict[Any, Any]) -> LesionTask:
     return LesionTask(str(row["lesion_id"]), tuple(row["mask_paths"]), box)
 
 
-def build_store(plan: CropPlan, folder: Path) -> CropStore:
+def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
     """Cut what a plan asks for and write the store.
 
     Each mammogram's crops are saved as soon as they are cut, so that an interrupted run goes
@@ -152,7 +153,8 @@ def stale_because(store: CropStore, config: CropConfig) -> list[str]:
     Returns:
         One line per parameter, `context: 1.0 -> 1.25`; empty for a store that is up to date.
     """
-    old, new = _flat(store.info["parameters"]), _flat(_parameters(config))
+    new_parameters = {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
+    old, new = _flat(store.parameters), _flat(new_parameters)
     names = [*old, *(name for name in new if name not in old)]
     return [
         f"{name}: {old.get(name, 'not there')} -> {new.get(name, 'not there')}"
@@ -162,7 +164,7 @@ def stale_because(store: CropStore, config: CropConfig) -> list[str]:
 
 
 def _parameters(config: CropConfig) -> dict[str, Any]:
-    return {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
+    return {**config.stored(), "version": CROPPING_VERSION}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

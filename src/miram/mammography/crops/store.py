@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 from miram.errors import MiramError
 
 ARRAYS = ("crops", "masks")
+# Parameters under another name in a store: its digest is computed from these names.
+STORED_NAMES = {"side": "image_size", "background_side": "background_size"}
 _DIGEST = "digest.json"
 _TASKS = "tasks.json"
 _AUDIT = "audit.csv"
@@ -109,9 +111,15 @@ class CropStore:
         return _read_tasks(self.folder)
 
     @property
-    def side(self) -> int:
-        """Side of a crop in pixels."""
+    def image_size(self) -> int:
+        """Height and width of a crop in pixels."""
         return int(self.crops.shape[1])
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the store was built with, by the names that the parameters have now."""
+        stored = self.info["parameters"]
+        return {STORED_NAMES.get(name, name): value for name, value in stored.items()}
 
     @property
     def digest(self) -> str:

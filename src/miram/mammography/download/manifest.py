@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from miram.errors import MiramError
-from miram.mammography.sources.cbis_ddsm.paths import is_uid
+from miram.mammography.decoding.headers import is_uid
 
 _MARKER = "ListOfSeriesToDownload="
 

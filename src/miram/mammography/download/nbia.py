@@ -15,7 +15,7 @@ from typing import Any
 import requests
 
 from miram.errors import MiramError
-from miram.mammography.sources.cbis_ddsm.paths import is_uid
+from miram.mammography.decoding.headers import is_uid
 
 PUBLIC_URL = "https://services.cancerimagingarchive.net/nbia-api/services/v4"
 

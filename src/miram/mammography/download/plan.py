@@ -10,8 +10,10 @@ from pydantic import Field
 from miram.configuration import Config
 from miram.errors import MiramError
 from miram.mammography.download.nbia import PUBLIC_URL, Series
-from miram.mammography.sources.cbis_ddsm.case_tables import read_case_descriptions
-from miram.mammography.sources.cbis_ddsm.paths import parse_cbis_path
+from miram.mammography.sources.cbis_ddsm.case_tables import (
+    parse_cbis_path,
+    read_case_descriptions,
+)
 
 Subset = Literal["mass", "calc"]
 _TYPES = {"mass": "mass", "calc": "calcification"}
