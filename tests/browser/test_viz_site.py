@@ -97,14 +97,6 @@ def test_tables_are_previewed(page, name, column):
     assert "[object" not in table.inner_text()
 
 
-@pytest.mark.parametrize("name", [f"{METHOD}.loss_curve", "leaderboard_figure"])
-def test_curves_are_previewed(page, name):
-    show(page, name)
-    curves = page.locator(".pipeline-metadata .js-plotly-plot .trace path")
-    curves.first.wait_for()
-    assert all(curves.evaluate_all("all => all.map(curve => curve.getTotalLength() > 0)"))
-
-
 def test_every_step_tells_how_its_last_run_went(open_page, site):
     page = open_page(site).page
     page.wait_for_selector(DRAWN)

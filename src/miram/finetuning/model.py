@@ -4,7 +4,6 @@ Under cross-validation there is one model per fold. All travel in one checkpoint
 fold `fold0` stand under `fold0.`, and `folds` in the header names them all.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,14 +17,14 @@ from torch import Tensor, nn
 from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
 from miram.models.checkpoints.joined import WHOLE
-from miram.models.pixels import PIXEL_MEAN, PIXEL_STD, plain_views
+from miram.models.images import PIXEL_MEAN, PIXEL_STD, plain_views
 from miram.models.supervised import Supervised
 
 Pooling = Literal["patches", "cls"]
-ABOUT = "finetuning"  # field of the header that tells how the model was trained
+ABOUT = "finetuning"  # field of the header that says how the model was trained
 VALIDATION_AUC = "validation_auc"  # the metric by which the epoch is chosen
-VALIDATION_LOSS = "validation_log_loss"  # and that by which one of equals is
-_PORTION = 64  # crops that are classified at once
+READ = ("timm", "image_size", "pixel_mean", "pixel_std")  # of the header of an encoder
+_BATCH = 64  # crops that are classified at once
 
 
 class FineTuned(Supervised):
@@ -60,7 +59,7 @@ class FineTuned(Supervised):
         nn.Module.__init__(self)  # the encoder is not made afresh, as Supervised would
         self.pooling, self.several = pooling, several
         self.encoder = _build(start, drop_path)
-        self.channels, self.side, _ = start.input_shape
+        self.channels, self.image_size, _ = start.input_shape
         mean, deviation = start.pixels
         self.scale, self.shift = PIXEL_STD / deviation, (PIXEL_MEAN - mean) / deviation
         with torch.random.fork_rng(devices=[]):
@@ -108,9 +107,9 @@ def classify(
     """
     device = next(model.parameters()).device
     found = [torch.empty(0, len(model.weights), dtype=torch.float64)]
-    for start in range(0, len(rows), _PORTION):
-        part = torch.from_numpy(crops[rows[start : start + _PORTION]]).to(device)
-        logits = model.logits(plain_views(part, model.side)).double().cpu()
+    for start in range(0, len(rows), _BATCH):
+        part = torch.from_numpy(crops[rows[start : start + _BATCH]]).to(device)
+        logits = model.logits(plain_views(part, model.image_size)).double().cpu()
         found.append(logits.sigmoid() if model.several else logits.softmax(dim=1))
     return torch.cat(found).numpy()
 
@@ -120,7 +119,7 @@ def join_models(models: Mapping[str, FineTuned], header: dict[str, Any]) -> Pret
 
     Args:
         models: Model by fold; {`WHOLE`: model} where one serves all.
-        header: What the encoder's header told, and `ABOUT`.
+        header: That of the encoder, and `ABOUT`.
     """
     parts = nn.ModuleDict(models) if WHOLE not in models else models[WHOLE]
     header = {key: value for key, value in header.items() if key not in ("folds", "holds")}
@@ -159,10 +158,17 @@ def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     }
 
 
-def weights_digest(state: Mapping[str, Tensor]) -> str:
-    """Name of a set of weights: a hash of names, shapes and numbers."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
+def build_again(identity: Mapping[str, Any], state: Mapping[str, Tensor]) -> FineTuned:
+    """Make the model of a training from what its checkpoints say of it.
+
+    Args:
+        identity: Of the training.
+        state: Weights.
+    """
+    start = EncoderCheckpoint(_below(state, "encoder."), identity["encoder"])
+    weights, several = state["weights"], identity["kind"] == "multi"
+    model = FineTuned(
+        start, identity["pooling"], weights, several=several, drop_path=identity["drop_path"]
+    )
+    model.load_state_dict(state)
+    return model

@@ -15,7 +15,7 @@ from miram.mammography.crops.cut import CROPPING_VERSION, MASK_STEP, CropConfig
 from miram.mammography.crops.store import CropStore
 from miram.mammography.sources.dicom_folder import WantedImages
 from miram.models.checkpoints.files import EncoderCheckpoint
-from miram.models.export.checks import atomic_folder
+from miram.models.export.shared import atomic_folder
 from miram.serving.probe import ServedProbe
 from miram.serving.regions import require_cropping
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
+from miram.errors import MiramError
 from miram.mammography.crops.cut import CropConfig, ImageTask, LesionTask, cut_image
 from miram.mammography.crops.geometry import Box
 
@@ -66,7 +67,7 @@ def test_a_crop_is_the_square_around_the_lesion_in_true_pixels(film):
     assert not cut.problems
 
 
-def test_a_mask_cell_tells_how_much_of_it_the_lesion_covers(film):
+def test_a_mask_cell_says_how_much_of_it_the_lesion_covers(film):
     config = CropConfig(image_size=80, context=1.0)
     cells = cut_image(task(LesionTask("a", ("mask.png",))), film, config).masks[0]
     assert cells.shape == (10, 10)
@@ -230,11 +231,11 @@ def test_no_background_is_cut_where_another_lesion_may_lie_and_the_audit_says_so
     )
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.59, False), (0.61, True)])
-def test_a_mask_of_most_of_the_image_is_told(film, share, told):
+@pytest.mark.parametrize(("share", "reported"), [(0.59, False), (0.61, True)])
+def test_a_mask_of_most_of_the_image_is_reported(film, share, reported):
     save(film / "inverted.png", mask_of(Box(0, 0, 400, round(600 * share))))
     cut = cut_image(task(LesionTask("a", ("inverted.png",))), film, PLAIN)
-    assert (("mask_covers_image", "went on") in codes(cut)) == told and len(cut.rows) == 1
+    assert (("mask_covers_image", "went on") in codes(cut)) == reported and len(cut.rows) == 1
 
 
 def test_a_box_of_the_whole_image_is_a_label_of_it(film):
@@ -242,7 +243,7 @@ def test_a_box_of_the_whole_image_is_a_label_of_it(film):
     assert not codes(cut) and cut.rows[0]["box_x1"] == 400
 
 
-def test_a_crop_of_one_grey_level_is_told(film):
+def test_a_crop_of_one_grey_level_is_reported(film):
     save(film / "dark.png", mask_of(Box(300, 100, 380, 180)))  # beside the breast
     cut = cut_image(task(LesionTask("a", ("dark.png",))), film, PLAIN)
     assert codes(cut) == [("flat_crop", "went on")]
@@ -287,3 +288,9 @@ def test_stores_keep_the_parameter_names_that_their_digests_were_computed_from()
     stored = CropConfig(image_size=64, context=1.25).stored()
     assert list(stored)[:2] == ["side", "context"] and stored["background_side"] == 0.06
     assert CropConfig.from_stored(stored) == CropConfig(image_size=64, context=1.25)
+
+
+@pytest.mark.parametrize(("old", "new"), CropConfig.renamed.items())
+def test_the_former_name_of_a_parameter_is_refused_with_the_new_one(old, new):
+    with pytest.raises(MiramError, match=f"no setting {old}: it is now {new}"):
+        CropConfig.model_validate({"image_size": 64, "context": 1.25, old: 32})

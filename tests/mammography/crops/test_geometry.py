@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from miram.mammography.crops.geometry import Box, cut, lesion_box, shift_inside, square_around
+from miram.mammography.crops.geometry import Box, cut, shift_inside, square_around
+from miram.mammography.crops.masks import lesion_box
 
 SIZES = st.integers(1, 60)
 
@@ -46,7 +47,7 @@ def test_an_empty_mask_has_no_box():
     assert lesion_box(np.zeros((5, 5), dtype=bool)) is None
 
 
-def test_crumbs_do_not_widen_the_box():
+def test_small_components_do_not_widen_the_box():
     mask = marked(Box(40, 40, 80, 80), 200, 200)
     mask[5, 5] = mask[190:193, 190:193] = True  # 1 and 9 pixels beside 1,600
     assert lesion_box(mask) == Box(40, 40, 80, 80)

@@ -6,17 +6,23 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from miram.mammography.crops.geometry import Box, cut, lesion_box
-from miram.mammography.crops.masks import LesionMask, mask_from_box, mask_from_image, union
-from miram.mammography.crops.resampling import area_means
-from miram.mammography.decoding.read import DecodedImage, ImageTags
+from miram.mammography.crops.geometry import Box, cut
+from miram.mammography.crops.masks import (
+    LesionMask,
+    lesion_box,
+    mask_from_box,
+    mask_from_image,
+    union,
+)
+from miram.mammography.crops.pixels import area_means
+from miram.mammography.decoding.read import DecodedImage
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, max_side=20)
 LEVELS = arrays(np.uint8, SHAPES, elements=st.sampled_from([0, 0, 0, 0, 127, 128, 255]))
 
 
 def image(pixels: np.ndarray, white: int = 255) -> DecodedImage:
-    return DecodedImage(pixels, white, 8, None, ImageTags(), ())
+    return DecodedImage(pixels, white, 8, None, ())
 
 
 def full(mask: LesionMask, shape: tuple[int, int]) -> np.ndarray:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from project_paths import SHARED_DATA
 
 from miram.errors import MiramError
-from miram.mammography.download.manifest import read_manifest
+from miram.mammography.download.plan import read_manifest
 from miram.mammography.sources.cbis_ddsm.case_tables import parse_cbis_path, read_case_descriptions
 
 CSVS = SHARED_DATA / "cbis_ddsm" / "csv"
@@ -46,7 +46,7 @@ def test_any_number_of_keys_may_stand_before_the_list(
         (None, "cannot be read"),
     ],
 )
-def test_what_is_no_manifest_is_told(tmp_path, text, words):
+def test_what_is_no_manifest_is_refused(tmp_path, text, words):
     path = tmp_path / "a.tcia"
     if text is not None:
         path.write_text(text)

@@ -13,14 +13,14 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-import torch
 
 from miram.evaluation.features.extract import feature_table
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.tasks.pairs import require_lesions
 from miram.mammography.crops.store import CropStore
-from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.checkpoints.files import EncoderCheckpoint, weights_digest
 from miram.models.checkpoints.split_record import SPLITS
+from miram.provenance import FEATURE_CODE, code_digest
 
 ORIGIN = "origin"
 _READS = (
@@ -31,7 +31,6 @@ _READS = (
     "folds",
     "seeds",
 )  # of an encoder's header
-_FORMAT = 2  # to be raised when the same encoder and settings give other features
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def plan_features(
         "lesions": _digest("\n".join(sorted(map(str, lesion_ids))).encode()),
         # The batch size is a matter of memory, not of the result.
         "settings": config.model_dump(mode="json", exclude={"batch_size"}),
-        "format": _FORMAT,
+        "code": code_digest(*FEATURE_CODE)[:16],
     }
     if record := checkpoint.metadata.get(SPLITS):
         origin[SPLITS] = record
@@ -89,13 +88,8 @@ def plan_features(
 
 def encoder_digest(checkpoint: EncoderCheckpoint) -> str:
     """Name of an encoder: a hash of its weights and of how it reads pixels."""
-    digest = hashlib.sha256()
-    for name, value in sorted(checkpoint.state.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     header = {name: checkpoint.metadata.get(name) for name in _READS}
-    digest.update(json.dumps(header, sort_keys=True).encode())
-    return digest.hexdigest()[:16]
+    return weights_digest(checkpoint.state, json.dumps(header, sort_keys=True).encode())
 
 
 def stored_origin(path: Path) -> dict[str, Any] | None:

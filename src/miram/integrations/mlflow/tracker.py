@@ -123,6 +123,10 @@ class Tracker(logging.Handler):
         wish = ((getattr(dataset, "metadata", None) or {}).get("mlflow") or {}).get("log")
         if wish == "metrics":
             self._metrics(method, flatten_metrics(data))
+        if wish == "evaluation":
+            self._metrics(method, flatten_metrics(data.metrics))
+            for path in dataset.artifacts:
+                self._tell("artifact", method, {"path": str(path.absolute())})
         if wish == "audit":
             counts = data["code"].value_counts().items()
             self._metrics(method, {f"audit.{code}": count for code, count in counts})

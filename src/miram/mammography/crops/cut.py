@@ -12,17 +12,16 @@ from pydantic import Field
 
 from miram.configuration import Config
 from miram.mammography.audit import AuditLog
-from miram.mammography.crops.breast import breast_mask, chest_wall_side
+from miram.mammography.crops.breast import breast_mask, chest_wall_edge
 from miram.mammography.crops.geometry import Box, PaddingMode, cut, shift_inside, square_around
 from miram.mammography.crops.masks import LesionMask, mask_from_box, mask_from_image, union
-from miram.mammography.crops.normalization import NormalizationConfig, to_full_range
-from miram.mammography.crops.resampling import resample
+from miram.mammography.crops.pixels import NormalizationConfig, resample, to_full_range
 from miram.mammography.crops.store import STORED_NAMES
 from miram.mammography.decoding.read import DecodedImage, DecodingConfig, DecodingError, read_image
 
 CROPPING_VERSION = 4  # raise it when the same input would give other bytes
-MASK_STEP = 8  # crop pixels along each side of one stored mask value
-_THUMBNAIL_SIDE = 256  # least length of the shorter side of the image the breast is found on
+MASK_STEP = 8  # crop pixels along each axis of one stored mask value
+_THUMBNAIL_SIZE = 256  # least length of the shorter edge of the image the breast is found on
 _BACKGROUND_TRIES = 50
 _MOST_MARKED = 0.6  # share of a whole image that hardly a lesion fills, but an inverted mask does
 
@@ -30,7 +29,7 @@ _MOST_MARKED = 0.6  # share of a whole image that hardly a lesion fills, but an 
 class CropConfig(Config):
     """How crops are cut.
 
-    The crop is a square: the longer side of the lesion's box times `context`.
+    The crop is a square: the longer edge of the lesion's box times `context`.
     """
 
     renamed: ClassVar[dict[str, str]] = STORED_NAMES
@@ -48,7 +47,7 @@ class CropConfig(Config):
         0.06,
         gt=0,
         le=1,
-        description="side of a patch before `context`, as a share of the image's height, where "
+        description="size of a patch before `context`, as a share of the image's height, where "
         "the image has no lesion to copy the size from; 0.06 is that of a median lesion",
     )
     normalization: NormalizationConfig = NormalizationConfig()
@@ -69,13 +68,7 @@ class CropConfig(Config):
 
 @dataclass(frozen=True)
 class LesionTask:
-    """One lesion to cut.
-
-    Attributes:
-        lesion_id: Its name.
-        mask_paths: Files of its masks, relative to the raw root.
-        box: Where it lies, for a lesion without masks.
-    """
+    """One lesion to cut: files of its masks, relative to the raw root, or a box without masks."""
 
     lesion_id: str
     mask_paths: tuple[str, ...]
@@ -92,7 +85,7 @@ class ImageTask:
         patient_id: Whose it is.
         lesions: Its lesions; empty for an image in which nothing is marked, which gives
             background patches only.
-        official_split: Side of the data set's own split, or None.
+        official_split: Part of the data set's own split, or None.
         no_backgrounds: Why a patch of it may hold a lesion that is not among `lesions`; empty
             where no such lesion is known.
     """
@@ -115,8 +108,8 @@ class ImageCrops:
     """What was cut from one mammogram.
 
     Attributes:
-        crops: (n, side, side) uint16.
-        masks: (n, side / 8, side / 8) uint8, lesion coverage of each cell, 255 for all of it.
+        crops: (n, H, H) uint16.
+        masks: (n, H / 8, H / 8) uint8, lesion coverage of each cell, 255 for all of it.
         rows: One dictionary per crop for the manifest.
         problems: Audit rows.
     """
@@ -130,14 +123,12 @@ class ImageCrops:
 def cut_image(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCrops:
     """Decode a mammogram once and cut all its lesions and background patches.
 
+    A lesion that cannot be cut, and an image that cannot be read, become audit rows.
+
     Args:
         task: What to cut.
         raw_root: Folder of the raw data.
         config: How to cut.
-
-    Returns:
-        The crops with their manifest rows. A lesion that cannot be cut, and an image that
-        cannot be read, become audit rows.
     """
     cutter = _Cutter(task, config)
     if task.no_backgrounds and not task.lesions:
@@ -200,12 +191,12 @@ class _Cutter:
 
     def start(self, image: DecodedImage) -> None:
         self.pixels, self.bits = image.pixels, image.source_bits
-        self.step = max(1, min(image.pixels.shape) // _THUMBNAIL_SIDE)
+        self.step = max(1, min(image.pixels.shape) // _THUMBNAIL_SIZE)
         thumbnail = np.ascontiguousarray(image.pixels[:: self.step, :: self.step])
         self.breast = breast_mask(thumbnail)
         grey_range = self.config.normalization.grey_range
         self.low, self.high = grey_range(thumbnail[self.breast], image.max_value)
-        self.flip = self.config.flip_to_left and chest_wall_side(self.breast) == "right"
+        self.flip = self.config.flip_to_left and chest_wall_edge(self.breast) == "right"
 
     def add_lesion(self, lesion: LesionTask, mask: LesionMask) -> None:
         name = lesion.lesion_id
@@ -229,14 +220,14 @@ class _Cutter:
     def add_backgrounds(self) -> None:
         random = np.random.default_rng(_seed_of(self.task.image_id))
         height, width = self.pixels.shape
-        sides = [max(box.width, box.height) for box in self.boxes]
-        sides = sides or [max(1, round(self.config.background_size * height))]
+        sizes = [max(box.width, box.height) for box in self.boxes]
+        sizes = sizes or [max(1, round(self.config.background_size * height))]
         wanted, found = self.config.backgrounds_per_image, 0
         for _ in range(_BACKGROUND_TRIES * wanted):
-            side = int(sides[random.integers(len(sides))] * self.config.context)
-            side = min(side, height, width)
-            x0, y0 = (int(random.integers(limit - side + 1)) for limit in (width, height))
-            square = Box(x0, y0, x0 + side, y0 + side)
+            size = int(sizes[random.integers(len(sizes))] * self.config.context)
+            size = min(size, height, width)
+            x0, y0 = (int(random.integers(limit - size + 1)) for limit in (width, height))
+            square = Box(x0, y0, x0 + size, y0 + size)
             if self._covered(square) and not any(square.overlaps(box) for box in self.boxes):
                 found += 1
                 name = f"{self.task.image_id}_background_{found}"
@@ -289,9 +280,9 @@ class _Cutter:
         )
 
     def result(self) -> ImageCrops:
-        side, cells = self.config.image_size, self.config.image_size // MASK_STEP
-        crops = np.stack(self.crops) if self.crops else np.empty((0, side, side), np.uint16)
-        masks = np.stack(self.masks) if self.masks else np.empty((0, cells, cells), np.uint8)
+        size, cells = self.config.image_size, self.config.image_size // MASK_STEP
+        crops = np.array(self.crops, np.uint16).reshape(-1, size, size)
+        masks = np.array(self.masks, np.uint8).reshape(-1, cells, cells)
         return ImageCrops(crops, masks, self.rows, self.audit.rows)
 
 

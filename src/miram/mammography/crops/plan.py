@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,7 +36,6 @@ _UNPLACED = "a lesion of this image, or of this breast and view, has no known pl
 _ELSEWHERE = "another image of this file, or of this breast and view, has a lesion"
 
 Backend = Callable[[], AbstractContextManager[None]]
-Notes = tuple[list[dict[str, Any]], list[dict[str, str]]]  # manifest rows, audit rows
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,10 @@ def plan_crops(
     Args:
         lesions: The lesion table. A row with neither masks nor a box stands for an image in
             which nothing is marked: background patches are all that it gives, and none where
-            a lesion may lie that is not marked in it (`lesion_places`).
+            a lesion may lie that is not marked in it.
         raw_root: Folder that its paths are relative to.
         config: How to cut.
-        workers: Processes to cut with.
+        workers: Processes to cut with, see `CropPlan`.
         backend: Makes joblib's backend.
     """
     lesions = lesions.assign(no_backgrounds=_no_backgrounds(lesions)).sort_values("lesion_id")
@@ -105,24 +104,21 @@ def _task(image_id: str, rows: pd.DataFrame) -> ImageTask:
 
 
 def _lesion(row: dict[Any, Any]) -> LesionTask:
-    sides = [int(row[name]) for name in BOX if name in row and not pd.isna(row[name])]
-    box = Box(*sides) if len(sides) == len(BOX) else None
+    edges = [int(row[name]) for name in BOX if name in row and not pd.isna(row[name])]
+    box = Box(*edges) if len(edges) == len(BOX) else None
     return LesionTask(str(row["lesion_id"]), tuple(row["mask_paths"]), box)
 
 
 def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
     """Cut what a plan asks for and write the store.
 
-    Each mammogram's crops are saved as soon as they are cut, so that an interrupted run goes
-    on where it stopped; crops of an older store are taken over where neither their files nor
-    the parameters changed.
+    Each mammogram's crops are saved as soon as they are cut, so that an interrupted run resumes
+    where it stopped; crops of an older store are reused where neither their files nor the
+    parameters changed.
 
     Args:
-        plan: What to cut.
+        plan: What to cut, see `plan_crops`.
         folder: Where the store shall stand.
-
-    Returns:
-        The finished store.
 
     Raises:
         MiramError: Not a single crop could be cut.
@@ -144,36 +140,15 @@ def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
 
 
 def stale_because(store: CropStore, config: CropConfig) -> list[str]:
-    """Tell which parameters of a store differ from those wanted.
-
-    Args:
-        store: A finished store.
-        config: How crops are wanted.
-
-    Returns:
-        One line per parameter, `context: 1.0 -> 1.25`; empty for a store that is up to date.
-    """
-    new_parameters = {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
-    old, new = _flat(store.parameters), _flat(new_parameters)
-    names = [*old, *(name for name in new if name not in old)]
-    return [
-        f"{name}: {old.get(name, 'not there')} -> {new.get(name, 'not there')}"
-        for name in names
-        if name not in old or name not in new or old[name] != new[name]
-    ]
+    """List the parameters of a store that differ from those wanted, as `context: 1.0 -> 1.25`."""
+    wanted = {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
+    old, new = (pd.json_normalize(one).to_dict("records")[0] for one in (store.parameters, wanted))
+    pairs = {name: (old.get(name, "not there"), new.get(name, "not there")) for name in old | new}
+    return [f"{name}: {was} -> {now}" for name, (was, now) in pairs.items() if was != now]
 
 
 def _parameters(config: CropConfig) -> dict[str, Any]:
     return {**config.stored(), "version": CROPPING_VERSION}
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
-    return flat
 
 
 def _assemble(plan: CropPlan, cache: "_Cache", folder: Path) -> str:
@@ -189,7 +164,7 @@ def _assemble(plan: CropPlan, cache: "_Cache", folder: Path) -> str:
         )
     return write_store(
         folder,
-        _pieces(plan, cache),
+        map(cache.arrays, plan.tasks),
         manifest=pd.DataFrame(rows).astype({"official_split": "string"}),
         audit=audit_rows(problems),
         parameters=_parameters(plan.config),
@@ -207,11 +182,6 @@ def _why_none(plan: CropPlan, problems: list[dict[str, str]]) -> str:
         "(no_location): lesions are known, but not one has a place; give each a mask or a box, "
         "and for a label of the whole image a box of the whole image; see the ingest audit"
     )
-
-
-def _pieces(plan: CropPlan, cache: "_Cache") -> Iterator[dict[str, NDArray]]:
-    for task in plan.tasks:
-        yield cache.arrays(task)
 
 
 def _cut_and_save(task: ImageTask, raw_root: Path, config: CropConfig, path: Path) -> None:
@@ -255,7 +225,7 @@ class _Cache:
     def _in_old_store(self, task: ImageTask) -> bool:
         return self.old is not None and self.old.tasks.get(task.image_id) == self.fingerprint(task)
 
-    def notes(self, task: ImageTask) -> Notes:
+    def notes(self, task: ImageTask) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
         if self.old is None or not self._in_old_store(task):
             with np.load(self.part(task)) as part:
                 rows, problems = json.loads(str(part["text"]))
@@ -279,14 +249,14 @@ class _Cache:
 
 
 def _usable_store(folder: Path, config: CropConfig) -> CropStore | None:
-    """Open an older store whose crops may be taken over; say why where there is none."""
+    """Open an older store whose crops may be reused; log why where there is none."""
     if not CropStore.is_finished(folder):
         return None
     if problems := verify_store(folder):
-        log.warning("all is cut anew: %s", "; ".join(problems))
+        log.warning("all is cut again: %s", "; ".join(problems))
         return None
     store = CropStore.open(folder)
     if changes := stale_because(store, config):
-        log.warning("the crop store %s is stale, all is cut anew: %s", folder, "; ".join(changes))
+        log.warning("the crop store %s is stale, all is cut again: %s", folder, "; ".join(changes))
         return None
     return store

@@ -19,9 +19,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from miram.errors import MiramError
-from miram.mammography.download.manifest import read_manifest
 from miram.mammography.download.nbia import NbiaClient, NbiaError, Series, StoppedError
-from miram.mammography.download.plan import DownloadConfig, check_space, choose_series
+from miram.mammography.download.plan import (
+    DownloadConfig,
+    check_space,
+    choose_series,
+    read_manifest,
+)
 from miram.mammography.download.series import (
     HASHES,
     ArchiveError,
@@ -31,17 +35,20 @@ from miram.mammography.download.series import (
 )
 from miram.progress import track
 
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
 RECORD = "download_record.jsonl"
+_PARTIAL = ".partial"
+_LONGEST_WAIT = 60.0  # seconds between two tries
 
 
 class DownloadRecord:
     """The finished series of a folder; may be used by several threads.
 
-    A line holds the sizes of the files of one series, whose hashes were checked before. A
-    line that a crash has cut off counts for nothing; its series is then told by its hashes.
-
-    Args:
-        folder: The folder of the download.
+    A line holds the sizes of the files of one series, whose hashes were checked before. A line that
+    a crash has cut off counts for nothing; its series is then checked by its hashes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,16 +60,15 @@ class DownloadRecord:
                 self._take(line)
 
     def has(self, uid: str, images: int | None, recheck: bool) -> bool:
-        """Tell whether a series is finished on disk.
+        """Whether a series is finished on disk.
+
+        A folder that the record does not know, such as one of another program, counts if it holds
+        `md5hashes.csv` and fits it.
 
         Args:
             uid: SeriesInstanceUID; its folder has this name.
             images: Number of images that the server announces, None where it does not.
             recheck: Read all files and compare their hashes, not only counts and sizes.
-
-        Returns:
-            Whether all its files are there. A folder that the record does not know, such as
-            one of another program, counts if it holds `md5hashes.csv` and fits it.
         """
         folder = self.folder / uid
         if not folder.is_dir():
@@ -77,12 +83,7 @@ class DownloadRecord:
         return found is not None
 
     def add(self, uid: str, sizes: dict[str, int]) -> None:
-        """Note a finished series.
-
-        Args:
-            uid: SeriesInstanceUID.
-            sizes: Bytes of each of its files, which are in place.
-        """
+        """Note a finished series: bytes of each of its files, which are in place."""
         line = json.dumps({"series": uid, "files": sizes}, sort_keys=True)
         with self._lock:
             self._sizes[uid] = sizes
@@ -111,24 +112,12 @@ def _sizes_on_disk(folder: Path, names: dict[str, int]) -> dict[str, int]:
     return {name: path.stat().st_size for name, path in paths if path.is_file()}
 
 
-log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
-
-_PARTIAL = ".partial"
-_LONGEST_WAIT = 60.0  # seconds between two tries
-
-
 @dataclass
 class DownloadReport:
     """What a download did.
 
-    Attributes:
-        wanted: Number of series asked for.
-        present: Series that were finished before.
-        fetched: Series that are finished now, in the order of finishing.
-        failed: Reason for every series that could not be had.
-        bytes_fetched: Bytes of the files of `fetched`.
+    `present` series were finished before, those of `fetched` are now, in the order of finishing;
+    `failed` gives the reason for every series that could not be had.
     """
 
     wanted: int = 0
@@ -140,12 +129,10 @@ class DownloadReport:
 
 @dataclass(frozen=True)
 class Progress:
-    """How a caller hears of a running download; called from several threads.
+    """Callbacks of a running download, called from several threads.
 
-    Attributes:
-        on_plan: Called once with the number of series and of bytes to fetch.
-        on_bytes: Called with bytes as they arrive; negative when a try has failed.
-        on_series: Called after every series, finished or failed.
+    `on_plan` gets the number of series and of bytes to fetch, once; `on_bytes` bytes as they
+    arrive, negative when a try has failed; `on_series` follows every series, finished or failed.
     """
 
     on_plan: Callable[[int, int], None] = lambda series, size: None
@@ -156,14 +143,8 @@ class Progress:
 def download_collection(config: DownloadConfig, progress: Progress | None = None) -> DownloadReport:
     """Fetch what is not there yet of a collection.
 
-    Interrupted or failed downloads go on where they stopped when called again.
-
-    Args:
-        config: What to download and how.
-        progress: Told how it goes.
-
-    Returns:
-        What was done. Series that could not be had are in it; they do not end the download.
+    Interrupted or failed downloads resume where they stopped when called again. Series that could
+    not be had are in the report; they do not end the download.
 
     Raises:
         MiramError: The manifest is none, the server cannot be reached, the subset is empty, the
@@ -181,7 +162,7 @@ def download_collection(config: DownloadConfig, progress: Progress | None = None
     missing = [one for one in checked if not record.has(one.uid, one.images, config.recheck)]
     report = DownloadReport(wanted=len(wanted), present=len(wanted) - len(missing))
     log.info("%d series wanted, %d of them finished", report.wanted, report.present)
-    _tell_unchecked(config.to, missing)
+    _warn_of_unchecked(config.to, missing)
     shutil.rmtree(config.to / _PARTIAL, ignore_errors=True)
     check_space(config.to, missing, config.workers)
     progress = progress or Progress()
@@ -202,14 +183,9 @@ def patiently(
 ) -> Result:
     """Try again what fails for a passing reason, after waits that double.
 
-    Args:
-        attempt: What to do.
-        config: Holds `retries` and `backoff`.
-        stop: Ends the waiting.
-
     Raises:
         MiramError: As `attempt` does, after the last try or for a lasting reason.
-        StoppedError: The download was told to stop.
+        StoppedError: The download is to stop.
     """
     for tried in range(config.retries + 1):
         try:
@@ -237,7 +213,7 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _tell_unchecked(folder: Path, missing: list[Series]) -> None:
+def _warn_of_unchecked(folder: Path, missing: list[Series]) -> None:
     """Say how many series stand there already and are fetched again all the same."""
     present = [one.uid for one in missing if (folder / one.uid).is_dir()]
     unchecked = sum(not (folder / uid / HASHES).is_file() for uid in present)

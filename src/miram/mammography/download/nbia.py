@@ -1,7 +1,7 @@
 """The REST interface of the NBIA archive behind TCIA, version 4: what a download needs of it.
 
 Three endpoints, all public and without a token: `getSeries` lists a collection with counts and
-sizes in one answer, `getSeriesSize` tells them of one series (slowly), and
+sizes in one answer, `getSeriesSize` gives them for one series (slowly), and
 `getImageWithMD5Hash` streams a zip of its files together with `md5hashes.csv`.
 Reference: NBIA Search REST API Guide of TCIA, and the server's sources (CBIIT/NBIA-TCIA).
 """
@@ -40,18 +40,14 @@ class NbiaError(MiramError):
 
 
 class StoppedError(Exception):
-    """The download was told to stop."""
+    """The download is to stop."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One series as the server lists it.
+    """One series as the server lists it: number of files and their bytes, None where not given.
 
-    Attributes:
-        uid: SeriesInstanceUID.
-        patient_id: PatientID; in CBIS-DDSM the folder name, such as Mass-Test_P_00016_LEFT_CC.
-        images: Number of files, None where not told.
-        size: Bytes of its files together, None where not told.
+    In CBIS-DDSM the patient id is the folder name, such as Mass-Test_P_00016_LEFT_CC.
     """
 
     uid: str
@@ -75,13 +71,7 @@ class NbiaClient:
         self._sessions = threading.local()  # a requests.Session is not safe to share
 
     def list_collection(self, collection: str) -> dict[str, Series]:
-        """List the series of a collection.
-
-        Args:
-            collection: For example CBIS-DDSM.
-
-        Returns:
-            The series by UID, in the order of the server.
+        """List the series of a collection by UID, in the order of the server.
 
         Raises:
             NbiaError: No answer, or not one that can be understood.
@@ -111,16 +101,16 @@ class NbiaClient:
         return Series(uid, images=images, size=_whole(rows[0].get("TotalSizeInBytes")))
 
     def fetch_zip(self, uid: str, path: Path, on_bytes: Callable[[int], None]) -> None:
-        """Stream the zip of a series to a file.
+        """Stream the zip of a series to a file; a broken transfer leaves nothing of use there.
 
         Args:
             uid: SeriesInstanceUID.
-            path: Where to write; what a broken transfer leaves there is of no use.
-            on_bytes: Told the length of every piece that has arrived.
+            path: Where to write.
+            on_bytes: Called with the length of every piece that has arrived.
 
         Raises:
             NbiaError: The server refuses, or the transfer breaks off.
-            StoppedError: The download was told to stop.
+            StoppedError: The download is to stop.
         """
         with self._get("getImageWithMD5Hash", {"SeriesInstanceUID": uid}) as response:
             try:

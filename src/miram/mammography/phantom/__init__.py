@@ -1,15 +1,14 @@
-"""A synthetic look-alike of CBIS-DDSM: files, tables and quirks, drawn from one seed.
+"""A synthetic imitation of CBIS-DDSM: files, tables and quirks, drawn from one seed.
 
 It lets everything run where the real data is absent. Its numbers say nothing about real breasts.
 """
 
 from miram.mammography.phantom.cases import draw_cases, phantom_ceiling
-from miram.mammography.phantom.config import PhantomConfig, PhantomQuirks, RatePerKind
+from miram.mammography.phantom.config import PhantomConfig, RatePerKind
 from miram.mammography.phantom.files import phantom_files
 
 __all__ = [
     "PhantomConfig",
-    "PhantomQuirks",
     "RatePerKind",
     "draw_cases",
     "phantom_ceiling",

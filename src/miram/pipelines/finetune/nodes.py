@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from miram.errors import MiramError
+from miram.evaluation.results import Evaluation
 from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
-from miram.pipelines.probe.nodes import describe_predictions
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.distributed.engine import EngineConfig, launch
+from miram.training.distributed.cluster import EngineConfig
+from miram.training.distributed.launch import launch
 
 if TYPE_CHECKING:
     from miram.evaluation.config import AssessmentConfig
@@ -56,11 +57,11 @@ def finetune_encoder(
         MiramError: The encoder was trained under other splits, or the data cannot answer the task.
     """
     from miram.evaluation.tasks.targets import targets_of
-    from miram.finetuning.evaluate import ValidationJudge
+    from miram.finetuning.evaluate import ClassifierMetrics
     from miram.finetuning.train import LabeledCrops, finetune
     from miram.models.checkpoints.joined import first_seed
     from miram.models.checkpoints.split_record import SPLITS, require_same_splits
-    from miram.training.checkpointing.manager import begun
+    from miram.training.checkpointing.manager import start_afresh_once
 
     require_same_splits(encoder.metadata.get(SPLITS), splits)
     task, without_callback = evaluation.task(config.task), evaluation.without_callback
@@ -72,8 +73,8 @@ def finetune_encoder(
         )
     labeled = splits.iloc[targets.rows].reset_index(drop=True)
     data = LabeledCrops(crops, labeled, targets.labels, targets.classes, targets.kind)
-    judge = ValidationJudge(targets.kind, evaluation.seed)
-    recipe, folder = begun(training.each_seed()[0], finetuning_folder)
+    judge = ClassifierMetrics(targets.kind, evaluation.seed)
+    recipe, folder = start_afresh_once(training.each_seed()[0], finetuning_folder)
     return launch(
         finetune,
         data,
@@ -86,47 +87,34 @@ def finetune_encoder(
     )
 
 
-def judge_finetuned(
+def evaluate_finetuned(
     finetuned: PretrainedCheckpoint,
     crops: CropStore,
     splits: pd.DataFrame,
     lesions: pd.DataFrame,
     evaluation: AssessmentConfig,
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Judge the classifier, once, on the patients that neither trained it nor chose the epoch.
+) -> Evaluation:
+    """Evaluate the classifier once, on patients that neither trained it nor chose the epoch.
 
     Args:
         finetuned: The classifier, or those of all folds.
         crops: The crop store.
-        splits: Which lesions are judged.
-        lesions: The lesion table.
-        evaluation: Statistics.
-
-    Returns:
-        Figures with intervals, and the predictions behind them.
-    """
-    from miram.finetuning.evaluate import assess_finetuned
-
-    found = assess_finetuned(finetuned, crops, lesions, splits, evaluation)
-    return {**found.metrics, "features": {"crops": crops.digest}}, found.predictions
-
-
-def describe_finetuned(
-    predictions: pd.DataFrame,
-    metrics: dict[str, Any],
-    lesions: pd.DataFrame,
-    evaluation: AssessmentConfig,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ask predictions how well they are calibrated, and whether figures hold in all subgroups.
-
-    Args:
-        predictions: Predictions of `judge_finetuned`.
-        metrics: Figures of `judge_finetuned`.
+        splits: The split of each lesion.
         lesions: The lesion table.
         evaluation: Subgroups and statistics.
-
-    Returns:
-        Reliability curves, and figures by subgroup.
     """
+    from miram.evaluation.assess import require_subgroups
+    from miram.evaluation.prediction_tables import calibration_table, subgroup_metrics
+    from miram.finetuning.evaluate import assess_finetuned
+
+    require_subgroups(lesions, evaluation)
+    found = assess_finetuned(finetuned, crops, lesions, splits, evaluation)
+    metrics = {**found.metrics, "features": {"crops": crops.digest}}
     # The tables take the one protocol there is, whatever its name.
-    return describe_predictions(predictions.drop(columns="protocol"), metrics, lesions, evaluation)
+    predictions = found.predictions.drop(columns="protocol")
+    return Evaluation(
+        metrics,
+        found.predictions,
+        calibration=calibration_table(predictions, metrics),
+        subgroups=subgroup_metrics(predictions, lesions, metrics, evaluation),
+    )
