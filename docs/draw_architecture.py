@@ -70,9 +70,7 @@ def draw(path: Path) -> None:
                 fontsize=12 if parts or len(name) < 20 else 10, weight="bold",
             )  # fmt: skip
             lines = _wrapped(parts, max(18, int(width * 9)))
-            axes.text(
-                middle, bottom + HEIGHT * 0.28, lines, ha="center", va="center", fontsize=8
-            )
+            axes.text(middle, bottom + HEIGHT * 0.28, lines, ha="center", va="center", fontsize=8)
     for (user, used), count in imports_between(list(places)).items():
         arrow = _arrow(places[user], places[used], count)
         axes.add_patch(arrow)
