@@ -6,13 +6,14 @@ import pytest
 
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
-from miram.evaluation.prediction_tables import (
+from miram.evaluation.predictions import (
     CALIBRATION_COLUMNS,
     SUBGROUP_COLUMNS,
     calibration_table,
+    judged_lesions,
     subgroup_metrics,
+    task_scores,
 )
-from miram.evaluation.predictions import judged_lesions, task_scores
 from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.statistics.calibration import expected_calibration_error
 from miram.evaluation.statistics.subgroups import VARIABLES

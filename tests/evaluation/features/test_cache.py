@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from miram.evaluation.features import cache
-from miram.evaluation.features.cache import encoder_digest, plan_features, stored_origin
+from miram.evaluation.features.extract import encoder_digest, plan_features, stored_origin
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.checkpoints.files import EncoderCheckpoint

@@ -46,7 +46,7 @@ def encode_lesions(
     Raises:
         MiramError: The encoder was trained under other splits.
     """
-    from miram.evaluation.features.cache import ORIGIN, plan_features
+    from miram.evaluation.features.extract import ORIGIN, plan_features
     from miram.models.checkpoints.split_record import SPLITS, require_same_splits
 
     require_same_splits(encoder.metadata.get(SPLITS), splits)
@@ -101,7 +101,7 @@ def evaluate_encoder(
     """
     from miram.evaluation.assess import require_subgroups
     from miram.evaluation.label_efficiency import COLUMNS, label_efficiency_table
-    from miram.evaluation.prediction_tables import calibration_table, subgroup_metrics
+    from miram.evaluation.predictions import calibration_table, subgroup_metrics
     from miram.evaluation.probes.fold_features import features_to_judge
 
     require_subgroups(lesions, config)
