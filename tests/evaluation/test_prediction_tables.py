@@ -10,7 +10,7 @@ from miram.evaluation.predictions import (
     CALIBRATION_COLUMNS,
     SUBGROUP_COLUMNS,
     calibration_table,
-    judged_lesions,
+    evaluated_lesions,
     subgroup_metrics,
     task_scores,
 )
@@ -47,7 +47,7 @@ def curves(assessed):
 
 def test_predictions_come_back_as_they_were(assessed, given):
     found = task_scores(assessed.predictions, "density")
-    names = judged_lesions(assessed.predictions, "density")
+    names = evaluated_lesions(assessed.predictions, "density")
     table = given.lesions.set_index("lesion_id").loc[names]
     np.testing.assert_array_equal(found.patients, table["patient_id"])
     labels, seeds = found.of_kind("single")

@@ -84,7 +84,7 @@ def prediction_table(repeats: Sequence[ScoredTask], seed: int = 0) -> pd.DataFra
 
     Returns:
         `COLUMNS`; `class` is only the positive one of a binary task, `label` 0 or 1, `fold` the
-        pair that judged the lesion, `calibrated` the score of the linear probe after its
+        pair that evaluated the lesion, `calibrated` the score of the linear probe after its
         temperature, missing for other protocols, `repeat` counts from 1.
     """
     parts = [
@@ -148,7 +148,7 @@ def task_scores(
 
 
 def _folds(rows: pd.DataFrame) -> npt.NDArray | None:
-    """Of every seed and repeat the fold of each lesion; None where nothing tells it."""
+    """Of every seed and repeat the fold of each lesion; None where there is none."""
     if "fold" not in rows:
         return None
     table = rows.drop_duplicates(["lesion_id", *_RUN])
@@ -157,8 +157,8 @@ def _folds(rows: pd.DataFrame) -> npt.NDArray | None:
     return table[list(runs)].to_numpy().T
 
 
-def judged_lesions(predictions: pd.DataFrame, task: str) -> list[str]:
-    """Names of the lesions judged on a task, in the order of `task_scores`."""
+def evaluated_lesions(predictions: pd.DataFrame, task: str) -> list[str]:
+    """Names of the lesions evaluated on a task, in the order of `task_scores`."""
     return sorted(set(predictions.loc[predictions["task"] == task, "lesion_id"]))
 
 
@@ -249,18 +249,18 @@ def subgroup_metrics(
     for task, found in metrics["tasks"].items():
         asked = config.task(task)
         scored = task_scores(predictions, task)
-        judged = lesions.set_index("lesion_id").loc[judged_lesions(predictions, task)]
+        evaluated = lesions.set_index("lesion_id").loc[evaluated_lesions(predictions, task)]
         for variable in config.subgroups:
-            if _has_subgroups(judged, variable, asked):
-                by_value = _subgroups(scored, found["kind"], judged[variable], config)
+            if _has_subgroups(evaluated, variable, asked):
+                by_value = _subgroups(scored, found["kind"], evaluated[variable], config)
                 rows += [{"task": task, **cells} for row in by_value for cells in _cells(row)]
     return _with_split(pd.DataFrame(rows), metrics, SUBGROUP_COLUMNS)
 
 
-def _has_subgroups(judged: pd.DataFrame, variable: str, task: TaskConfig) -> bool:
-    if variable not in judged or variable in (task.column, task.by):
+def _has_subgroups(evaluated: pd.DataFrame, variable: str, task: TaskConfig) -> bool:
+    if variable not in evaluated or variable in (task.column, task.by):
         return False
-    return judged[variable].nunique(dropna=True) > 1
+    return evaluated[variable].nunique(dropna=True) > 1
 
 
 def _subgroups(
@@ -280,7 +280,7 @@ def _subgroups(
 
 
 def _cells(row: SubgroupRow) -> list[dict[str, Any]]:
-    """One entry per metric; what only the judged metric has is missing in the others."""
+    """One entry per metric; what only the evaluated metric has is missing in the others."""
     common = {"subgroup": row.subgroup, "value": row.value}
     return [
         {

@@ -157,7 +157,7 @@ def encoder_digest(checkpoint: EncoderCheckpoint) -> str:
 
 
 def stored_origin(path: Path) -> dict[str, Any] | None:
-    """What the features in a Parquet file came from, None where that cannot be told."""
+    """What the features in a Parquet file came from, None where that is unknown."""
     try:
         header = pq.read_schema(path).metadata or {}
         found: dict[str, Any] = json.loads(header[b"PANDAS_ATTRS"])[ORIGIN]
