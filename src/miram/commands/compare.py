@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from miram.commands.completion import complete_result
+from miram.commands.study import complete_result
 from miram.commands.study_files import Protocol
 
 if TYPE_CHECKING:
