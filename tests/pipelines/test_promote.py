@@ -24,12 +24,12 @@ import pydicom
 import pytest
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
+from miram.integrations.mlflow.config import MlflowConfig
 from mlflow import MlflowClient
 from project_paths import PROJECT
 
 from miram.commands.app import main
 from miram.errors import MiramError
-from miram.integrations.mlflow.config import MlflowConfig
 from miram.mammography.crops.store import CropStore
 from miram.serving.predictor import Predictor
 from miram.serving.registry.versions import roll_back

@@ -39,7 +39,7 @@ class MethodDataset(AbstractDataset[str, str]):
             raise MiramError(f"there is no method {name!r}: one of {', '.join(METHODS)}")
         if not self._path.is_dir():
             raise MiramError(
-                f"{name} has no model under {self._path}: train and judge it first, with "
+                f"{name} has no model under {self._path}: train and evaluate it first, with "
                 f"`kedro run --pipeline pretrain --namespaces {name}` and the same for probe"
             )
         return name
@@ -121,10 +121,11 @@ class RegistryDataset(AbstractDataset["Release", dict[str, Any]]):
 
     def save(self, data: "Release") -> None:
         """Register a version and give it its alias."""
-        from miram.serving.registry.tracking import running_tracking
+        from miram.integrations.mlflow.hook import running_hook
         from miram.serving.registry.versions import register
 
-        done = register(data, running_tracking())
+        hook = running_hook()
+        done = register(data, hook.config, hook.run_id)
         with atomic_path(self._filepath) as temporary:
             temporary.write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
 

@@ -15,6 +15,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from miram.configuration import flatten
 from miram.errors import MiramError
 from miram.files import atomic_path
 from miram.mammography.crops.cut import (
@@ -152,7 +153,7 @@ def stale_because(store: CropStore, config: CropConfig) -> list[str]:
     Returns:
         One line per parameter, `context: 1.0 -> 1.25`; empty for a store that is up to date.
     """
-    old, new = _flat(store.info["parameters"]), _flat(_parameters(config))
+    old, new = flatten(store.info["parameters"]), flatten(_parameters(config))
     names = [*old, *(name for name in new if name not in old)]
     return [
         f"{name}: {old.get(name, 'not there')} -> {new.get(name, 'not there')}"
@@ -163,15 +164,6 @@ def stale_because(store: CropStore, config: CropConfig) -> list[str]:
 
 def _parameters(config: CropConfig) -> dict[str, Any]:
     return {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
-    return flat
 
 
 def _assemble(plan: CropPlan, cache: "_Cache", folder: Path) -> str:

@@ -34,12 +34,12 @@ def embed_mammograms(
         embed: Which model, and what becomes a row.
     """
     from miram.integrations.embedding import find_mammograms
+    from miram.integrations.mlflow.hook import running_hook
     from miram.serving.embed import plan_embedding
-    from miram.serving.registry.loading import load_predictor
-    from miram.serving.registry.tracking import running_tracking
+    from miram.serving.registry.versions import load_predictor
 
     predictor = load_predictor(
-        embed.model, lambda: running_tracking().tracking_uri, lambda: (rois, features)
+        embed.model, lambda: running_hook().config.tracking_uri, lambda: (rois, features)
     )
     ingested = find_mammograms(mammograms, source, options.get(source), predictor)
     return plan_embedding(ingested, mammograms, predictor, embed)

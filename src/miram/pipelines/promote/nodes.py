@@ -53,8 +53,7 @@ def build_predictor(
     """
     from miram.models.checkpoints.joined import split_seeds
     from miram.serving.predictor import Predictor as Built
-    from miram.serving.predictor import check_origin, crop_settings
-    from miram.serving.probe import fit_served_probe
+    from miram.serving.predictor import check_origin, crop_settings, fit_served_probe
 
     if promote.method not in (None, method):
         raise MiramError(

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from miram import configuration
 from miram.reporting.facts.tables import Table
 
 _ORDER = ("encoder", "training", "rois", "splits", "features", "evaluation")
@@ -46,23 +47,9 @@ def _method_block(block: Any) -> Any:
     return values.get("method", values) if isinstance(values, dict) else values
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names and text.
-
-    Args:
-        value: Settings.
-        prefix: Name so far.
-    """
-    value = plain(value)
-    if isinstance(value, dict) and (value or prefix):
-        parts = {f"{prefix}.{key}" if prefix else str(key): item for key, item in value.items()}
-    elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
-        parts = {f"{prefix}[{place}]": item for place, item in enumerate(value)}
-    elif value == {}:
-        return {}
-    else:
-        return {prefix: _text(value)}
-    return {key: text for name, item in parts.items() for key, text in flatten(item, name).items()}
+def flatten(value: Any) -> dict[str, str]:
+    """Nested settings as dotted names and text."""
+    return {name: _text(item) for name, item in configuration.flatten(plain(value)).items()}
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from miram.configuration import flatten
 from miram.errors import MiramError
 from miram.files import atomic_path
 
@@ -38,11 +39,6 @@ class TrainingFolder:
     def finished(self) -> Path:
         """What a training leaves when it has reached its end."""
         return self.path / FINISHED
-
-    @property
-    def tracker_note(self) -> Path:
-        """Where a tracker writes which of its runs records this training."""
-        return self.path / "tracker.json"
 
     def part(self, name: str) -> "TrainingFolder":
         """The folder of one of several trainings of a method, such as a fold or a seed."""
@@ -189,21 +185,12 @@ def refuse_difference(kept: Mapping[str, Any], now: Mapping[str, Any], folder: P
 
 def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Tell where two nested sets of settings differ, such as `training.seed: was 0, is 1`."""
-    before, after = _flat(kept), _flat(now)
+    before, after = flatten(kept), flatten(now)
     return [
         f"{name}: was {before.get(name, 'absent')}, is {after.get(name, 'absent')}"
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        return {prefix.removesuffix("."): values}
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.")
-    return flat
 
 
 def _newest_first(folder: TrainingFolder) -> list[Path]:
