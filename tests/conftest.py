@@ -1,11 +1,13 @@
 """Fixtures for all tests: the real data where it is at hand, and a small phantom."""
 
 import os
+import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
@@ -17,14 +19,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from miram.mammography.phantom import PhantomConfig, phantom_files
 
 # No test fails because the machine is busy.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "untimed", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("untimed")
 
 TINY_PHANTOM = PhantomConfig(patients=16, image_size=512, seed=3)
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "browser: needs Chromium; leave out by -m 'not browser'")
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every draw without a generator of its own is the same in every run, in any order of tests."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

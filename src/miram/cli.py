@@ -12,6 +12,7 @@ from kedro.framework.cli.utils import KedroCliError
 from kedro.validation.exceptions import ParameterValidationError
 
 from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 from miram.integrations.engine_run import on_engine
 
 
@@ -29,7 +30,7 @@ def readable(error: BaseException) -> str | None:
         if isinstance(cause, ParameterValidationError):
             # Kedro repeats the name of the parameter and adds that of a class.
             return re.sub(r"Failed to instantiate \w+ for parameter '[^']*': ", "", str(cause))
-        if isinstance(cause, MiramError):
+        if isinstance(cause, (MiramError, StatisticsError)):
             return str(cause)
     is_choice = isinstance(error, ValueError) and "pipeline" in str(error).lower()
     return str(error) if is_choice else None

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -11,7 +11,9 @@ from pydantic import (
     ConfigDict,
     NonNegativeInt,
     ValidationError,
+    model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from miram.errors import MiramError
 
@@ -45,9 +47,22 @@ class Config(BaseModel):
 
     A subclass stands beside the class or function it configures. A name that the
     subclass does not declare is an error, so that a typo in a parameter cannot pass.
+
+    Attributes:
+        renamed: New name of each setting that once had another; the error names the new one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    renamed: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_names(cls, given: Any) -> Any:
+        for old, new in cls.renamed.items():
+            if isinstance(given, dict) and old in given:
+                raise PydanticCustomError("renamed", "{old} is now {new}", {"old": old, "new": new})
+        return given
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
@@ -66,6 +81,17 @@ class Config(BaseModel):
             raise MiramError(explain(error, tuple(cls.model_fields))) from None
 
 
+def new_names() -> dict[str, str]:
+    """New name by old one, of every renamed setting of the classes imported so far."""
+    classes: list[type[Config]] = [Config]
+    renamed: dict[str, str] = {}
+    while classes:
+        one = classes.pop()
+        renamed |= one.renamed
+        classes += one.__subclasses__()
+    return renamed
+
+
 def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
     """Tell the mistakes that pydantic found, in the user's words.
 
@@ -76,6 +102,10 @@ def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
     lines = []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "renamed":
+            old, new = item["ctx"]["old"], item["ctx"]["new"]
+            lines.append(f"there is no setting {place}{'.' if place else ''}{old}: it is now {new}")
+            continue
         if item["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(item["loc"][-1]), names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""

@@ -14,7 +14,8 @@ from forty_patients import lesions_of_40_patients
 from project_paths import PROJECT
 
 from miram.commands.app import main
-from miram.evaluation.assess import AssessmentConfig, assess_features
+from miram.evaluation.assess import assess_features
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.probes.linear import LinearProbeConfig
 from miram.mammography.splits import SplitConfig, assign_splits

@@ -11,12 +11,13 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from miram.errors import MiramError
-from miram.evaluation.assess import AssessmentConfig, assess_features
+from miram.evaluation.assess import assess_features
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import task_scores
 from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.probes.protocols import PROTOCOLS
 from miram.evaluation.statistics.calibration import apply_temperature
-from miram.evaluation.statistics.kinds import METRICS
+from miram.evaluation.statistics.metrics import metrics_of
 from miram.evaluation.tasks.definitions import TASKS, TaskConfig
 
 ALL = {"tasks": "all", "protocols": "all"}
@@ -31,7 +32,7 @@ def assess(given, **options):
     return assess_features({WHOLE: given.features}, given.lesions, given.splits, config(**options))
 
 
-def metrics_of(found, task="pathology", protocol="linear"):
+def entry_metrics(found, task="pathology", protocol="linear"):
     entry = found.metrics["tasks"][task]
     entry = entry if protocol == "linear" else entry["protocols"][protocol]
     return entry["metrics"]
@@ -53,8 +54,8 @@ def test_all_tasks_and_protocols_run_in_one_go_and_every_metric_has_its_interval
     for name, entry in everything.metrics["tasks"].items():
         assert list(entry["protocols"]) == ["mae_probe", "knn"]
         for protocol in PROTOCOLS:
-            found = metrics_of(everything, name, protocol)
-            assert tuple(found) == METRICS[entry["kind"]]
+            found = entry_metrics(everything, name, protocol)
+            assert tuple(found) == metrics_of(entry["kind"])
             assert all(one["lower"] <= one["upper"] for one in found.values())
         assert entry["lesions"] >= entry["patients"] > 1
         assert all(part["lesions"] > part["patients"] > 1 for part in entry["training"])
@@ -100,10 +101,10 @@ def test_a_probe_on_features_that_carry_the_label_reaches_their_ceiling(sample, 
     found = assess(given, protocols="all")
     ceiling = stats.norm.cdf(1.5 / np.sqrt(2))  # of the best possible reader of feature 0
     for protocol, margin in (("linear", 0.025), ("mae_probe", 0.025)):
-        assert metrics_of(found, protocol=protocol)["auc"]["estimate"] == pytest.approx(
+        assert entry_metrics(found, protocol=protocol)["auc"]["estimate"] == pytest.approx(
             ceiling, abs=margin
         )
-    assert 0.6 < metrics_of(found, protocol="knn")["auc"]["estimate"] < ceiling
+    assert 0.6 < entry_metrics(found, protocol="knn")["auc"]["estimate"] < ceiling
 
 
 def test_planted_permuted_labels_give_chance(sample):
@@ -113,7 +114,7 @@ def test_planted_permuted_labels_give_chance(sample):
     given.lesions["pathology"] = given.lesions["patient_id"].map(planted)
     found = assess(given, protocols="all")
     for protocol in PROTOCOLS:
-        auc = metrics_of(found, protocol=protocol)["auc"]
+        auc = entry_metrics(found, protocol=protocol)["auc"]
         assert auc["lower"] < 0.5 < auc["upper"]
 
 
@@ -143,7 +144,7 @@ def test_labels_of_judged_lesions_do_not_reach_scores_or_temperature(given):
     for column in ("score", "calibrated"):
         pd.testing.assert_series_equal(first.predictions[column], second.predictions[column])
     assert (first.predictions["label"] != second.predictions["label"]).all()
-    auc, turned = (metrics_of(found)["auc"]["estimate"] for found in (first, second))
+    auc, turned = (entry_metrics(found)["auc"]["estimate"] for found in (first, second))
     assert auc == pytest.approx(1 - turned)
 
 
@@ -217,7 +218,7 @@ def test_undefined_draws_are_counted(sample):
     inside, two = (given.lesions["patient_id"].isin(names) for names in (judged, judged[:2]))
     given.lesions.loc[inside, "pathology"] = "BENIGN"
     given.lesions.loc[two, "pathology"] = "MALIGNANT"
-    found = metrics_of(assess(given))
+    found = entry_metrics(assess(given))
     assert found["auc"]["undefined_draws"] > 0
     assert found["accuracy"]["undefined_draws"] == 0
 
@@ -254,9 +255,9 @@ def test_any_column_is_a_task_of_ones_own(sample):
     assert list(found.metrics["tasks"]) == ["pathology", "grade", "is_high", "findings"]
     for name in ("grade", "is_high", "findings"):
         metric = "auc" if name == "is_high" else "auc_macro"
-        assert metrics_of(found, name)[metric]["estimate"] > 0.95
+        assert entry_metrics(found, name)[metric]["estimate"] > 0.95
     # One of two classes and the positive one of two are the same question.
-    assert metrics_of(found, "grade")["accuracy"] == metrics_of(found, "is_high")["accuracy"]
+    assert entry_metrics(found, "grade")["accuracy"] == entry_metrics(found, "is_high")["accuracy"]
 
 
 def test_metrics_are_strict_json(everything):

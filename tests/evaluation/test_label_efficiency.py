@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.assess import AssessmentConfig, assess_features
+from miram.evaluation.assess import assess_features
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.label_efficiency import COLUMNS, drawn_pairs, label_efficiency_table
 from miram.evaluation.probes.fold_features import WHOLE
 

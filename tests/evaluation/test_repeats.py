@@ -5,15 +5,17 @@ import pandas as pd
 import pytest
 
 from miram.errors import MiramError
-from miram.evaluation.assess import AssessmentConfig, assess_features, assess_seeds
+from miram.evaluation.assess import assess_features, assess_seeds
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import task_scores
 from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.score_files.evaluate import ExternalConfig, evaluate_scores
+from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.evaluation.statistics.comparison import compare_methods
+from miram.evaluation.statistics.inputs import SeedScores, same_folds
 from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.statistics.per_class import class_rows
-from miram.evaluation.statistics.scores import SeedScores, same_folds
 from miram.evaluation.statistics.subgroups import subgroup_rows
 from miram.mammography.splits import SplitConfig, assign_splits, split_repeats
 
@@ -91,7 +93,7 @@ def test_seed_and_repeat_are_told_apart():
 
 
 def test_seeds_that_were_not_judged_equally_often_are_refused():
-    with pytest.raises(MiramError, match="3 tables of scores for 2 repeats"):
+    with pytest.raises(StatisticsError, match="3 tables of scores for 2 repeats"):
         SeedScores(tuple(map(scores_of, range(3))), repeats=2)
 
 

@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from tiny import told_losses
 
 from miram.errors import MiramError
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.finetuning.config import FinetuningConfig, RecipeConfig
 from miram.finetuning.evaluate import ValidationJudge, assess_finetuned
 from miram.finetuning.model import (
@@ -29,8 +29,8 @@ from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds
 from miram.models.encoder import EncoderConfig
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.optimizer import OptimizerConfig

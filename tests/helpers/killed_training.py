@@ -20,8 +20,8 @@ import torch
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.moco import MocoV3Config
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.logging.telemetry import LOGGER

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.mammography.crops.cut import CropConfig
 from miram.models.checkpoints.files import EncoderCheckpoint

@@ -22,8 +22,8 @@ from torch import nn
 from miram.errors import MiramError
 from miram.models.moco import MocoV3Config
 from miram.models.supervised import SupervisedConfig, SupervisedOutput, class_weights
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.device import make_accelerator
 from miram.training.logging.telemetry import Looks

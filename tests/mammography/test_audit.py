@@ -17,8 +17,8 @@ from miram.mammography.sources.cbis_ddsm.file_roles import NoteCode
 
 ROOT = PROJECT
 SOURCES = [
-    *(ROOT / "src" / "miram" / "mammography" / "sources").glob("*.py"),
-    ROOT / "src" / "miram" / "mammography" / "cropping.py",
+    *(ROOT / "src" / "miram" / "mammography" / "sources").rglob("*.py"),
+    ROOT / "src" / "miram" / "mammography" / "crops" / "cut.py",
 ]
 
 

@@ -8,7 +8,7 @@ import torch
 from mlflow import MlflowClient
 
 from miram.errors import MiramError
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.models.checkpoints.joined import split_seeds
 from miram.pipelines.promote.nodes import build_predictor

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.assess import AssessmentConfig, assess_features, assess_seeds
+from miram.evaluation.assess import assess_features, assess_seeds
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.probes.fold_features import WHOLE
 from miram.mammography.crops.store import CropStore, write_store
 from miram.mammography.lesion_table import audit_rows, validate_lesions

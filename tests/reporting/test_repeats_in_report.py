@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from miram.errors import MiramError
-from miram.evaluation.statistics.comparison import ComparisonConfig
+from miram.evaluation.config import ComparisonConfig
 from miram.reporting.cards.claim import claim_checklist
 from miram.reporting.cards.model_card import card_data, model_card
 from miram.reporting.charts.roc import paired_with_reference

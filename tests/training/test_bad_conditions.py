@@ -16,8 +16,9 @@ from tiny import ENCODER, METHOD
 from miram.errors import MiramError
 from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.models.moco import MocoV3Config
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import TrainingFolder, read_state
+from miram.training.checkpointing.state_files import read_state
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.logging.telemetry import LOGGER
 from miram.training.loop import train

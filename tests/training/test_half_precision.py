@@ -9,8 +9,8 @@ from torch import nn
 from miram.errors import MiramError
 from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.training import loop
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.loop import train
 from miram.training.optimizer import OptimizerConfig

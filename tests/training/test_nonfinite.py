@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from miram.commands.app import app
 from miram.errors import MiramError
 from miram.models.masked_autoencoder import MaskedAutoencoderOutput
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.logging.telemetry import Looks
 from miram.training.loop import train

@@ -10,9 +10,9 @@ from tiny import ENCODER, METHOD
 
 from miram.memory import free_memory
 from miram.models.encoder import EncoderConfig
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.distributed.engine import EngineConfig, launch
 from miram.training.logging.telemetry import Looks

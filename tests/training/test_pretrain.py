@@ -12,7 +12,7 @@ from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.methods import MethodConfig, RandomConfig
 from miram.models.moco import MocoV3Config
 from miram.models.pretrained_weights.load import InitializationConfig
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.loop import train

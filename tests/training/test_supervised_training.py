@@ -8,18 +8,18 @@ from sklearn.metrics import roc_auc_score
 from tiny import told_losses
 
 from miram.errors import MiramError
-from miram.evaluation.assess import evaluation_pairs
 from miram.evaluation.features.extract import extract_features, feature_table
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.probes.fold_features import WHOLE, features_by_fold, fit_probe_by_fold
 from miram.evaluation.probes.linear import LinearProbeConfig, fit_linear_probe
+from miram.evaluation.tasks.pairs import evaluation_pairs
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.joined import split_folds
 from miram.models.checkpoints.split_record import split_record
 from miram.models.encoder import EncoderConfig
 from miram.models.supervised import SupervisedConfig
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.optimizer import OptimizerConfig

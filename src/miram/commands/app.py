@@ -15,6 +15,7 @@ from miram.commands.replay import replay
 from miram.commands.report import report
 from miram.commands.verify import verify
 from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 
 app = typer.Typer(
     name="miram",
@@ -45,6 +46,6 @@ def main(arguments: list[str] | None = None) -> None:
     """
     try:
         app(args=arguments)
-    except MiramError as error:
+    except (MiramError, StatisticsError) as error:
         sys.stderr.write(f"miram: {' '.join(str(error).split())}\n")
         raise SystemExit(1) from None

@@ -11,7 +11,7 @@ from miram.commands.completion import complete_result
 from miram.commands.study_files import Protocol
 
 if TYPE_CHECKING:
-    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.config import AssessmentConfig
     from miram.evaluation.statistics.comparison import Comparison
 
 
@@ -157,7 +157,7 @@ def compare_study(
 
 def _config(given: dict[str, Any], comparison: dict[str, Any]) -> "AssessmentConfig":
     """Check what was given; what was not keeps the default of the evaluation."""
-    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.config import AssessmentConfig
 
     def named(values: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in values.items() if value is not None}
@@ -190,12 +190,12 @@ def _wanted(
 
 def _require_figure(metric: str | None, kind: Any, task: str) -> None:
     from miram.errors import MiramError
-    from miram.evaluation.statistics.kinds import METRICS
+    from miram.evaluation.statistics.metrics import metrics_of
 
-    if metric is not None and metric not in METRICS[kind]:
+    if metric is not None and metric not in metrics_of(kind):
         raise MiramError(
             f"the {kind} task {task!r} has no metric {metric!r}: choose among "
-            f"{', '.join(METRICS[kind])}"
+            f"{', '.join(metrics_of(kind))}"
         )
 
 

@@ -163,7 +163,7 @@ def _own_task(name: str | None, column: str | None, classes: str | None) -> "Tas
 
 def _task_of_project(name: str) -> "TaskConfig":
     from miram.errors import MiramError
-    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.config import AssessmentConfig
     from miram.evaluation.tasks.definitions import TASKS
     from miram.integrations.parameters import load_parameters
 

@@ -8,30 +8,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field, field_validator, model_validator
 
-from miram.configuration import Seeds
 from miram.errors import MiramError
-from miram.evaluation.label_efficiency import LabelEfficiencyConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import COLUMNS, prediction_table
 from miram.evaluation.probes.fold_features import Features
-from miram.evaluation.probes.protocols import MAIN, ProtocolConfig, split_names
+from miram.evaluation.probes.protocols import MAIN
 from miram.evaluation.probes.scoring import ScoredTask, score_task
-from miram.evaluation.statistics.bootstrap import DRAWS, Interval, cluster_bootstrap
-from miram.evaluation.statistics.comparison import ComparisonConfig
+from miram.evaluation.statistics import StatisticsError
+from miram.evaluation.statistics.bootstrap import Interval, cluster_bootstrap
 from miram.evaluation.statistics.delong import auc_interval
-from miram.evaluation.statistics.metrics import compute_metrics
+from miram.evaluation.statistics.inputs import SeedScores
+from miram.evaluation.statistics.metrics import compute_metrics, metrics_of
 from miram.evaluation.statistics.per_class import ClassRow, class_rows, confusion_matrix
-from miram.evaluation.statistics.scores import SeedScores
 from miram.evaluation.statistics.subgroups import VARIABLES
-from miram.evaluation.tasks.definitions import TASKS, TaskConfig
-from miram.evaluation.tasks.pairs import evaluation_pairs, require_lesions
-from miram.evaluation.tasks.targets import WithoutCallback, targets_of
+from miram.evaluation.tasks.pairs import require_lesions
+from miram.evaluation.tasks.targets import targets_of
 from miram.mammography.splits import split_repeats
 
 Array = npt.NDArray[np.float64]
 
-CALIBRATED = ("brier", "ece", "log_loss")
+log = logging.getLogger(__name__)
 
 
 def task_metrics(
@@ -88,7 +85,7 @@ def task_metrics(
         "delong": _delong(first) if targets.kind == "binary" and len(each) == 1 else None,
         "calibration": {
             "temperatures": [value for one in each for value in one.temperatures],
-            "metrics": metrics(calibrated, CALIBRATED),
+            "metrics": metrics(calibrated, metrics_of(targets.kind, "probabilities")),
         },
         "protocols": {name: {"metrics": metrics(values)} for name, values in scores.items()},
     }
@@ -136,7 +133,7 @@ def _delong(task: ScoredTask) -> dict[str, float | None] | None:
     """DeLong's interval, clustered by patient: a cross-check of the bootstrap's."""
     try:
         found = auc_interval(task.labels, task.scores[MAIN], task.patients, task.lesions["fold"])
-    except MiramError:  # fewer than two patients of a class: there is no variance
+    except StatisticsError:  # fewer than two patients of a class: there is no variance
         return None
     return {
         "estimate": _defined(found.auc),
@@ -155,75 +152,6 @@ def _class_shares(labels: npt.NDArray, kind: str) -> Sequence[float]:
         share = labels.mean(axis=0)
         return [float(np.maximum(share, 1 - share).mean())]
     return list(np.bincount(labels) / len(labels))
-
-
-log = logging.getLogger(__name__)
-
-__all__ = [
-    "Assessment",
-    "AssessmentConfig",
-    "assess_features",
-    "assess_seeds",
-    "evaluation_pairs",
-    "targets_of",
-]
-
-
-class AssessmentConfig(ProtocolConfig):
-    """Which tasks are asked, of which seeds, by which protocols, and how sure the answers are."""
-
-    tasks: tuple[str, ...] = Field(
-        ("pathology",), min_length=1, description="names, joined by + in one text; or all"
-    )
-    own_tasks: tuple[TaskConfig, ...] = Field((), description="tasks on further columns")
-    seeds: Seeds = Field(
-        (), description="trainings that are judged, joined by + in one text; all if empty"
-    )
-    without_callback: WithoutCallback = "benign"
-    bootstrap_draws: int = Field(DRAWS, ge=100)
-    seed: int = Field(0, ge=0)
-    subgroups: tuple[str, ...] = Field(
-        VARIABLES, description="columns of the lesion table by which metrics are split up"
-    )
-    label_efficiency: LabelEfficiencyConfig = LabelEfficiencyConfig()
-    comparison: ComparisonConfig = ComparisonConfig()
-
-    def task(self, name: str) -> TaskConfig:
-        """The task of that name.
-
-        Raises:
-            MiramError: There is none.
-        """
-        known = _known(self.own_tasks)
-        if name not in known:
-            raise MiramError(f"unknown task {name!r}: choose among {', '.join(known)}")
-        return known[name]
-
-    def all_tasks(self) -> tuple[TaskConfig, ...]:
-        """The tasks asked, one's own behind the named ones."""
-        names = dict.fromkeys((*self.tasks, *(task.name for task in self.own_tasks)))
-        return tuple(self.task(name) for name in names)
-
-    @field_validator("tasks", mode="before")
-    @classmethod
-    def _task_names(cls, given: Any) -> Any:
-        return split_names(given, TASKS)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "AssessmentConfig":
-        own = [task.name for task in self.own_tasks]
-        repeated = [name for place, name in enumerate(own) if name in (*TASKS, *own[:place])]
-        if repeated:
-            raise ValueError(f"there is a task {repeated[0]!r} already: give yours another name")
-        known = _known(self.own_tasks)
-        for name in (*self.tasks, *self.comparison.tasks):
-            if name not in known:
-                raise ValueError(f"unknown task {name!r}: choose among {', '.join(known)}")
-        return self
-
-
-def _known(own: tuple[TaskConfig, ...]) -> dict[str, TaskConfig]:
-    return TASKS | {task.name: task for task in own}
 
 
 @dataclass(frozen=True)
@@ -297,7 +225,7 @@ def assess_seeds(
     tasks: dict[str, Any] = {}
     predictions, skipped = [], []
     for task in config.all_tasks():
-        targets = targets_of(lesions, splits, task, config)
+        targets = targets_of(lesions, splits, task, config.without_callback)
         skipped += [asdict(row) for row in targets.skipped]
         if not targets.supported:
             log.warning("task %s is skipped: %s", task.name, targets.skipped[-1].reason)

@@ -8,23 +8,19 @@ were labeled; what depends on which patients are judged is the interval in `metr
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field, field_validator
 
-from miram.configuration import Config
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.probes.fold_features import Features, fit_probe_by_fold
 from miram.evaluation.probes.linear import LinearProbeConfig
 from miram.evaluation.probes.scoring import of_kind
 from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.tasks.pairs import Pair, evaluation_pairs, patients_apart
 from miram.evaluation.tasks.targets import TaskTargets, targets_of
-
-if TYPE_CHECKING:
-    from miram.evaluation.assess import AssessmentConfig
 
 COLUMNS = (
     "task",
@@ -46,27 +42,11 @@ COLUMNS = (
 _MAX_REDRAW = 100
 
 
-class LabelEfficiencyConfig(Config):
-    """Which shares of the training patients the linear probe learns from, and how often."""
-
-    enabled: bool = Field(False, description="fits a probe per share and draw")
-    shares: tuple[float, ...] = Field((0.05, 0.1, 0.25, 0.5, 1.0), min_length=1)
-    draws: int = Field(5, ge=2, description="draws of patients per share")
-    seed: int = Field(0, ge=0)
-
-    @field_validator("shares")
-    @classmethod
-    def _ascending(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
-        if min(shares) <= 0 or max(shares) > 1 or list(shares) != sorted(set(shares)):
-            raise ValueError("shares are ascending, above 0 and at most 1")
-        return shares
-
-
 def label_efficiency_table(
     features: Mapping[int, Features],
     lesions: pd.DataFrame,
     splits: pd.DataFrame,
-    config: "AssessmentConfig",
+    config: AssessmentConfig,
 ) -> pd.DataFrame:
     """Judge probes that learned from shares of the training patients.
 
@@ -85,7 +65,7 @@ def label_efficiency_table(
     """
     rows: list[dict[str, Any]] = []
     for task in config.all_tasks():
-        targets = targets_of(lesions, splits, task, config)
+        targets = targets_of(lesions, splits, task, config.without_callback)
         if not targets.supported:
             continue
         here = splits.iloc[targets.rows].reset_index(drop=True)
@@ -102,7 +82,7 @@ def _task_rows(
     seeds: Sequence[Features],
     targets: TaskTargets,
     splits: pd.DataFrame,
-    config: "AssessmentConfig",
+    config: AssessmentConfig,
 ) -> list[dict[str, Any]]:
     asked, groups = config.label_efficiency, patients_apart(splits)
     pairs, split = evaluation_pairs(splits), splits["split"].to_numpy(dtype=object)

@@ -1,19 +1,18 @@
 """What predictions tell beyond their metrics: reliability curves, and metrics by subgroup."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import TaskScores, judged_lesions, task_scores
 from miram.evaluation.statistics.calibration import reliability_curve
-from miram.evaluation.statistics.kinds import PRIMARY_METRIC, Kind
-from miram.evaluation.statistics.metrics import calibration_pairs
+from miram.evaluation.statistics.inputs import Kind
+from miram.evaluation.statistics.metrics import main_metric
 from miram.evaluation.statistics.subgroups import SubgroupRow, subgroup_rows
+from miram.evaluation.statistics.weighted import Predictions
 from miram.evaluation.tasks.definitions import TaskConfig
-
-if TYPE_CHECKING:
-    from miram.evaluation.assess import AssessmentConfig
 
 CALIBRATION_COLUMNS = (
     "task",
@@ -69,7 +68,7 @@ def calibration_table(predictions: pd.DataFrame, metrics: dict[str, Any]) -> pd.
         for scaling, column in _SCALINGS.items():
             scored = task_scores(predictions, task, column=column)
             labels, seeds = scored.of_kind(found["kind"])
-            outcome, confidence, sample = calibration_pairs(labels, seeds.each[0])
+            outcome, confidence, sample = Predictions(labels, seeds.each[0]).calibration_events()
             curve = reliability_curve(outcome, confidence, scored.patients[sample])
             rows += [
                 {"task": task, "scaling": scaling, "bin": place, **asdict(one)}
@@ -83,7 +82,7 @@ def subgroup_metrics(
     predictions: pd.DataFrame,
     lesions: pd.DataFrame,
     metrics: dict[str, Any],
-    config: "AssessmentConfig",
+    config: AssessmentConfig,
 ) -> pd.DataFrame:
     """Metrics of the linear probe in every subgroup of every task.
 
@@ -117,7 +116,7 @@ def _has_subgroups(judged: pd.DataFrame, variable: str, task: TaskConfig) -> boo
 
 
 def _subgroups(
-    scored: TaskScores, kind: Kind, values: pd.Series, config: "AssessmentConfig"
+    scored: TaskScores, kind: Kind, values: pd.Series, config: AssessmentConfig
 ) -> list[SubgroupRow]:
     # The macro metric needs every class in a subgroup, which the micro one beside it does not.
     beside = [] if kind == "binary" else ["auc_micro"]
@@ -126,7 +125,7 @@ def _subgroups(
         scored.patients,
         values.astype(object).where(values.notna(), None).to_numpy(),
         subgroup=str(values.name),
-        metrics=[PRIMARY_METRIC[kind], *beside],
+        metrics=[main_metric(kind), *beside],
         draws=config.bootstrap_draws,
         seed=config.seed,
     )

@@ -12,8 +12,7 @@ import pandas as pd
 
 from miram.evaluation.probes.protocols import MAIN
 from miram.evaluation.probes.scoring import ScoredTask
-from miram.evaluation.statistics.kinds import Kind, one_hot
-from miram.evaluation.statistics.scores import SeedScores
+from miram.evaluation.statistics.inputs import Kind, SeedScores, one_hot
 
 Array = npt.NDArray[np.float64]
 

@@ -9,13 +9,14 @@ import pandas as pd
 import torch
 
 from miram.errors import MiramError
-from miram.evaluation.assess import Assessment, AssessmentConfig, task_metrics
+from miram.evaluation.assess import Assessment, task_metrics
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import prediction_table
 from miram.evaluation.probes.protocols import MAIN
 from miram.evaluation.probes.scoring import ScoredTask
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.evaluation.statistics.calibration import apply_temperature, fit_temperature
-from miram.evaluation.statistics.kinds import Kind, one_hot
+from miram.evaluation.statistics.inputs import Kind, one_hot
 from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.tasks.pairs import check_pairs, evaluation_pairs, patients_apart
 from miram.evaluation.tasks.targets import TaskTargets, targets_of
@@ -122,7 +123,8 @@ def assess_finetuned(
     about: dict[str, Any] = checkpoint.metadata[ABOUT]
     order = splits["lesion_id"].to_numpy(dtype=object).argsort(kind="stable")
     splits = splits.iloc[order].reset_index(drop=True)
-    targets = targets_of(lesions, splits, config.task(about["task"]), config)
+    task = config.task(about["task"])
+    targets = targets_of(lesions, splits, task, config.without_callback)
     rows = splits.iloc[targets.rows].reset_index(drop=True)
     _check(about, targets, rows)
     scored = _score(models, about, store, targets, rows)

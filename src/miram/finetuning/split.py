@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from miram.errors import MiramError
+from miram.evaluation.statistics.inputs import rarest_class
 from miram.models.checkpoints.joined import WHOLE
 from miram.training.supervised import training_sides
 
@@ -100,7 +101,7 @@ def cut_by_patient(
     if several < 2:
         raise MiramError(f"{several} training patients cannot train and validate: give more data")
     parts = max(2, min(round(1 / share), several))
-    strata = _strata(labels)
+    strata = labels if labels.ndim == 1 else rarest_class(labels > 0)
     if np.bincount(strata).max() < parts:
         strata = np.zeros_like(strata)
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
@@ -109,14 +110,6 @@ def cut_by_patient(
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         cuts = list(splitter.split(strata, strata, patients))
     return max(cuts, key=lambda cut: _told_apart(labels[cut[1]]))
-
-
-def _strata(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A stratum for each lesion; one with several labels counts for its rarest."""
-    if labels.ndim == 1:
-        return labels
-    rarity = np.where(labels > 0, labels.sum(axis=0), len(labels) + 1)
-    return np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])
 
 
 def _told_apart(labels: NDArray[np.int64]) -> int:

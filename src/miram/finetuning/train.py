@@ -33,8 +33,8 @@ from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoi
 from miram.models.checkpoints.joined import WHOLE, split_folds
 from miram.models.checkpoints.split_record import sides_digest
 from miram.models.supervised import class_weights
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.logging.facts import OTHERWISE, Facts, joined_facts
 from miram.training.logging.telemetry import Looks, join_histories, last_step, told_after

@@ -1,7 +1,7 @@
 """Any timm model by name, frozen: what features made for other images are worth here."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import timm
 import torch
@@ -22,6 +22,8 @@ class TimmBackboneConfig(Config):
     `pretrained: hub` is the one setting of the project that downloads weights at run time.
     Weights for color images serve one channel as timm does it: the first layer's are summed.
     """
+
+    renamed: ClassVar[dict[str, str]] = {"image_side": "image_size"}
 
     kind: Literal["timm_backbone"] = "timm_backbone"
     name: str = Field(description="name of a timm model, with its tag if weights are wanted")

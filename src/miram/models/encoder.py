@@ -3,7 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Collection
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import timm
 import torch
@@ -45,6 +45,8 @@ class EncoderConfig(Config):
     plain: one CLS token, no registers, a position for each token, patches embedded by one linear
     map. `build` says what else a model is.
     """
+
+    renamed: ClassVar[dict[str, str]] = {"image_side": "image_size", "patch_side": "patch_size"}
 
     name: str = Field(description="name of a timm vit_* model")
     image_size: int = Field(ge=16, description="side of the input in pixels")

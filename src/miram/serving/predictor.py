@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.features.cache import ORIGIN, encoder_digest, plan_features
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.probes.fold_features import WHOLE, features_by_seed
 from miram.evaluation.probes.linear import LinearClassifier, LinearProbeConfig, fit_linear_probe
-from miram.evaluation.statistics.kinds import Kind
+from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.tasks.pairs import evaluation_pairs
 from miram.evaluation.tasks.targets import targets_of
 from miram.files import atomic_path
@@ -283,7 +283,7 @@ def fit_served_probe(
     Raises:
         MiramError: The lesions at hand cannot answer the task, or there is an encoder per fold.
     """
-    targets = targets_of(lesions, splits, config.task(task), config)
+    targets = targets_of(lesions, splits, config.task(task), config.without_callback)
     if not targets.supported:
         raise MiramError(f"no probe can be fitted for task {task}: {targets.skipped[-1].reason}")
     (by_fold,) = features_by_seed(features, splits["lesion_id"], (seed,)).values()

@@ -1,7 +1,7 @@
 """The budget of a training: how long, in which portions, with which precision, kept how."""
 
 from collections.abc import Mapping
-from typing import Literal, Self, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -31,6 +31,11 @@ class TrainingConfig(Config):
     through the model in portions of `batch_size`, and gradients add up: the result is the same
     but for rounding. MoCo-v3 contrasts the samples of a portion, so it takes them whole.
     """
+
+    renamed: ClassVar[dict[str, str]] = {
+        "crops_wait": "crop_cache",
+        "watch_every": "validate_every",
+    }
 
     epochs: int = Field(ge=1)
     batch_size: int | Literal["auto"] = Field(

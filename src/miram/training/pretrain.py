@@ -22,8 +22,8 @@ from miram.models.methods import FrozenMethodConfig, RandomConfig, SelfSupervise
 from miram.models.pixels import plain_views, to_grey
 from miram.models.pretrained_weights.load import initialize_from
 from miram.models.supervised import SupervisedConfig
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import TrainingConfig, recipe_of
 from miram.training.logging.facts import Facts, facts_of
 from miram.training.logging.telemetry import Watch

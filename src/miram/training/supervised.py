@@ -16,8 +16,8 @@ from miram.models.checkpoints.joined import WHOLE, join_folds
 from miram.models.encoder import EncoderConfig
 from miram.models.pretrained_weights.load import initialize_from
 from miram.models.supervised import SupervisedConfig, class_weights
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import TrainingConfig, recipe_of
 from miram.training.logging.facts import Facts, joined_facts
 from miram.training.logging.telemetry import join_histories, last_step, told_after

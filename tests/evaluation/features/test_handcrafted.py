@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kedro.pipeline import Pipeline
 
 from miram.errors import MiramError
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.features.handcrafted import (
     BoxSizeConfig,
     HandcraftedConfig,

@@ -11,10 +11,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap, resample
 from miram.evaluation.statistics.comparison import compare_methods
 from miram.evaluation.statistics.delong import auc_covariance, auc_interval, auc_test
-from miram.evaluation.statistics.kinds import RANKING
-from miram.evaluation.statistics.metrics import WeightedMetrics, metrics
+from miram.evaluation.statistics.inputs import SeedScores
+from miram.evaluation.statistics.metrics import compute_metrics, evaluate, metrics_of, prepare
 from miram.evaluation.statistics.per_class import class_rows
-from miram.evaluation.statistics.scores import SeedScores
 from miram.evaluation.statistics.subgroups import subgroup_rows
 from miram.evaluation.tasks.pairs import out_of_fold
 
@@ -49,7 +48,7 @@ def by_definition(labels, scores, weights):
 def test_area_is_the_share_of_pairs_within_a_fold_that_are_ranked_right():
     scores, random = scores_of(1), np.random.default_rng(2)
     weights = random.integers(0, 4, (120, 3)).astype(float)
-    found = WeightedMetrics(LABELS, scores, ["auc"], FOLDS)(weights)["auc"]
+    (found,) = evaluate(*prepare(LABELS, scores, ["auc"], FOLDS), weights)
     expected = [by_definition(LABELS, scores, column) for column in weights.T]
     assert found == pytest.approx(expected, abs=1e-12)
 
@@ -57,7 +56,7 @@ def test_area_is_the_share_of_pairs_within_a_fold_that_are_ranked_right():
 def test_average_precision_counts_a_fold_as_much_as_it_has_positives():
     scores, positives = scores_of(1), [LABELS[fold == FOLDS].sum() for fold in range(4)]
     each = [average_precision_score(LABELS[f == FOLDS], scores[f == FOLDS]) for f in range(4)]
-    found = metrics(LABELS, scores, ["average_precision"], FOLDS)["average_precision"]
+    found = compute_metrics(LABELS, scores, ["average_precision"], FOLDS)["average_precision"]
     assert found == pytest.approx(np.average(each, weights=positives))
 
 
@@ -68,7 +67,7 @@ def test_one_fold_is_none(kind):
     labels = {"binary": LABELS, "single": random.integers(3, size=120)}.get(
         kind, random.integers(2, size=(120, 3))
     )
-    assert metrics(labels, scores, folds=np.ones(120)) == metrics(labels, scores)
+    assert compute_metrics(labels, scores, folds=np.ones(120)) == compute_metrics(labels, scores)
 
 
 @pytest.mark.parametrize("kind", ["single", "multi"])
@@ -76,10 +75,10 @@ def test_no_metric_of_ranking_depends_on_the_scale_of_a_fold(kind):
     random = np.random.default_rng(3)
     labels = random.integers(3, size=120) if kind == "single" else random.integers(2, size=(120, 3))
     scores = random.normal(size=(120, 3))
-    names = RANKING[kind]
-    plain = metrics(labels, scores, names, FOLDS)
-    assert metrics(labels, shifted(scores), names, FOLDS) == pytest.approx(plain)
-    assert metrics(labels, shifted(scores), names) != pytest.approx(plain)
+    names = metrics_of(kind, "ranks")
+    plain = compute_metrics(labels, scores, names, FOLDS)
+    assert compute_metrics(labels, shifted(scores), names, FOLDS) == pytest.approx(plain)
+    assert compute_metrics(labels, shifted(scores), names) != pytest.approx(plain)
 
 
 def test_every_table_ranks_within_folds():
@@ -117,7 +116,7 @@ def test_scores_that_know_nothing_have_an_area_of_a_half():
         pairs = [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in range(5)]
         found = out_of_fold(np.arange(40), pairs, fit_predict)
         pooled.append(roc_auc_score(labels, found.scores))
-        within.append(metrics(labels, found.scores, ["auc"], found.pair)["auc"])
+        within.append(compute_metrics(labels, found.scores, ["auc"], found.pair)["auc"])
     error = np.std(within) / np.sqrt(len(within))
     assert np.mean(pooled) < 0.45
     assert abs(np.mean(within) - 0.5) < 3 * error
@@ -131,16 +130,16 @@ def test_delong_within_folds_agrees_with_the_patient_bootstrap():
     scores = labels + common + 0.5 * random.normal(size=(2, 600))
     folds = patients % 3
     areas, covariance = auc_covariance(labels, scores, patients, folds)
-    pair = [WeightedMetrics(labels, row, ["auc"], folds) for row in scores]
+    pair = [prepare(labels, row, ["auc"], folds) for row in scores]
     drawn = resample(
-        lambda weights: np.stack([one(weights)["auc"] for one in pair]),
+        lambda weights: np.concatenate([evaluate(*one, weights) for one in pair]),
         patients,
         draws=2000,
         seed=0,
     )
     expected = np.cov(np.stack([one.values for one in drawn]))
     np.testing.assert_allclose(covariance, expected, rtol=0.15)
-    assert areas[0] == pytest.approx(metrics(labels, scores[0], ["auc"], folds)["auc"])
+    assert areas[0] == pytest.approx(compute_metrics(labels, scores[0], ["auc"], folds)["auc"])
     found = auc_interval(labels, scores[0], patients, folds)
     assert found.auc == areas[0]
     assert auc_test(labels, *scores, patients, folds).difference == areas[0] - areas[1]

@@ -8,7 +8,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from miram.errors import MiramError
-from miram.evaluation.assess import AssessmentConfig, assess_features
+from miram.evaluation.assess import assess_features
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.probes.linear import LinearProbeConfig
 from miram.evaluation.score_files.evaluate import ExternalConfig, evaluate_scores

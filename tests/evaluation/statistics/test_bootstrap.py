@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap, resample
 from miram.evaluation.statistics.delong import auc_interval
 
@@ -132,5 +132,5 @@ def test_permuted_labels_give_chance():
 
 
 def test_rows_that_do_not_match_are_told():
-    with pytest.raises(MiramError, match="one row per lesion"):
+    with pytest.raises(StatisticsError, match="one row per lesion"):
         cluster_bootstrap([0, 1], [0.1, 0.2], ["a"], seed=0)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.calibration import (
     apply_temperature,
     expected_calibration_error,
@@ -93,7 +93,7 @@ def test_temperature_one_changes_nothing_and_none_changes_the_decision():
 
 
 def test_scores_that_are_no_probabilities_are_told():
-    with pytest.raises(MiramError, match="probabilities between 0 and 1"):
+    with pytest.raises(StatisticsError, match="probabilities between 0 and 1"):
         expected_calibration_error([0, 1], [0.2, 1.4])
-    with pytest.raises(MiramError, match="no validation lesion"):
+    with pytest.raises(StatisticsError, match="no validation lesion"):
         fit_temperature([], [])

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.comparison import compare_methods, holm, two_sided_p
 
 
@@ -95,10 +95,10 @@ def test_two_sided_p_counts_the_smaller_tail_twice():
 
 
 def test_an_unknown_reference_is_told():
-    with pytest.raises(MiramError, match="reference method 'random' has no scores"):
+    with pytest.raises(StatisticsError, match="reference method 'random' has no scores"):
         compare_methods([0, 1], {"mae": [0.1, 0.2]}, [0, 1], reference="random", seed=0)
 
 
 def test_methods_scored_on_different_lesions_are_told():
-    with pytest.raises(MiramError, match="same lesions"):
+    with pytest.raises(StatisticsError, match="same lesions"):
         compare_methods([0, 1], {"mae": [0.1, 0.2], "moco": [0.1]}, [0, 1], reference="mae", seed=0)

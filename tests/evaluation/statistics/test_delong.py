@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import resample
 from miram.evaluation.statistics.delong import auc_covariance, auc_interval, auc_test
-from miram.evaluation.statistics.metrics import WeightedMetrics
+from miram.evaluation.statistics.metrics import evaluate, prepare
 
 
 def by_definition(labels, scores):
@@ -55,9 +55,12 @@ def clustered(patients, seed, mixed=0.1):
 def test_clustered_variance_agrees_with_the_patient_bootstrap(mixed):
     labels, scores, groups = clustered(200, 0, mixed)
     _, covariance = auc_covariance(labels, scores, groups)
-    pair = [WeightedMetrics(labels, row, ["auc"]) for row in scores]
+    pair = [prepare(labels, row, ["auc"]) for row in scores]
     drawn = resample(
-        lambda weights: np.stack([one(weights)["auc"] for one in pair]), groups, draws=2000, seed=0
+        lambda weights: np.stack([evaluate(*one, weights)[0] for one in pair]),
+        groups,
+        draws=2000,
+        seed=0,
     )
     expected = np.cov(np.stack([one.values for one in drawn]))
     np.testing.assert_allclose(covariance, expected, rtol=0.12)
@@ -105,5 +108,5 @@ def test_logit_intervals_stay_inside_the_unit_interval():
 
 
 def test_too_few_patients_of_a_class_are_told():
-    with pytest.raises(MiramError, match="1 positive and 3 negative"):
+    with pytest.raises(StatisticsError, match="1 positive and 3 negative"):
         auc_interval([0, 0, 0, 1], [1, 2, 3, 4])

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from miram.errors import MiramError
-from miram.evaluation.statistics.kinds import METRICS
-from miram.evaluation.statistics.metrics import WeightedMetrics, metrics
+from miram.evaluation.statistics import StatisticsError
+from miram.evaluation.statistics.metrics import compute_metrics, evaluate, metrics_of, prepare
 
 SEEDS = st.integers(0, 2**32 - 1)
 TIES = st.booleans()
@@ -101,8 +100,8 @@ KINDS = {
 def test_metrics_equal_scikit_learn(kind, seed, ties):
     make, expected = KINDS[kind]
     labels, scores = make(seed, ties)
-    found = metrics(labels, scores)
-    assert set(found) == set(METRICS[kind])
+    found = compute_metrics(labels, scores)
+    assert set(found) == set(metrics_of(kind))
     for name, value in expected(labels, scores).items():
         assert found[name] == pytest.approx(value, abs=1e-9), name
 
@@ -114,12 +113,13 @@ def test_whole_weights_equal_repeated_samples(kind, seed, ties):
     labels, scores = KINDS[kind][0](seed, ties)
     rng = np.random.default_rng(seed)
     weights = rng.integers(0, 4, (len(labels), 3))
-    found = WeightedMetrics(labels, scores)(weights)
+    predictions, names = prepare(labels, scores)
+    found = dict(zip(names, evaluate(predictions, names, weights), strict=True))
     for draw in range(weights.shape[1]):
         rows = np.repeat(np.arange(len(labels)), weights[:, draw])
         if not len(rows):
             continue
-        for name, value in metrics(labels[rows], scores[rows]).items():
+        for name, value in compute_metrics(labels[rows], scores[rows]).items():
             assert found[name][draw] == pytest.approx(value, abs=1e-9, nan_ok=True), name
 
 
@@ -128,11 +128,10 @@ def test_whole_weights_equal_repeated_samples(kind, seed, ties):
 def test_weighted_ranking_equals_scikit_learn_with_sample_weights(seed, ties):
     labels, scores = make_binary(seed, ties)
     weights = np.random.default_rng(seed).integers(1, 5, len(labels))
-    found = WeightedMetrics(labels, scores, ["auc", "average_precision"])(weights[:, None])
-    assert found["auc"][0] == pytest.approx(
-        sk.roc_auc_score(labels, scores, sample_weight=weights), abs=1e-9
-    )
-    assert found["average_precision"][0] == pytest.approx(
+    predictions, names = prepare(labels, scores, ["auc", "average_precision"])
+    (area,), (average_precision,) = evaluate(predictions, names, weights[:, None])
+    assert area == pytest.approx(sk.roc_auc_score(labels, scores, sample_weight=weights), abs=1e-9)
+    assert average_precision == pytest.approx(
         sk.average_precision_score(labels, scores, sample_weight=weights), abs=1e-9
     )
 
@@ -140,7 +139,7 @@ def test_weighted_ranking_equals_scikit_learn_with_sample_weights(seed, ties):
 def test_a_missing_class_makes_a_macro_metric_undefined_instead_of_smaller():
     labels = np.array([0, 1, 1, 0])
     scores = np.full((4, 3), 1 / 3)
-    found = metrics(labels, scores)
+    found = compute_metrics(labels, scores)
     assert np.isnan(found["auc_macro"]) and np.isnan(found["balanced_accuracy"])
     assert np.isfinite(found["accuracy"]) and np.isfinite(found["auc_micro"])
 
@@ -148,7 +147,7 @@ def test_a_missing_class_makes_a_macro_metric_undefined_instead_of_smaller():
 def test_multi_label_samples_with_several_labels_are_right_only_if_every_label_is():
     labels = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]])
     scores = np.array([[0.9, 0.8, 0.1], [0.2, 0.9, 0.4], [0.7, 0.1, 0.3]])
-    found = metrics(labels, scores)
+    found = compute_metrics(labels, scores)
     assert found["accuracy"] == pytest.approx(2 / 3)
     # Every true label is above every false one of its column, so ranking is perfect.
     assert found["auc_macro"] == found["average_precision"] == 1.0
@@ -160,19 +159,19 @@ def test_multi_label_samples_with_several_labels_are_right_only_if_every_label_i
 @pytest.mark.parametrize(
     ("labels", "scores", "metrics", "message"),
     [
-        ([0, 1], [0.1, 1.7], None, "need probabilities"),
-        ([0, 1], [[0.9, 0.9], [0.5, 0.5]], None, "need probabilities"),
+        ([0, 1], [0.1, 1.7], None, "have to be probabilities"),
+        ([0, 1], [[0.9, 0.9], [0.5, 0.5]], None, "have to be probabilities"),
         ([0, 2], [0.1, 0.7], None, "labels of a binary task"),
         ([0, 1], [0.1, float("nan")], ["auc"], "not finite"),
-        ([0, 1], [0.1, 0.2], ["area"], "no metric area"),
+        ([0, 1], [0.1, 0.2], ["area"], "no metric 'area'"),
         ([0, 1, 1], [0.1, 0.2], None, "do not belong together"),
         ([], [], None, "do not belong together"),
     ],
 )
 def test_wrong_input_is_told(labels, scores, metrics, message):
-    with pytest.raises(MiramError, match=message):
-        metrics(np.array(labels), np.array(scores), metrics)
+    with pytest.raises(StatisticsError, match=message):
+        compute_metrics(np.array(labels), np.array(scores), metrics)
 
 
 def test_metrics_of_ranking_need_no_probabilities():
-    assert metrics([0, 1, 1], [-3.0, 10.0, 7.0], ["auc"]) == {"auc": 1.0}
+    assert compute_metrics([0, 1, 1], [-3.0, 10.0, 7.0], ["auc"]) == {"auc": 1.0}

@@ -6,14 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
-from miram.evaluation.statistics.per_class import (
-    CLASS_METRICS,
-    ClassMetrics,
-    class_rows,
-    confusion_matrix,
-)
+from miram.evaluation.statistics.metrics import class_metrics, evaluate
+from miram.evaluation.statistics.per_class import class_rows, confusion_matrix
+from miram.evaluation.statistics.weighted import Predictions
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -43,9 +40,9 @@ def test_metrics_equal_scikit_learn_under_any_whole_weights(seed, ties):
     scores = np.round(rng.random(n), 1 if ties else 8)
     called = scores > 0.5
     weights = rng.integers(1, 4, n)
-    found = dict(
-        zip(CLASS_METRICS, ClassMetrics(true, called, scores)(weights[:, None]), strict=True)
-    )
+    one_class = Predictions(true.astype(int), scores).of_class(1)
+    values = evaluate(one_class, class_metrics(), weights[:, None])
+    found = dict(zip(class_metrics(), values, strict=True))
     options = {"sample_weight": weights}
     decided = {**options, "zero_division": np.nan}
     expected = {
@@ -127,5 +124,5 @@ def test_rows_do_not_depend_on_the_order_of_lesions(kind):
 
 def test_names_that_do_not_fit_are_told():
     labels, scores, groups = predictions("single")
-    with pytest.raises(MiramError, match="3 class names"):
+    with pytest.raises(StatisticsError, match="3 class names"):
         class_rows(labels, scores, groups, NAMES[:3], seed=0)

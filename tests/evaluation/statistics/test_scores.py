@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.evaluation.statistics.comparison import compare_methods
+from miram.evaluation.statistics.inputs import SeedScores
 from miram.evaluation.statistics.per_class import class_rows
-from miram.evaluation.statistics.scores import SeedScores
 from miram.evaluation.statistics.subgroups import subgroup_rows
 
 OPTIONS = {"draws": 200, "seed": 0}
@@ -90,5 +90,5 @@ def test_rows_of_classes_and_subgroups_are_means_over_seeds(labels, patients):
 
 
 def test_seeds_that_scored_other_lesions_are_refused():
-    with pytest.raises(MiramError, match=r"same lesions, got scores of \(3,\), \(4,\)"):
+    with pytest.raises(StatisticsError, match=r"same lesions, got scores of \(3,\), \(4,\)"):
         SeedScores((np.zeros(3), np.zeros(4)))

@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow_commands import Recorded, node
 
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.logging.telemetry import tell
 
 STOP = TrainingInterrupted("stopped by SIGTERM", 143)
@@ -120,7 +120,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 from miram.integrations.mlflow.hook import MlflowHook
 from miram.serving.registry.tracking import MlflowConfig
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.logging.telemetry import tell
 
 hook = MlflowHook()

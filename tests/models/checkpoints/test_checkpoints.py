@@ -15,6 +15,7 @@ from miram.models.checkpoints.files import (
 )
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods import MethodConfig
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
@@ -144,3 +145,20 @@ def test_missing_and_damaged_files_are_told(tmp_path):
     for read in (EncoderCheckpoint.load, load_checkpoint, describe_checkpoint):
         with pytest.raises(MiramError, match="not a whole safetensors file"):
             read(path)
+
+
+def test_a_header_with_the_names_of_older_files_is_read(tmp_path):
+    old = {
+        **HEADER,
+        "image_side": 32,
+        "method": {"kind": "timm_backbone", "name": "resnet10t", "image_side": 32},
+        "training": {"crops_wait": "auto", "watch_every": 4},
+        "seeds": {"0": {"image_side": 32}},
+    }
+    path = tmp_path / "encoder.safetensors"
+    EncoderCheckpoint(ENCODER.build(seed=0).state_dict(), old).save(path)
+    metadata = describe_checkpoint(path)
+    assert metadata["image_size"] == metadata["seeds"]["0"]["image_size"] == 32
+    assert MethodConfig.model_validate(metadata["method"]).root.image_size == 32
+    assert metadata["training"] == {"crop_cache": "auto", "validate_every": 4}
+    assert EncoderCheckpoint.load(path).metadata["image_size"] == 32

@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from miram.evaluation.predictions import TaskScores
+from miram.evaluation.statistics.inputs import SeedScores
 from miram.evaluation.statistics.metrics import compute_metrics
-from miram.evaluation.statistics.scores import SeedScores
 from miram.reporting.charts.precision_recall import (
     Points,
     chance,

@@ -8,9 +8,10 @@ import pytest
 from sklearn.metrics import auc, roc_auc_score
 
 from miram.errors import MiramError
-from miram.evaluation.statistics.comparison import Comparison, ComparisonConfig
+from miram.evaluation.config import ComparisonConfig
+from miram.evaluation.statistics.comparison import Comparison
+from miram.evaluation.statistics.inputs import SeedScores
 from miram.evaluation.statistics.metrics import compute_metrics
-from miram.evaluation.statistics.scores import SeedScores
 from miram.reporting.charts.roc import (
     TaskScores,
     class_points,
@@ -103,7 +104,7 @@ def test_without_random_encoder_nothing_is_compared(without_random: Study) -> No
 
 
 def test_the_user_chooses_reference_methods_and_figure(study: Study, tables: Tables) -> None:
-    config = ComparisonConfig(reference="mae", methods=("miram_nystrom",), figure="brier")
+    config = ComparisonConfig(reference="mae", methods=("miram_nystrom",), metric="brier")
     (found,) = paired(tables, config)
     assert (found.method, found.reference, found.metric) == ("miram_nystrom", "mae", "brier")
     board = study.leaderboard[study.leaderboard["metric"] == "brier"]

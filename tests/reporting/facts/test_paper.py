@@ -221,6 +221,6 @@ def test_the_figures_of_a_real_assessment_fit(make_study):
     table = paper_table(found, source="cbis_ddsm")
     assert {row.name for row in table.rows if row.origin == "ours"} == set(found)
     assert "lesions were judged" in text(table)
-    board = study.leaderboard.query("figure == 'accuracy'").set_index("method")
+    board = study.leaderboard.query("metric == 'accuracy'").set_index("method")
     for row in table.rows[len(PUBLISHED) :]:
         assert (row.accuracy, row.lower) == tuple(board.loc[row.name, ["estimate", "lower"]])

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.assess import AssessmentConfig
-from miram.evaluation.statistics.comparison import ComparisonConfig
+from miram.evaluation.config import AssessmentConfig, ComparisonConfig
 from miram.reporting.charts.roc import TaskScores
 from miram.reporting.facts.settings import ABSENT, flatten, method_table, setting_tables
 from miram.reporting.facts.study import Study
@@ -59,7 +58,7 @@ def test_methods_are_compared_with_the_reference_that_was_chosen(study: Study) -
     found = task_findings(study, chosen, draws=100, seed=0)[0]
     assert (found.reference, found.compared) == ("mae", "Balanced accuracy")
     assert [row.method for row in found.comparisons] == ["random", "miram_nystrom"]
-    assert found.figure == "ROC AUC"
+    assert found.metric == "ROC AUC"
 
 
 def test_methods_outside_the_noise_follow_from_corrected_p_values(finding: TaskFinding) -> None:

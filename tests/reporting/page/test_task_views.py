@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.label_efficiency import label_efficiency_table
 from miram.evaluation.prediction_tables import calibration_table as reliability_rows
 from miram.evaluation.prediction_tables import subgroup_metrics

@@ -13,9 +13,10 @@ from tiny import ENCODER, METHOD
 
 from miram.errors import MiramError
 from miram.models.supervised import SupervisedConfig, class_weights
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.checkpointing.manager import Keep, begun
-from miram.training.checkpointing.state_files import TrainingFolder, read_state, write_state
+from miram.training.checkpointing.state_files import read_state, write_state
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.logging.telemetry import Looks
 from miram.training.loop import train

@@ -9,10 +9,10 @@ from tiny import ENCODER, METHOD
 from torch import nn
 
 from miram.errors import MiramError
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.checkpointing.manager import Keep
 from miram.training.checkpointing.selection import Selection
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import CheckpointConfig, TrainingConfig, identity_of
 from miram.training.logging.telemetry import Looks
 from miram.training.loop import train

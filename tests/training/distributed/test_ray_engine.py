@@ -18,8 +18,8 @@ from miram.mammography.crops.store import CropStore, write_store
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.checkpointing.state_files import TrainingFolder
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.distributed.engine import EngineConfig, cropping_backend, launch, shared_cluster
 from miram.training.optimizer import OptimizerConfig

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.evaluation.statistics.kinds import one_hot
+from miram.evaluation.statistics.inputs import one_hot
 
 Array = npt.NDArray[np.float64]
 

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from miram.configuration import Config
 from miram.errors import MiramError
 from miram.evaluation.statistics.calibration import fit_temperature
-from miram.evaluation.statistics.kinds import Kind, one_hot
+from miram.evaluation.statistics.inputs import Kind, one_hot, rarest_class
 from miram.evaluation.statistics.ranking import RankingCurve
 from miram.evaluation.tasks.pairs import OutOfFold, Pair, Rows, ordered_rows, out_of_fold
 
@@ -197,9 +197,7 @@ def inner_validation(
 def _inner_folds(
     hot: npt.NDArray[np.bool_], groups: npt.NDArray, config: LinearProbeConfig
 ) -> list[Pair]:
-    # A lesion with several labels counts for its rarest one, the hardest to spread evenly.
-    rarity = np.where(hot, hot.sum(axis=0), np.inf)
-    strata = np.where(hot.any(axis=1), rarity.argmin(axis=1), hot.shape[1])
+    strata = rarest_class(hot)
     folds = min(config.inner_folds, len(np.unique(groups)))
     if np.bincount(strata).max() < folds:
         strata = np.zeros_like(strata)
@@ -213,7 +211,8 @@ def _inner_folds(
 def _macro_auc(hot: npt.NDArray[np.bool_], scores: Array) -> float:
     weights = np.ones((len(hot), 1))
     columns = range(hot.shape[1])
-    return _nanmean([RankingCurve(hot[:, k], scores[:, k]).auc(weights)[0] for k in columns])
+    curves = [RankingCurve(hot[:, k], scores[:, k]) for k in columns]
+    return _nanmean([curve.evaluate(weights).auc[0] for curve in curves])
 
 
 def best_index(inner: InnerValidation, hot: npt.NDArray[np.bool_]) -> int:

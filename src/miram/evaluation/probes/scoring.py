@@ -12,7 +12,7 @@ from miram.evaluation.probes.fold_features import Features, features_judging, fi
 from miram.evaluation.probes.linear import ProbeResult
 from miram.evaluation.probes.protocols import MAIN, Protocol, ProtocolConfig, protocol_scores
 from miram.evaluation.statistics.calibration import apply_temperature
-from miram.evaluation.statistics.kinds import Kind
+from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.tasks.pairs import (
     Rows,
     evaluation_pairs,

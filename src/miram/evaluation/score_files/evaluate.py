@@ -18,12 +18,12 @@ from miram.evaluation.probes.protocols import MAIN
 from miram.evaluation.score_files.lesions import Array, JudgedLesions, judged_lesions
 from miram.evaluation.score_files.result import Evaluation, ModelMetrics, json_values
 from miram.evaluation.score_files.tables import rows_of_protocol
+from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import DRAWS, Interval, cluster_bootstrap
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
 from miram.evaluation.statistics.delong import AucInterval, AucTest, auc_interval, auc_test
-from miram.evaluation.statistics.kinds import METRICS, Kind
-from miram.evaluation.statistics.metrics import compute_metrics
-from miram.evaluation.statistics.scores import SeedScores, same_folds
+from miram.evaluation.statistics.inputs import Kind, SeedScores, same_folds
+from miram.evaluation.statistics.metrics import compute_metrics, metrics_of
 from miram.evaluation.tasks.definitions import TASKS, TaskConfig
 from miram.evaluation.tasks.targets import WithoutCallback
 
@@ -127,10 +127,10 @@ def _check_names(config: ExternalConfig, scores: Mapping[str, Any], task: TaskCo
         raise MiramError(
             f"the reference {config.reference!r} is none of the models: {', '.join(scores)}"
         )
-    if config.compare_by is not None and config.compare_by not in METRICS[task.kind]:
+    if config.compare_by is not None and config.compare_by not in metrics_of(task.kind):
         raise MiramError(
             f"models cannot be compared by {config.compare_by!r} on the {task.kind} task "
-            f"{task.name!r}: choose among {', '.join(METRICS[task.kind])}"
+            f"{task.name!r}: choose among {', '.join(metrics_of(task.kind))}"
         )
 
 
@@ -164,7 +164,7 @@ def _delong(found: JudgedLesions, scores: SeedScores) -> AucInterval | None:
     try:
         ((only, folds),) = scores.parts()
         return auc_interval(found.labels, only, found.patients, folds)
-    except MiramError:  # a fold has fewer than two patients of a class: there is no variance
+    except StatisticsError:  # a fold has fewer than two patients of a class: there is no variance
         return None
 
 
@@ -176,7 +176,7 @@ def _delong_test(found: JudgedLesions, scores: SeedScores, base: SeedScores) -> 
         return None
     try:
         return auc_test(found.labels, own, other, found.patients, folds)
-    except MiramError:  # as above
+    except StatisticsError:  # as above
         return None
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from miram.errors import MiramError
 from miram.evaluation.score_files.tables import bare, names_in, numbers_in, rows_where, spellings
-from miram.evaluation.statistics.kinds import Kind
+from miram.evaluation.statistics.inputs import Kind
 
 
 def check_labels(labels: pd.DataFrame, where: str) -> pd.DataFrame:

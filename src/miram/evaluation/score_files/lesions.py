@@ -10,7 +10,7 @@ import pandas as pd
 from miram.errors import MiramError
 from miram.evaluation.score_files.labels import check_given, check_labels
 from miram.evaluation.score_files.tables import names_in, rows_where, score_frame, split_trainings
-from miram.evaluation.statistics.scores import SeedScores
+from miram.evaluation.statistics.inputs import SeedScores
 from miram.evaluation.tasks.definitions import TaskConfig
 from miram.evaluation.tasks.targets import Skipped, TaskTargets, WithoutCallback, task_targets
 

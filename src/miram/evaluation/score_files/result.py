@@ -9,7 +9,7 @@ import pandas as pd
 from miram.evaluation.statistics.bootstrap import Interval
 from miram.evaluation.statistics.comparison import Comparison
 from miram.evaluation.statistics.delong import AucInterval, AucTest
-from miram.evaluation.statistics.kinds import Kind
+from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.tasks.targets import Skipped
 
 if TYPE_CHECKING:

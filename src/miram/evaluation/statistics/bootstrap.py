@@ -4,15 +4,15 @@ Lesions of one patient resemble each other, so whole patients are resampled with
 (Field & Welsh, J R Stat Soc B 69:369, 2007). The interval is the percentile interval (Efron 1979).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from miram.errors import MiramError
-from miram.evaluation.statistics.metrics import WeightedMetrics
-from miram.evaluation.statistics.scores import Scores, by_seed, columns_of, mean_statistic
+from miram.evaluation.statistics import StatisticsError
+from miram.evaluation.statistics.inputs import Scores, SeedScores, by_seed
+from miram.evaluation.statistics.metrics import Statistic, mean_metrics
 
 Array = npt.NDArray[np.float64]
 
@@ -72,7 +72,7 @@ def cluster_bootstrap(
     redrawn for that metric only and counted. The result does not depend on the order of the rows.
 
     Args:
-        labels: (n,) or (n, K), as in `metrics`.
+        labels: (n,) or (n, K), as in `inputs`.
         scores: (n,) or (n, K); of several seeds, whose mean each metric is then.
         groups: (n,) patient of each lesion.
         metrics: Names of the metrics, all of the kind by default.
@@ -84,24 +84,33 @@ def cluster_bootstrap(
         An interval by name of the metric.
 
     Raises:
-        MiramError: As `WeightedMetrics`, or if the groups do not match the labels.
+        StatisticsError: As `prepare`, or the groups do not match the labels.
     """
-    labels, seeds = np.asarray(labels), by_seed(scores)
-    order = canonical_order(groups, labels, columns_of(seeds))
-    labels, groups = labels[order], np.asarray(groups)[order]
-    seeds = seeds.of(order)
-    parts = [WeightedMetrics(labels, one, metrics, folds) for one, folds in seeds.parts()]
-    statistic = mean_statistic([part.stacked for part in parts])
-    estimates = statistic(np.ones((len(labels), 1)))[:, 0]
+    labels, seeds, groups = in_canonical_order(labels, by_seed(scores), groups)
+    names, statistic = mean_metrics(labels, seeds, metrics)
+    return intervals_of(names, statistic, groups, draws=draws, seed=seed, level=level)
+
+
+def intervals_of(
+    names: Sequence[str],
+    statistic: Statistic,
+    groups: npt.NDArray,
+    *,
+    draws: int,
+    seed: int,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """Give statistics their estimates and percentile intervals, by name."""
+    estimates = statistic(np.ones((len(groups), 1)))[:, 0]
     resampled = resample(statistic, groups, draws=draws, seed=seed)
     return {
         name: percentile_interval(float(estimate), drawn, groups, level)
-        for name, estimate, drawn in zip(parts[0].metrics, estimates, resampled, strict=True)
+        for name, estimate, drawn in zip(names, estimates, resampled, strict=True)
     }
 
 
 def resample(
-    statistic: Callable[[Array], Array], groups: npt.ArrayLike, *, draws: int, seed: int
+    statistic: Statistic, groups: npt.ArrayLike, *, draws: int, seed: int
 ) -> list[Resampled]:
     """Evaluate statistics on resampled patients until each has enough defined draws.
 
@@ -118,7 +127,7 @@ def resample(
         there are fewer than 2 patients, or `MAX_REDRAW` times the draws did not suffice.
     """
     if draws < 1:
-        raise MiramError(f"the number of bootstrap draws must be at least 1, got {draws}")
+        raise StatisticsError(f"the number of bootstrap draws must be at least 1, got {draws}")
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     patients = int(group.max()) + 1
     possible = np.isfinite(statistic(np.ones((len(group), 1)))[:, 0])
@@ -152,17 +161,26 @@ def canonical_order(
     Rows that agree in all of these are interchangeable, so no further key is needed.
 
     Raises:
-        MiramError: If the three do not have one row per lesion each.
+        StatisticsError: If the three do not have one row per lesion each.
     """
     groups = np.asarray(groups)
     if not groups.shape == labels.shape[:1] == scores.shape[:1]:
-        raise MiramError(
+        raise StatisticsError(
             f"{groups.shape} patients, {labels.shape} labels and {scores.shape} scores: one row per"
             " lesion is needed in each"
         )
     _, group = np.unique(groups, return_inverse=True)
     n = len(groups)
     return np.lexsort((*scores.reshape(n, -1).T, *labels.reshape(n, -1).T, group))
+
+
+def in_canonical_order(
+    labels: npt.ArrayLike, scores: SeedScores, groups: npt.ArrayLike
+) -> tuple[npt.NDArray, SeedScores, npt.NDArray]:
+    """Labels, scores and patients of the same lesions in the order of `canonical_order`."""
+    labels, groups = np.asarray(labels), np.asarray(groups)
+    order = canonical_order(groups, labels, scores.stacked())
+    return labels[order], scores.of(order), groups[order]
 
 
 def percentile_interval(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import optimize, sparse, special, stats
 from statsmodels.stats.proportion import proportion_confint
 
-from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 
 ECE_BINS = 15
 
@@ -161,11 +161,13 @@ def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> floa
         The temperature, between 0.01 and 100; above 1 the probabilities were too sure.
 
     Raises:
-        MiramError: With no lesion, or probabilities outside [0, 1].
+        StatisticsError: With no lesion, or probabilities outside [0, 1].
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
     if not len(labels):
-        raise MiramError("no validation lesion to fit a temperature on: widen the validation split")
+        raise StatisticsError(
+            "no validation lesion to fit a temperature on: widen the validation split"
+        )
     _require_probabilities(probabilities)
     multi = labels.ndim == 2
 
@@ -207,7 +209,7 @@ def _checked(
     outcome = np.asarray(outcome, np.float64)
     confidence = np.asarray(confidence, np.float64)
     if outcome.shape != confidence.shape or outcome.ndim != 1 or not outcome.size:
-        raise MiramError(
+        raise StatisticsError(
             f"a calibration curve needs two equally long, non-empty columns, got shapes "
             f"{outcome.shape} and {confidence.shape}"
         )
@@ -217,7 +219,7 @@ def _checked(
 
 def _require_probabilities(values: npt.NDArray[np.float64]) -> None:
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-        raise MiramError(
+        raise StatisticsError(
             "calibration needs probabilities between 0 and 1, got values outside: "
             "fit a classifier on the scores first"
         )

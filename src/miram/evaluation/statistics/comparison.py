@@ -1,56 +1,21 @@
 """Is one method better than another on the same patients: paired bootstrap with Holm correction."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator
 from statsmodels.stats.multitest import multipletests
 
-from miram.configuration import Config
-from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import (
     DRAWS,
-    Interval,
     canonical_order,
     percentile_interval,
     resample,
 )
-from miram.evaluation.statistics.kinds import METRICS, PRIMARY_METRIC, Kind, kind_of
-from miram.evaluation.statistics.metrics import WeightedMetrics
-from miram.evaluation.statistics.scores import (
-    Scores,
-    SeedScores,
-    by_seed,
-    columns_of,
-    mean_statistic,
-)
-
-Statistic = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
-
-
-class ComparisonConfig(Config):
-    """Which methods are compared with which, on what."""
-
-    reference: str = Field("random", min_length=1, description="the method compared with")
-    methods: tuple[str, ...] = Field((), description="methods compared; all others if empty")
-    tasks: tuple[str, ...] = Field((), description="tasks of the comparison; all if empty")
-    metric: str | None = Field(
-        None, description="metric compared; the area under the ROC curve where a task lacks it"
-    )
-
-    @field_validator("metric")
-    @classmethod
-    def _known(cls, name: str | None) -> str | None:
-        known = sorted({metric for metrics in METRICS.values() for metric in metrics})
-        if name is not None and name not in known:
-            raise ValueError(f"no metric {name!r}: choose among {', '.join(known)}")
-        return name
-
-    def metric_for(self, kind: Kind) -> str:
-        """The metric compared on tasks of a kind."""
-        return self.metric if self.metric in METRICS[kind] else PRIMARY_METRIC[kind]
+from miram.evaluation.statistics.inputs import Scores, by_seed, kind_of
+from miram.evaluation.statistics.metrics import main_metric, mean_metrics
 
 
 @dataclass(frozen=True)
@@ -103,12 +68,12 @@ def compare_methods(
 ) -> list[Comparison]:
     """Compare every method with a reference by a paired patient-cluster bootstrap.
 
-    In each draw both methods are judged on the same patients, so what they share cancels.
+    In each draw both methods are evaluated on the same patients, so what they share cancels.
 
     Args:
-        labels: (n,) or (n, K), as in `metrics`.
+        labels: (n,) or (n, K), as in `inputs`.
         scores: Scores of each method on the same lesions, in the order of the labels; a method
-            trained with several seeds is judged by its mean over them.
+            trained with several seeds is compared by its mean over them.
         groups: (n,) patient of each lesion.
         reference: Name of the method that the others are compared with.
         metric: The metric compared, the primary one of the kind by default.
@@ -120,88 +85,61 @@ def compare_methods(
         One comparison per method other than the reference, in the order given.
 
     Raises:
-        MiramError: If the reference is not among the methods, or inputs do not fit together.
+        StatisticsError: If the reference is not among the methods, or inputs do not fit together.
     """
     if reference not in scores:
-        raise MiramError(
+        raise StatisticsError(
             f"the reference method {reference!r} has no scores: choose from {', '.join(scores)}"
         )
     labels, groups = np.asarray(labels), np.asarray(groups)
     by_method = {name: by_seed(values) for name, values in scores.items()}
     if len({seeds.each[0].shape for seeds in by_method.values()}) > 1:
         shapes = ", ".join(f"{name} {seeds.each[0].shape}" for name, seeds in by_method.items())
-        raise MiramError(f"methods must be scored on the same lesions, got {shapes}")
-    metric = metric or PRIMARY_METRIC[kind_of(labels, by_method[reference].each[0])]
-    statistics, groups = _in_one_order(labels, by_method, groups, metric)
+        raise StatisticsError(f"methods must be scored on the same lesions, got {shapes}")
+    metric = metric or main_metric(kind_of(labels, by_method[reference].each[0]))
+    # Sorted names: the order in which the methods come must not decide the order of the rows.
+    stacked = np.column_stack([by_method[name].stacked() for name in sorted(by_method)])
+    order = canonical_order(groups, labels, stacked)
+    labels, groups = labels[order], groups[order]
+    statistics = {
+        name: mean_metrics(labels, seeds.of(order), [metric])[1]
+        for name, seeds in by_method.items()
+    }
     others = [name for name in by_method if name != reference]
+    if not others:
+        return []
 
     def differences(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         base = statistics[reference](weights)
-        rows = [statistics[name](weights) - base for name in others]
-        return np.array(rows).reshape(len(others), -1)
+        return np.concatenate([statistics[name](weights) - base for name in others])
 
     estimates = differences(np.ones((len(labels), 1)))[:, 0]
-    drawn = resample(differences, groups, draws=draws, seed=seed) if others else []
+    drawn = resample(differences, groups, draws=draws, seed=seed)
     p_values = [two_sided_p(resampled.values) for resampled in drawn]
-    intervals = [
-        percentile_interval(float(estimate), resampled, groups, level)
-        for estimate, resampled in zip(estimates, drawn, strict=True)
-    ]
-    return [
-        _comparison(
-            (name, reference, metric),
-            (by_method[name].seeds, by_method[reference].seeds),
-            interval,
-            p,
-            p_holm,
+    rows = []
+    for name, estimate, resampled, p_value, p_holm in zip(
+        others, estimates, drawn, p_values, holm(p_values), strict=True
+    ):
+        interval = percentile_interval(float(estimate), resampled, groups, level)
+        rows.append(
+            Comparison(
+                method=name,
+                reference=reference,
+                metric=metric,
+                difference=interval.estimate,
+                lower=interval.lower,
+                upper=interval.upper,
+                p_value=p_value,
+                p_holm=p_holm,
+                lesions=interval.lesions,
+                patients=interval.patients,
+                draws=interval.draws,
+                undefined_draws=interval.undefined_draws,
+                seeds=by_method[name].seeds,
+                reference_seeds=by_method[reference].seeds,
+            )
         )
-        for name, interval, p, p_holm in zip(
-            others, intervals, p_values, holm(p_values), strict=True
-        )
-    ]
-
-
-def _in_one_order(
-    labels: npt.NDArray, by_method: Mapping[str, SeedScores], groups: npt.NDArray, metric: str
-) -> tuple[dict[str, Statistic], npt.NDArray]:
-    """The metric of each method as a function of the weights, and the patients in that order."""
-    # Sorted names: the order in which the methods come must not decide the order of the rows.
-    stacked = np.column_stack([columns_of(by_method[name]) for name in sorted(by_method)])
-    order = canonical_order(groups, labels, stacked)
-    statistics = {}
-    for name, seeds in by_method.items():
-        ordered = seeds.of(order)
-        parts = [
-            WeightedMetrics(labels[order], one, [metric], folds) for one, folds in ordered.parts()
-        ]
-        statistics[name] = mean_statistic([part.stacked for part in parts])
-    return statistics, groups[order]
-
-
-def _comparison(
-    names: tuple[str, str, str],
-    seeds: tuple[int, int],
-    interval: Interval,
-    p_value: float,
-    p_holm: float,
-) -> Comparison:
-    method, reference, metric = names
-    return Comparison(
-        method=method,
-        reference=reference,
-        metric=metric,
-        difference=interval.estimate,
-        lower=interval.lower,
-        upper=interval.upper,
-        p_value=p_value,
-        p_holm=p_holm,
-        lesions=interval.lesions,
-        patients=interval.patients,
-        draws=interval.draws,
-        undefined_draws=interval.undefined_draws,
-        seeds=seeds[0],
-        reference_seeds=seeds[1],
-    )
+    return rows
 
 
 def two_sided_p(differences: npt.ArrayLike) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 
 Array = npt.NDArray[np.float64]
 
@@ -59,8 +59,7 @@ def auc_covariance(
         The areas (M,) and their covariance (M, M).
 
     Raises:
-        MiramError: With fewer than two patients on either side, in any fold, for which there is no
-            variance.
+        StatisticsError: A class has fewer than two patients in a fold, so there is no variance.
     """
     labels = np.asarray(labels).astype(bool)
     scores = np.atleast_2d(np.asarray(scores, np.float64))
@@ -82,7 +81,7 @@ def _covariance(
     _, group = np.unique(groups, return_inverse=True)
     positives, negatives = len(np.unique(group[labels])), len(np.unique(group[~labels]))
     if positives < 2 or negatives < 2:
-        raise MiramError(
+        raise StatisticsError(
             f"DeLong's variance needs two patients of either class, got {positives} positive and "
             f"{negatives} negative"
         )
@@ -146,7 +145,7 @@ def auc_interval(
         The area with its interval.
 
     Raises:
-        MiramError: As `auc_covariance`.
+        StatisticsError: As `auc_covariance`.
     """
     areas, covariance = auc_covariance(labels, scores, groups, folds)
     auc, error = float(areas[0]), float(np.sqrt(max(covariance[0, 0], 0.0)))
@@ -182,7 +181,7 @@ def auc_test(
         also 0, and NaN otherwise.
 
     Raises:
-        MiramError: As `auc_covariance`.
+        StatisticsError: As `auc_covariance`.
     """
     areas, covariance = auc_covariance(labels, np.stack([first, second]), groups, folds)
     difference = float(areas[0] - areas[1])

@@ -11,29 +11,16 @@ cross-validation lesions are ranked within their fold only. Pooled, the area wou
 Comput Stat Data Anal 55:1828, 2011).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class RankingMetrics:
-    """Metrics of one score under D weightings, NaN where a class has no weight.
-
-    Attributes:
-        auc: (D,) area under the ROC curve: the share of pairs ranked right, one half if tied.
-        average_precision: (D,) step-wise area under the precision-recall curve.
-        sensitivity: (D,) highest sensitivity at the asked specificity.
-    """
-
-    auc: Array
-    average_precision: Array
-    sensitivity: Array
+_Fraction = tuple[Array, Array]  # numerator and denominator of a metric, (D,) each
 
 
 class RankingCurve:
@@ -69,34 +56,81 @@ class RankingCurve:
             for here in (fold == name for name in np.unique(fold))
         ]
 
-    def evaluate(self, weights: Array, specificity: float = 0.9) -> RankingMetrics:
-        """Evaluate the curve under D weightings.
+    def evaluate(self, weights: Array, *, keep: bool = True) -> "WeightedCurve":
+        """The curve under D weightings.
 
         Args:
             weights: (n_samples, D) float64, not negative; exact for whole numbers.
-            specificity: The specificity at which the sensitivity is read.
-
-        Returns:
-            The metrics, each (D,).
+            keep: Keep the sums for further metrics; where there is one metric only, memory that
+                is used again is faster.
         """
-        sums = [fold.evaluate(weights, specificity) for fold in self._folds]
-        auc, average_precision, sensitivity = _ratios(zip(*sums, strict=True))
-        return RankingMetrics(auc, average_precision, sensitivity)
-
-    def auc(self, weights: Array) -> Array:
-        """The area under the ROC curve alone, as in `evaluate`, at half the cost."""
-        (auc,) = _ratios(zip(*([fold.pairs(weights)] for fold in self._folds), strict=True))
-        return auc
+        each = (fold.sums(weights) for fold in self._folds)
+        return WeightedCurve(list(each) if keep else each)
 
 
-# Numerator and denominator of a metric, (D,) each.
-_Fraction = tuple[Array, Array]
+class WeightedCurve:
+    """A curve under D weightings; each metric is computed when it is asked for.
+
+    Metrics are (D,), NaN where a class has no weight.
+    """
+
+    def __init__(self, folds: Iterable["_Sums"]) -> None:
+        self._folds = folds
+
+    @property
+    def auc(self) -> Array:
+        """Area under the ROC curve: the share of pairs ranked right, one half if tied."""
+        return _ratio([fold.pairs() for fold in self._folds])
+
+    @property
+    def average_precision(self) -> Array:
+        """Step-wise area under the precision-recall curve."""
+        return _ratio([fold.precisions() for fold in self._folds])
+
+    def sensitivity(self, specificity: float) -> Array:
+        """Highest sensitivity at a specificity."""
+        return _ratio([fold.found(specificity) for fold in self._folds])
 
 
-def _ratios(metrics: Iterator[tuple[_Fraction, ...]]) -> list[Array]:
-    """Metrics over all folds from the fractions of each."""
+def _ratio(fractions: list[_Fraction]) -> Array:
+    """A metric over all folds from the fraction of each."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return [np.divide(*np.sum(one, axis=0)) for one in metrics]
+        ratio: Array = np.divide(*np.sum(fractions, axis=0))
+    return ratio
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Weights of one fold per threshold, (T + 1, D) each: `false` counts all down to it."""
+
+    positive: Array
+    false: Array
+    tied: Array | None
+
+    @cached_property
+    def true(self) -> Array:
+        return np.cumsum(self.positive, axis=0)
+
+    def pairs(self) -> _Fraction:
+        """Pairs of a positive and a negative that are ranked right, and all of them."""
+        above = np.einsum("td,td->d", self.positive, self.false)
+        if self.tied is not None:
+            above -= np.einsum("td,td->d", self.positive, self.tied) / 2
+        pairs = self.positive.sum(axis=0) * self.false[-1]
+        return pairs - above, pairs
+
+    def precisions(self) -> _Fraction:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precision = np.nan_to_num(self.true / (self.true + self.false))
+        return np.einsum("td,td->d", self.positive, precision), self.true[-1]
+
+    def found(self, specificity: float) -> _Fraction:
+        n_positive, n_negative = self.true[-1], self.false[-1]
+        # The margin only absorbs the rounding of (1 - specificity), not a whole lesion.
+        allowed = self.false <= (1 - specificity) * n_negative * (1 + 1e-9)
+        found = np.where(allowed, self.true, 0.0).max(axis=0)
+        known = n_negative > 0  # a specificity needs negatives
+        return found * known, n_positive * known
 
 
 class _Thresholds:
@@ -120,33 +154,12 @@ class _Thresholds:
         self._negative = _counts(segment[~positive], sample[~positive], shape)
         self._tied = _counts(segment[tied], sample[tied], shape)
 
-    def evaluate(self, weights: Array, specificity: float) -> list[_Fraction]:
-        """Fractions of area, average precision and sensitivity."""
-        positive, false, pairs = self._areas(weights)
-        true = np.cumsum(positive, axis=0)
-        n_positive, n_negative = true[-1], false[-1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            precision = np.nan_to_num(true / (true + false))
-        precisions = np.einsum("td,td->d", positive, precision)
-        # The margin only absorbs the rounding of (1 - specificity), not a whole lesion.
-        allowed = false <= (1 - specificity) * n_negative * (1 + 1e-9)
-        found = np.where(allowed, true, 0.0).max(axis=0)
-        known = n_negative > 0  # a specificity needs negatives
-        return [pairs, (precisions, n_positive), (found * known, n_positive * known)]
-
-    def pairs(self, weights: Array) -> _Fraction:
-        """Pairs of a positive and a negative that are ranked right, and all of them."""
-        return self._areas(weights)[2]
-
-    def _areas(self, weights: Array) -> tuple[Array, Array, _Fraction]:
-        """Positives per threshold, negatives down to it, (T + 1, D) each, and pairs."""
-        positive = self._positive @ weights  # (n, D) -> (T + 1, D)
-        false = np.cumsum(self._negative @ weights, axis=0)
-        above = np.einsum("td,td->d", positive, false)
-        if self._tied.nnz:
-            above -= np.einsum("td,td->d", positive, self._tied @ weights) / 2
-        pairs = positive.sum(axis=0) * false[-1]
-        return positive, false, (pairs - above, pairs)
+    def sums(self, weights: Array) -> _Sums:
+        return _Sums(
+            positive=self._positive @ weights,  # (n, D) -> (T + 1, D)
+            false=np.cumsum(self._negative @ weights, axis=0),
+            tied=self._tied @ weights if self._tied.nnz else None,
+        )
 
 
 def _counts(

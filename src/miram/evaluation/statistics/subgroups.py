@@ -20,16 +20,9 @@ from miram.evaluation.statistics.bootstrap import (
     percentile_interval,
     resample,
 )
-from miram.evaluation.statistics.comparison import Statistic, holm, two_sided_p
-from miram.evaluation.statistics.kinds import PRIMARY_METRIC, kind_of
-from miram.evaluation.statistics.metrics import WeightedMetrics
-from miram.evaluation.statistics.scores import (
-    Scores,
-    SeedScores,
-    by_seed,
-    columns_of,
-    mean_statistic,
-)
+from miram.evaluation.statistics.comparison import holm, two_sided_p
+from miram.evaluation.statistics.inputs import Scores, SeedScores, by_seed, kind_of
+from miram.evaluation.statistics.metrics import main_metric, mean_metrics
 
 VARIABLES = ("density", "view", "laterality", "abnormality_type", "subtlety", "assessment")
 """Columns of the lesion table by which metrics are split up, where they are filled."""
@@ -85,12 +78,12 @@ def subgroup_rows(
     """Evaluate each value of a subgroup variable alone and against the other lesions.
 
     Args:
-        labels: (n,) or (n, K), as in `kinds`.
+        labels: (n,) or (n, K), as in `inputs`.
         scores: (n,) or (n, K); of several seeds, whose mean each metric is then.
         groups: (n,) patient of each lesion.
         values: (n,) value of the variable of each lesion, missing ones included.
         subgroup: Name of the variable.
-        metrics: Names of the metrics, the primary one by default; the first one is judged.
+        metrics: Names of the metrics, the main one by default; the verdict is about the first.
         draws: Number of draws per interval.
         seed: Seed of the draws.
 
@@ -98,10 +91,10 @@ def subgroup_rows(
         A row per value, sorted by value, `missing` last.
 
     Raises:
-        MiramError: As `cluster_bootstrap`.
+        StatisticsError: As `cluster_bootstrap`.
     """
     labels, groups, seeds = np.asarray(labels), np.asarray(groups), by_seed(scores)
-    metrics = list(metrics or [PRIMARY_METRIC[kind_of(labels, seeds.each[0])]])
+    metrics = list(metrics or [main_metric(kind_of(labels, seeds.each[0]))])
     names = pd.Series(values).map(_text)
     found = sorted(set(names) - {"missing"}) + (["missing"] if (names == "missing").any() else [])
     intervals, differences, p_values = [], [], []
@@ -112,7 +105,7 @@ def subgroup_rows(
         )
         intervals.append({name: _honest(interval) for name, interval in here.items()})
         difference, p_value = None, float("nan")
-        if min(len(np.unique(groups[side])) for side in (inside, ~inside)) >= MIN_PATIENTS:
+        if min(len(np.unique(groups[part])) for part in (inside, ~inside)) >= MIN_PATIENTS:
             difference, p_value = _difference(
                 labels, seeds, groups, inside, metrics[0], draws=draws, seed=seed
             )
@@ -156,15 +149,10 @@ def _difference(
     seed: int,
 ) -> tuple[Interval, float]:
     # Patients are drawn as a whole, since one may have lesions inside and outside.
-    order = canonical_order(groups, labels, np.column_stack([columns_of(seeds), inside]))
+    order = canonical_order(groups, labels, np.column_stack([seeds.stacked(), inside]))
     labels, seeds, groups, inside = labels[order], seeds.of(order), groups[order], inside[order]
-
-    def statistic_of(rows: npt.NDArray[np.bool_]) -> Statistic:
-        some = seeds.of(rows)
-        parts = [WeightedMetrics(labels[rows], one, [metric], folds) for one, folds in some.parts()]
-        return mean_statistic([part.stacked for part in parts])
-
-    here, elsewhere = statistic_of(inside), statistic_of(~inside)
+    _, here = mean_metrics(labels[inside], seeds.of(inside), [metric])
+    _, elsewhere = mean_metrics(labels[~inside], seeds.of(~inside), [metric])
 
     def difference(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return here(weights[inside]) - elsewhere(weights[~inside])

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from miram.configuration import Config
-from miram.evaluation.statistics.kinds import Kind
+from miram.evaluation.statistics.inputs import Kind
 
 MASS_SHAPES = (
     "ARCHITECTURAL_DISTORTION",

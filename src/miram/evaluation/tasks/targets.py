@@ -3,18 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.evaluation.statistics.kinds import Kind
+from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.tasks.definitions import TaskConfig
-
-if TYPE_CHECKING:
-    from miram.evaluation.assess import AssessmentConfig
 
 WithoutCallback = Literal["benign", "drop"]
 
@@ -63,7 +60,10 @@ class TaskTargets:
 
 
 def targets_of(
-    lesions: pd.DataFrame, splits: pd.DataFrame, task: TaskConfig, config: "AssessmentConfig"
+    lesions: pd.DataFrame,
+    splits: pd.DataFrame,
+    task: TaskConfig,
+    without_callback: WithoutCallback,
 ) -> TaskTargets:
     """Which lesions of the splits answer a task, and with which labels.
 
@@ -71,7 +71,7 @@ def targets_of(
         lesions: Lesion table.
         splits: (n rows) which lesion is on which side.
         task: The task.
-        config: How lesions without callback count.
+        without_callback: How lesions without callback count.
 
     Returns:
         Targets whose `rows` are positions in `splits`.
@@ -79,7 +79,7 @@ def targets_of(
     table = lesions.set_index("lesion_id").loc[splits["lesion_id"]].reset_index()
     official = bool((splits["strategy"] == "official").all())
     side = splits["split"].to_numpy(dtype=object) if official else None
-    return task_targets(table, task, config.without_callback, split=side)
+    return task_targets(table, task, without_callback, split=side)
 
 
 def task_targets(

@@ -6,12 +6,14 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import settings
+from kedro.framework.project import pipelines, settings
 from kedro.io import DatasetError
 from kedro.pipeline import Pipeline
 
+from miram.configuration import new_names
 from miram.errors import MiramError
 from miram.integrations.checks.models import check_models
+from miram.integrations.deferred import import_deferred
 from miram.pipeline_registry import STUDY
 
 PATH_PARAMETERS = {"raw_root", "data_root"}
@@ -83,8 +85,16 @@ def check_names(given: dict[str, Any], known: set[str]) -> None:
     """
     for name in given:
         if name not in known:
+            if new := _renamed().get(name.rpartition(".")[2]):
+                raise MiramError(f"there is no setting {name}: it is now {new}")
             near = difflib.get_close_matches(name, known, n=3) or sorted(known)
             raise MiramError(f"unknown parameter {name!r}: did you mean {' or '.join(near)}?")
+
+
+def _renamed() -> dict[str, str]:
+    list(pipelines)  # imports the nodes, and so the classes of their parameters
+    import_deferred()
+    return new_names()
 
 
 def _known_parameters(context: KedroContext) -> set[str]:

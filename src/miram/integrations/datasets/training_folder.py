@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from kedro.io import AbstractDataset
 from kedro.io.core import DatasetError
 
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 
 
 class TrainingFolderDataset(AbstractDataset[NoReturn, TrainingFolder]):

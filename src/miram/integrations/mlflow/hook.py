@@ -41,7 +41,7 @@ from miram.provenance import git_commit
 from miram.serving.registry.tracking import MlflowConfig
 
 if TYPE_CHECKING:
-    from miram.training.checkpointing.state_files import TrainingFolder
+    from miram.training.checkpointing.folder import TrainingFolder
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """What a phantom data set holds, and how often each quirk of CBIS-DDSM occurs in it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -106,6 +106,8 @@ class PhantomQuirks(Config):
 
 class PhantomConfig(Config):
     """A synthetic look-alike of CBIS-DDSM, drawn from one seed."""
+
+    renamed: ClassVar[dict[str, str]] = {"image_side": "image_size"}
 
     patients: int = Field(default=100, ge=2, le=20_000, description="number of patients")
     image_size: int = Field(

@@ -29,6 +29,12 @@ HEADER = (
     "pixel_mean",
     "pixel_std",
 )
+RENAMED = {
+    "image_side": "image_size",
+    "patch_side": "patch_size",
+    "crops_wait": "crop_cache",
+    "watch_every": "validate_every",
+}
 ENCODER_PREFIX = "encoder."
 
 
@@ -252,7 +258,14 @@ def describe_checkpoint(path: str | Path) -> dict[str, Any]:
 def read_header(file: safe_open) -> dict[str, Any]:
     """The header of an open safetensors file; fields of other tools stay text."""
     header = file.metadata() or {}
-    return {key: _decode(value) for key, value in header.items() if key != "format"}
+    return migrate({key: _decode(value) for key, value in header.items() if key != "format"})
+
+
+def migrate(metadata: Any) -> Any:
+    """Bring the header of an older file, at any depth, to the names of today."""
+    if isinstance(metadata, dict):
+        return {RENAMED.get(key, key): migrate(value) for key, value in metadata.items()}
+    return [migrate(one) for one in metadata] if isinstance(metadata, list) else metadata
 
 
 def _open(path: str | Path) -> safe_open:

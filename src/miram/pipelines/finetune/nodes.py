@@ -8,16 +8,16 @@ from miram.errors import MiramError
 from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
 from miram.pipelines.probe.nodes import describe_predictions
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.distributed.engine import EngineConfig, launch
 
 if TYPE_CHECKING:
-    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.config import AssessmentConfig
     from miram.finetuning.config import FinetuningConfig
     from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
     from miram.training.config import TrainingConfig
 else:
-    AssessmentConfig = deferred("miram.evaluation.assess", "AssessmentConfig")
+    AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
     FinetuningConfig = deferred("miram.finetuning.config", "FinetuningConfig")
     TrainingConfig = deferred("miram.training.config", "TrainingConfig")
     EncoderCheckpoint = PretrainedCheckpoint = Any
@@ -55,7 +55,7 @@ def finetune_encoder(
     Raises:
         MiramError: The encoder was trained under other splits, or the data cannot answer the task.
     """
-    from miram.evaluation.assess import targets_of
+    from miram.evaluation.tasks.targets import targets_of
     from miram.finetuning.evaluate import ValidationJudge
     from miram.finetuning.train import LabeledCrops, finetune
     from miram.models.checkpoints.joined import first_seed
@@ -63,7 +63,8 @@ def finetune_encoder(
     from miram.training.checkpointing.manager import begun
 
     require_same_splits(encoder.metadata.get(SPLITS), splits)
-    targets = targets_of(lesions, splits, evaluation.task(config.task), evaluation)
+    task, without_callback = evaluation.task(config.task), evaluation.without_callback
+    targets = targets_of(lesions, splits, task, without_callback)
     if not targets.supported:
         raise MiramError(
             f"the data cannot answer task {config.task!r} ({targets.skipped[-1].reason}): set "

@@ -12,7 +12,7 @@ from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import pretraining_crops
 from miram.pipelines.pretrain.seeds import each_training
 from miram.pipelines.pretrain.validation import EncoderWatch
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.distributed.engine import EngineConfig, launch
 from miram.training.logging.telemetry import told_under
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Sheet
     from plotly.graph_objects import Figure
 
-    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.config import AssessmentConfig
     from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
     from miram.models.encoder import EncoderConfig
     from miram.models.methods import MethodConfig
     from miram.models.supervised import SupervisedConfig
     from miram.training.config import TrainingConfig
 else:
-    AssessmentConfig = deferred("miram.evaluation.assess", "AssessmentConfig")
+    AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
     EncoderConfig = deferred("miram.models.encoder", "EncoderConfig")
     MethodConfig = deferred("miram.models.methods", "MethodConfig")
     SupervisedConfig = deferred("miram.models.supervised", "SupervisedConfig")
@@ -126,12 +126,13 @@ def train_supervised_encoder(
     Returns:
         The encoder, one per fold where the splits are folds, and the training history.
     """
-    from miram.evaluation.assess import targets_of
+    from miram.evaluation.tasks.targets import targets_of
     from miram.models.checkpoints.joined import join_seeds
     from miram.training.logging.telemetry import join_histories
     from miram.training.supervised import train_supervised
 
-    targets = targets_of(lesions, splits, evaluation.task(method.task), evaluation)
+    task, without_callback = evaluation.task(method.task), evaluation.without_callback
+    targets = targets_of(lesions, splits, task, without_callback)
     results = {}
     for one in each_training(training, training_folder):
         with told_under(one.prefix):

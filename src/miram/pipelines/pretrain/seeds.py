@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 
 if TYPE_CHECKING:
     from miram.training.config import TrainingConfig

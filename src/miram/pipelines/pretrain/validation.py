@@ -16,7 +16,7 @@ from miram.mammography.crops.store import CropStore
 if TYPE_CHECKING:
     from torch import nn
 
-    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.config import AssessmentConfig
     from miram.models.masked_autoencoder import MaskedAutoencoder
     from miram.training.logging.telemetry import Looks
 
@@ -81,12 +81,11 @@ class EncoderWatch:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        from miram.evaluation.assess import targets_of
         from miram.evaluation.statistics.bootstrap import cluster_bootstrap
+        from miram.evaluation.tasks.targets import targets_of
 
-        targets = targets_of(
-            self.lesions, self.splits, self.evaluation.all_tasks()[0], self.evaluation
-        )
+        task, without_callback = self.evaluation.all_tasks()[0], self.evaluation.without_callback
+        targets = targets_of(self.lesions, self.splits, task, without_callback)
         split = self.splits["split"].to_numpy()[targets.rows]
         train, judged = split == "train", split == "val"
         labels = targets.labels

@@ -8,12 +8,12 @@ from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
 
 if TYPE_CHECKING:
-    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.config import AssessmentConfig
     from miram.evaluation.features.cache import FeaturePlan
     from miram.evaluation.features.pooling import FeatureConfig
     from miram.models.checkpoints.files import EncoderCheckpoint
 else:
-    AssessmentConfig = deferred("miram.evaluation.assess", "AssessmentConfig")
+    AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
     FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
     EncoderCheckpoint = FeaturePlan = Any
 

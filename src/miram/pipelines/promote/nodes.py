@@ -9,14 +9,14 @@ from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
 
 if TYPE_CHECKING:
-    from miram.evaluation.assess import AssessmentConfig
+    from miram.evaluation.config import AssessmentConfig
     from miram.evaluation.features.pooling import FeatureConfig
     from miram.models.checkpoints.files import EncoderCheckpoint
     from miram.serving.predictor import Predictor
     from miram.serving.registry.decision import PromotionConfig
     from miram.serving.registry.versions import Release
 else:
-    AssessmentConfig = deferred("miram.evaluation.assess", "AssessmentConfig")
+    AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
     FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
     PromotionConfig = deferred("miram.serving.registry.decision", "PromotionConfig")
     EncoderCheckpoint = Predictor = Release = Any

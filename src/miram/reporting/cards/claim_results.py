@@ -75,7 +75,7 @@ def _told(rows: pd.DataFrame) -> str:
             for row in part.itertuples()
         )
         texts.append(
-            f"{task}, {metric_label(first['figure'])} with 95 % interval on {first['lesions']} "
+            f"{task}, {metric_label(first['metric'])} with 95 % interval on {first['lesions']} "
             f"lesions of {first['patients']} patients: {figures}."
         )
     return " ".join(texts)

@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from miram.evaluation.predictions import judged_lesions, task_scores
 from miram.evaluation.probes.fold_features import Features, features_by_seed, features_judging
-from miram.evaluation.statistics.kinds import Kind
+from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.tasks.pairs import Pair, evaluation_pairs
 from miram.evaluation.tasks.targets import TaskTargets, targets_of
 from miram.reporting.facts.methods import assessment_config
@@ -86,7 +86,7 @@ def neighborhoods(
     if table.empty:
         return []
     config = assessment_config(study)
-    targets = targets_of(study.lesions, study.splits, config.task(task), config)
+    targets = targets_of(study.lesions, study.splits, config.task(task), config.without_callback)
     splits = study.splits.iloc[targets.rows].reset_index(drop=True)
     seeds = study.methods[method].metrics.get("seeds", ())[:1]
     (features,) = features_by_seed(table, splits["lesion_id"], seeds).values()

@@ -9,10 +9,10 @@ from plotly.graph_objects import Figure
 from sklearn.metrics import roc_curve
 
 from miram.errors import MiramError
+from miram.evaluation.config import ComparisonConfig
 from miram.evaluation.predictions import TaskScores, task_scores
-from miram.evaluation.statistics.comparison import Comparison, ComparisonConfig, compare_methods
-from miram.evaluation.statistics.kinds import Kind
-from miram.evaluation.statistics.scores import same_folds
+from miram.evaluation.statistics.comparison import Comparison, compare_methods
+from miram.evaluation.statistics.inputs import Kind, same_folds
 from miram.reporting.charts.styles import method_style
 from miram.reporting.charts.training import TEMPLATE
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from zlib import crc32
 
+from miram.evaluation.statistics.metrics import METRICS
+
 
 @dataclass(frozen=True)
 class MethodStyle:
@@ -39,25 +41,8 @@ _STYLES = {
     "box_size": MethodStyle("#66727c", "dashdot", "hexagon-open"),
 }
 
-_FIGURES = {
-    "auc": "ROC AUC",
-    "auc_macro": "ROC AUC, macro",
-    "auc_micro": "ROC AUC, micro",
-    "average_precision": "Average precision",
-    "average_precision_micro": "Average precision, micro",
-    "sensitivity_at_90_specificity": "Sensitivity at 90 % specificity",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "f1": "F1",
-    "brier": "Brier score",
-    "ece": "Expected calibration error",
-    "log_loss": "Log loss",
-}
-
-MAIN_METRICS = ("auc", "auc_macro")
-"""The figures by which methods are ranked; a task has one of them."""
-
-LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss"})
+MAIN_METRICS = tuple(name for name, metric in METRICS.items() if metric.main)
+"""The metrics by which methods are ranked; a task has one of them."""
 
 
 def method_style(method: str) -> MethodStyle:
@@ -66,11 +51,11 @@ def method_style(method: str) -> MethodStyle:
     return _STYLES.get(method) or known[crc32(method.encode()) % len(known)]
 
 
-def metric_label(figure: str) -> str:
-    """The name of a figure in words."""
-    return _FIGURES.get(figure, figure.replace("_", " "))
+def metric_label(metric: str) -> str:
+    """The name of a metric in words."""
+    return METRICS[metric].label if metric in METRICS else metric.replace("_", " ")
 
 
-def metric_direction(figure: str) -> str:
-    """Whether a figure is better when it is `higher` or `lower`."""
-    return "lower" if figure in LOWER_IS_BETTER else "higher"
+def metric_direction(metric: str) -> str:
+    """Whether a metric is better when it is `higher` or `lower`."""
+    return METRICS[metric].better if metric in METRICS else "higher"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from miram.evaluation.assess import AssessmentConfig
+from miram.evaluation.config import AssessmentConfig
 from miram.mammography.splits import pretraining_crops
 from miram.models.names import SUPERVISED
 from miram.reporting.facts.settings import flatten, plain

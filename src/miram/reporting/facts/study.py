@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.evaluation.comparability import one_policy, policy_of, words
-from miram.evaluation.statistics.comparison import ComparisonConfig
+from miram.evaluation.config import ComparisonConfig
 from miram.mammography.crops.store import CropStore
 from miram.reporting.facts.leaderboard import LINEAR
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from miram.evaluation.config import ComparisonConfig
 from miram.evaluation.statistics.bootstrap import Interval, cluster_bootstrap
-from miram.evaluation.statistics.comparison import Comparison, ComparisonConfig
+from miram.evaluation.statistics.comparison import Comparison
 from miram.reporting.charts.roc import TaskScores, paired_with_reference, task_scores
 from miram.reporting.charts.styles import MAIN_METRICS, metric_label
 from miram.reporting.facts.study import Study

@@ -85,12 +85,12 @@ const filters = document.getElementById("board-filters");
 
 function applyFilters() {
   const chosen = (name) => filters.querySelector(`[data-filter=${name}]`).value;
-  const [task, method, figure] = ["task", "method", "metric"].map(chosen);
+  const [task, method, metric] = ["task", "method", "metric"].map(chosen);
   for (const row of rows) {
-    const figureFits =
-      !figure || row.dataset.figure === figure || (figure === "main" && "main" in row.dataset);
+    const metricFits =
+      !metric || row.dataset.metric === metric || (metric === "main" && "main" in row.dataset);
     const others = (!task || row.dataset.task === task) && (!method || row.dataset.method === method);
-    row.hidden = !(figureFits && others);
+    row.hidden = !(metricFits && others);
   }
   const shown = rows.filter((row) => !row.hidden).length;
   const count = `${shown} of ${rows.length} rows are shown`;

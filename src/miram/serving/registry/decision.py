@@ -13,9 +13,10 @@ from pydantic import Field
 from miram.configuration import Config
 from miram.errors import MiramError
 from miram.evaluation.predictions import judged_lesions, task_scores
+from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import DRAWS
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
-from miram.evaluation.statistics.kinds import Kind
+from miram.evaluation.statistics.inputs import Kind
 from miram.mammography.decoding.image_kind import WantedImages
 from miram.serving.requests import TISSUE_PATCHES
 
@@ -84,7 +85,7 @@ def decide(
         return Decision(CHAMPION, "the first model of its name")
     try:
         comparison = compare(candidate, champion, config, kind=kind, draws=draws, seed=seed)
-    except MiramError as error:
+    except (MiramError, StatisticsError) as error:
         alias, word = (CHAMPION, "forced") if config.force else (CHALLENGER, "not promoted")
         return Decision(alias, f"{word}: cannot be compared with the champion: {error}")
     told = describe(comparison)

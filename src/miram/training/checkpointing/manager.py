@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from miram.provenance import source_digest
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.state_files import (
     State,
-    TrainingFolder,
     check_writable,
     differences,
     finish,

@@ -10,11 +10,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import nn
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # No child of `miram`: a configuration of logging that names a parent resets its children's level,
 # drops their listeners and prints what they tell.
@@ -100,7 +103,7 @@ class Looks:
     pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
-Watch = Callable[[nn.Module], Looks]
+Watch = Callable[["nn.Module"], Looks]
 
 
 def join_histories(histories: Mapping[str | int, pd.DataFrame], column: str) -> pd.DataFrame:

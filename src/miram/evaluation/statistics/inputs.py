@@ -1,21 +1,62 @@
-"""Several trainings of one method, several cross-validations of each: variances kept apart.
+"""What a statistic reads: labels and scores of one of three kinds of task.
 
-A metric of a method that was trained with several seeds, or cross-validated several times with
-patients dealt anew into folds, is the mean over them. Its interval is that of the mean under other
-patients, all seeds and repeats judged on the same draw; what depends on the seed and what depends
-on the folds are two standard deviations beside it. Nothing here mixes the three.
+| kind | labels | scores |
+|---|---|---|
+| `binary` | (n,) of 0 and 1 | (n,) probability of class 1 |
+| `single`, one of K classes | (n,) of 0 … K-1 | (n, K) probabilities |
+| `multi`, any of K labels | (n, K) of 0 and 1 | (n, K) probabilities |
+
+A method may be trained with several seeds and cross-validated several times. Its metric is then
+the mean over them, and the interval is that of the mean under other patients, with all seeds and
+repeats evaluated on the same draw; what depends on the seed and what depends on the folds are two
+standard deviations beside it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from miram.errors import MiramError
+from miram.evaluation.statistics import StatisticsError
 
 Array = npt.NDArray[np.float64]
+Kind = Literal["binary", "single", "multi"]
+
+
+def kind_of(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> Kind:
+    """The kind of a task, from the shapes of its labels and scores.
+
+    Raises:
+        StatisticsError: The shapes belong to no kind, or there is no sample.
+    """
+    if len(labels) == len(scores) > 0:
+        if labels.ndim == 1 and scores.ndim == 1:
+            return "binary"
+        if labels.ndim == 1 and scores.ndim == 2:
+            return "single"
+        if labels.ndim == 2 and labels.shape == scores.shape:
+            return "multi"
+    raise StatisticsError(
+        f"labels of shape {labels.shape} and scores of shape {scores.shape} do not belong together:"
+        " give (n,) and (n,) for two classes, (n,) and (n, K) for one of K classes, (n, K) and"
+        " (n, K) for several labels at once, with n > 0"
+    )
+
+
+def one_hot(labels: npt.NDArray[Any], classes: int) -> npt.NDArray[np.bool_]:
+    """(n,) classes or (n, K) of 0 and 1 as (n, K) bool."""
+    return labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(classes)
+
+
+def rarest_class(hot: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """(n,) strata of (n, K) labels: the rarest one of each sample, K where it has none.
+
+    A sample with several labels counts for its rarest one, the hardest to spread evenly.
+    """
+    rarity = np.where(hot, hot.sum(axis=0), np.inf)
+    return np.where(hot.any(axis=1), rarity.argmin(axis=1), hot.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +80,9 @@ class SeedScores:
         """Check that all seeds scored the same lesions, equally often."""
         if len({one.shape for one in self.each}) != 1:
             shapes = ", ".join(str(one.shape) for one in self.each) or "none"
-            raise MiramError(f"all seeds must score the same lesions, got scores of {shapes}")
+            raise StatisticsError(f"all seeds must score the same lesions, got scores of {shapes}")
         if len(self.each) % self.repeats:
-            raise MiramError(
+            raise StatisticsError(
                 f"all seeds must be cross-validated equally often, got {len(self.each)} tables of "
                 f"scores for {self.repeats} repeats"
             )
@@ -66,8 +107,12 @@ class SeedScores:
         """The scores of every seed in another shape."""
         return SeedScores(tuple(shape(one) for one in self.each), self.folds, self.repeats)
 
+    def stacked(self) -> Array:
+        """The scores of all S seeds and repeats next to each other, (n, S) or (n, S * K)."""
+        return np.column_stack([one.reshape(len(one), -1) for one in self.each])
+
     def spread(self, values: Sequence[float]) -> dict[str, Any]:
-        """What a metric owes to the seed and what to the folds.
+        """How much of a metric depends on the seed and how much on the folds.
 
         Args:
             values: The metric of every seed and repeat alone, as in `each`.
@@ -79,40 +124,26 @@ class SeedScores:
             is no standard error.
         """
         table = np.asarray(values, np.float64).reshape(self.seeds, self.repeats)
-        told: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         for name, means in (("seed", table.mean(axis=1)), ("repeat", table.mean(axis=0))):
             if len(means) > 1:
                 defined = np.isfinite(means).all()
-                told[f"by_{name}"] = means.tolist()
-                told[f"{name}_deviation"] = float(np.std(means, ddof=1)) if defined else None
-        return told
+                found[f"by_{name}"] = means.tolist()
+                found[f"{name}_deviation"] = float(np.std(means, ddof=1)) if defined else None
+        return found
 
 
 Scores = npt.ArrayLike | SeedScores
 
 
 def by_seed(scores: Scores) -> SeedScores:
-    """Scores by seed and repeat; plain ones are those of a single training, judged once."""
+    """Scores by seed and repeat; plain ones are those of a single training, evaluated once."""
     if isinstance(scores, SeedScores):
         return scores
     return SeedScores((np.asarray(scores, np.float64),))
 
 
 def same_folds(first: SeedScores, second: SeedScores) -> bool:
-    """Whether two methods were judged in the same folds, in every repeat of a cross-validation."""
+    """Whether two methods were evaluated in the same folds, in every repeat."""
     ours, theirs = ([folds for _, folds in one.parts()[: one.repeats]] for one in (first, second))
     return np.array_equal(ours, theirs)
-
-
-def columns_of(scores: SeedScores) -> Array:
-    """The scores of all S seeds and repeats side by side, (n, S) or (n, S * K)."""
-    return np.column_stack([one.reshape(len(one), -1) for one in scores.each])
-
-
-def mean_statistic(parts: Sequence[Callable[[Array], Array]]) -> Callable[[Array], Array]:
-    """The mean of a statistic over seeds and repeats; undefined where it is for one of them.
-
-    Args:
-        parts: Of every seed and repeat a function of the weights.
-    """
-    return lambda weights: np.mean([part(weights) for part in parts], axis=0)

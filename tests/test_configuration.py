@@ -1,0 +1,84 @@
+"""What every configuration promises: lists in one text, and errors in the user's words."""
+
+from typing import Annotated, ClassVar, Literal
+
+import pytest
+from kedro.framework.project import configure_project
+from pydantic import Field
+
+from miram.configuration import Config, Listed, Seeds
+from miram.errors import MiramError
+from miram.integrations.checks.project import check_names
+from miram.integrations.deferred import deferred
+
+
+class Chosen(Config):
+    seeds: Seeds = ()
+    names: Listed[str] = ()
+
+
+class Small(Config):
+    renamed: ClassVar[dict[str, str]] = {"side": "size"}
+
+    kind: Literal["small"] = "small"
+    size: int = 1
+
+
+class Large(Config):
+    kind: Literal["large"] = "large"
+
+
+class Outer(Config):
+    part: Small = Small()
+    parts: tuple[Annotated[Small | Large, Field(discriminator="kind")], ...] = ()
+
+
+@pytest.mark.parametrize("given", ["0+2", "0 + 2", [0, 2], (0, 2)])
+def test_a_text_and_a_list_say_the_same(given):
+    assert Chosen.model_validate({"seeds": given}).seeds == (0, 2)
+
+
+def test_a_single_number_is_a_list_of_one():
+    assert Chosen.model_validate({"seeds": 3}).seeds == (3,)
+    assert Chosen.model_validate({"names": "a"}).names == ("a",)
+
+
+@pytest.mark.parametrize("given", ["0+0", "-1", "0+x", [1, 1]])
+def test_doubles_and_what_is_no_seed_are_refused(given):
+    with pytest.raises(MiramError, match="seeds"):
+        Chosen.model_validate({"seeds": given})
+
+
+def test_doubles_are_named():
+    with pytest.raises(MiramError, match=r"each once, got a\+a"):
+        Chosen.model_validate({"names": "a+a"})
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "place"),
+    [
+        (Small, {"side": 2}, "side"),
+        (Outer, {"part": {"side": 2}}, "part.side"),
+        (Outer, {"parts": [{"kind": "small", "side": 2}]}, r"parts\.0\..*side"),
+        (deferred(__name__, "Outer"), {"part": {"side": 2}}, "part.side"),
+    ],
+)
+def test_an_old_name_of_a_setting_is_refused_with_the_new_one(config, given, place):
+    with pytest.raises(MiramError, match=f"^there is no setting {place}: it is now size$"):
+        config.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("encoder.image_side", "image_size"),
+        ("encoder.patch_side", "patch_size"),
+        ("training.crops_wait", "crop_cache"),
+        ("training.watch_every", "validate_every"),
+        ("comparison.figure", "metric"),
+    ],
+)
+def test_an_old_run_time_parameter_is_refused_with_the_new_name(old, new):
+    configure_project("miram")
+    with pytest.raises(MiramError, match=f"there is no setting {old}: it is now {new}"):
+        check_names({old: "1"}, {"encoder.image_size"})
