@@ -21,7 +21,7 @@ from miram.mammography.decoding.read import read_image
 from miram.mammography.phantom import PhantomConfig, phantom_files
 from miram.mammography.sources import make_source
 
-CONFIG = CropConfig(side=448, context=1.25, backgrounds_per_image=2)
+CONFIG = CropConfig(image_size=448, context=1.25, backgrounds_per_image=2)
 REAL_FILMS = Path(__file__).parents[2] / "shared" / "data" / "cbis_ddsm"
 ROUNDS = 5
 

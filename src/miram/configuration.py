@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -13,7 +13,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
 from miram.errors import MiramError
 
@@ -81,6 +81,81 @@ class Config(BaseModel):
             raise MiramError(explain(error, tuple(cls.model_fields))) from None
 
 
+Member = TypeVar("Member", bound=Config)
+
+
+class Registry(dict[str, type[Member]]):
+    """The configurations of one family by `kind`; `add` takes further ones at any time.
+
+    A setting that holds one of them is declared as `Annotated[Base, REGISTRY]`.
+    """
+
+    __hash__ = object.__hash__  # type: ignore[assignment]  # typing asks for it
+
+    def __init__(self, noun: str, *members: type[Member], default: str | None = None) -> None:
+        """Register the first members.
+
+        Args:
+            noun: What a member is called in messages.
+            members: Classes, each with a field `kind` of one possible value.
+            default: Kind of values that name none.
+        """
+        super().__init__()
+        self.noun, self.default = noun, default
+        for member in members:
+            self.add(member)
+
+    def add(self, member: type[Member]) -> type[Member]:
+        """Register a class under its kind; also as a decorator.
+
+        Raises:
+            ValueError: Another class has this kind.
+        """
+        kind = member.model_fields["kind"].default
+        if self.setdefault(kind, member) is not member:
+            raise ValueError(f"there is a {self.noun} of kind {kind} already")
+        return member
+
+    def model_validate(self, given: Any) -> Member:
+        """Validate values as the configuration of their kind.
+
+        Args:
+            given: Values by name, or a configuration of this family.
+
+        Raises:
+            MiramError: There is no such kind, a value is impossible or a name unknown.
+        """
+        if isinstance(given, tuple(self.values())):
+            return cast(Member, given)
+        try:
+            member = self._member_for(given)
+        except PydanticCustomError as error:
+            raise MiramError(error.message()) from None
+        return member.model_validate(given)
+
+    def _member_for(self, given: Any) -> type[Member]:
+        asked = given.get("kind", self.default) if isinstance(given, dict) else given
+        if isinstance(given, dict) and asked in self:
+            return self[str(asked)]
+        near = difflib.get_close_matches(str(asked), self, n=1)
+        values = {
+            "found": "no kind is given" if asked is None else f"there is no {self.noun} {asked!r}",
+            "kinds": ", ".join(self),
+            "hint": f"; did you mean {near[0]}?" if near else "",
+        }
+        raise PydanticCustomError("kind", "{found}: kind is one of {kinds}{hint}", values)
+
+    def _validate(self, given: Any) -> Member:
+        if isinstance(given, tuple(self.values())):
+            return cast(Member, given)
+        # A fault within keeps its place: pydantic joins the errors of an inner validator.
+        return self._member_for(given).__pydantic_validator__.validate_python(given)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        # Without a serializer of its own, a member is written by that of its class.
+        return core_schema.no_info_plain_validator_function(self._validate)
+
+
 def new_names() -> dict[str, str]:
     """New name by old one, of every renamed setting of the classes imported so far."""
     classes: list[type[Config]] = [Config]
@@ -100,7 +175,10 @@ def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
         names: Names that were possible at the top, for suggestions.
     """
     lines = []
+    places = [item["loc"] for item in error.errors()]
     for item in error.errors():
+        if any(one[: len(item["loc"])] == item["loc"] for one in places if one != item["loc"]):
+            continue  # a whole is at fault for one of its parts
         place = ".".join(str(part) for part in item["loc"])
         if item["type"] == "renamed":
             old, new = item["ctx"]["old"], item["ctx"]["new"]
@@ -112,7 +190,8 @@ def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
             lines.append(f"there is no setting {place}{hint}")
             continue
         message = item["msg"].removeprefix("Value error, ")
-        given = "" if isinstance(item["input"], dict) else f" (got {item['input']!r})"
+        told = isinstance(item["input"], dict) or item["type"] == "kind"
+        given = "" if told else f" (got {item['input']!r})"
         lines.append(f"{place}: {message}{given}" if place else message)
     return "; ".join(lines)
 

@@ -49,7 +49,7 @@ def test_crops_on_the_device_and_precision_change_the_metrics(capsys):
     plain = told(capsys, *given, "fp32")["supervised"]
     loaded = told(capsys, *given, "fp32", "--crops", 1000)["supervised"]
     half = told(capsys, *given, "bf16")["supervised"]
-    side = 64  # rois.side of the environment
+    side = 64  # rois.image_size of the environment
     assert loaded["bytes_fixed"] - plain["bytes_fixed"] == 1000 * side**2 * 2
     assert (plain["precision"], half["precision"]) == ("fp32", "bf16")
     assert half["bytes_per_image"] < plain["bytes_per_image"]

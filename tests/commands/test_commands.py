@@ -11,7 +11,7 @@ from PIL import Image
 
 from miram.commands.app import main
 from miram.mammography.crops.cut import CropConfig
-from miram.mammography.crops.plan import build_store, plan_crops
+from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources import make_source
 
 
@@ -30,8 +30,8 @@ def store(tmp_path):
     (tmp_path / "images.csv").write_text(rows)
     source = make_source("image_table", {"box_columns": ["x0", "y0", "x1", "y1"]})
     lesions = source.ingest(tmp_path).lesions
-    plan = plan_crops(lesions, tmp_path, CropConfig(side=16, context=1.0))
-    return build_store(plan, tmp_path / "crops").folder
+    plan = plan_crops(lesions, tmp_path, CropConfig(image_size=16, context=1.0))
+    return build_crop_store(plan, tmp_path / "crops").folder
 
 
 def run(*arguments):

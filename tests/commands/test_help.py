@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from miram.commands.app import app, main
-from miram.models.names import METHODS
+from miram.models.methods import METHODS
 
 GROUP = typer.main.get_command(app)
 COMMANDS = sorted(GROUP.commands)

@@ -13,7 +13,7 @@ from miram.serving.predictor import Predictor, fit_served_probe
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}
 )
-CROPS = CropConfig(side=64, context=1.25, backgrounds_per_image=4)
+CROPS = CropConfig(image_size=64, context=1.25, backgrounds_per_image=4)
 
 
 def make_checkpoint(seed=0, config=ENCODER):

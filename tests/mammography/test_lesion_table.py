@@ -5,14 +5,7 @@ import pytest
 from project_paths import PROJECT
 
 from miram.errors import MiramError
-from miram.mammography.lesion_table import (
-    AUDIT_COLUMNS,
-    COLUMNS,
-    audit_rows,
-    lesion_table_markdown,
-    summarize_audit,
-    validate_lesions,
-)
+from miram.mammography.lesion_table import COLUMNS, lesion_table_markdown, validate_lesions
 
 DOCS = PROJECT / "docs"
 ROW = {
@@ -107,26 +100,6 @@ def test_validation_leaves_its_input_alone():
     before = rows.copy()
     validate_lesions(rows)
     pd.testing.assert_frame_equal(rows, before)
-
-
-def problem(**values):
-    return {**dict.fromkeys(AUDIT_COLUMNS, ""), **values}
-
-
-def test_the_audit_does_not_depend_on_the_order_of_the_work():
-    rows = [problem(lesion_id=name, code=code) for name in "ba" for code in ("y", "x")]
-    pd.testing.assert_frame_equal(audit_rows(rows), audit_rows(rows[::-1]))
-    assert audit_rows(rows)["lesion_id"].tolist() == ["a", "a", "b", "b"]
-
-
-def test_an_empty_audit_has_its_columns():
-    assert list(audit_rows([])) == list(AUDIT_COLUMNS) and summarize_audit(audit_rows([])).empty
-
-
-def test_the_summary_counts_every_row_and_has_the_most_frequent_first():
-    rows = [problem(code="x", action="left out")] + [problem(code="y", action="repaired")] * 3
-    summary = summarize_audit(audit_rows(rows))
-    assert summary.to_numpy().tolist() == [["y", "repaired", 3], ["x", "left out", 1]]
 
 
 def test_the_documentation_of_the_table_is_up_to_date():

@@ -238,7 +238,7 @@ def splits_of(*sides, leakage="drop", strategy="official"):
     ],
 )
 def test_a_patient_on_two_sides_is_refused(splits):
-    with pytest.raises(MiramError, match="patient P_1 is on two sides"):
+    with pytest.raises(MiramError, match="patient P_1 is in two parts"):
         assert_patients_apart(splits)
 
 

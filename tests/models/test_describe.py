@@ -7,7 +7,7 @@ from miram.models.attention import ATTENTIONS
 from miram.models.describe import describe
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.methods import RandomConfig
+from miram.models.method_kinds import RandomConfig
 from miram.models.moco import MocoV3Config
 from miram.models.supervised import SupervisedConfig
 

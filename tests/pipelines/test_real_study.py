@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from miram.mammography.crops.store import CropStore
-from miram.models.names import METHODS
+from miram.models.methods import METHODS
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import MemoryDataset
 
 from miram.mammography.sources import SOURCES
-from miram.models.names import METHODS, SUPERVISED
+from miram.models.methods import METHODS, SUPERVISED
 from miram.pipeline_registry import STUDY
 
 ENVIRONMENTS = ("base", "test", "paper", "medical_mae")
@@ -62,17 +62,17 @@ def test_parameters_of_every_method_are_typed(open_context, tmp_path):
     from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 
     parameters = open_context(tmp_path, env="paper").params
-    nystrom = parameters["miram_nystrom"]["method"].root
+    nystrom = parameters["miram_nystrom"]["method"]
     assert isinstance(nystrom, MaskedAutoencoderConfig)
     assert [decoder.attention.kind for decoder in nystrom.decoders] == ["softmax", "nystrom"]
-    assert nystrom.crop_size(parameters["encoder"]) == parameters["rois"].side == 448
+    assert nystrom.crop_size(parameters["encoder"]) == parameters["rois"].image_size == 448
 
 
 def test_the_medical_preset_hides_nine_in_ten_patches_and_predicts_raw_pixels(
     open_context, tmp_path
 ):
     parameters = open_context(tmp_path, env="medical_mae").params
-    methods = [parameters[name]["method"].root for name in METHODS if name != SUPERVISED]
+    methods = [parameters[name]["method"] for name in METHODS if name != SUPERVISED]
     masked = [method for method in methods if method.kind == "masked_autoencoder"]
     assert len(masked) == 7
     assert {(method.mask_ratio, method.norm_pix) for method in masked} == {(0.9, False)}

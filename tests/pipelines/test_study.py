@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from miram.evaluation.tasks.definitions import TASKS
 from miram.mammography.crops.store import CropStore
-from miram.models.names import BASELINES, METHODS
+from miram.models.methods import BASELINES, METHODS
 
 
 def test_every_output_that_users_look_for_is_there(study):

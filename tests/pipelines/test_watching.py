@@ -11,7 +11,7 @@ from tiny import ENCODER
 from miram.evaluation.config import AssessmentConfig
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.methods import MethodConfig
+from miram.models.method_kinds import METHOD_KINDS
 from miram.pipelines.pretrain.nodes import pretrain_encoder
 from miram.pipelines.pretrain.validation import EncoderWatch
 from miram.training.checkpointing.folder import TrainingFolder
@@ -101,7 +101,7 @@ def trained(store, folder, table, training=TRAINING):
         splits(),
         table,
         ENCODER,
-        MethodConfig(METHOD),
+        METHOD_KINDS.model_validate(METHOD),
         training,
         AssessmentConfig(),
         EngineConfig(),

@@ -12,8 +12,9 @@ import pytest
 from miram.evaluation.assess import assess_features, assess_seeds
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.probes.fold_features import WHOLE
+from miram.mammography.audit import audit_rows
 from miram.mammography.crops.store import CropStore, write_store
-from miram.mammography.lesion_table import audit_rows, validate_lesions
+from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.splits import SplitConfig, assign_splits
 from miram.reporting.facts.leaderboard import leaderboard_table
 from miram.reporting.facts.study import MethodResult, Study

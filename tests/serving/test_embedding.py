@@ -21,8 +21,8 @@ from miram.evaluation.features.extract import extract_features
 from miram.integrations.embedding import find_mammograms, plan_folder
 from miram.mammography.crops.cut import cut_image
 from miram.mammography.crops.plan import plan_crops
-from miram.mammography.decoding.image_kind import WantedImages
 from miram.mammography.sources import make_source
+from miram.mammography.sources.dicom_folder import WantedImages
 from miram.serving.embed import EmbeddingConfig, embed, plan_embedding
 
 FILES = 8

@@ -8,7 +8,7 @@ import small_predictor as small
 
 from miram.errors import MiramError
 from miram.evaluation.features.pooling import FeatureConfig
-from miram.mammography.decoding.image_kind import WantedImages
+from miram.mammography.sources.dicom_folder import WantedImages
 from miram.serving.predictor import Predictor
 
 

@@ -12,7 +12,7 @@ from miram.mammography.crops.plan import plan_crops
 from miram.mammography.sources import make_source
 from miram.serving.requests import cut_regions, require_cropping
 
-CONFIG = CropConfig(side=32, context=1.25, backgrounds_per_image=3)
+CONFIG = CropConfig(image_size=32, context=1.25, backgrounds_per_image=3)
 
 
 @pytest.fixture(scope="module")

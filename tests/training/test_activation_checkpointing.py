@@ -10,7 +10,7 @@ import torch
 from timm.models.vision_transformer import Block
 
 from miram.models.encoder import EncoderConfig
-from miram.models.methods import MethodConfig
+from miram.models.method_kinds import METHOD_KINDS
 from miram.training.activation_checkpointing import BLOCKS, recompute_activations
 
 ENCODER = EncoderConfig(
@@ -45,7 +45,7 @@ every_method = pytest.mark.parametrize("name", METHODS)
 
 
 def build(name):
-    method = MethodConfig.model_validate(METHODS[name]).root
+    method = METHOD_KINDS.model_validate(METHODS[name])
     if name == "supervised":
         return method.build_classifier(ENCODER, 0, torch.ones(2), several=False).train()
     return method.build(ENCODER, seed=0).train()

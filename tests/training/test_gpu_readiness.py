@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_leaves
 from miram.evaluation.features.pooling import FeatureConfig, encode_parts
 from miram.integrations.parameters import load_parameters
 from miram.models.encoder import EncoderConfig
-from miram.models.methods import MethodConfig
-from miram.models.names import METHODS
+from miram.models.method_kinds import METHOD_KINDS
+from miram.models.methods import METHODS
 from miram.models.supervised import SupervisedConfig
 from miram.training.config import TrainingConfig, recipe_of
 from miram.training.data.augmentation import AugmentationConfig
@@ -49,7 +49,7 @@ def on_fake_gpu(model):
 def build(name, parameters):
     """A method without numbers, the side of its images, and its recipe."""
     encoder = EncoderConfig.model_validate(parameters["encoder"])
-    method = MethodConfig.model_validate(parameters[name]["method"]).root
+    method = METHOD_KINDS.model_validate(parameters[name]["method"])
     with torch.device("meta"):
         if isinstance(method, SupervisedConfig):
             model = method.build_classifier(encoder, 0, torch.ones(2), several=False)
@@ -77,7 +77,7 @@ def test_a_step_of_a_method_mixes_no_devices(name, parameters):
     plain = recipe.augmentation.model_copy(update={"blur": 0.0})
     with on_fake_gpu(model):
         portion = Portion(torch.arange(BATCH), torch.zeros(BATCH, needs.uniforms), None)
-        kept = samples(parameters["rois"]["side"], GPU)
+        kept = samples(parameters["rois"]["image_size"], GPU)
         arguments = make_batch(kept, portion, side, needs, plain)
         output = model(**arguments)
         found = [*arguments.values(), output.loss, *output.losses.values()]

@@ -112,7 +112,7 @@ def test_fewer_crops_than_a_batch_are_refused():
 
 
 def test_crops_that_do_not_fit_the_method_are_refused():
-    with pytest.raises(MiramError, match=r"set rois\.side to a multiple of 32"):
+    with pytest.raises(MiramError, match=r"set rois\.image_size to a multiple of 32"):
         run(config(), crops=stripes(side=40))
 
 

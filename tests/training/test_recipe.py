@@ -1,7 +1,7 @@
 import pytest
 
 from miram.errors import MiramError
-from miram.models.methods import RandomConfig
+from miram.models.method_kinds import RandomConfig
 from miram.models.moco import MocoV3Config
 from miram.models.supervised import SupervisedConfig
 from miram.training.config import TrainingConfig, recipe_of

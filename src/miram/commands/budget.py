@@ -10,10 +10,9 @@ from miram.commands.completion import OneOrAllMethods
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from torch import nn
 
     from miram.models.encoder import EncoderConfig
-    from miram.models.methods import AnyMethodConfig
+    from miram.models.method_config import MethodConfig
     from miram.training.memory.budget import Budget
 
 # By method; a text tells why there is no budget.
@@ -82,7 +81,7 @@ def plan_methods(
     """
     from miram.errors import MiramError
     from miram.models.encoder import EncoderConfig
-    from miram.models.methods import MethodConfig
+    from miram.models.method_kinds import METHOD_KINDS
     from miram.training.config import TrainingConfig
 
     blocks = {
@@ -103,16 +102,16 @@ def plan_methods(
         }
     )
     encoder = EncoderConfig.model_validate(parameters["encoder"])
-    side = parameters["rois"]["side"]
+    side = parameters["rois"]["image_size"]
     return {
-        name: _plan(MethodConfig.model_validate(block).root, encoder, training, side, crops)
+        name: _plan(METHOD_KINDS.model_validate(block), encoder, training, side, crops)
         for name, block in blocks.items()
         if method in (None, name)
     }
 
 
 def _plan(
-    method: "AnyMethodConfig",
+    method: "MethodConfig",
     encoder: "EncoderConfig",
     training: Any,
     store_size: int,
@@ -121,17 +120,15 @@ def _plan(
     import torch
 
     from miram.errors import MiramError
-    from miram.models.backbone import TimmBackboneConfig
-    from miram.models.methods import RandomConfig
     from miram.training.config import recipe_of
     from miram.training.memory.budget import plan_budget
 
-    if isinstance(method, RandomConfig | TimmBackboneConfig):
+    if not method.trained:
         return "is not trained, so any memory that holds its weights will do"
     on_gpu = training.device == "auto" and torch.cuda.is_available()
     # An estimate needs shapes only, and weights are half of its time.
     with torch.device("cpu" if on_gpu else "meta"):
-        model = _build(method, encoder)
+        model = method.without_files().build(encoder, seed=0)
     try:
         return plan_budget(
             model,
@@ -143,22 +140,6 @@ def _plan(
         )
     except MiramError as error:
         return str(error)
-
-
-def _build(method: Any, encoder: "EncoderConfig") -> "nn.Module":
-    import torch
-
-    from miram.models.supervised import SupervisedConfig
-
-    model: nn.Module
-    if isinstance(method, SupervisedConfig):
-        if method.backbone:  # the numbers of its weights take no part in this
-            fresh = method.backbone.model_copy(update={"pretrained": None})
-            method = method.model_copy(update={"backbone": fresh})
-        model = method.build_classifier(encoder, 0, torch.ones(2), several=False)
-    else:
-        model = method.build(encoder, seed=0)
-    return model
 
 
 def _plain(found: "Budget | str") -> dict[str, Any]:

@@ -171,7 +171,7 @@ def _wanted(
     """The methods to read, the reference among them, each once."""
     from miram.commands.study_files import methods_of
     from miram.errors import MiramError
-    from miram.models.names import BASELINES
+    from miram.models.methods import BASELINES
 
     there = methods_of(data_root, protocol)
     # As in the report, anchors take no part unless they are named: Holm counts every model.

@@ -7,14 +7,14 @@ import typer
 
 def complete_method() -> list[str]:
     """Methods of the study."""
-    from miram.models.names import METHODS
+    from miram.models.methods import METHODS
 
     return list(METHODS)
 
 
 def complete_result() -> list[str]:
     """Methods and anchors: all that a study has predictions of."""
-    from miram.models.names import BASELINES
+    from miram.models.methods import BASELINES
 
     return [*complete_method(), *BASELINES]
 

@@ -58,7 +58,7 @@ def describe_methods(parameters: dict[str, Any], method: str | None = None) -> C
     from miram.errors import MiramError
     from miram.models.describe import describe as measure
     from miram.models.encoder import EncoderConfig
-    from miram.models.methods import MethodConfig
+    from miram.models.method_kinds import METHOD_KINDS
 
     blocks = {
         name: block["method"]
@@ -69,7 +69,7 @@ def describe_methods(parameters: dict[str, Any], method: str | None = None) -> C
         raise MiramError(f"there is no method {method!r}: one of {', '.join(blocks)}")
     encoder = EncoderConfig.model_validate(parameters["encoder"])
     return {
-        name: measure(MethodConfig.model_validate(block).root, encoder)
+        name: measure(METHOD_KINDS.model_validate(block), encoder)
         for name, block in blocks.items()
         if method in (None, name)
     }

@@ -52,7 +52,7 @@ def methods_of(data_root: Path, protocol: Protocol = Protocol.linear) -> list[st
         MiramError: There are none.
     """
     from miram.errors import MiramError
-    from miram.models.names import BASELINES, METHODS
+    from miram.models.methods import BASELINES, METHODS
 
     there = _outputs(data_root).glob(f"*/{protocol.file('predictions.parquet')}")
     found = {path.parent.name for path in there}

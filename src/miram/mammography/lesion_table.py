@@ -4,7 +4,7 @@ The schema below is the documentation, column by column, and what `validate_lesi
 enforces when the table is saved and loaded.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -47,7 +47,7 @@ COLUMNS = (
     Column("lesion_id", "text", True, "unique name of the lesion in one image"),
     Column("patient_id", "text", True, "the patient: the unit of every split and interval"),
     Column("image_id", "text", True, "unique name of the mammogram (series UID in CBIS-DDSM)"),
-    Column("laterality", "text", False, "breast side", ("LEFT", "RIGHT")),
+    Column("laterality", "text", False, "which breast", ("LEFT", "RIGHT")),
     Column("view", "text", False, "projection, such as CC or MLO"),
     Column("abnormality_id", "integer", False, "number of the lesion within its view"),
     Column("abnormality_type", "text", False, "kind of lesion", ("mass", "calcification")),
@@ -66,7 +66,7 @@ COLUMNS = (
     Column("calc_type", "labels", False, "BI-RADS calcification types"),
     Column("calc_distribution", "labels", False, "BI-RADS calcification distributions"),
     Column("official_split", "text", False, "the data set's own split", ("train", "test")),
-    Column("leaks", "flag", True, "the patient is on both sides of the official split"),
+    Column("leaks", "flag", True, "the patient is in both parts of the official split"),
     Column("image_path", "text", True, "full mammogram, relative to the raw root"),
     Column("mask_paths", "paths", True, "lesion masks, relative to the raw root; may be empty"),
     Column("source_bits", "integer", False, "bits stored per pixel in the image file"),
@@ -85,7 +85,6 @@ COLUMNS = (
         "box: no background patches are cut",
     ),
 )
-AUDIT_COLUMNS = ("lesion_id", "file", "code", "action", "detail")
 
 _DTYPES = {"text": "string", "integer": "Int64", "flag": "bool"}
 _MEANT: dict[Kind, str] = {
@@ -195,31 +194,6 @@ def lesion_table_markdown() -> str:
     return "\n".join([*lines, ""])
 
 
-def audit_rows(rows: Iterable[dict[str, str]]) -> pd.DataFrame:
-    """Make an audit table: one row per problem or repair, nothing lost.
-
-    Args:
-        rows: For each problem `lesion_id`, `file` (relative to the raw root, may be empty),
-            `code` (short reason), `action` (what was done) and `detail`.
-
-    Returns:
-        A table with the columns `AUDIT_COLUMNS`, sorted, so that it is the same however
-        the work was shared out.
-    """
-    audit = pd.DataFrame(list(rows), columns=list(AUDIT_COLUMNS), dtype="string").fillna("")
-    return audit.sort_values(list(AUDIT_COLUMNS), ignore_index=True)
-
-
-def summarize_audit(audit: pd.DataFrame) -> pd.DataFrame:
-    """Count an audit by code and action, the most frequent first."""
-    return (
-        audit.groupby(["code", "action"], as_index=False)
-        .size()
-        .rename(columns={"size": "count"})
-        .sort_values(["count", "code"], ascending=[False, True], ignore_index=True)
-    )
-
-
 BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
 
 _LESION_LABELS = (
@@ -253,8 +227,14 @@ def lesion_labels(row: Mapping[str, Any], but: Collection[str] = ()) -> list[str
     return names + ["assessment"] * (_given(assessment) and assessment != _NEGATIVE)
 
 
+def leaking_patients(lesions: pd.DataFrame) -> list[str]:
+    """Patients in both parts of the official split, which was drawn per abnormality type."""
+    splits = lesions.groupby("patient_id")["official_split"].nunique()
+    return sorted(splits.index[splits > 1])
+
+
 def has_place(lesions: pd.DataFrame) -> pd.Series:
-    """Tell which rows of a lesion table have a mask or a box.
+    """Which rows of a lesion table have a mask or a box.
 
     Args:
         lesions: The lesion table; the columns of the box may be absent.
@@ -287,14 +267,14 @@ def mark_unplaced(lesions: pd.DataFrame, unplaced: pd.DataFrame) -> pd.DataFrame
 
 
 def marked_elsewhere(lesions: pd.DataFrame) -> pd.Series:
-    """Tell which rows belong to an image with a lesion that is marked in another image.
+    """Which rows belong to an image with a lesion that is marked in another image.
 
     Args:
         lesions: The lesion table.
 
     Returns:
         Per row, whether another `image_id` of the same file, or of the same view of the same
-        breast, has a lesion with a place. Where side or view are missing, only the file counts.
+        breast, has a lesion with a place. Without laterality or view only the file counts.
     """
     placed = has_place(lesions)
     elsewhere = pd.Series(False, index=lesions.index)

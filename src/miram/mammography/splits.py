@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.mammography.sources.cbis_ddsm.case_tables import leaking_patients
+from miram.mammography.lesion_table import leaking_patients
 
 Strategy = Literal["auto", "official", "cv"]
 Leakage = Literal["drop", "official"]
@@ -19,9 +19,9 @@ Leakage = Literal["drop", "official"]
 MALIGNANT = "MALIGNANT"
 
 
-_PARTS = 20  # training patients are dealt into that many parts, some of which validate
+_PARTS = 20  # training patients are assigned to that many parts, some of which validate
 _COLUMNS = ("lesion_id", "patient_id", "strategy", "leakage", "split", "pretrain")
-_FURTHER = "split_repeat"  # column of a further deal: split_repeat2, split_repeat3...
+_FURTHER = "split_repeat"  # column of a further repeat: split_repeat2, split_repeat3...
 
 
 class SplitConfig(Config):
@@ -31,7 +31,7 @@ class SplitConfig(Config):
     `cv` splits all patients into folds, `repeats` times; an encoder then sees all images,
     without their labels. `auto` is `official` where lesions of both official parts are present,
     else `cv`.
-    `leakage: drop` leaves the training lesions of patients on both sides of the official split
+    `leakage: drop` leaves the training lesions of patients in both parts of the official split
     out of training and pretraining; `leakage: official` keeps them.
     """
 
@@ -40,13 +40,13 @@ class SplitConfig(Config):
     validation_share: float = Field(0.15, gt=0, le=0.5, description="of the training patients")
     folds: int = Field(5, ge=2, description="for strategy cv")
     repeats: int = Field(
-        1, ge=1, le=100, description="for strategy cv: how often patients are dealt into folds"
+        1, ge=1, le=100, description="for strategy cv: how often patients are assigned to folds"
     )
     seed: int = 0
 
 
 def assign_splits(lesions: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
-    """Give every lesion its side of the split.
+    """Assign every lesion to a part of the split.
 
     Args:
         lesions: Lesion table; rows with `lesion_id`, `patient_id`, `official_split`, `leaks`,
@@ -74,12 +74,16 @@ def assign_splits(lesions: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
             "patient_id": lesions["patient_id"],
             "strategy": strategy,
             "leakage": config.leakage,
-            **({"split": _official(lesions, config)} if official else _deals(lesions, config)),
+            **(
+                {"split": _official(lesions, config)}
+                if official
+                else _repeated_folds(lesions, config)
+            ),
         }
     )
     splits["pretrain"] = ~splits["split"].isin(["test", "val", "dropped"])
-    for deal in split_repeats(splits):
-        assert_patients_apart(deal)
+    for repeat in split_repeats(splits):
+        assert_patients_apart(repeat)
     return splits
 
 
@@ -121,7 +125,7 @@ def _official(lesions: pd.DataFrame, config: SplitConfig) -> pd.Series:
     leaks = lesions["leaks"] | lesions["patient_id"].isin(leaking_patients(lesions))
     if config.leakage == "drop":
         split[leaks & (split == "train")] = "dropped"
-    # A patient kept on both sides by `leakage: official` may train, but never validates.
+    # A patient kept in both parts by `leakage: official` may train, but never validates.
     candidates = lesions[(split == "train") & ~leaks]
     patients = candidates["patient_id"].nunique()
     if patients < 2:
@@ -136,7 +140,7 @@ def _official(lesions: pd.DataFrame, config: SplitConfig) -> pd.Series:
     return split
 
 
-def _deals(lesions: pd.DataFrame, config: SplitConfig) -> dict[str, pd.Series]:
+def _repeated_folds(lesions: pd.DataFrame, config: SplitConfig) -> dict[str, pd.Series]:
     """Folds of every repeat by the name of their column."""
     patients = lesions["patient_id"].nunique()
     if patients < config.folds:
@@ -144,17 +148,17 @@ def _deals(lesions: pd.DataFrame, config: SplitConfig) -> dict[str, pd.Series]:
             f"{patients} patients cannot be split into {config.folds} folds: "
             "give more data, or lower splits.folds"
         )
-    deals = {}
+    columns = {}
     for repeat in range(1, config.repeats + 1):
         first = repeat == 1
-        # The first deal is the same however many follow it.
+        # The first assignment is the same however many follow it.
         seed = config.seed if first else [config.seed, repeat]
         folds = _grouped_folds(lesions, config.folds, seed)
         before = "" if first else f"repeat{repeat}_"
-        deals["split" if first else f"{_FURTHER}{repeat}"] = pd.Series(
+        columns["split" if first else f"{_FURTHER}{repeat}"] = pd.Series(
             [f"{before}fold{fold}" for fold in folds], index=lesions.index, dtype=object
         )
-    return deals
+    return columns
 
 
 def _strata(lesions: pd.DataFrame) -> pd.Series:
@@ -174,7 +178,7 @@ def _grouped_folds(lesions: pd.DataFrame, folds: int, seed: int | list[int]) -> 
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=stream)
     assigned = pd.Series(0, index=ordered.index)
     with warnings.catch_warnings():
-        # A rare stratum cannot be in every fold; that is no reason to tell the user.
+        # A rare stratum cannot be in every fold; that is no reason to warn the user.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         for fold, (_, rows) in enumerate(splitter.split(ordered, strata, patients)):
             assigned.iloc[rows] = fold
@@ -182,24 +186,24 @@ def _grouped_folds(lesions: pd.DataFrame, folds: int, seed: int | list[int]) -> 
 
 
 def assert_patients_apart(splits: pd.DataFrame) -> None:
-    """Fail where a patient stands on two sides of a split.
+    """Fail where a patient is in two parts of a split.
 
     Args:
         splits: Table with `patient_id`, `split`, `strategy` and `leakage`.
 
     Raises:
-        MiramError: Two sides share a patient. With `leakage: official` the official train
+        MiramError: Two parts share a patient. With `leakage: official` the official train
             and test parts may, as the data set's authors drew them.
     """
     used = splits[splits["split"] != "dropped"]
-    sides = used.groupby("patient_id")["split"].agg(frozenset)
-    shared = sides[sides.map(len) > 1]
+    parts = used.groupby("patient_id")["split"].agg(frozenset)
+    shared = parts[parts.map(len) > 1]
     kept = (splits["leakage"] == "official") & (splits["strategy"] == "official")
     if kept.any():
         shared = shared[shared != frozenset({"train", "test"})]
     if len(shared):
         raise MiramError(
-            f"patient {shared.index[0]} is on two sides of the split ({len(shared)} patients "
+            f"patient {shared.index[0]} is in two parts of the split ({len(shared)} patients "
             "are): delete splits.parquet and run `kedro run --pipeline rois` again"
         )
 

@@ -9,20 +9,21 @@ from pydantic import Field, field_validator
 from timm.models import PretrainedCfg
 from torch import nn
 
-from miram.configuration import Config
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig
+from miram.models.method_config import MethodConfig
 
 HUB = "hub"
 
 
-class TimmBackboneConfig(Config):
+class TimmBackboneConfig(MethodConfig):
     """A timm model with fresh weights, weights of a local file, or timm's own.
 
     `pretrained: hub` is the one setting of the project that downloads weights at run time.
     Weights for color images serve one channel as timm does it: the first layer's are summed.
     """
 
+    trained: ClassVar[bool] = False
     renamed: ClassVar[dict[str, str]] = {"image_side": "image_size"}
 
     kind: Literal["timm_backbone"] = "timm_backbone"
@@ -69,6 +70,10 @@ class TimmBackboneConfig(Config):
             **self.overrides,
         }
 
+    def encoder_facts(self, encoder: EncoderConfig) -> dict[str, Any]:
+        """What a checkpoint's header says of the encoder: `timm`, `image_size`, pixels."""
+        return {"timm": self.timm_arguments, "image_size": self.side, **self.pixels}
+
     @property
     def pixels(self) -> dict[str, float]:
         """`pixel_mean` and `pixel_std` that the weights expect, for a checkpoint's header."""
@@ -79,6 +84,14 @@ class TimmBackboneConfig(Config):
             "pixel_mean": sum(known.mean) / len(known.mean),
             "pixel_std": sum(known.std) / len(known.std),
         }
+
+    def without_files(self) -> "TimmBackboneConfig":
+        """The same model with fresh weights."""
+        return self.model_copy(update={"pretrained": None})
+
+    def build(self, encoder: EncoderConfig, seed: int) -> nn.Module:
+        """Make the model, as `encoder` of a module; see `build_encoder`."""
+        return nn.ModuleDict({"encoder": self.build_encoder(seed)})
 
     def build_encoder(self, seed: int) -> nn.Module:
         """Make the model, in evaluation mode.

@@ -8,6 +8,7 @@ is counted as it is dispatched.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoder
-from miram.models.methods import AnyMethodConfig, RandomConfig, TimmBackboneConfig, sketch
+from miram.models.method_config import MethodConfig
+from miram.models.method_kinds import build_on_meta_device
 
 _BATCH = 2  # images traced; costs are per image
 
@@ -44,7 +46,7 @@ class Part:
     activation_bytes: int
 
 
-def describe(method: AnyMethodConfig, encoder: EncoderConfig) -> list[Part]:
+def describe(method: MethodConfig, encoder: EncoderConfig) -> list[Part]:
     """Measure the parts of a method.
 
     Args:
@@ -54,15 +56,34 @@ def describe(method: AnyMethodConfig, encoder: EncoderConfig) -> list[Part]:
     Returns:
         The encoder first.
     """
-    model = sketch(method, encoder)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        model.to_empty(device="cpu")  # the fused kernels that are counted are chosen by device
-        images = torch.empty(_BATCH, encoder.channels, *2 * [method.crop_size(encoder)])
+    with _traced(method, encoder) as model:
+        images = _images(encoder.channels, method.crop_size(encoder))
         if isinstance(model, MaskedAutoencoder):
             return list(_masked_autoencoder_parts(model, images))
-        if isinstance(method, RandomConfig | TimmBackboneConfig):
+        if not method.trained:
             return [_encoder_part(model, images)]
         return list(_other_parts(model, images))
+
+
+def describe_encoder(method: MethodConfig, encoder: EncoderConfig) -> Part:
+    """Measure how a method's encoder reads a whole image, whatever its training shows it."""
+    with _traced(method, encoder) as model:
+        facts = method.encoder_facts(encoder)
+        images = _images(facts["timm"]["in_chans"], facts["image_size"])
+        return _encoder_part(model, images)
+
+
+@contextmanager
+def _traced(method: MethodConfig, encoder: EncoderConfig) -> Iterator[Any]:
+    """The model of a method, and within the block tensors that have shapes only."""
+    model = build_on_meta_device(method, encoder)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        # The fused kernels that are counted are chosen by device.
+        yield model.to_empty(device="cpu")
+
+
+def _images(channels: int, size: int) -> Tensor:
+    return torch.empty(_BATCH, channels, size, size)
 
 
 def _masked_autoencoder_parts(model: MaskedAutoencoder, images: Tensor) -> Iterator[Part]:
@@ -80,22 +101,20 @@ def _masked_autoencoder_parts(model: MaskedAutoencoder, images: Tensor) -> Itera
     ):
         with _metered() as meter:
             decoded = decoder(encoded, noise)
-        kind = config.attention.kind if config.kind == "self" else config.kind
-        name = f"decoder, scale {config.scale}, {kind}"
+        name = f"decoder, scale {config.scale}, {config.label}"
         yield meter.part(name, decoder.parameters(), decoded.pixels.shape[1])
 
 
-def _encoder_part(encoder: nn.Module, images: Tensor) -> Part:
+def _encoder_part(model: Any, images: Tensor) -> Part:
     with _metered() as meter:
-        features = encoder.forward_features(images)  # type: ignore[operator]
+        features = model.encoder.forward_features(images)
     tokens = features.shape[1] if features.ndim == 3 else 0
-    return meter.part("encoder", encoder.parameters(), tokens)
+    return meter.part("encoder", model.encoder.parameters(), tokens)
 
 
 def _other_parts(model: nn.Module, images: Tensor) -> Iterator[Part]:
     """The encoder on one view, and all else: heads, further views, a momentum encoder."""
-    assert isinstance(model.encoder, nn.Module)
-    encoder = _encoder_part(model.encoder, images)
+    encoder = _encoder_part(model, images)
     views = getattr(model, "views", 1)
     batch = {"images": images if views == 1 else torch.stack([images] * views, dim=1)}
     if getattr(model, "needs_labels", False):

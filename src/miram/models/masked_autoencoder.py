@@ -12,9 +12,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from miram.configuration import Config
 from miram.errors import MiramError
-from miram.models.decoders import DecodedPatches, DecoderConfig, DecoderSizes, EncodedImage
+from miram.models.decoders import AnyDecoder, DecodedPatches, DecoderSizes, EncodedImage
 from miram.models.encoder import EncoderConfig, encode_levels, initialize
 from miram.models.masking import (
     Masking,
@@ -23,11 +22,12 @@ from miram.models.masking import (
     hide_highest,
     visible_patches,
 )
+from miram.models.method_config import TrainedMethodConfig
 from miram.models.patches import repeat_mask
 from miram.models.reconstruction import Reconstruction, enlargements, loss_terms, pyramid, to_pixels
 
 
-class MaskedAutoencoderConfig(Config):
+class MaskedAutoencoderConfig(TrainedMethodConfig):
     """The decoders and what they reconstruct.
 
     `target: true` takes the pixels of the crop at each scale; `target: nearest` enlarges the
@@ -35,14 +35,12 @@ class MaskedAutoencoderConfig(Config):
     """
 
     kind: Literal["masked_autoencoder"] = "masked_autoencoder"
-    decoders: tuple[DecoderConfig, ...] = Field(min_length=1)
+    decoders: tuple[AnyDecoder, ...] = Field(min_length=1)
     decoder_dim: int = Field(512, ge=8, multiple_of=4, description="width shared by all decoders")
     mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches hidden")
     masking: MaskingConfig = Field(RandomMaskingConfig(), description="which patches are hidden")
     norm_pix: bool = Field(True, description="standardize each target patch")
     target: Literal["true", "nearest"] = "true"
-    optimizer: dict[str, float | None] = Field({}, description="over training.optimizer")
-    augmentation: dict[str, float | None] = Field({}, description="over training.augmentation")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -129,8 +127,9 @@ class MaskedAutoencoder(nn.Module):
             encoder_dim=self.encoder.embed_dim,
             encoder_depth=len(self.encoder.blocks),
         )
-        self.decoders = nn.ModuleList(decoder.build(sizes) for decoder in config.decoders)
-        self.levels = {level for decoder in config.decoders for level in decoder.levels}
+        decoders = [decoder.build(sizes) for decoder in config.decoders]
+        self.decoders = nn.ModuleList(decoders)
+        self.levels = {level for decoder in decoders for level in decoder.levels}
         # A sample's noise is dealt out to the mask and to each decoder.
         self.noise_widths = [
             part.noise_width(self.patches) for part in (config.masking, *config.decoders)

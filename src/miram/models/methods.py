@@ -1,61 +1,208 @@
-"""The pretraining methods by kind: what a method's block in the parameters becomes.
+"""The methods that a study compares, by name: what they are called, drawn like and cited as.
 
-A method that trains without labels has `crop_size(encoder)` and `build(encoder, seed)`; the
-model it builds has `encoder` and is called as `miram.training.data.batches` says. To add one: its
-configuration beside its class, and its name in the union below.
+Each name is a namespace of the pipelines and a block of `conf/base/parameters_pretrain.yml`, which
+says how the method is made. To add one: a `Method` below and its block. This module needs no torch.
 """
 
-from typing import Annotated, Literal
-
-import torch
-from pydantic import Field, RootModel
-from torch import nn
-
-from miram.configuration import Config
-from miram.models.backbone import TimmBackboneConfig
-from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.moco import MocoV3Config
-from miram.models.supervised import SupervisedConfig
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 
-class RandomConfig(Config):
-    """An encoder with fresh weights: what every other method has to beat."""
+@dataclass(frozen=True)
+class Method:
+    """A method as a reader meets it.
 
-    kind: Literal["random"] = "random"
-
-    def crop_size(self, encoder: EncoderConfig) -> int:
-        """Side of the crops to look at, in pixels."""
-        return encoder.image_size
-
-
-FrozenMethodConfig = RandomConfig | TimmBackboneConfig
-SelfSupervisedConfig = MaskedAutoencoderConfig | MocoV3Config
-AnyMethodConfig = Annotated[
-    RandomConfig | TimmBackboneConfig | MaskedAutoencoderConfig | MocoV3Config | SupervisedConfig,
-    Field(discriminator="kind"),
-]
-
-
-class MethodConfig(RootModel[AnyMethodConfig]):
-    """Any pretraining method, told apart by `kind`."""
-
-
-def sketch(method: AnyMethodConfig, encoder: EncoderConfig) -> nn.Module:
-    """Make a method's model without storage, on the device `meta`: its shapes and no weights.
-
-    Args:
-        method: The method; weights of a frozen model are not read.
-        encoder: The encoder it trains.
-
-    Raises:
-        MiramError: The parts do not fit each other.
+    Attributes:
+        name: Its namespace.
+        label: Its name in the field's words.
+        color: Hexadecimal color of its marks, at least 3:1 on white and on near black.
+        dash: Plotly line style; a second cue, so that color is never the only one.
+        symbol: Plotly marker, a third cue.
+        summary: What it is and learns from, a sentence without its full stop.
+        kind: `method.kind` of the block that `summary` speaks of; empty for a baseline.
+        papers: What to cite.
+        needs_labels: Whether it is trained on the labels of the training patients.
     """
-    with torch.device("meta"):
-        if isinstance(method, RandomConfig):
-            return encoder.build(seed=0)
-        if isinstance(method, TimmBackboneConfig):
-            return method.model_copy(update={"pretrained": None}).build_encoder(seed=0)
-        if isinstance(method, SupervisedConfig):
-            return method.build_classifier(encoder, 0, torch.ones(2), several=False)
-        return method.build(encoder, seed=0)
+
+    name: str
+    label: str
+    color: str
+    dash: str
+    symbol: str
+    summary: str
+    kind: str = ""
+    papers: tuple[str, ...] = ()
+    needs_labels: bool = False
+
+
+_MIRAM = (
+    "Vo HQ et al. (2025). Efficient Multi-scale Masked Autoencoders with Hybrid-Attention "
+    "Mechanism for Breast Lesion Classification (MIRAM). arXiv 2503.07157"
+)
+_MASKED = (
+    "The encoder of a masked autoencoder, pretrained without labels: patches of lesion crops were "
+    "hidden, and {}, left behind, had to reconstruct the crop from the rest"
+)
+_TWO_SCALES = "two decoders, one of them at twice the resolution with {},"
+
+
+def _by_name(methods: Iterable[Method]) -> dict[str, Method]:
+    return {method.name: method for method in methods}
+
+
+def _miram(name: str, label: str, color: str, dash: str, symbol: str, high: str) -> Method:
+    summary = _MASKED.format(_TWO_SCALES.format(high))
+    return Method(name, label, color, dash, symbol, summary, "masked_autoencoder", (_MIRAM,))
+
+
+SUPERVISED = "supervised"
+
+# The colors stay apart by 15 and more (CIELAB) for the common color blindnesses; those of the
+# baselines are greys, told apart by their marks.
+METHODS = _by_name(
+    (
+        Method(
+            "random",
+            "Random (untrained)",
+            "#7d7d7d",
+            "dot",
+            "x",
+            "An encoder with fresh weights. Nothing was trained: it is what every other method has "
+            "to beat",
+            "random",
+        ),
+        Method(
+            SUPERVISED,
+            "Supervised",
+            "#9d5708",
+            "dash",
+            "cross",
+            "An encoder trained from scratch on the labels of the training patients: what "
+            "pretraining without labels has to justify",
+            "supervised",
+            needs_labels=True,
+        ),
+        Method(
+            "mae",
+            "MAE",
+            "#2c96f4",
+            "solid",
+            "circle",
+            _MASKED.format("a decoder"),
+            "masked_autoencoder",
+            (
+                "He K et al. (2022). Masked Autoencoders Are Scalable Vision Learners. CVPR. "
+                "arXiv 2111.06377",
+            ),
+        ),
+        _miram(
+            "miram_softmax", "MIRAM, softmax", "#d35846", "solid", "square", "softmax attention"
+        ),
+        _miram(
+            "miram_linformer", "MIRAM, Linformer", "#1aa75f", "dash", "diamond", "the Linformer"
+        ),
+        _miram(
+            "miram_performer",
+            "MIRAM, Performer",
+            "#e343b5",
+            "dashdot",
+            "triangle-up",
+            "the Performer",
+        ),
+        _miram(
+            "miram_nystrom",
+            "MIRAM, Nyström",
+            "#695cf7",
+            "longdash",
+            "star",
+            "the Nyströmformer",
+        ),
+        Method(
+            "miram_cross",
+            "MIRAM, cross decoder",
+            "#b38a0c",
+            "solid",
+            "pentagon",
+            _MASKED.format(_TWO_SCALES.format("queries that read the visible patches alone")),
+            "masked_autoencoder",
+            (
+                _MIRAM,
+                "Fu L et al. (2025). Rethinking Patch Dependence for Masked Autoencoders. TMLR. "
+                "arXiv 2401.14391",
+            ),
+        ),
+        Method(
+            "hiend_mae",
+            "Hi-End-MAE",
+            "#067a9f",
+            "dot",
+            "hexagon",
+            _MASKED.format("a decoder that reads several levels of the encoder"),
+            "masked_autoencoder",
+            (
+                "Tang F et al. (2025). Hi-End-MAE: Hierarchical encoder-driven masked autoencoders "
+                "are stronger vision learners for medical image segmentation. arXiv 2502.08347",
+            ),
+        ),
+        Method(
+            "moco_v3",
+            "MoCo-v3",
+            "#a928c2",
+            "longdashdot",
+            "triangle-down",
+            "An encoder pretrained without labels by contrast (MoCo-v3): two views of a crop had "
+            "to be told from views of other crops",
+            "moco_v3",
+            (
+                "Chen X, Xie S, He K (2021). An Empirical Study of Training Self-Supervised Vision "
+                "Transformers. ICCV. arXiv 2104.02057",
+            ),
+        ),
+    )
+)
+
+# Hand-crafted features before the same probe: what an encoder has to beat to be worth anything.
+BASELINES = _by_name(
+    (
+        Method(
+            "hog",
+            "HOG",
+            "#66727c",
+            "solid",
+            "square-open",
+            "Histograms of oriented gradients of the crop",
+            papers=(
+                "Dalal N, Triggs B (2005). Histograms of Oriented Gradients for Human Detection. "
+                "CVPR",
+            ),
+        ),
+        Method(
+            "lbp",
+            "LBP",
+            "#66727c",
+            "dash",
+            "circle-open",
+            "Uniform local binary patterns of the crop, blind to rotation",
+            papers=(
+                "Ojala T, Pietikäinen M, Mäenpää T (2002). Multiresolution Gray-Scale and Rotation "
+                "Invariant Texture Classification with Local Binary Patterns. IEEE PAMI 24:971",
+            ),
+        ),
+        Method(
+            "intensity",
+            "Intensity",
+            "#66727c",
+            "dot",
+            "diamond-open",
+            "Statistics of the grey levels of crop and lesion",
+        ),
+        Method(
+            "box_size",
+            "Box size",
+            "#66727c",
+            "dashdot",
+            "hexagon-open",
+            "The area of the lesion's box",
+        ),
+    )
+)

@@ -22,12 +22,10 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from miram.configuration import Config
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig
+from miram.models.method_config import Overrides, TrainedMethodConfig
 from miram.models.processes import processes
-
-Overrides = dict[str, float | None]
 
 # The official run of ViT: AdamW with PyTorch's betas. Of its color jitter only grey is left;
 # both views are blurred with the mean of its two probabilities, 1.0 and 0.1.
@@ -35,7 +33,7 @@ OPTIMIZER: Overrides = {"weight_decay": 0.1, "beta2": 0.999}
 AUGMENTATION: Overrides = {"brightness": 0.2, "contrast": 0.4, "blur": 0.55}
 
 
-class MocoV3Config(Config):
+class MocoV3Config(TrainedMethodConfig):
     """Heads, momentum, temperature, and what differs from the shared training recipe.
 
     The heads use batch normalization over the samples of a step, in training alone; the
@@ -61,10 +59,6 @@ class MocoV3Config(Config):
     @classmethod
     def _over_augmentation(cls, given: Overrides) -> Overrides:
         return {**AUGMENTATION, **given}
-
-    def crop_size(self, encoder: EncoderConfig) -> int:
-        """Side of the crops to train on, in pixels."""
-        return encoder.image_size
 
     def build(self, encoder: EncoderConfig, seed: int) -> "MocoV3":
         """Make the model with fresh weights."""

@@ -4,7 +4,7 @@ One linear map on the pooled tokens. Classes weigh alike, whatever their number 
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from miram.configuration import Config
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
+from miram.models.method_config import TrainedMethodConfig
 
-Overrides = dict[str, float | None]
 
-
-class SupervisedConfig(Config):
+class SupervisedConfig(TrainedMethodConfig):
     """Which labels are learned, and what differs from the shared training recipe."""
+
+    needs_labels: ClassVar[bool] = True
 
     kind: Literal["supervised"] = "supervised"
     task: str = Field("pathology", description="one of the probe's tasks")
@@ -32,12 +32,24 @@ class SupervisedConfig(Config):
     epochs: int | None = Field(
         None, ge=1, description="instead of training.epochs: labeled crops are fewer than all"
     )
-    optimizer: Overrides = Field(default_factory=dict, description="over training.optimizer")
-    augmentation: Overrides = Field(default_factory=dict, description="over training.augmentation")
 
     def crop_size(self, encoder: EncoderConfig) -> int:
         """Side of the crops to train on, in pixels."""
         return self.backbone.side if self.backbone else encoder.image_size
+
+    def without_files(self) -> "SupervisedConfig":
+        """The same model with fresh weights."""
+        own = self.backbone
+        return self.model_copy(update={"backbone": own.without_files() if own else None})
+
+    def encoder_facts(self, encoder: EncoderConfig) -> dict[str, Any]:
+        """What a checkpoint's header says of the encoder: `timm`, `image_size`, pixels."""
+        own = self.backbone
+        return own.encoder_facts(encoder) if own else super().encoder_facts(encoder)
+
+    def build(self, encoder: EncoderConfig, seed: int) -> "Supervised":
+        """Make the model for two classes; `build_classifier` makes that for given labels."""
+        return self.build_classifier(encoder, seed, torch.ones(2), several=False)
 
     def build_classifier(
         self, encoder: EncoderConfig, seed: int, weights: Tensor, *, several: bool

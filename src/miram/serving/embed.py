@@ -29,9 +29,9 @@ from miram.configuration import Config
 from miram.errors import MiramError
 from miram.evaluation.features.crop_encoder import CropEncoder, encode_crops
 from miram.files import atomic_path
+from miram.mammography.audit import audit_rows
 from miram.mammography.crops.cut import CROPPING_VERSION, ImageCrops, ImageTask
 from miram.mammography.crops.plan import plan_crops
-from miram.mammography.lesion_table import audit_rows
 from miram.mammography.sources import Ingested
 from miram.progress import track
 from miram.provenance import git_commit, versions
@@ -308,7 +308,7 @@ def embed(plan: EmbeddingPlan, path: str | Path) -> Summary:
 def _facts(plan: EmbeddingPlan) -> dict[str, str]:
     """What made the table; nothing that differs when it is made again."""
     predictor = plan.predictor
-    crops = json.dumps(predictor.crops.model_dump(mode="json"), sort_keys=True)
+    crops = json.dumps(predictor.crops.stored(), sort_keys=True)
     facts = {
         "notice": RESEARCH_USE_ONLY,
         "model": predictor.origin,

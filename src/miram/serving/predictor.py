@@ -22,7 +22,7 @@ from miram.evaluation.tasks.targets import targets_of
 from miram.files import atomic_path
 from miram.mammography.crops.cut import CROPPING_VERSION, MASK_STEP, CropConfig
 from miram.mammography.crops.store import CropStore
-from miram.mammography.decoding.image_kind import WantedImages
+from miram.mammography.sources.dicom_folder import WantedImages
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.export.checks import atomic_folder
 from miram.serving.requests import require_cropping
@@ -137,7 +137,7 @@ class Predictor:
     @property
     def mask_cells(self) -> int:
         """Cells along each side of a crop's lesion mask."""
-        return self.crops.side // MASK_STEP
+        return self.crops.image_size // MASK_STEP
 
     def settings(self) -> dict[str, Any]:
         """Everything but weights, as it can be written as JSON."""
@@ -150,7 +150,7 @@ class Predictor:
             "mask_cells": self.mask_cells,
             "cropping_version": CROPPING_VERSION,
             "features": self.features.model_dump(mode="json"),
-            "crops": self.crops.model_dump(mode="json"),
+            "crops": self.crops.stored(),
             "wanted": self.wanted.model_dump(mode="json"),
         }
 
@@ -196,7 +196,7 @@ class Predictor:
         return cls(
             encoder=EncoderCheckpoint.load(folder / ENCODER),
             features=FeatureConfig.model_validate(features),
-            crops=CropConfig.model_validate(crops),
+            crops=CropConfig.from_stored(crops),
             probe=ServedProbe.load(probe) if probe.is_file() else None,
             about=about,
             wanted=WantedImages.model_validate(settings.get("wanted", {})),
@@ -220,7 +220,7 @@ def crop_settings(store: CropStore, patches: int) -> CropConfig:
             f"the crop store was cut by version {version} of the cropping, this miram has version "
             f"{CROPPING_VERSION}: run rois, pretrain and probe again before promote"
         )
-    return CropConfig.model_validate({**parameters, "backgrounds_per_image": patches})
+    return CropConfig.from_stored({**parameters, "backgrounds_per_image": patches})
 
 
 def check_origin(

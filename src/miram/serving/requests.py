@@ -24,8 +24,8 @@ from miram.mammography.crops.cut import (
     cut_image,
 )
 from miram.mammography.crops.geometry import Box
-from miram.mammography.decoding.image_kind import UnwantedImageError, WantedImages, check_kind
 from miram.mammography.decoding.read import DecodingError, Header, read_header
+from miram.mammography.sources.dicom_folder import UnwantedImageError, WantedImages, check_kind
 
 TISSUE_PATCHES = 16  # of a mammogram in which nothing is marked
 _FILE = "posted.dcm"
@@ -105,7 +105,7 @@ def cut_posted(content: bytes, box: Any, settings: dict[str, Any]) -> PostedCrop
             box does not lie in it.
     """
     require_cropping(settings["cropping_version"])
-    config = CropConfig.model_validate(settings["crops"])
+    config = CropConfig.from_stored(settings["crops"])
     wanted = WantedImages.model_validate(settings.get("wanted", {}))
     notes: list[str] = []
     with TemporaryDirectory() as name:

@@ -22,8 +22,7 @@ from timm.models.vision_transformer import (
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from miram.models.decoders.cross import CrossBlock
-from miram.models.decoders.hierarchical import LevelBlock
+from miram.models.decoders.base import DecoderBlock
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +33,7 @@ BLOCKS = (
     ParallelScalingBlock,
     ParallelThingsBlock,
     ResPostBlock,
-    CrossBlock,
-    LevelBlock,
+    DecoderBlock,
 )
 
 

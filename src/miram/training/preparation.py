@@ -79,7 +79,7 @@ def check(
     if crops.shape[-1] % side:
         raise MiramError(
             f"crops of side {crops.shape[-1]} do not serve a method that takes side {side}: "
-            f"set rois.side to a multiple of {side} and run `kedro run --pipeline rois`"
+            f"set rois.image_size to a multiple of {side} and run `kedro run --pipeline rois`"
         )
     warmup = config.optimizer.warmup_epochs
     if warmup >= config.epochs:

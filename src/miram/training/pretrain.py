@@ -10,18 +10,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from torch import nn
 
 from miram.mammography.crops.store import CropStore
-from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
 from miram.models.checkpoints.split_record import SPLITS, split_record
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoder
-from miram.models.methods import FrozenMethodConfig, RandomConfig, SelfSupervisedConfig
+from miram.models.method_config import MethodConfig
 from miram.models.pixels import plain_views, to_grey
 from miram.models.pretrained_weights.load import initialize_from
-from miram.models.supervised import SupervisedConfig
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Keep
 from miram.training.config import TrainingConfig, recipe_of
@@ -58,7 +55,7 @@ def pretrain(
     store: CropStore,
     rows: NDArray[np.int64],
     encoder: EncoderConfig,
-    method: FrozenMethodConfig | SelfSupervisedConfig,
+    method: MethodConfig,
     training: TrainingConfig,
     *,
     folder: TrainingFolder | None = None,
@@ -83,16 +80,15 @@ def pretrain(
         MiramError: The checkpoint to start from does not fit, or as `train`.
     """
     recipe = recipe_of(method, training)
-    if isinstance(method, RandomConfig | TimmBackboneConfig):
-        frozen = frozen_encoder(encoder, method, recipe.seed)
+    model: Any = method.build(encoder, recipe.seed)
+    if not method.trained:
         metadata = header(store, encoder, method, facts_of(recipe))
         return PretrainingResult(
-            EncoderCheckpoint.of(frozen, metadata),
-            PretrainedCheckpoint.of(nn.ModuleDict({"encoder": frozen}), metadata),
+            EncoderCheckpoint.of(model.encoder, metadata),
+            PretrainedCheckpoint.of(model, metadata),
             pd.DataFrame(columns=list(HISTORY)),
             {},
         )
-    model = method.build(encoder, recipe.seed)
     start = initialize_from(model, recipe.initialization)
     log.info("training on %d crops for %d epochs", len(rows), recipe.epochs)
     side = method.crop_size(encoder)
@@ -153,7 +149,7 @@ def identity(
 def header(
     store: CropStore,
     encoder: EncoderConfig,
-    method: BaseModel,
+    method: MethodConfig,
     facts: Facts,
     splits: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
@@ -166,31 +162,18 @@ def header(
         facts: Of the run that trained it.
         splits: Under which it was trained; None for what was not.
     """
-    seen: dict[str, Any] = {"timm": encoder.timm_arguments, "image_size": encoder.image_size}
-    backbone = method if isinstance(method, TimmBackboneConfig) else None
-    if isinstance(method, SupervisedConfig):
-        backbone = method.backbone
-    if backbone:
-        seen = {"timm": backbone.timm_arguments, "image_size": backbone.side, **backbone.pixels}
     return {
-        **seen,
+        **method.encoder_facts(encoder),
         "method": method.model_dump(mode="json"),
         **facts,
         "data_digest": store.digest,
         "license": LICENSE_NOTE,
-        **_told(splits, labels=isinstance(method, SupervisedConfig)),
+        **_told(splits, labels=method.needs_labels),
     }
 
 
 def _told(splits: pd.DataFrame | None, *, labels: bool) -> dict[str, Any]:
     return {} if splits is None else {SPLITS: split_record(splits, labels=labels)}
-
-
-def frozen_encoder(encoder: EncoderConfig, method: FrozenMethodConfig, seed: int) -> nn.Module:
-    """Make an encoder that is used as it is."""
-    if isinstance(method, TimmBackboneConfig):
-        return method.build_encoder(seed)
-    return encoder.build(seed)
 
 
 def reconstruct_examples(

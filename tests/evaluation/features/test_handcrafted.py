@@ -22,10 +22,10 @@ from miram.evaluation.features.handcrafted import (
 )
 from miram.evaluation.probes.fold_features import features_by_fold
 from miram.mammography.crops.cut import CropConfig
-from miram.mammography.crops.plan import build_store, plan_crops
+from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources import make_source
 from miram.mammography.splits import SplitConfig, assign_splits
-from miram.models.names import BASELINES
+from miram.models.methods import BASELINES
 from miram.pipelines.baselines import create_pipeline, nodes
 from miram.pipelines.probe.nodes import assess_encoder
 
@@ -188,8 +188,8 @@ def real(shared_data, tmp_path_factory):
     }
     folder = shared_data / "cbis_ddsm" / "lesions"
     lesions = make_source("image_table", options).ingest(folder).lesions
-    plan = plan_crops(lesions, folder, CropConfig(side=128, context=1.25))
-    store = build_store(plan, tmp_path_factory.mktemp("real") / "crops")
+    plan = plan_crops(lesions, folder, CropConfig(image_size=128, context=1.25))
+    store = build_crop_store(plan, tmp_path_factory.mktemp("real") / "crops")
     return lesions, store, assign_splits(lesions, SplitConfig(strategy="cv"))
 
 

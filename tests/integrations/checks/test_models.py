@@ -9,7 +9,7 @@ from miram.errors import MiramError
 from miram.integrations.checks.models import check_models
 from miram.mammography.crops.cut import CropConfig
 from miram.models.encoder import EncoderConfig
-from miram.models.methods import MethodConfig
+from miram.models.method_kinds import METHOD_KINDS
 from miram.pipelines.pretrain.pipeline import create_pipeline as pretrain
 from miram.pipelines.probe.pipeline import create_pipeline as probe
 from miram.pipelines.rois.pipeline import create_pipeline as rois
@@ -30,14 +30,14 @@ def check(pipeline, side=64, stored=None, encoder=None, methods=METHODS, **chang
     values = {"name": "vit_tiny_patch16_224", "image_size": 32, "patch_size": 8}
     parameters = {
         "params:encoder": EncoderConfig(**{**values, "overrides": {"depth": 2}, **(encoder or {})}),
-        "params:rois": CropConfig(side=side, context=1.0),
+        "params:rois": CropConfig(image_size=side, context=1.0),
         **{
-            f"params:{name}.method": MethodConfig.model_validate(method)
+            f"params:{name}.method": METHOD_KINDS.model_validate(method)
             for name, method in methods.items()
         },
     }
     if stored is not None:
-        parameters["crops"] = SimpleNamespace(side=stored)
+        parameters["crops"] = SimpleNamespace(image_size=stored)
     catalog = DataCatalog({name: MemoryDataset(value) for name, value in parameters.items()})
     check_models(pipeline, catalog)
 
@@ -64,7 +64,7 @@ def test_crops_of_a_side_that_a_method_cannot_take_are_refused(side):
     with pytest.raises(
         MiramError,
         match=rf"^method miram_linformer: crops of side {side} do not serve.*side 64: "
-        "set rois.side to a multiple of 64, or",
+        "set rois.image_size to a multiple of 64, or",
     ):
         check(rois() + training("mae", "miram_linformer"), side=side)
     with pytest.raises(MiramError, match="and run `kedro run --pipeline rois`"):

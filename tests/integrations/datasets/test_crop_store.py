@@ -26,7 +26,7 @@ def plan(tmp_path):
     table = pd.DataFrame(rows).assign(image_path="film.png", patient_id="P_1")
     table.loc[3, "image_path"] = "unmarked.png"
     table["image_id"] = table["lesion_id"]
-    config = CropConfig(side=32, context=1.25, backgrounds_per_image=1)
+    config = CropConfig(image_size=32, context=1.25, backgrounds_per_image=1)
     return plan_crops(table, tmp_path, config)
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from skimage.draw import disk
 
-from miram.mammography.crops.breast import breast_mask, chest_wall_side
+from miram.mammography.crops.breast import breast_mask, chest_wall_edge
 from miram.mammography.phantom import PhantomConfig, draw_cases
 from miram.mammography.phantom.breast import add_film_marks, draw_breast
 
@@ -95,19 +95,19 @@ def test_a_tiny_picture_is_breast_all_over():
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_chest_wall_is_where_most_of_the_breast_is(side):
     pixels, _ = film(side)
-    assert chest_wall_side(breast_mask(pixels)) == side
+    assert chest_wall_edge(breast_mask(pixels)) == side
 
 
 def test_the_breasts_of_a_phantom_are_found():
     cases = draw_cases(PhantomConfig(patients=30, image_size=256, seed=5))
     rng = np.random.default_rng(0)
-    for row in cases.drop_duplicates(["patient", "side", "view"]).head(24).to_dict("records"):
+    for row in cases.drop_duplicates(["patient", "laterality", "view"]).head(24).to_dict("records"):
         shape = (256, round(256 * row["aspect"]))
         breast = draw_breast(shape, row["view"], row["density"], rng)
         add_film_marks(breast.pixels, "LCC", True, row["white_strips"], rng)
         mask = breast_mask(np.round(np.clip(breast.pixels, 0, 1) * 65535).astype(np.uint16))
         assert overlap(mask, breast.inside) > 0.9
-        assert chest_wall_side(mask) == "left"
+        assert chest_wall_edge(mask) == "left"
 
 
 def test_real_breasts_hold_their_lesions_and_lie_on_the_side_of_the_chest_wall(shared_data):
@@ -124,7 +124,7 @@ def test_real_breasts_hold_their_lesions_and_lie_on_the_side_of_the_chest_wall(s
         y0, y1, x0, x1 = (round(v * scale) for v in (row.y0, row.y1, row.x0, row.x1))
         assert mask[y0:y1, x0:x1].mean() > 0.9
         darker = "right" if pixels[:, :20].mean() > pixels[:, -20:].mean() else "left"
-        assert chest_wall_side(mask) != darker
+        assert chest_wall_edge(mask) != darker
 
 
 def test_real_crops_that_the_breast_fills_are_breast_all_over(shared_data):

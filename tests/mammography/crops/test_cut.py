@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from miram.mammography.crops.cut import CropConfig, ImageTask, LesionTask, cut_image
 from miram.mammography.crops.geometry import Box
 
-PLAIN = CropConfig(side=64, context=1.0)
+PLAIN = CropConfig(image_size=64, context=1.0)
 LESION = Box(30, 200, 110, 260)  # 80 x 60 pixels
 
 
@@ -53,7 +53,7 @@ def codes(cut) -> list[tuple[str, str]]:
 
 
 def test_a_crop_is_the_square_around_the_lesion_in_true_pixels(film):
-    config = CropConfig(side=80, context=1.0, normalization={"method": "bits"})
+    config = CropConfig(image_size=80, context=1.0, normalization={"method": "bits"})
     cut = cut_image(task(LesionTask("a", ("mask.png",))), film, config)
     row = cut.rows[0]
     square = np.s_[190:270, 30:110]
@@ -67,7 +67,7 @@ def test_a_crop_is_the_square_around_the_lesion_in_true_pixels(film):
 
 
 def test_a_mask_cell_tells_how_much_of_it_the_lesion_covers(film):
-    config = CropConfig(side=80, context=1.0)
+    config = CropConfig(image_size=80, context=1.0)
     cells = cut_image(task(LesionTask("a", ("mask.png",))), film, config).masks[0]
     assert cells.shape == (10, 10)
     expected = np.zeros((80, 10))
@@ -76,7 +76,7 @@ def test_a_mask_cell_tells_how_much_of_it_the_lesion_covers(film):
 
 
 def test_a_small_lesion_is_enlarged_and_the_record_says_so(film):
-    config = CropConfig(side=128, context=1.0)
+    config = CropConfig(image_size=128, context=1.0)
     cut = cut_image(task(LesionTask("a", ("mask.png",))), film, config)
     assert cut.rows[0]["upsampled"] and cut.rows[0]["scale"] == 80 / 128
     assert codes(cut) == [("small_lesion", "upsampled")]
@@ -87,7 +87,7 @@ def test_a_small_lesion_is_enlarged_and_the_record_says_so(film):
     ("padding", "x0", "outside"), [("shift", 0, 0.0), ("zeros", -50, 0.25), ("reflect", -50, 0.25)]
 )
 def test_the_record_says_what_lies_beyond_the_edge(film, padding, x0, outside):
-    config = CropConfig(side=64, context=2.5, padding=padding)
+    config = CropConfig(image_size=64, context=2.5, padding=padding)
     box = Box(0, 260, 100 - 20, 340)  # 80 x 80 at the edge; the square is 200
     cut = cut_image(task(LesionTask("a", (), box)), film, config)
     assert cut.rows[0]["crop_x0"] == (0 if padding == "shift" else -60)
@@ -179,7 +179,7 @@ def background_squares(cut) -> list[Box]:
 
 
 def test_backgrounds_are_breast_away_from_the_lesions(film):
-    config = CropConfig(side=64, context=1.25, backgrounds_per_image=6)
+    config = CropConfig(image_size=64, context=1.25, backgrounds_per_image=6)
     cut = cut_image(task(LesionTask("a", ("mask.png",))), film, config)
     squares = background_squares(cut)
     assert len(squares) == 6 and not codes(cut)
@@ -192,26 +192,26 @@ def test_backgrounds_are_breast_away_from_the_lesions(film):
 
 
 def test_the_same_image_gives_the_same_backgrounds(film):
-    config = CropConfig(side=64, context=1.25, backgrounds_per_image=3)
+    config = CropConfig(image_size=64, context=1.25, backgrounds_per_image=3)
     first, second = (cut_image(task(LesionTask("a", ("mask.png",))), film, config) for _ in "ab")
     assert first.rows == second.rows
 
 
 def test_an_image_without_lesions_gives_backgrounds_alone(film):
-    config = CropConfig(side=64, context=1.25, backgrounds_per_image=4)
+    config = CropConfig(image_size=64, context=1.25, backgrounds_per_image=4)
     cut = cut_image(task(), film, config)
     assert [row["kind"] for row in cut.rows] == ["background"] * 4
     assert {square.width for square in background_squares(cut)} == {int(36 * 1.25)}
 
 
 def test_no_background_is_cut_where_the_lesions_could_not_be_found(film):
-    config = CropConfig(side=64, context=1.25, backgrounds_per_image=4)
+    config = CropConfig(image_size=64, context=1.25, backgrounds_per_image=4)
     cut = cut_image(task(LesionTask("a", ("absent.png",))), film, config)
     assert not cut.rows and codes(cut) == [("mask_not_found", "left out")]
 
 
 def test_no_background_is_cut_where_one_of_the_lesions_could_not_be_found(film):
-    config = CropConfig(side=64, context=1.25, backgrounds_per_image=4)
+    config = CropConfig(image_size=64, context=1.25, backgrounds_per_image=4)
     lesions = [LesionTask(name, (f"{name}.png",)) for name in ("absent", "mask")]
     cut = cut_image(task(*lesions), film, config)
     assert [row["crop_id"] for row in cut.rows] == ["mask"]
@@ -220,7 +220,7 @@ def test_no_background_is_cut_where_one_of_the_lesions_could_not_be_found(film):
 @pytest.mark.parametrize("lesions", [(), (LesionTask("a", ("mask.png",)),)])
 def test_no_background_is_cut_where_another_lesion_may_lie_and_the_audit_says_so(film, lesions):
     doubtful = replace(task(*lesions), no_backgrounds="a lesion is somewhere")
-    config = CropConfig(side=64, context=1.25, backgrounds_per_image=4)
+    config = CropConfig(image_size=64, context=1.25, backgrounds_per_image=4)
     cut = cut_image(doubtful, film, config)
     assert [row["kind"] for row in cut.rows] == ["lesion"] * len(lesions)
     assert codes(cut) == [("few_backgrounds", "went on")]
@@ -250,7 +250,9 @@ def test_a_crop_of_one_grey_level_is_told(film):
 
 
 def test_too_little_breast_for_the_backgrounds_is_written_down(film):
-    config = CropConfig(side=64, context=3.4, backgrounds_per_image=50, background_coverage=1.0)
+    config = CropConfig(
+        image_size=64, context=3.4, backgrounds_per_image=50, background_coverage=1.0
+    )
     cut = cut_image(task(LesionTask("a", ("mask.png",))), film, config)
     found = len(background_squares(cut))
     assert found < 50 and cut.problems[-1]["detail"].startswith(f"{found} of 50 patches")
@@ -261,7 +263,7 @@ def test_a_file_that_is_a_crop_already_can_be_cut(shared_data):
     name = sorted(path.name for path in (folder / "crops").glob("*.png"))[0]
     lesion = LesionTask("a", (f"masks/{name}",))
     given = ImageTask("a", f"crops/{name}", "P_1", (lesion,))
-    config = CropConfig(side=64, context=1.25, backgrounds_per_image=1)
+    config = CropConfig(image_size=64, context=1.25, backgrounds_per_image=1)
     cut = cut_image(given, folder, config)
     with Image.open(folder / "crops" / name) as picture:
         pixels = np.asarray(picture)
@@ -273,7 +275,15 @@ def test_a_file_that_is_a_crop_already_can_be_cut(shared_data):
     assert codes(cut)[-1] == ("few_backgrounds", "went on")
 
 
-@pytest.mark.parametrize("values", [{"side": 100}, {"context": 0.9}, {"side": 8}, {"sidee": 64}])
+@pytest.mark.parametrize(
+    "values", [{"image_size": 100}, {"context": 0.9}, {"image_size": 8}, {"imagesize": 64}]
+)
 def test_impossible_parameters_are_refused(values):
     with pytest.raises(ValidationError):
-        CropConfig(**{"side": 64, "context": 1.0, **values})
+        CropConfig(**{"image_size": 64, "context": 1.0, **values})
+
+
+def test_stores_keep_the_parameter_names_that_their_digests_were_computed_from():
+    stored = CropConfig(image_size=64, context=1.25).stored()
+    assert list(stored)[:2] == ["side", "context"] and stored["background_side"] == 0.06
+    assert CropConfig.from_stored(stored) == CropConfig(image_size=64, context=1.25)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from miram.mammography.crops.geometry import Box, cut, lesion_box, shift_inside, square_around
+from miram.mammography.crops.geometry import Box, cut, shift_inside, square_around
+from miram.mammography.crops.masks import lesion_box
 
 SIZES = st.integers(1, 60)
 

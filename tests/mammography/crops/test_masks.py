@@ -6,9 +6,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from miram.mammography.crops.geometry import Box, cut, lesion_box
-from miram.mammography.crops.masks import LesionMask, mask_from_box, mask_from_image, union
-from miram.mammography.crops.resampling import area_means
+from miram.mammography.crops.geometry import Box, cut
+from miram.mammography.crops.masks import (
+    LesionMask,
+    lesion_box,
+    mask_from_box,
+    mask_from_image,
+    union,
+)
+from miram.mammography.crops.pixels import area_means
 from miram.mammography.decoding.read import DecodedImage, ImageTags
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, max_side=20)

@@ -15,11 +15,11 @@ from PIL import Image
 
 from miram.errors import MiramError
 from miram.mammography.crops.cut import CropConfig
-from miram.mammography.crops.plan import build_store, plan_crops, stale_because
+from miram.mammography.crops.plan import build_crop_store, plan_crops, stale_because
 from miram.mammography.crops.store import CropStore, file_sha256, verify_store
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 
-CONFIG = CropConfig(side=32, context=1.25, backgrounds_per_image=1)
+CONFIG = CropConfig(image_size=32, context=1.25, backgrounds_per_image=1)
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,14 @@ def lesions(tiny_phantom):
 @pytest.fixture(scope="module")
 def built(lesions, tiny_phantom, tmp_path_factory):
     folder = tmp_path_factory.mktemp("store") / "crops"
-    return build_store(plan_crops(lesions, tiny_phantom, CONFIG), folder)
+    return build_crop_store(plan_crops(lesions, tiny_phantom, CONFIG), folder)
 
 
 def build(lesions, raw_root, folder, config=CONFIG, workers=1, caplog=None):
     """Build and give the store and how many mammograms were cut for it."""
     with caplog.at_level(logging.INFO, logger="miram"):
         caplog.clear()
-        store = build_store(plan_crops(lesions, raw_root, config, workers), folder)
+        store = build_crop_store(plan_crops(lesions, raw_root, config, workers), folder)
     line = next(m for m in caplog.messages if m.endswith("mammograms to cut"))
     return store, int(line.split()[0])
 
@@ -60,19 +60,19 @@ def test_every_lesion_has_one_crop_and_every_mammogram_one_task(lesions, tiny_ph
 
 
 def test_the_number_of_workers_changes_no_byte(lesions, tiny_phantom, built, tmp_path):
-    two = build_store(plan_crops(lesions, tiny_phantom, CONFIG, workers=2), tmp_path / "crops")
+    two = build_crop_store(plan_crops(lesions, tiny_phantom, CONFIG, workers=2), tmp_path / "crops")
     assert two.digest == built.digest and files_of(two) == files_of(built)
 
 
 def test_the_order_of_the_rows_changes_no_byte(lesions, tiny_phantom, built, tmp_path):
     mixed = lesions.sample(frac=1, random_state=1)
-    store = build_store(plan_crops(mixed, tiny_phantom, CONFIG), tmp_path / "crops")
+    store = build_crop_store(plan_crops(mixed, tiny_phantom, CONFIG), tmp_path / "crops")
     assert store.digest == built.digest
 
 
 def test_the_place_of_the_data_changes_no_byte(lesions, tiny_phantom, built, tmp_path):
     shutil.copytree(tiny_phantom, tmp_path / "copy")
-    store = build_store(plan_crops(lesions, tmp_path / "copy", CONFIG), tmp_path / "crops")
+    store = build_crop_store(plan_crops(lesions, tmp_path / "copy", CONFIG), tmp_path / "crops")
     assert store.digest == built.digest
 
 
@@ -116,14 +116,14 @@ def test_a_changed_parameter_cuts_all_anew_and_is_named(
 ):
     shutil.copytree(built.folder, tmp_path / "crops")
     changed = CropConfig(
-        side=32, context=1.5, backgrounds_per_image=1, normalization={"method": "bits"}
+        image_size=32, context=1.5, backgrounds_per_image=1, normalization={"method": "bits"}
     )
     expected = ["context: 1.25 -> 1.5", "normalization.method: percentile -> bits"]
     assert stale_because(built, changed) == expected
     store, cut = build(lesions, tiny_phantom, tmp_path / "crops", changed, caplog=caplog)
     assert cut == lesions["image_id"].nunique()
     warning = next(r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
-    assert "is stale, all is cut anew: " + "; ".join(expected) in warning
+    assert "is stale, all is cut again: " + "; ".join(expected) in warning
     assert stale_because(store, changed) == [] and store.digest != built.digest
 
 
@@ -132,7 +132,7 @@ def test_a_store_of_an_older_version_names_what_is_new(built):
     older = CropStore(built.folder, built.manifest, built.audit, {"parameters": old | {"gone": 1}})
     assert stale_because(older, CONFIG) == [
         "gone: 1 -> not there",
-        "background_side: not there -> 0.06",
+        "background_size: not there -> 0.06",
     ]
 
 
@@ -158,7 +158,7 @@ def test_a_store_with_a_broken_file_is_built_anew(
     (tmp_path / "crops" / name).write_text(content)
     store, cut = build(some, tiny_phantom, tmp_path / "crops", caplog=caplog)
     assert cut == 1 and store.digest == digest
-    assert "all is cut anew: the crop store" in caplog.text
+    assert "all is cut again: the crop store" in caplog.text
     assert verify_store(store.folder) == []
 
 
@@ -166,12 +166,12 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 import pandas as pd
-from miram.mammography.crops.plan import build_store, plan_crops
+from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.crops.cut import CropConfig
 
 table, raw_root, folder, config = sys.argv[1:]
 config = CropConfig.model_validate_json(config)
-build_store(plan_crops(pd.read_parquet(table), Path(raw_root), config), Path(folder))
+build_crop_store(plan_crops(pd.read_parquet(table), Path(raw_root), config), Path(folder))
 """
 
 
@@ -215,7 +215,7 @@ def test_a_lesion_that_cannot_be_cut_is_in_the_audit_and_the_others_in_the_store
 
 def test_nothing_to_cut_is_an_error_that_says_why(lesions, tmp_path):
     with pytest.raises(MiramError, match=r"not one crop .* \(image_not_found\)"):
-        build_store(plan_crops(lesions, tmp_path / "nowhere", CONFIG), tmp_path / "crops")
+        build_crop_store(plan_crops(lesions, tmp_path / "nowhere", CONFIG), tmp_path / "crops")
     assert not (tmp_path / "crops").exists()
 
 
@@ -236,7 +236,7 @@ def own_images(folder) -> pd.DataFrame:
 
 def test_boxes_are_cut_and_unmarked_images_give_backgrounds(tmp_path):
     table = own_images(tmp_path)
-    store = build_store(plan_crops(table, tmp_path, CONFIG), tmp_path / "crops")
+    store = build_crop_store(plan_crops(table, tmp_path, CONFIG), tmp_path / "crops")
     kinds = store.manifest.groupby("image_id")["kind"].agg(sorted).to_dict()
     assert kinds == {"a": ["background", "lesion"], "b": ["background"]}
     box = store.manifest.query("kind == 'lesion'").iloc[0]
@@ -245,15 +245,15 @@ def test_boxes_are_cut_and_unmarked_images_give_backgrounds(tmp_path):
 
 def test_images_without_any_lesion_make_a_store(tmp_path):
     table = own_images(tmp_path).iloc[1:]
-    store = build_store(plan_crops(table, tmp_path, CONFIG), tmp_path / "crops")
+    store = build_crop_store(plan_crops(table, tmp_path, CONFIG), tmp_path / "crops")
     assert store.manifest["kind"].tolist() == ["background"] and store.info["lesions"] == 0
 
 
 def test_real_lesions_are_cut_where_they_are(shared_data, tmp_path):
     root = shared_data / "cbis_ddsm"
     table = CbisDdsmSource().ingest(root).lesions
-    config = CropConfig(side=64, context=1.25)
-    store = build_store(plan_crops(table, root, config), tmp_path / "crops")
+    config = CropConfig(image_size=64, context=1.25)
+    store = build_crop_store(plan_crops(table, root, config), tmp_path / "crops")
     known = pd.read_csv(root / "lesions" / "manifest.csv").query("in_kaggle_layout_subset")
     merged = store.manifest.merge(known, left_on="crop_id", right_on="lesion_id")
     assert len(merged) == len(known) == len(store.manifest) == 60

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from miram.errors import MiramError
+from miram.mammography.audit import audit_rows
 from miram.mammography.crops.store import CropStore, file_sha256, verify_store, write_store
-from miram.mammography.lesion_table import audit_rows
 
 PARTS = (2, 3)
 
@@ -55,7 +55,7 @@ def test_a_store_gives_back_what_was_written(folder):
     assert store.manifest["scale"].tolist() == [0.1, 1 / 3, 1.0, 2.5, 1e-9]
     assert store.audit.to_dict("records")[0]["detail"] == "zero, bytes"
     assert store.audit["lesion_id"].tolist() == [""]
-    assert (store.side, store.tasks, store.info["lesions"]) == (16, {"image": "0123"}, 4)
+    assert (store.image_size, store.tasks, store.info["lesions"]) == (16, {"image": "0123"}, 4)
     assert store.info["patients"] == 3
 
 

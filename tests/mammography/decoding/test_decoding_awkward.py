@@ -85,14 +85,14 @@ def test_readable_files_have_the_indexed_shape_and_range(name):
     bits = int(INDEX[name]["bits_stored"])
     assert {frame.source_bits for frame in frames} == {bits}
     if name == "mlut_18.dcm":  # its table spreads 12 bits over 16
-        assert (pixels.min(), pixels.max(), frames[0].white) == (0, 65535, 65535)
+        assert (pixels.min(), pixels.max(), frames[0].max_value) == (0, 65535, 65535)
         return
     shift = 2 ** (bits - 1) if name in SHIFTED else 0
     low, high = low + shift, high + shift
     if INDEX[name]["photometric"] == "MONOCHROME1":
         low, high = 2**bits - 1 - high, 2**bits - 1 - low
     assert (pixels.min(), pixels.max()) == (low, high)
-    assert {frame.white for frame in frames} == {2**bits - 1}
+    assert {frame.max_value for frame in frames} == {2**bits - 1}
     assert pixels.dtype == (np.uint8 if bits <= 8 else np.uint16)
 
 
@@ -100,7 +100,7 @@ def test_readable_files_have_the_indexed_shape_and_range(name):
 def test_default_levels_stay_between_black_and_white_and_read_only(name):
     for frame in read_frames(AWKWARD / name):
         assert frame.pixels.ndim == 2
-        assert frame.pixels.max() <= frame.white <= np.iinfo(frame.pixels.dtype).max
+        assert frame.pixels.max() <= frame.max_value <= np.iinfo(frame.pixels.dtype).max
         assert not frame.pixels.flags.writeable
         assert frame.pixels.dtype.isnative
 

@@ -3,45 +3,20 @@
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import dicom
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
-    generate_uid,
 )
 
 from miram.mammography.decoding.guards import codestream_size
 from miram.mammography.decoding.read import DecodingConfig, DecodingError, read_frames, read_image
-
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-
-
-def dicom(pixels, bits=16, **values):
-    """Make a CBIS-like data set around (H, W) or (frames, H, W) integers."""
-    pixels = np.asarray(pixels)
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = SECONDARY_CAPTURE
-    dataset.SOPInstanceUID = generate_uid(entropy_srcs=["steps"])
-    dataset.Modality = "MG"
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.SamplesPerPixel = 1
-    dataset.Rows, dataset.Columns = pixels.shape[-2:]
-    if pixels.ndim == 3:
-        dataset.NumberOfFrames = len(pixels)
-    dataset.BitsAllocated = 8 * pixels.dtype.itemsize
-    dataset.BitsStored, dataset.HighBit = bits, bits - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    dataset.PixelData = pixels.tobytes()
-    for name, value in values.items():
-        setattr(dataset, name, value)
-    return dataset
 
 
 @pytest.fixture
@@ -82,7 +57,7 @@ def test_a_cbis_file_gives_its_stored_values_untouched(saved):
     image = read_image(saved(dataset))
     assert image.pixels.dtype == np.uint16
     np.testing.assert_array_equal(image.pixels, FULL_RANGE)
-    assert (image.white, image.source_bits, image.transforms) == (65535, 16, ())
+    assert (image.max_value, image.source_bits, image.transforms) == (65535, 16, ())
     assert image.uid == dataset.SOPInstanceUID
     assert (image.tags.view, image.tags.laterality) == ("MLO", "R")
     assert image.tags.pixel_spacing == (0.05, 0.05)
@@ -118,7 +93,7 @@ def test_windows_follow_the_standard(saved, function):
         "SIGMOID": 1 / (1 + np.exp(-4 * (x - center) / width)),
     }[function]
     assert image.transforms == (f"window:{function}",)
-    assert (image.white, image.source_bits) == (65535, 12)
+    assert (image.max_value, image.source_bits) == (65535, 12)
     assert np.abs(image.pixels - 65535 * expected).max() <= 0.5 + 1e-6
 
 
@@ -136,7 +111,7 @@ def test_a_lut_beside_windows_is_preferred_but_the_window_can_be_had(saved):
     dataset.VOILUTSequence = [lut(entries, 0, 12), lut(entries[::-1], 0, 12)]
     path = saved(dataset)
     image = read_image(path)
-    assert (image.transforms, image.white) == (("voi_lut",), 4095)
+    assert (image.transforms, image.max_value) == (("voi_lut",), 4095)
     np.testing.assert_array_equal(image.pixels.ravel(), entries)
     second = read_image(path, DecodingConfig(voi="lut", voi_index=1))
     np.testing.assert_array_equal(second.pixels.ravel(), entries[::-1])
@@ -180,7 +155,7 @@ def test_a_modality_table_comes_before_the_window(saved, syntax):
 def test_a_rescale_moves_the_window_but_alone_keeps_the_stored_values(saved):
     values = dict(RescaleSlope=2, RescaleIntercept=-1000)
     alone = read_image(saved(dicom(RAMP, 12, **values)))
-    assert (alone.transforms, alone.white) == (("rescale",), 4095)
+    assert (alone.transforms, alone.max_value) == (("rescale",), 4095)
     np.testing.assert_array_equal(alone.pixels, RAMP)
     window = dict(WindowCenter=0, WindowWidth=1000, VOILUTFunction="LINEAR_EXACT")
     both = read_image(saved(dicom(RAMP, 12, **values, **window)))
@@ -200,7 +175,7 @@ def test_signed_values_keep_their_order(saved):
     signed = np.arange(-2048, 2048, dtype=np.int16).reshape(64, 64)
     image = read_image(saved(dicom(signed, 12)))
     np.testing.assert_array_equal(image.pixels, RAMP)
-    assert (image.transforms, image.white) == (("signed_to_unsigned",), 4095)
+    assert (image.transforms, image.max_value) == (("signed_to_unsigned",), 4095)
 
 
 def test_bits_outside_the_value_are_ignored(saved):
@@ -216,7 +191,7 @@ def test_eight_bit_masks_stay_eight_bits(saved):
     mask = np.zeros((32, 32), np.uint8)
     mask[4:9, 5:11] = 255
     image = read_image(saved(dicom(mask, 8)))
-    assert (image.pixels.dtype, image.white, image.source_bits) == (np.uint8, 255, 8)
+    assert (image.pixels.dtype, image.max_value, image.source_bits) == (np.uint8, 255, 8)
     np.testing.assert_array_equal(image.pixels, mask)
 
 
@@ -241,7 +216,7 @@ def test_without_tables_pixels_are_the_stored_values_up_to_offset_and_inversion(
     image = read_image(path)
     expected = values.astype(int) - lowest
     expected = 2**bits - 1 - expected if inverted else expected
-    assert (image.white, image.source_bits) == (2**bits - 1, bits)
+    assert (image.max_value, image.source_bits) == (2**bits - 1, bits)
     np.testing.assert_array_equal(image.pixels, expected)
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
+from dicom_files import dicom
+from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from miram.mammography.decoding.errors import DecodingError
@@ -10,30 +11,16 @@ from miram.mammography.decoding.headers import image_tags, read_header
 
 
 def cbis_like(**values):
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     fields = {
-        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7",
         "SOPInstanceUID": "1.3.6.1.1",
         "SeriesInstanceUID": "1.3.6.1.2",
         "StudyInstanceUID": "1.3.6.1.3",
         "SeriesDescription": "cropped images",
         "PatientID": "Mass-Test_P_00016_LEFT_CC_1",
-        "Modality": "MG",
         "PatientOrientation": "CC",
         "Laterality": "L",
-        "PhotometricInterpretation": "MONOCHROME2",
-        "Rows": 8,
-        "Columns": 4,
-        "BitsAllocated": 16,
-        "BitsStored": 16,
-        **values,
     }
-    for keyword, value in fields.items():
-        setattr(dataset, keyword, value)
-    dataset.PixelData = np.zeros((8, 4), np.uint16).tobytes()
-    return dataset
+    return dicom(np.zeros((8, 4), np.uint16), **{**fields, **values})
 
 
 def test_all_fields_are_read(tmp_path):

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+from dicom_files import write_dicom
 from PIL import Image
 from pydantic import ValidationError
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from miram.mammography.decoding.errors import DecodingError
 from miram.mammography.decoding.guards import LARGEST_FILE
-from miram.mammography.decoding.image_facts import image_facts
+from miram.mammography.decoding.headers import image_facts
 from miram.mammography.decoding.read import DecodingConfig
 
 
@@ -43,13 +42,7 @@ def test_a_damaged_dicom_file_is_told_its_own_fault(tmp_path):
 
 
 def test_a_headless_dicom_file_is_still_dicom(tmp_path):
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "1.2.3"
-    dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "MONOCHROME2", 1
-    dataset.Rows, dataset.Columns, dataset.BitsAllocated, dataset.BitsStored = 4, 3, 16, 12
-    dataset.save_as(tmp_path / "whole.dcm", enforce_file_format=True)
+    write_dicom(tmp_path / "whole.dcm", np.zeros((4, 3), np.uint16), bits=12)
     content = (tmp_path / "whole.dcm").read_bytes()
     meta = 144 + int.from_bytes(content[140:144], "little")
     (tmp_path / "a.dcm").write_bytes(content[meta:])

@@ -30,7 +30,7 @@ def test_lossless_pictures_come_back_unchanged(tmp_path, pixels, name):
     np.testing.assert_array_equal(image.pixels, pixels)
     assert image.pixels.dtype == pixels.dtype
     assert image.source_bits == 8 * pixels.dtype.itemsize
-    assert (image.white, image.uid) == (2**image.source_bits - 1, None)
+    assert (image.max_value, image.uid) == (2**image.source_bits - 1, None)
     assert len(list(read_frames(tmp_path / name))) == 1
 
 

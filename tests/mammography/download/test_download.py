@@ -6,10 +6,10 @@ import json
 import shutil
 
 import nbia_server
+import numpy as np
 import pytest
+from dicom_files import dicom
 from project_paths import SHARED_DATA
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from miram.errors import MiramError
 from miram.mammography.download.fetch import RECORD, DownloadRecord, Progress, download_collection
@@ -394,7 +394,7 @@ def test_a_subset_follows_the_servers_patient_ids(archive, tmp_path):
 
 @needs_csvs
 def test_subsets_of_the_real_tables_share_no_series_and_make_up_the_manifest(tmp_path):
-    from miram.mammography.download.manifest import read_manifest
+    from miram.mammography.download.plan import read_manifest
 
     manifest = read_manifest(next(CSVS.glob("*.tcia")))
     listed = {"1.2.3.4": Series("1.2.3.4")}
@@ -414,8 +414,10 @@ def test_subsets_of_the_real_tables_share_no_series_and_make_up_the_manifest(tmp
 
 @needs_csvs
 def test_tables_without_a_manifest_put_the_files_of_a_lesion_together(tmp_path):
-    from miram.mammography.sources.cbis_ddsm.case_tables import read_case_descriptions
-    from miram.mammography.sources.cbis_ddsm.paths import parse_cbis_path
+    from miram.mammography.sources.cbis_ddsm.case_tables import (
+        parse_cbis_path,
+        read_case_descriptions,
+    )
 
     config = DownloadConfig(to=tmp_path, tables=CSVS, subset="mass", limit=2)
     chosen = choose_series(config, None, {"1.2.3.4": Series("1.2.3.4")})
@@ -433,15 +435,9 @@ def test_the_record_is_plain_lines_of_json(archive, tmp_path):
 
 
 def dicom_bytes(instance):
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", instance
-    dataset.Rows = dataset.Columns = 4
-    dataset.BitsAllocated = 8
-    dataset.PixelData = bytes(16)
     buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
+    pixels = np.zeros((4, 4), np.uint8)
+    dicom(pixels, SOPInstanceUID=instance).save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 

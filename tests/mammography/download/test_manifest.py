@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 from project_paths import SHARED_DATA
 
 from miram.errors import MiramError
-from miram.mammography.download.manifest import read_manifest
-from miram.mammography.sources.cbis_ddsm.case_tables import read_case_descriptions
-from miram.mammography.sources.cbis_ddsm.paths import parse_cbis_path
+from miram.mammography.download.plan import read_manifest
+from miram.mammography.sources.cbis_ddsm.case_tables import parse_cbis_path, read_case_descriptions
 
 CSVS = SHARED_DATA / "cbis_ddsm" / "csv"
 

@@ -26,7 +26,7 @@ from miram.mammography.phantom import (
     phantom_files,
 )
 from miram.mammography.phantom.cases import pick
-from miram.mammography.phantom.layout import case_tables, lesion_places
+from miram.mammography.phantom.files import case_tables, lesion_places
 
 REAL_TABLES = SHARED_DATA / "cbis_ddsm" / "csv"
 TABLES = [
@@ -34,7 +34,7 @@ TABLES = [
     for kind, split in itertools.product(("mass", "calc"), ("train", "test"))
 ]
 SMALL = PhantomConfig(patients=5, image_size=256)
-VIEW = ["patient", "side", "view"]
+VIEW = ["patient", "laterality", "view"]
 
 
 @pytest.fixture(scope="module")
@@ -166,12 +166,12 @@ def test_tables_use_the_header_and_the_words_of_the_real_ones(cases, name):
         "mixed",
         "contradicted",
         "without_callback",
-        "wrong_side",
+        "mirrored",
         "white_strips",
         "zero_assessment",
         "zero_subtlety",
         "edge_lesions",
-        "mask_crumbs",
+        "small_components",
         "separate_series",
         "mask_mismatch",
         "missing_first_label",
@@ -205,7 +205,7 @@ def test_hundred_patients_hold_what_the_real_set_holds(cases):
     for kind, labels in itertools.product(("mass", "calcification"), ("first", "second")):
         assert cases.loc[cases["kind"] == kind, f"{labels}_written"].str.contains("-").any()
     assert cases.loc[cases["mask_mismatch"], "kind"].eq("mass").all()
-    both_sides = cases.groupby("patient")["side"].nunique()
+    both_sides = cases.groupby("patient")["laterality"].nunique()
     assert 0 < (both_sides == 2).sum() < 25
 
 
@@ -220,7 +220,7 @@ def test_a_few_patients_leak_between_the_official_splits(cases):
 def test_rates_come_near_the_real_ones_in_a_large_phantom():
     cases = draw_cases(PhantomConfig(patients=1566))
     masses, calcifications = (cases[cases["kind"] == k] for k in ("mass", "calcification"))
-    assert cases["wrong_side"].mean() == pytest.approx(0.37, abs=0.02)
+    assert cases["mirrored"].mean() == pytest.approx(0.37, abs=0.02)
     assert cases["zero_assessment"].mean() == pytest.approx(238 / 3568, abs=0.002)
     assert masses["separate_series"].mean() == pytest.approx(103 / 1696, abs=0.002)
     assert calcifications["separate_series"].sum() <= 2
@@ -322,7 +322,7 @@ def test_dicom_files_carry_the_tags_of_the_real_ones(written):
             assert data.SOPClassUID == pydicom.uid.SecondaryCaptureImageStorage
             assert data.PatientID == place.folder == place.path.split("/")[0]
             assert (data.Modality, data.PhotometricInterpretation) == ("MG", "MONOCHROME2")
-            assert (data.PatientOrientation, data.Laterality) == (row["view"], row["side"][0])
+            assert (data.PatientOrientation, data.Laterality) == (row["view"], row["laterality"][0])
             assert data.SeriesDescription == ("" if blank else description)
             assert data.SeriesInstanceUID == place.path.split("/")[2]
             assert data.StudyInstanceUID == place.path.split("/")[1]
@@ -372,7 +372,7 @@ def test_images_look_like_film(lesions):
         assert ((borders > 0.92 * 65535).mean() > 0.1) == row["white_strips"]
         columns = (image[image.shape[0] // 3 : -image.shape[0] // 4] > 0).mean(axis=0)
         tissue_left = columns[: columns.size // 3].mean() > columns[-columns.size // 3 :].mean()
-        assert tissue_left == ((row["side"] == "LEFT") != row["wrong_side"])
+        assert tissue_left == ((row["laterality"] == "LEFT") != row["mirrored"])
 
 
 def test_masks_have_the_size_of_the_image_or_are_1_149_times_smaller(lesions):
@@ -384,12 +384,12 @@ def test_masks_have_the_size_of_the_image_or_are_1_149_times_smaller(lesions):
     assert lesions["mask_mismatch"].any()
 
 
-def test_masks_are_one_lesion_with_crumbs(lesions):
+def test_masks_are_one_lesion_with_small_components(lesions):
     assert (lesions["largest_share"] > 0.98).all()
     # Making a mask smaller can cut off the tip of a spicule.
-    whole = lesions[~lesions["mask_crumbs"] & ~lesions["mask_mismatch"]]
+    whole = lesions[~lesions["small_components"] & ~lesions["mask_mismatch"]]
     assert (whole["components"] == 1).all()
-    assert (lesions.loc[lesions["mask_crumbs"], "components"] > 1).mean() > 0.8
+    assert (lesions.loc[lesions["small_components"], "components"] > 1).mean() > 0.8
 
 
 def test_lesion_boxes_have_the_real_range_of_sizes(lesions):
@@ -506,7 +506,7 @@ def test_ceiling_follows_the_label_noise_and_is_kept_in_both_splits():
     large = PhantomConfig(patients=1000, label_noise=0.1)
     for split in ("train", "test", None):
         assert phantom_ceiling(large, split) == pytest.approx(0.9, abs=0.05)
-    findings = draw_cases(large).drop_duplicates(["patient", "side", "kind"])
+    findings = draw_cases(large).drop_duplicates(["patient", "laterality", "kind"])
     shares = findings.groupby(["split", "suspicious", "kind"])["contradicted"].mean()
     assert shares.to_list() == pytest.approx([0.1] * 8, abs=0.04)
 

@@ -9,7 +9,7 @@ import yaml
 from project_paths import PROJECT
 
 from miram.mammography.crops.cut import CropConfig
-from miram.mammography.crops.plan import build_store, plan_crops
+from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources import make_source
 
 PAGE = (PROJECT / "docs" / "bring_your_own_data.md").read_text()
@@ -43,7 +43,9 @@ def test_the_example_gives_thirty_labelled_lesions_and_an_empty_audit(ingested):
 
 def test_the_example_can_be_cut(ingested, my_lab, tmp_path):
     few = ingested.lesions.head(4)
-    store = build_store(plan_crops(few, my_lab, CropConfig(side=64, context=1.0)), tmp_path / "s")
+    store = build_crop_store(
+        plan_crops(few, my_lab, CropConfig(image_size=64, context=1.0)), tmp_path / "s"
+    )
     assert len(store.manifest) == 4
     widths = (few["box_x1"] - few["box_x0"]).tolist()
     cut = store.manifest.set_index("crop_id").loc[few["lesion_id"]]

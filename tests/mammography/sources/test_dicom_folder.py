@@ -2,18 +2,15 @@
 
 import shutil
 
-import numpy as np
 import pandas as pd
-import pydicom
 import pytest
+from dicom_files import write_dicom
 from project_paths import SHARED_DATA
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from miram.errors import MiramError
 from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.sources import make_source
-from miram.mammography.sources.dicom_folder import view_and_side_of_name
+from miram.mammography.sources.dicom_folder import view_and_laterality_of_name
 
 AWKWARD = SHARED_DATA / "dicom_awkward"
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
@@ -24,37 +21,16 @@ TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
 
 def mammogram(path, uid="1.2.3.4", **tags):
     """Write a small mammogram; a tag given as None is left out."""
-    dataset = pydicom.Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = FOR_PRESENTATION
-    dataset.file_meta.MediaStorageSOPInstanceUID = uid
     values = {
         "SOPClassUID": FOR_PRESENTATION,
         "SOPInstanceUID": uid,
         "StudyInstanceUID": "1.2.9.1",
         "SeriesInstanceUID": "1.2.9.2",
         "PatientID": "anna",
-        "Modality": "MG",
         "ViewPosition": "MLO",
         "ImageLaterality": "L",
-        "Rows": 12,
-        "Columns": 10,
-        "BitsAllocated": 16,
-        "BitsStored": 12,
-        "HighBit": 11,
-        "PixelRepresentation": 0,
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        **tags,
     }
-    for keyword, value in values.items():
-        if value is not None:
-            setattr(dataset, keyword, value)
-    dataset.PixelData = np.zeros((12, 10), np.uint16).tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+    return write_dicom(path, bits=12, **{**values, **tags})
 
 
 def ingest(root, **options):
@@ -204,7 +180,7 @@ def test_view_and_side_come_from_the_name_where_the_tags_are_silent(tmp_path):
     ],
 )
 def test_names_as_data_sets_write_them(stem, view, side):
-    assert view_and_side_of_name(stem) == (view, side)
+    assert view_and_laterality_of_name(stem) == (view, side)
 
 
 def test_patients_without_a_patient_id_are_told_apart_by_their_study(tmp_path):

@@ -10,12 +10,12 @@ from PIL import Image
 
 from miram.errors import MiramError
 from miram.mammography.crops.cut import CropConfig
-from miram.mammography.crops.plan import build_store, plan_crops
+from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources import make_source
 from miram.pipelines.ingest.nodes import ingest_lesions
 
 BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
-CONFIG = CropConfig(side=32, context=1.0, backgrounds_per_image=2)
+CONFIG = CropConfig(image_size=32, context=1.0, backgrounds_per_image=2)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def ingest(root, text, **options):
 
 
 def cut(root, ingested):
-    store = build_store(plan_crops(ingested.lesions, root, CONFIG), root / "crops")
+    store = build_crop_store(plan_crops(ingested.lesions, root, CONFIG), root / "crops")
     return store, store.manifest.groupby("image_id")["kind"].agg(sorted).to_dict()
 
 

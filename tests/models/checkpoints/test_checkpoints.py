@@ -15,7 +15,7 @@ from miram.models.checkpoints.files import (
 )
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.methods import MethodConfig
+from miram.models.method_kinds import METHOD_KINDS
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
@@ -159,6 +159,6 @@ def test_a_header_with_the_names_of_older_files_is_read(tmp_path):
     EncoderCheckpoint(ENCODER.build(seed=0).state_dict(), old).save(path)
     metadata = describe_checkpoint(path)
     assert metadata["image_size"] == metadata["seeds"]["0"]["image_size"] == 32
-    assert MethodConfig.model_validate(metadata["method"]).root.image_size == 32
+    assert METHOD_KINDS.model_validate(metadata["method"]).image_size == 32
     assert metadata["training"] == {"crop_cache": "auto", "validate_every": 4}
     assert EncoderCheckpoint.load(path).metadata["image_size"] == 32

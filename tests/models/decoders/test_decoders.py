@@ -6,7 +6,6 @@ from pydantic import ValidationError
 from timm.layers import Attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from miram.errors import MiramError
 from miram.models.decoders.cross import CrossAttention
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
@@ -155,7 +154,7 @@ def test_a_decoder_without_a_kind_is_the_self_decoder():
 @pytest.mark.parametrize(
     ("decoder", "message"),
     [
-        ({"scale": 1, "kind": "crossed"}, "'self', 'cross', 'hierarchical'"),
+        ({"scale": 1, "kind": "crossed"}, "kind is one of self, cross, hierarchical"),
         ({"scale": 1, "kind": "cross", "share": 0}, "greater than 0"),
         ({"scale": 1, "kind": "cross", "attention": {"kind": "softmax"}}, "attention"),
         ({"scale": 1, "depth": 2}, "attention"),
@@ -276,9 +275,3 @@ def test_the_cost_of_the_cross_decoder_is_linear_in_the_patches():
         for scale in (1, 2, 4)
     }
     assert softmax[4] - softmax[2] > 5 * (softmax[2] - softmax[1])
-
-
-def test_a_level_that_is_not_the_last_block_is_refused():
-    config = {"scale": 1, "kind": "hierarchical", "heads": 2}
-    with pytest.raises(MiramError, match=r"12, which does not exist: the encoder has 3 blocks"):
-        build(config)

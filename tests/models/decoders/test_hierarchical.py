@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from miram.errors import MiramError
-from miram.models.decoders.hierarchical import even_levels
+from miram.models.decoders.hierarchical import quarter_points
 from miram.models.encoder import EncoderConfig, encode_levels, encode_visible
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 
@@ -112,7 +112,7 @@ def test_a_linear_attention_serves_at_scale_2():
 @pytest.mark.parametrize(
     ("depth", "levels", "message"),
     [
-        (6, (12, 9, 6, 3), r"block 12, which does not exist.*6 blocks.*\[6, 4, 3, 1\]"),
+        (6, (12, 9, 6, 3), r"block 12, which does not exist.*6 blocks; begin with 6"),
         (12, (9, 6, 3), "block 9, which leaves the blocks after it untrained.*begin with 12"),
     ],
 )
@@ -121,13 +121,19 @@ def test_levels_that_do_not_fit_the_encoder_are_refused_with_some_that_do(depth,
         build(depth, encoder_levels=levels)
 
 
-@pytest.mark.parametrize("depth", [2, 3, 4, 6, 12, 24])
-def test_suggested_levels_fit(depth):
-    model = build(depth, encoder_levels=even_levels(depth))
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 6, 12, 24])
+def test_the_default_levels_follow_the_depth_of_the_encoder(depth):
+    assert quarter_points(12) == (12, 9, 6, 3)
+    model = build(depth)
+    assert set(encoded(model).levels) == set(quarter_points(depth))
     assert model.decoders[0](encoded(model)).pixels.shape == (2, 16, 64)
 
 
-@pytest.mark.parametrize("levels", [(3, 6, 9, 12), (12, 12, 3), (3, 0), (3,)])
+def test_a_number_of_levels_takes_the_deepest():
+    assert set(encoded(build(4, encoder_levels=3)).levels) == {4, 3, 2}
+
+
+@pytest.mark.parametrize("levels", [(3, 6, 9, 12), (12, 12, 3), (3, 0), (3,), 1, 5])
 def test_levels_out_of_order_are_refused(levels):
     with pytest.raises(ValidationError, match="encoder_levels"):
         build(encoder_levels=levels)

@@ -12,7 +12,7 @@ from kedro_datasets.plotly import JSONDataset
 from miram.models.describe import describe
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.methods import RandomConfig
+from miram.models.method_kinds import RandomConfig
 from miram.reporting.facts.cost import (
     COLUMNS,
     MethodCost,

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
-from miram.mammography.sources.cbis_ddsm.case_tables import leaking_patients
+from miram.mammography.lesion_table import leaking_patients
 from miram.reporting.charts.styles import method_style
 from miram.reporting.facts.paper import (
     LEAKING_PATIENTS,

@@ -13,7 +13,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 from project_paths import PROJECT
 
-from miram.mammography.audit import AUDIT_CODES
+from miram.mammography.sources import explain_code
 from miram.reporting.facts.cost import cost_table
 from miram.reporting.facts.limits import study_limits
 from miram.reporting.facts.seeds import over_seeds
@@ -181,7 +181,7 @@ def test_left_out_lesions_are_counted_with_their_reasons(page: Page, study: Stud
     assert dropped > 0
     assert f"both sides of the official split splits left out {dropped} {dropped}" in page.text
     assert "crops upsampled 1 1 P_00000_CC: 20 px enlarged to 32 px" in page.text
-    assert f"small_lesion {AUDIT_CODES['small_lesion']}" in page.text
+    assert f"small_lesion {explain_code('small_lesion')}" in page.text
     assert "3 of 64 lesion crops were smaller on the mammogram" in page.text
 
 

@@ -13,7 +13,7 @@ import torch
 
 from miram.errors import MiramError
 from miram.mammography.crops.cut import CropConfig
-from miram.mammography.crops.plan import build_store, plan_crops
+from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.crops.store import CropStore, write_store
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 from miram.models.encoder import EncoderConfig
@@ -226,9 +226,9 @@ def test_more_workers_than_this_machine_holds_are_refused():
 
 def test_crops_cut_by_ray_are_the_same_bytes(tiny_phantom, tmp_path):
     lesions = CbisDdsmSource().ingest(tiny_phantom).lesions
-    config = CropConfig(side=32, context=1.25, backgrounds_per_image=1)
-    here = build_store(plan_crops(lesions, tiny_phantom, config), tmp_path / "here" / "crops")
+    config = CropConfig(image_size=32, context=1.25, backgrounds_per_image=1)
+    here = build_crop_store(plan_crops(lesions, tiny_phantom, config), tmp_path / "here" / "crops")
     with cropping_backend(TWO):
         plan = plan_crops(lesions, tiny_phantom, config, workers=-1)
-        there = build_store(plan, tmp_path / "there" / "crops")
+        there = build_crop_store(plan, tmp_path / "there" / "crops")
     assert there.digest == here.digest

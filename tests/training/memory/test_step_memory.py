@@ -10,7 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from miram.models.encoder import EncoderConfig
-from miram.models.methods import MethodConfig
+from miram.models.method_kinds import METHOD_KINDS
 from miram.training.activation_checkpointing import recompute_activations
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
@@ -43,7 +43,7 @@ METHODS = {
 
 
 def kind_of(name, precision="fp32", **training):
-    method = MethodConfig.model_validate(METHODS[name]).root
+    method = METHOD_KINDS.model_validate(METHODS[name])
     if name == "supervised":
         model = method.build_classifier(ENCODER, 0, torch.ones(3), several=False)
     else:
@@ -136,14 +136,14 @@ PROCESS = """
 import json, sys
 import numpy as np, torch
 from miram.models.encoder import EncoderConfig
-from miram.models.methods import MethodConfig
+from miram.models.method_kinds import METHOD_KINDS
 from miram.training.config import TrainingConfig
 from miram.training.loop import train
 from miram.memory import memory_use
 
 def run(encoder, method, batch):
     encoder = EncoderConfig.model_validate(encoder)
-    method = MethodConfig.model_validate(method).root
+    method = METHOD_KINDS.model_validate(method)
     model = method.build(encoder, 0)
     crops = np.full((2 * batch, 128, 128), 9, np.uint16)
     training = TrainingConfig(

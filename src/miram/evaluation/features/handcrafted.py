@@ -18,8 +18,7 @@ from skimage.feature import local_binary_pattern
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.mammography.crops.normalization import FULL_RANGE
-from miram.mammography.crops.resampling import resample
+from miram.mammography.crops.pixels import FULL_RANGE, resample
 from miram.progress import track
 
 Array = npt.NDArray[np.float64]

@@ -7,7 +7,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 
 from miram.errors import MiramError
-from miram.models.names import METHODS, SUPERVISED
+from miram.models.methods import METHODS, SUPERVISED
 
 _LESIONS = "lesions"
 

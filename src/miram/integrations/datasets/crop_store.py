@@ -8,7 +8,7 @@ from typing import Any
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 
-from miram.mammography.crops.plan import CropPlan, build_store
+from miram.mammography.crops.plan import CropPlan, build_crop_store
 from miram.mammography.crops.store import CropStore
 
 
@@ -30,7 +30,7 @@ class CropStoreDataset(AbstractDataset[CropPlan, CropStore]):
 
     def save(self, data: CropPlan) -> None:
         """Cut what is new and write the store."""
-        build_store(data, self._path)
+        build_crop_store(data, self._path)
 
     def _exists(self) -> bool:
         return CropStore.is_finished(self._path)

@@ -8,7 +8,7 @@ from kedro.io import AbstractDataset
 from kedro.io.core import DatasetError
 
 from miram.files import versions_of
-from miram.models.names import METHODS
+from miram.models.methods import METHODS
 
 _FILE = "finetuned_metrics.json"
 Metrics = dict[str, dict[str, Any]]

@@ -9,7 +9,7 @@ from kedro.io.core import DatasetError, Version
 
 from miram.errors import MiramError
 from miram.files import atomic_path
-from miram.models.names import METHODS
+from miram.models.methods import METHODS
 
 if TYPE_CHECKING:
     from miram.serving.predictor import Predictor

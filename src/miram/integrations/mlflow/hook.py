@@ -36,7 +36,7 @@ from miram.integrations.mlflow.store import (
     remove_note,
     write_note,
 )
-from miram.models.names import BASELINES, METHODS
+from miram.models.methods import BASELINES, METHODS
 from miram.provenance import git_commit
 from miram.serving.registry.tracking import MlflowConfig
 

@@ -1,4 +1,4 @@
-"""The breast in a mammogram: where it is and on which side the chest wall lies.
+"""The breast in a mammogram: where it is and where the chest wall lies.
 
 Digitized films carry white strips along the border, burned-in letters and large empty
 areas. Grey levels are therefore only ever measured inside the breast.
@@ -57,7 +57,7 @@ def without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def at_border(components: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Tell which components touch the border of the picture.
+    """Which components touch the border of the picture.
 
     Args:
         components: (h, w) labels 1 to n, 0 for none.
@@ -72,17 +72,17 @@ def at_border(components: NDArray[np.integer]) -> NDArray[np.bool_]:
     return touches
 
 
-Side = Literal["left", "right"]
+Edge = Literal["left", "right"]
 
 # Grey levels as shares of 255, to which the brightest pixel is brought.
 _WHITE = 0.98 * 255  # from here on a pixel may belong to a strip
 _BACKGROUND = 0.35 * 255  # empty film does not exceed it
 _SHADE = 0.9 * 255  # what lies around a strip is darker, what lies around tissue is not
 _STRIP_SHADE = 3  # thumbnail pixels of grey between a strip and the film beside it
-_STRIP_DEPTH = 0.06  # share of the side; the widest strip along a border
+_STRIP_DEPTH = 0.06  # share of the image's length; the widest strip along a border
 _STRIP_STEP = 0.1 * 255  # a strip is brighter than what follows by more than this
 _STRIP_LENGTH = 0.5  # share of the border along which it is
-_THICK = 0.025  # share of the shorter side; thinner foreground is a strip, a letter or noise
+_THICK = 0.025  # share of the shorter edge; thinner foreground is a strip, a letter or noise
 
 
 def breast_mask(thumbnail: NDArray) -> NDArray[np.bool_]:
@@ -92,11 +92,11 @@ def breast_mask(thumbnail: NDArray) -> NDArray[np.bool_]:
 
     Args:
         thumbnail: (h, w) every n-th pixel of the image, bright where dense; some hundred
-            pixels along each side for a full mammogram.
+            pixels along each axis for a full mammogram.
 
     Returns:
-        (h, w) True inside the breast. All True where no breast can be told from the
-        background, such as on a crop that the breast fills.
+        (h, w) True inside the breast. All True where the breast cannot be separated
+        from the background, such as on a crop that it fills.
     """
     everything = np.ones(thumbnail.shape, dtype=bool)
     values = _eight_bits(thumbnail)
@@ -165,10 +165,10 @@ def _strip_depth(values: NDArray[np.uint8]) -> int:
     return int(edges[-1]) + _STRIP_SHADE if len(edges) else 0
 
 
-def chest_wall_side(mask: NDArray[np.bool_]) -> Side:
-    """Tell on which side the chest wall lies: the side with more of the breast.
+def chest_wall_edge(mask: NDArray[np.bool_]) -> Edge:
+    """Find the edge at which the chest wall lies: the half with more of the breast.
 
-    The file's laterality does not tell: in CBIS-DDSM 37 % of the images are mirrored.
+    The file's laterality does not determine it: in CBIS-DDSM 37 % of the images are mirrored.
 
     Args:
         mask: (h, w) True inside the breast.

@@ -1,25 +1,27 @@
 """Cutting lesions and background patches out of one mammogram, decoded once."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from miram.configuration import Config
-from miram.mammography.crops.breast import breast_mask, chest_wall_side
+from miram.mammography.audit import AuditLog
+from miram.mammography.crops.breast import breast_mask, chest_wall_edge
 from miram.mammography.crops.geometry import Box, PaddingMode, cut, shift_inside, square_around
 from miram.mammography.crops.masks import LesionMask, mask_from_box, mask_from_image, union
-from miram.mammography.crops.normalization import NormalizationConfig, to_full_range
-from miram.mammography.crops.resampling import resample
+from miram.mammography.crops.pixels import NormalizationConfig, resample, to_full_range
+from miram.mammography.crops.store import STORED_NAMES
 from miram.mammography.decoding.read import DecodedImage, DecodingConfig, DecodingError, read_image
 
 CROPPING_VERSION = 4  # raise it when the same input would give other bytes
-MASK_STEP = 8  # crop pixels along each side of one stored mask value
-_THUMBNAIL_SIDE = 256  # least length of the shorter side of the image the breast is found on
+MASK_STEP = 8  # crop pixels along each axis of one stored mask value
+_THUMBNAIL_SIZE = 256  # least length of the shorter edge of the image the breast is found on
 _BACKGROUND_TRIES = 50
 _MOST_MARKED = 0.6  # share of a whole image that hardly a lesion fills, but an inverted mask does
 
@@ -27,25 +29,41 @@ _MOST_MARKED = 0.6  # share of a whole image that hardly a lesion fills, but an 
 class CropConfig(Config):
     """How crops are cut.
 
-    The crop is a square: the longer side of the lesion's box times `context`.
+    The crop is a square: the longer edge of the lesion's box times `context`.
     """
 
-    side: int = Field(ge=16, multiple_of=MASK_STEP, description="stored side in pixels")
+    renamed: ClassVar[dict[str, str]] = STORED_NAMES
+
+    image_size: int = Field(ge=16, multiple_of=MASK_STEP, description="height and width, pixels")
     context: float = Field(ge=1.0, le=10.0, description="1.0 is the tight box of the paper")
     padding: PaddingMode = "shift"
-    component_share: float = Field(0.01, ge=0, lt=1, description="smaller mask parts are crumbs")
+    component_share: float = Field(
+        0.01, ge=0, lt=1, description="mask components below this share of its area are ignored"
+    )
     flip_to_left: bool = Field(False, description="mirror so that the chest wall is on the left")
     backgrounds_per_image: int = Field(0, ge=0, description="breast patches away from lesions")
     background_coverage: float = Field(0.75, ge=0, le=1, description="least share of breast")
-    background_side: float = Field(
+    background_size: float = Field(
         0.06,
         gt=0,
         le=1,
-        description="side of a patch before `context`, as a share of the image's height, where "
+        description="size of a patch before `context`, as a share of the image's height, where "
         "the image has no lesion to copy the size from; 0.06 is that of a median lesion",
     )
     normalization: NormalizationConfig = NormalizationConfig()
     decoding: DecodingConfig = DecodingConfig()
+
+    def stored(self) -> dict[str, Any]:
+        """Values under the names that crop stores and registered models keep, fit for JSON."""
+        old = {new: old for old, new in self.renamed.items()}
+        return {old.get(name, name): value for name, value in self.model_dump(mode="json").items()}
+
+    @classmethod
+    def from_stored(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `stored` gave."""
+        return cls.model_validate(
+            {cls.renamed.get(name, name): value for name, value in values.items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ class ImageTask:
         patient_id: Whose it is.
         lesions: Its lesions; empty for an image in which nothing is marked, which gives
             background patches only.
-        official_split: Side of the data set's own split, or None.
+        official_split: Part of the data set's own split, or None.
         no_backgrounds: Why a patch of it may hold a lesion that is not among `lesions`; empty
             where no such lesion is known.
     """
@@ -96,8 +114,8 @@ class ImageCrops:
     """What was cut from one mammogram.
 
     Attributes:
-        crops: (n, side, side) uint16.
-        masks: (n, side / 8, side / 8) uint8, lesion coverage of each cell, 255 for all of it.
+        crops: (n, H, H) uint16.
+        masks: (n, H / 8, H / 8) uint8, lesion coverage of each cell, 255 for all of it.
         rows: One dictionary per crop for the manifest.
         problems: Audit rows.
     """
@@ -175,21 +193,18 @@ class _Cutter:
         self.crops: list[NDArray[np.uint16]] = []
         self.masks: list[NDArray[np.uint8]] = []
         self.rows: list[dict[str, Any]] = []
-        self.problems: list[dict[str, str]] = []
+        self.audit = AuditLog()
+        self.note = self.audit.note
         self.boxes: list[Box] = []
 
     def start(self, image: DecodedImage) -> None:
         self.pixels, self.bits = image.pixels, image.source_bits
-        self.step = max(1, min(image.pixels.shape) // _THUMBNAIL_SIDE)
+        self.step = max(1, min(image.pixels.shape) // _THUMBNAIL_SIZE)
         thumbnail = np.ascontiguousarray(image.pixels[:: self.step, :: self.step])
         self.breast = breast_mask(thumbnail)
         grey_range = self.config.normalization.grey_range
-        self.low, self.high = grey_range(thumbnail[self.breast], image.white)
-        self.flip = self.config.flip_to_left and chest_wall_side(self.breast) == "right"
-
-    def note(self, lesion_id: str, file: str, code: str, action: str, detail: str) -> None:
-        row = {"lesion_id": lesion_id, "file": file, "code": code}
-        self.problems.append({**row, "action": action, "detail": detail})
+        self.low, self.high = grey_range(thumbnail[self.breast], image.max_value)
+        self.flip = self.config.flip_to_left and chest_wall_edge(self.breast) == "right"
 
     def add_lesion(self, lesion: LesionTask, mask: LesionMask) -> None:
         name = lesion.lesion_id
@@ -202,7 +217,7 @@ class _Cutter:
         self.boxes.append(box)
         self._add(name, "lesion", box, square, mask)
         if self.rows[-1]["upsampled"]:
-            detail = f"{square.width} px enlarged to {self.config.side} px"
+            detail = f"{square.width} px enlarged to {self.config.image_size} px"
             self.note(name, self.task.image_path, "small_lesion", "upsampled", detail)
 
     def note_no_backgrounds(self) -> None:
@@ -213,14 +228,14 @@ class _Cutter:
     def add_backgrounds(self) -> None:
         random = np.random.default_rng(_seed_of(self.task.image_id))
         height, width = self.pixels.shape
-        sides = [max(box.width, box.height) for box in self.boxes]
-        sides = sides or [max(1, round(self.config.background_side * height))]
+        sizes = [max(box.width, box.height) for box in self.boxes]
+        sizes = sizes or [max(1, round(self.config.background_size * height))]
         wanted, found = self.config.backgrounds_per_image, 0
         for _ in range(_BACKGROUND_TRIES * wanted):
-            side = int(sides[random.integers(len(sides))] * self.config.context)
-            side = min(side, height, width)
-            x0, y0 = (int(random.integers(limit - side + 1)) for limit in (width, height))
-            square = Box(x0, y0, x0 + side, y0 + side)
+            size = int(sizes[random.integers(len(sizes))] * self.config.context)
+            size = min(size, height, width)
+            x0, y0 = (int(random.integers(limit - size + 1)) for limit in (width, height))
+            square = Box(x0, y0, x0 + size, y0 + size)
             if self._covered(square) and not any(square.overlaps(box) for box in self.boxes):
                 found += 1
                 name = f"{self.task.image_id}_background_{found}"
@@ -241,8 +256,8 @@ class _Cutter:
         if self.config.padding == "shift":
             square = shift_inside(square, height, width)
         piece, outside = cut(self.pixels, square, self.config.padding)
-        crop = to_full_range(resample(piece, self.config.side), self.low, self.high)
-        cells = self.config.side // MASK_STEP
+        crop = to_full_range(resample(piece, self.config.image_size), self.low, self.high)
+        cells = self.config.image_size // MASK_STEP
         coverage = mask.coverage(square, cells) if mask else np.zeros((cells, cells), np.uint8)
         if crop.min() == crop.max():
             name = crop_id if kind == "lesion" else ""
@@ -262,8 +277,8 @@ class _Cutter:
                 "source_bits": self.bits,
                 **{f"box_{name}": value for name, value in vars(box).items()},
                 **{f"crop_{name}": value for name, value in vars(square).items()},
-                "scale": square.width / self.config.side,
-                "upsampled": square.width < self.config.side,
+                "scale": square.width / self.config.image_size,
+                "upsampled": square.width < self.config.image_size,
                 "outside_share": outside,
                 "flipped": self.flip,
                 "grey_low": self.low,
@@ -273,10 +288,10 @@ class _Cutter:
         )
 
     def result(self) -> ImageCrops:
-        side, cells = self.config.side, self.config.side // MASK_STEP
-        crops = np.stack(self.crops) if self.crops else np.empty((0, side, side), np.uint16)
-        masks = np.stack(self.masks) if self.masks else np.empty((0, cells, cells), np.uint8)
-        return ImageCrops(crops, masks, self.rows, self.problems)
+        size, cells = self.config.image_size, self.config.image_size // MASK_STEP
+        crops = np.array(self.crops, np.uint16).reshape(-1, size, size)
+        masks = np.array(self.masks, np.uint8).reshape(-1, cells, cells)
+        return ImageCrops(crops, masks, self.rows, self.audit.rows)
 
 
 def _seed_of(text: str) -> int:

@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.measure import label
 
 PaddingMode = Literal["shift", "zeros", "reflect"]
 
@@ -45,41 +44,12 @@ class Box:
         return across and self.y0 < other.y1 and other.y0 < self.y1
 
 
-def lesion_box(mask: NDArray[np.bool_], min_share: float = 0.01) -> Box | None:
-    """Find the box of a lesion mask, leaving crumbs out.
-
-    Args:
-        mask: (H, W) True inside the lesion.
-        min_share: 8-connected components below this share of the mask's area are crumbs.
-
-    Returns:
-        The box of all components that count, or None for an empty mask.
-    """
-    whole = _bounds(mask)
-    if whole is None:
-        return None
-    # Labelling the bounding part alone is much cheaper than labelling a whole mammogram.
-    components = label(mask[whole.y0 : whole.y1, whole.x0 : whole.x1], connectivity=2)
-    areas = np.bincount(components.ravel())
-    areas[0] = 0  # what is not marked
-    large = areas >= min_share * areas.sum()
-    box = _bounds(large[components])
-    return box and box.moved(whole.x0, whole.y0)
-
-
-def _bounds(mask: NDArray[np.bool_]) -> Box | None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return None
-    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-
-
 def square_around(box: Box, context: float) -> Box:
-    """The square centered on a box, its side the longer side of the box times `context`."""
-    side = max(1, int(max(box.width, box.height) * context))
-    x0 = (box.x0 + box.x1 - side) // 2
-    y0 = (box.y0 + box.y1 - side) // 2
-    return Box(x0, y0, x0 + side, y0 + side)
+    """The square centered on a box, as large as its longer edge times `context`."""
+    size = max(1, int(max(box.width, box.height) * context))
+    x0 = (box.x0 + box.x1 - size) // 2
+    y0 = (box.y0 + box.y1 - size) // 2
+    return Box(x0, y0, x0 + size, y0 + size)
 
 
 def shift_inside(square: Box, height: int, width: int) -> Box:
@@ -115,7 +85,7 @@ def cut(image: NDArray, square: Box, padding: PaddingMode) -> tuple[NDArray, flo
             the square was moved inside before and only what still hangs over is zero.
 
     Returns:
-        The (side, side) piece and the share of its pixels that lie outside the image.
+        The (s, s) piece and the share of its pixels that lie outside the image.
 
     Raises:
         ValueError: The square lies outside the image.

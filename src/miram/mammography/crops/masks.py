@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage.measure import label
 
-from miram.mammography.crops.geometry import Box, cut, lesion_box
-from miram.mammography.crops.resampling import area_means, resample
+from miram.mammography.crops.geometry import Box, cut
+from miram.mammography.crops.pixels import area_means, resample
 from miram.mammography.decoding.read import DecodedImage
 
 _MOST_LABELS = 15  # a file with no brighter level numbers its regions; none is an edge of JPEG
@@ -37,11 +38,11 @@ class LesionMask:
         return box and box.moved(self.x0, self.y0)
 
     def coverage(self, square: Box, cells: int) -> NDArray[np.uint8]:
-        """Tell how much of a square the lesion covers.
+        """Compute how much of a square the lesion covers.
 
         Args:
             square: A square of the mammogram that shares at least one pixel with `marked`.
-            cells: Equal cells along each side of it.
+            cells: Equal cells along each axis of it.
 
         Returns:
             (cells, cells), 255 where a cell is covered wholly.
@@ -70,7 +71,7 @@ def mask_from_image(image: DecodedImage, shape: tuple[int, int]) -> LesionMask:
             pixel taking the mask's value at its center.
     """
     brightest = image.pixels.max(axis=0)
-    half = _boundary(int(brightest.max()), image.white)
+    half = _boundary(int(brightest.max()), image.max_value)
     columns = np.flatnonzero(brightest > half)
     if not len(columns):
         return mask_from_box(None)
@@ -82,11 +83,11 @@ def mask_from_image(image: DecodedImage, shape: tuple[int, int]) -> LesionMask:
     return LesionMask(x0, y0, image.pixels[np.ix_(from_rows, from_columns)] > half)
 
 
-def _boundary(brightest: int, white: int) -> int:
+def _boundary(brightest: int, max_value: int) -> int:
     """The level above which a pixel is marked."""
     if brightest <= _MOST_LABELS:
         return 0
-    return (white if brightest > white // 2 else brightest) // 2
+    return (max_value if brightest > max_value // 2 else brightest) // 2
 
 
 def _taken(length: int, new_length: int, part: slice) -> tuple[int, NDArray[np.int64]]:
@@ -109,3 +110,32 @@ def union(masks: Sequence[LesionMask]) -> LesionMask:
     for mask, (y1, x1) in zip(masks, ends, strict=True):
         marked[mask.y0 - y0 : y1, mask.x0 - x0 : x1] |= mask.marked
     return LesionMask(x0, y0, marked)
+
+
+def lesion_box(mask: NDArray[np.bool_], min_share: float = 0.01) -> Box | None:
+    """Find the box of a lesion mask, leaving small components out.
+
+    Args:
+        mask: (H, W) True inside the lesion.
+        min_share: 8-connected components below this share of the mask's area do not count.
+
+    Returns:
+        The box of all components that count, or None for an empty mask.
+    """
+    whole = _bounds(mask)
+    if whole is None:
+        return None
+    # Labelling the bounding part alone is much cheaper than labelling a whole mammogram.
+    components = label(mask[whole.y0 : whole.y1, whole.x0 : whole.x1], connectivity=2)
+    areas = np.bincount(components.ravel())
+    areas[0] = 0  # what is not marked
+    large = areas >= min_share * areas.sum()
+    box = _bounds(large[components])
+    return box and box.moved(whole.x0, whole.y0)
+
+
+def _bounds(mask: NDArray[np.bool_]) -> Box | None:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)

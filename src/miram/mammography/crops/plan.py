@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from miram.configuration import flatten
 from miram.errors import MiramError
 from miram.files import atomic_path
+from miram.mammography.audit import audit_rows
 from miram.mammography.crops.cut import (
     CROPPING_VERSION,
     CropConfig,
@@ -27,7 +28,7 @@ from miram.mammography.crops.cut import (
 )
 from miram.mammography.crops.geometry import Box
 from miram.mammography.crops.store import CropStore, verify_store, write_store
-from miram.mammography.lesion_table import BOX, audit_rows, marked_elsewhere
+from miram.mammography.lesion_table import BOX, marked_elsewhere
 from miram.progress import track
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,6 @@ _UNPLACED = "a lesion of this image, or of this breast and view, has no known pl
 _ELSEWHERE = "another image of this file, or of this breast and view, has a lesion"
 
 Backend = Callable[[], AbstractContextManager[None]]
-Notes = tuple[list[dict[str, Any]], list[dict[str, str]]]  # manifest rows, audit rows
 
 
 @dataclass(frozen=True)
@@ -105,17 +105,17 @@ def _task(image_id: str, rows: pd.DataFrame) -> ImageTask:
 
 
 def _lesion(row: dict[Any, Any]) -> LesionTask:
-    sides = [int(row[name]) for name in BOX if name in row and not pd.isna(row[name])]
-    box = Box(*sides) if len(sides) == len(BOX) else None
+    edges = [int(row[name]) for name in BOX if name in row and not pd.isna(row[name])]
+    box = Box(*edges) if len(edges) == len(BOX) else None
     return LesionTask(str(row["lesion_id"]), tuple(row["mask_paths"]), box)
 
 
-def build_store(plan: CropPlan, folder: Path) -> CropStore:
+def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
     """Cut what a plan asks for and write the store.
 
-    Each mammogram's crops are saved as soon as they are cut, so that an interrupted run goes
-    on where it stopped; crops of an older store are taken over where neither their files nor
-    the parameters changed.
+    Each mammogram's crops are saved as soon as they are cut, so that an interrupted run resumes
+    where it stopped; crops of an older store are reused where neither their files nor the
+    parameters changed.
 
     Args:
         plan: What to cut.
@@ -144,7 +144,7 @@ def build_store(plan: CropPlan, folder: Path) -> CropStore:
 
 
 def stale_because(store: CropStore, config: CropConfig) -> list[str]:
-    """Tell which parameters of a store differ from those wanted.
+    """List the parameters of a store that differ from those wanted.
 
     Args:
         store: A finished store.
@@ -153,7 +153,8 @@ def stale_because(store: CropStore, config: CropConfig) -> list[str]:
     Returns:
         One line per parameter, `context: 1.0 -> 1.25`; empty for a store that is up to date.
     """
-    old, new = flatten(store.info["parameters"]), flatten(_parameters(config))
+    new_parameters = {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
+    old, new = flatten(store.parameters), flatten(new_parameters)
     names = [*old, *(name for name in new if name not in old)]
     return [
         f"{name}: {old.get(name, 'not there')} -> {new.get(name, 'not there')}"
@@ -163,7 +164,7 @@ def stale_because(store: CropStore, config: CropConfig) -> list[str]:
 
 
 def _parameters(config: CropConfig) -> dict[str, Any]:
-    return {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
+    return {**config.stored(), "version": CROPPING_VERSION}
 
 
 def _assemble(plan: CropPlan, cache: "_Cache", folder: Path) -> str:
@@ -179,7 +180,7 @@ def _assemble(plan: CropPlan, cache: "_Cache", folder: Path) -> str:
         )
     return write_store(
         folder,
-        _pieces(plan, cache),
+        map(cache.arrays, plan.tasks),
         manifest=pd.DataFrame(rows).astype({"official_split": "string"}),
         audit=audit_rows(problems),
         parameters=_parameters(plan.config),
@@ -197,11 +198,6 @@ def _why_none(plan: CropPlan, problems: list[dict[str, str]]) -> str:
         "(no_location): lesions are known, but not one has a place; give each a mask or a box, "
         "and for a label of the whole image a box of the whole image; see the ingest audit"
     )
-
-
-def _pieces(plan: CropPlan, cache: "_Cache") -> Iterator[dict[str, NDArray]]:
-    for task in plan.tasks:
-        yield cache.arrays(task)
 
 
 def _cut_and_save(task: ImageTask, raw_root: Path, config: CropConfig, path: Path) -> None:
@@ -245,7 +241,7 @@ class _Cache:
     def _in_old_store(self, task: ImageTask) -> bool:
         return self.old is not None and self.old.tasks.get(task.image_id) == self.fingerprint(task)
 
-    def notes(self, task: ImageTask) -> Notes:
+    def notes(self, task: ImageTask) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
         if self.old is None or not self._in_old_store(task):
             with np.load(self.part(task)) as part:
                 rows, problems = json.loads(str(part["text"]))
@@ -269,14 +265,14 @@ class _Cache:
 
 
 def _usable_store(folder: Path, config: CropConfig) -> CropStore | None:
-    """Open an older store whose crops may be taken over; say why where there is none."""
+    """Open an older store whose crops may be reused; log why where there is none."""
     if not CropStore.is_finished(folder):
         return None
     if problems := verify_store(folder):
-        log.warning("all is cut anew: %s", "; ".join(problems))
+        log.warning("all is cut again: %s", "; ".join(problems))
         return None
     store = CropStore.open(folder)
     if changes := stale_because(store, config):
-        log.warning("the crop store %s is stale, all is cut anew: %s", folder, "; ".join(changes))
+        log.warning("the crop store %s is stale, all is cut again: %s", folder, "; ".join(changes))
         return None
     return store

@@ -2,8 +2,8 @@
 
 A store is a folder:
 
-    crops.npy         (n, side, side) uint16
-    masks.npy         (n, side / 8, side / 8) uint8 lesion coverage, 255 for all of a cell
+    crops.npy         (n, H, H) uint16
+    masks.npy         (n, H / 8, H / 8) uint8 lesion coverage, 255 for all of a cell
     manifest.parquet  one row per crop, in the order of the arrays
     audit.csv         what could not be cut, and why
     tasks.json        state of the source files, by which a later build knows what is new
@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 from miram.errors import MiramError
 
 ARRAYS = ("crops", "masks")
+# Parameters under another name in a store: its digest is computed from these names.
+STORED_NAMES = {"side": "image_size", "background_side": "background_size"}
 _DIGEST = "digest.json"
 _TASKS = "tasks.json"
 _AUDIT = "audit.csv"
@@ -91,12 +93,12 @@ class CropStore:
 
     @cached_property
     def crops(self) -> NDArray[np.uint16]:
-        """(n, side, side) uint16, mapped from the file."""
+        """(n, H, H) uint16, mapped from the file."""
         return np.load(self.folder / "crops.npy", mmap_mode="r")
 
     @cached_property
     def masks(self) -> NDArray[np.uint8]:
-        """(n, side / 8, side / 8) uint8, mapped from the file."""
+        """(n, H / 8, H / 8) uint8, mapped from the file."""
         return np.load(self.folder / "masks.npy", mmap_mode="r")
 
     @cached_property
@@ -109,9 +111,15 @@ class CropStore:
         return _read_tasks(self.folder)
 
     @property
-    def side(self) -> int:
-        """Side of a crop in pixels."""
+    def image_size(self) -> int:
+        """Height and width of a crop in pixels."""
         return int(self.crops.shape[1])
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the store was built with, by the names that the parameters have now."""
+        stored = self.info["parameters"]
+        return {STORED_NAMES.get(name, name): value for name, value in stored.items()}
 
     @property
     def digest(self) -> str:

@@ -1,16 +1,19 @@
-"""What a DICOM header says, read without its pixels."""
+"""What the header of an image file says, read without its pixels."""
 
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pydicom
+from PIL import Image
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag, Tag
 
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure
 from miram.mammography.decoding.guards import LARGEST_FILE, check_file
+from miram.mammography.decoding.pictures import FORMATS, is_picture_file
 
 _HEADER_KEYWORDS = (
     "BitsAllocated", "BitsStored", "Columns", "ImageLaterality", "Laterality", "Modality",
@@ -28,6 +31,10 @@ _INTENTS = {
     "1.2.840.10008.5.1.4.1.1.1.2": "FOR PRESENTATION",
     "1.2.840.10008.5.1.4.1.1.1.2.1": "FOR PROCESSING",
 }
+GREY = ("MONOCHROME1", "MONOCHROME2")
+_PICTURE_BITS = {"1": 8, "L": 8, "I;16": 16, "I;16B": 16, "I;16L": 16}
+_UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))+", re.ASCII)
+_LONGEST_UID = 64  # DICOM PS3.5, 9.1
 # SNOMED CT and the older SRT codes of the two screening views (DICOM PS3.16, CID 4014).
 _VIEW_CODES = {
     "399162004": "CC",
@@ -127,7 +134,7 @@ def read_header(path: str | Path) -> Header:
     check_file(path, LARGEST_FILE)
     try:
         with warnings.catch_warnings():
-            # An odd value is not a reason to stop, and what matters is judged below.
+            # An odd value is not a reason to stop, and what matters is checked below.
             warnings.simplefilter("ignore")
             with path.open("rb") as file:
                 dataset = pydicom.filereader.read_partial(
@@ -240,3 +247,98 @@ def _spacing(dataset: Dataset) -> tuple[float, float] | None:
         if value is not None and not isinstance(value, (str, float)) and len(value) == 2:
             return float(value[0]), float(value[1])
     return None
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """Size and depth of an image.
+
+    Attributes:
+        rows: Height in pixels.
+        columns: Width in pixels.
+        bits: Bits stored per pixel; a two-valued picture counts as 8.
+        header: The DICOM header, or None for a picture.
+    """
+
+    rows: int
+    columns: int
+    bits: int
+    header: Header | None
+
+
+def starts_like_dicom(path: Path) -> bool:
+    """Whether the mark behind its preamble says that a file is DICOM (PS3.10, 7.1)."""
+    with path.open("rb") as file:
+        return file.read(132).endswith(b"DICM")
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text is a DICOM UID: numbers without leading zeros, joined by dots."""
+    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
+
+
+def image_facts(path: Path) -> ImageFacts:
+    """Read size and depth of a file that must hold a single grey image.
+
+    Args:
+        path: A DICOM file of any name, or a JPEG, PNG or TIFF picture.
+
+    Returns:
+        What its header says.
+
+    Raises:
+        DecodingError: The file is missing, broken, or no single grey image; `code` says why.
+    """
+    check_file(path, LARGEST_FILE)
+    if is_picture_file(path):
+        return _picture_facts(path)
+    try:
+        header = read_header(path)
+    except DecodingError as error:
+        if starts_like_dicom(path):
+            raise
+        detail = (
+            "neither DICOM nor a JPEG, PNG or TIFF picture: convert it to one of these; if it "
+            "shall be one, it is damaged"
+        )
+        raise DecodingError(DecodingFailure.NOT_DICOM, path, detail) from error
+    check_single_grey(path, header)
+    return ImageFacts(header.rows, header.columns, header.bits_stored, header)
+
+
+def check_single_grey(path: Path, header: Header) -> None:
+    """Refuse a DICOM object that is not one grey image of 8 or 16 bits.
+
+    Args:
+        path: The file, for the message.
+        header: Its header.
+
+    Raises:
+        DecodingError: `no_pixel_data`, `multi_frame`, `color` or `unsupported_depth`.
+    """
+    if not header.rows or not header.columns:
+        detail = f"a {header.modality or 'DICOM'} object without rows and columns is no image"
+        raise DecodingError(DecodingFailure.NO_PIXEL_DATA, path, detail)
+    if header.frames > 1:
+        detail = f"{header.frames} frames, as of tomosynthesis; single images are expected"
+        raise DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
+    if header.samples != 1 or header.photometric not in GREY:
+        detail = f"{header.photometric or 'no photometric interpretation'}: not monochrome"
+        raise DecodingError(DecodingFailure.COLOR, path, detail)
+    if header.bits_allocated not in (8, 16):
+        detail = f"{header.bits_allocated} bits allocated; 8 or 16 are read"
+        raise DecodingError(DecodingFailure.UNSUPPORTED_DEPTH, path, detail)
+
+
+def _picture_facts(path: Path) -> ImageFacts:
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            size, mode = (picture.height, picture.width), picture.mode
+    # Pillow lets many kinds of error out on malformed files; each must become an audit row.
+    except Exception as error:
+        detail = f"{type(error).__name__}: {error}"
+        raise DecodingError(DecodingFailure.UNREADABLE, path, detail) from error
+    if mode not in _PICTURE_BITS:
+        detail = f"Pillow mode {mode}: not a grey picture of 8 or 16 bits; convert it"
+        raise DecodingError(DecodingFailure.COLOR, path, detail)
+    return ImageFacts(*size, _PICTURE_BITS[mode], None)

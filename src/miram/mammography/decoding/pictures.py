@@ -9,15 +9,20 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure
 from miram.mammography.decoding.guards import check_size
 
-_FORMATS = ("JPEG", "PNG", "TIFF")
+FORMATS = ("JPEG", "PNG", "TIFF")
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\x00", b"MM\x00*")
 _WHITE_IS_ZERO = 0
 _PHOTOMETRIC_TAG = 262  # TIFF 6.0, PhotometricInterpretation
 
 
-def is_picture(start: bytes) -> bool:
-    """Tell by its first bytes whether a file is a JPEG, PNG or TIFF picture."""
-    return start.startswith(_STARTS)
+def is_picture_file(path: Path) -> bool:
+    """Whether a file is a JPEG, PNG or TIFF picture, by its first bytes.
+
+    A dual-personality file, with a TIFF header in the preamble of its DICOM, is none.
+    """
+    with path.open("rb") as file:
+        start = file.read(132)
+    return start.startswith(_STARTS) and not start.endswith(b"DICM")
 
 
 def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -35,7 +40,7 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
         DecodingError: If the picture is colored, has several pages, is too large or broken.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             check_size(path, picture.height, picture.width, 1, max_pixels)
             _check_kind(path, picture)
             if picture.mode == "1":
@@ -72,7 +77,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         DecodingError: If there is no such picture.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             return picture.height, picture.width
     except FileNotFoundError as error:
         raise DecodingError(DecodingFailure.NOT_FOUND, path, "no such file") from error

@@ -25,8 +25,8 @@ from pydicom.uid import (
 from miram.configuration import Config
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure
 from miram.mammography.decoding.guards import LARGEST_FILE, check_codestream, check_file, check_size
-from miram.mammography.decoding.headers import Header, ImageTags, image_tags, read_header
-from miram.mammography.decoding.pictures import is_picture, read_picture
+from miram.mammography.decoding.headers import GREY, Header, ImageTags, image_tags, read_header
+from miram.mammography.decoding.pictures import is_picture_file, read_picture
 from miram.mammography.decoding.voi_lut import (
     BadLookupTableError,
     NoSuchVoiError,
@@ -48,10 +48,7 @@ __all__ = [
     "read_image",
 ]
 
-_PREAMBLE = 132
-_DICOM_MARK = b"DICM"
 _SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-_GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
 class DecodingConfig(Config):
@@ -85,8 +82,8 @@ class DecodedImage:
     """One monochrome image, bright is dense (MONOCHROME2).
 
     Attributes:
-        pixels: (H, W) uint8 or uint16, read-only; 0 is black and `white` is white.
-        white: The level that means white: 2^BitsStored - 1 where the stored values were kept,
+        pixels: (H, W) uint8 or uint16, read-only; 0 is black and `max_value` is white.
+        max_value: Greatest grey level: 2^BitsStored - 1 where the stored values were kept,
             65535 after a window, 2^n - 1 after a lookup table of n bits. Divide by it.
         source_bits: Bits stored of the file. 8-bit and 16-bit sources must not be mixed silently.
         uid: SOPInstanceUID, or None for a picture.
@@ -96,7 +93,7 @@ class DecodedImage:
     """
 
     pixels: np.ndarray
-    white: int
+    max_value: int
     source_bits: int
     uid: str | None
     tags: ImageTags
@@ -121,7 +118,7 @@ def read_image(path: str | Path, config: DecodingConfig | None = None) -> Decode
     """
     path, config = Path(path), config or DecodingConfig()
     check_file(path, config.max_bytes)
-    if _is_picture_file(path):
+    if is_picture_file(path):
         return _picture(path, config)
     header = _checked_header(path, config)
     if header.frames > 1 and config.frames == "refuse":
@@ -146,20 +143,13 @@ def read_frames(path: str | Path, config: DecodingConfig | None = None) -> Itera
     """
     path, config = Path(path), config or DecodingConfig()
     check_file(path, config.max_bytes)
-    if _is_picture_file(path):
+    if is_picture_file(path):
         yield _picture(path, config)
         return
     header = _checked_header(path, config)
     dataset = _dataset(path, header)
     for frame in range(header.frames):
         yield _frame(path, dataset, header, frame, config)
-
-
-def _is_picture_file(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(_PREAMBLE)
-    # A dual-personality file carries a TIFF header in the preamble of its DICOM.
-    return not start.endswith(_DICOM_MARK) and is_picture(start)
 
 
 def _picture(path: Path, config: DecodingConfig) -> DecodedImage:
@@ -182,7 +172,7 @@ def _checked_header(path: Path, config: DecodingConfig) -> Header:
     if not header.rows or not header.columns:
         detail = f"a {header.modality or 'DICOM'} object without rows and columns is no image"
         raise DecodingError(DecodingFailure.NO_PIXEL_DATA, path, detail)
-    if header.photometric and (header.photometric not in _GREY or header.samples != 1):
+    if header.photometric and (header.photometric not in GREY or header.samples != 1):
         detail = f"{header.photometric}, {header.samples} samples per pixel: not monochrome"
         raise DecodingError(DecodingFailure.COLOR, path, detail)
     if header.bits_allocated not in (8, 16):
@@ -228,7 +218,7 @@ def _frame(
         pixels.setflags(write=False)
         return DecodedImage(
             pixels=pixels,
-            white=table.white,
+            max_value=table.max_value,
             source_bits=header.bits_stored,
             uid=header.sop_instance_uid or None,
             tags=image_tags(dataset),

@@ -17,7 +17,7 @@ from miram.errors import MiramError
 
 Voi = Literal["auto", "none", "lut", "window"]
 
-_WINDOW_WHITE = 2**16 - 1
+_WINDOW_MAX = 2**16 - 1
 _LOOKUP_ROWS = 256
 _GREY_KEYWORDS = (
     "ModalityLUTSequence",
@@ -84,12 +84,12 @@ class GreyTable:
 
     Attributes:
         levels: uint8 or uint16 of shape (2^bits_allocated,): the level of each word, 0 black.
-        white: The level that means white; levels lie in [0, white].
+        max_value: Greatest grey level; levels lie in [0, max_value].
         transforms: What was applied, in order. Empty means that a level is the stored value.
     """
 
     levels: np.ndarray
-    white: int
+    max_value: int
     transforms: tuple[str, ...]
 
     def apply(self, words: np.ndarray) -> np.ndarray:
@@ -102,8 +102,8 @@ class GreyTable:
             (H, W) of the type of `levels`; `words` itself where nothing would change.
         """
         if not self.transforms and words.dtype == self.levels.dtype:
-            full = self.white == np.iinfo(words.dtype).max
-            if full or int(words.max(initial=0)) <= self.white:
+            full = self.max_value == np.iinfo(words.dtype).max
+            if full or int(words.max(initial=0)) <= self.max_value:
                 return words
         levels = np.empty(words.shape, self.levels.dtype)
         # By strips, since numpy makes an eight-byte index of every two-byte word.
@@ -127,13 +127,13 @@ def grey_table(
     The order is that of the standard: modality LUT or rescale, VOI LUT or window, inversion.
     The scale of the result depends on what was applied last:
 
-    * nothing, or a rescale alone: stored value minus the least possible one, white
+    * nothing, or a rescale alone: stored value minus the least possible one, max_value
       2^BitsStored - 1. A rescale is linear, so scaling its range back to whole numbers gives
       the stored values again (reversed where the slope is negative);
-    * a lookup table: its entries, white 2^n - 1 with n the bits it declares;
+    * a lookup table: its entries, max_value 2^n - 1 with n the bits it declares;
     * a window: [0, 65535], rounded to the nearest level.
 
-    MONOCHROME1 is inverted with white - x, which for untransformed data is
+    MONOCHROME1 is inverted with max_value - x, which for untransformed data is
     (2^BitsStored - 1) - x. PresentationLUTShape is not read: in mammography INVERSE repeats
     MONOCHROME1 and must not undo it (PS3.3 C.8.11.1.1.2).
 
@@ -153,26 +153,26 @@ def grey_table(
         BadLookupTableError: If a table, rescale or window contradicts itself.
         NoSuchVoiError: If the VOI transformation asked for is not there.
     """
-    values, white, transforms = _modality(attributes, words, little_endian)
+    values, max_value, transforms = _modality(attributes, words, little_endian)
     kind = _voi_kind(attributes, voi, voi_index)
     if kind == "lut":
-        levels, white = _lookup(
+        levels, max_value = _lookup(
             attributes["VOILUTSequence"].value[voi_index], values, little_endian
         )
         transforms += ("voi_lut",)
     elif kind == "window":
         levels, function = _window(attributes, values, voi_index)
-        white = _WINDOW_WHITE
+        max_value = _WINDOW_MAX
         transforms += (f"window:{function}",)
     else:
         levels, transforms = _whole_levels(values, words, transforms)
     if inverted:
-        levels = white - levels
+        levels = max_value - levels
         transforms += ("invert",)
     if words.shift:
         transforms = ("shift_bits", *transforms)
-    dtype = np.uint8 if white <= np.iinfo(np.uint8).max else np.uint16
-    return GreyTable(levels.astype(dtype), white, transforms)
+    dtype = np.uint8 if max_value <= np.iinfo(np.uint8).max else np.uint16
+    return GreyTable(levels.astype(dtype), max_value, transforms)
 
 
 def frame_attributes(dataset: Dataset, frame: int) -> Dataset:
@@ -210,16 +210,16 @@ def _modality(
     values = words.stored_values()
     if attributes.get("ModalityLUTSequence"):
         item = attributes["ModalityLUTSequence"].value[0]
-        values, white = _lookup(item, values, little_endian)
-        return values, white, ("modality_lut",)
-    white = 2**words.bits_stored - 1
+        values, max_value = _lookup(item, values, little_endian)
+        return values, max_value, ("modality_lut",)
+    max_value = 2**words.bits_stored - 1
     slope = float(attributes.get("RescaleSlope", 1.0))
     intercept = float(attributes.get("RescaleIntercept", 0.0))
     if (slope, intercept) == (1.0, 0.0):
-        return values, white, ()
+        return values, max_value, ()
     if slope == 0.0 or not np.isfinite([slope, intercept]).all():
         raise BadLookupTableError(f"rescale slope {slope} and intercept {intercept}")
-    return values * slope + intercept, white, ("rescale",)
+    return values * slope + intercept, max_value, ("rescale",)
 
 
 def _voi_kind(attributes: Dataset, voi: Voi, index: int) -> Literal["none", "lut", "window"]:
@@ -284,9 +284,9 @@ def _lookup(item: Dataset, values: np.ndarray, little_endian: bool) -> tuple[np.
     if first > values.max():  # a negative first value that was read as unsigned
         first -= 2**16
     entries = _entries(item, length, little_endian)
-    white = max(2**depth - 1, 2 ** int(entries.max()).bit_length() - 1)
+    max_value = max(2**depth - 1, 2 ** int(entries.max()).bit_length() - 1)
     positions = np.clip(np.rint(values).astype(np.int64) - first, 0, length - 1)
-    return entries[positions], white
+    return entries[positions], max_value
 
 
 def _entries(item: Dataset, length: int, little_endian: bool) -> np.ndarray:

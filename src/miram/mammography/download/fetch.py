@@ -19,9 +19,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from miram.errors import MiramError
-from miram.mammography.download.manifest import read_manifest
 from miram.mammography.download.nbia import NbiaClient, NbiaError, Series, StoppedError
-from miram.mammography.download.plan import DownloadConfig, check_space, choose_series
+from miram.mammography.download.plan import (
+    DownloadConfig,
+    check_space,
+    choose_series,
+    read_manifest,
+)
 from miram.mammography.download.series import (
     HASHES,
     ArchiveError,
@@ -31,14 +35,20 @@ from miram.mammography.download.series import (
 )
 from miram.progress import track
 
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
 RECORD = "download_record.jsonl"
+_PARTIAL = ".partial"
+_LONGEST_WAIT = 60.0  # seconds between two tries
 
 
 class DownloadRecord:
     """The finished series of a folder; may be used by several threads.
 
     A line holds the sizes of the files of one series, whose hashes were checked before. A
-    line that a crash has cut off counts for nothing; its series is then told by its hashes.
+    line that a crash has cut off counts for nothing; its series is then checked by its hashes.
 
     Args:
         folder: The folder of the download.
@@ -53,7 +63,7 @@ class DownloadRecord:
                 self._take(line)
 
     def has(self, uid: str, images: int | None, recheck: bool) -> bool:
-        """Tell whether a series is finished on disk.
+        """Whether a series is finished on disk.
 
         Args:
             uid: SeriesInstanceUID; its folder has this name.
@@ -111,14 +121,6 @@ def _sizes_on_disk(folder: Path, names: dict[str, int]) -> dict[str, int]:
     return {name: path.stat().st_size for name, path in paths if path.is_file()}
 
 
-log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
-
-_PARTIAL = ".partial"
-_LONGEST_WAIT = 60.0  # seconds between two tries
-
-
 @dataclass
 class DownloadReport:
     """What a download did.
@@ -140,7 +142,7 @@ class DownloadReport:
 
 @dataclass(frozen=True)
 class Progress:
-    """How a caller hears of a running download; called from several threads.
+    """Callbacks of a running download, called from several threads.
 
     Attributes:
         on_plan: Called once with the number of series and of bytes to fetch.
@@ -156,11 +158,11 @@ class Progress:
 def download_collection(config: DownloadConfig, progress: Progress | None = None) -> DownloadReport:
     """Fetch what is not there yet of a collection.
 
-    Interrupted or failed downloads go on where they stopped when called again.
+    Interrupted or failed downloads resume where they stopped when called again.
 
     Args:
         config: What to download and how.
-        progress: Told how it goes.
+        progress: Called as it goes.
 
     Returns:
         What was done. Series that could not be had are in it; they do not end the download.
@@ -181,7 +183,7 @@ def download_collection(config: DownloadConfig, progress: Progress | None = None
     missing = [one for one in checked if not record.has(one.uid, one.images, config.recheck)]
     report = DownloadReport(wanted=len(wanted), present=len(wanted) - len(missing))
     log.info("%d series wanted, %d of them finished", report.wanted, report.present)
-    _tell_unchecked(config.to, missing)
+    _warn_of_unchecked(config.to, missing)
     shutil.rmtree(config.to / _PARTIAL, ignore_errors=True)
     check_space(config.to, missing, config.workers)
     progress = progress or Progress()
@@ -209,7 +211,7 @@ def patiently(
 
     Raises:
         MiramError: As `attempt` does, after the last try or for a lasting reason.
-        StoppedError: The download was told to stop.
+        StoppedError: The download is to stop.
     """
     for tried in range(config.retries + 1):
         try:
@@ -237,7 +239,7 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _tell_unchecked(folder: Path, missing: list[Series]) -> None:
+def _warn_of_unchecked(folder: Path, missing: list[Series]) -> None:
     """Say how many series stand there already and are fetched again all the same."""
     present = [one.uid for one in missing if (folder / one.uid).is_dir()]
     unchecked = sum(not (folder / uid / HASHES).is_file() for uid in present)

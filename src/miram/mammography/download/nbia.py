@@ -1,7 +1,7 @@
 """The REST interface of the NBIA archive behind TCIA, version 4: what a download needs of it.
 
 Three endpoints, all public and without a token: `getSeries` lists a collection with counts and
-sizes in one answer, `getSeriesSize` tells them of one series (slowly), and
+sizes in one answer, `getSeriesSize` gives them for one series (slowly), and
 `getImageWithMD5Hash` streams a zip of its files together with `md5hashes.csv`.
 Reference: NBIA Search REST API Guide of TCIA, and the server's sources (CBIIT/NBIA-TCIA).
 """
@@ -15,7 +15,7 @@ from typing import Any
 import requests
 
 from miram.errors import MiramError
-from miram.mammography.sources.cbis_ddsm.paths import is_uid
+from miram.mammography.decoding.headers import is_uid
 
 PUBLIC_URL = "https://services.cancerimagingarchive.net/nbia-api/services/v4"
 
@@ -40,7 +40,7 @@ class NbiaError(MiramError):
 
 
 class StoppedError(Exception):
-    """The download was told to stop."""
+    """The download is to stop."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Series:
     Attributes:
         uid: SeriesInstanceUID.
         patient_id: PatientID; in CBIS-DDSM the folder name, such as Mass-Test_P_00016_LEFT_CC.
-        images: Number of files, None where not told.
-        size: Bytes of its files together, None where not told.
+        images: Number of files, None where not given.
+        size: Bytes of its files together, None where not given.
     """
 
     uid: str
@@ -116,11 +116,11 @@ class NbiaClient:
         Args:
             uid: SeriesInstanceUID.
             path: Where to write; what a broken transfer leaves there is of no use.
-            on_bytes: Told the length of every piece that has arrived.
+            on_bytes: Called with the length of every piece that has arrived.
 
         Raises:
             NbiaError: The server refuses, or the transfer breaks off.
-            StoppedError: The download was told to stop.
+            StoppedError: The download is to stop.
         """
         with self._get("getImageWithMD5Hash", {"SeriesInstanceUID": uid}) as response:
             try:

@@ -16,7 +16,10 @@ from miram.errors import MiramError
 from miram.mammography.decoding.errors import DecodingError
 from miram.mammography.decoding.headers import read_header
 
+log = logging.getLogger(__name__)
+
 HASHES = "md5hashes.csv"
+_ASIDE = ".replaced"
 _CHUNK = 2**20
 # What zipfile raises on damaged, cut-off or encrypted archives.
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
@@ -33,7 +36,7 @@ def unpack_series(archive: Path, folder: Path, images: int | None) -> dict[str, 
     Args:
         archive: The zip.
         folder: An empty folder for the files.
-        images: How many images the series has, None where the server does not tell.
+        images: How many images the series has, None where the server does not say.
 
     Returns:
         Size in bytes of every file, by name.
@@ -146,13 +149,8 @@ def _unpack(package: zipfile.ZipFile, name: str, folder: Path) -> tuple[int, str
 
 
 def _md5() -> "hashlib._Hash":
-    # MD5 finds transfer errors here and keeps no secret; FIPS builds ask to be told.
+    # MD5 finds transfer errors here and keeps no secret; FIPS builds must be told so.
     return hashlib.md5(usedforsecurity=False)
-
-
-log = logging.getLogger(__name__)
-
-_ASIDE = ".replaced"
 
 
 def put_in_place(fetched: Path, final: Path) -> None:

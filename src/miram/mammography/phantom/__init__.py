@@ -1,4 +1,4 @@
-"""A synthetic look-alike of CBIS-DDSM: files, tables and quirks, drawn from one seed.
+"""A synthetic imitation of CBIS-DDSM: files, tables and quirks, drawn from one seed.
 
 It lets everything run where the real data is absent. Its numbers say nothing about real breasts.
 """

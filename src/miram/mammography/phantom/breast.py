@@ -1,12 +1,11 @@
 """The breast and the film around it: outline, tissue, ducts, strips, burned-in letters."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 from skimage.draw import line as line_pixels
-
-from miram.mammography.phantom.patch import power_law_noise, soft_step
 
 GLAND_THRESHOLD = {1: 1.6, 2: 0.7, 3: -0.1, 4: -1.1}
 DUCT_STEPS = 14
@@ -25,9 +24,9 @@ class Breast:
     """A breast with its chest wall at the left border of the image.
 
     Attributes:
-        pixels: Brightness 0 to 1, exactly 0 outside the breast, shape (H, W), float32.
-        radial: Relative distance from the chest wall's center, 1 at the skin, shape (H, W).
-        muscle: Share of pectoral muscle, 0 to 1, shape (H, W).
+        pixels: (H, W) float32 brightness 0 to 1, exactly 0 outside the breast.
+        radial: (H, W) relative distance from the chest wall's center, 1 at the skin.
+        muscle: (H, W) share of pectoral muscle, 0 to 1.
         nipple: Row and column of the nipple.
     """
 
@@ -45,16 +44,13 @@ class Breast:
 def draw_breast(
     shape: tuple[int, int], view: str, density: int, rng: np.random.Generator
 ) -> Breast:
-    """Draw a breast without lesions.
+    """Draw a breast without lesions, chest wall at the left.
 
     Args:
-        shape: Height and width of the image in pixels.
+        shape: Height and width in pixels.
         view: `CC` or `MLO`; the latter has an axillary tail and the pectoral muscle.
         density: BI-RADS class 1 (fat) to 4 (dense), which sets the share of glandular tissue.
         rng: Source of randomness.
-
-    Returns:
-        The breast, chest wall at the left.
     """
     radial, nipple = _outline(shape, view, rng)
     thickness = np.sqrt(np.clip((1 - radial) / 0.22, 0, 1))
@@ -79,7 +75,7 @@ def draw_breast(
 def _outline(
     shape: tuple[int, int], view: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, tuple[float, float]]:
-    """Give the relative distance to the skin, shape (H, W), and the nipple's place."""
+    """Give the (H, W) relative distance to the skin and the nipple's place."""
     height, width = shape
     y = np.arange(height, dtype=np.float32)[:, None]
     x = np.arange(width, dtype=np.float32)[None, :]
@@ -99,7 +95,7 @@ def _outline(
 
 
 def _pectoral_muscle(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Give the muscle in the upper corner at the chest wall, 0 to 1, shape (H, W)."""
+    """Give the muscle in the upper corner at the chest wall, (H, W), 0 to 1."""
     y = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
     x = np.linspace(0, 1, shape[1], dtype=np.float32)[None, :]
     across = x / rng.uniform(0.35, 0.52) + y / rng.uniform(0.40, 0.65)
@@ -110,7 +106,7 @@ def _pectoral_muscle(shape: tuple[int, int], rng: np.random.Generator) -> np.nda
 def _ducts(
     shape: tuple[int, int], nipple: tuple[float, float], rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw ducts that fan out from the nipple and fork, brightness to add, shape (H, W)."""
+    """Draw ducts that fan out from the nipple and fork: (H, W) brightness to add."""
     canvas = np.zeros((shape[0] // 2 + 1, shape[1] // 2 + 1), dtype=np.float32)
     step = nipple[1] / 2 / DUCT_STEPS
     paths = [
@@ -139,9 +135,9 @@ def add_film_marks(
     """Burn letters and white strips into a finished image, in place.
 
     Args:
-        pixels: Brightness 0 to 1, shape (H, W), in final orientation.
+        pixels: (H, W) brightness 0 to 1, in final orientation.
         text: Letters out of L, R, C, M, O.
-        chest_wall_left: Where the breast is: the letters stand on the other side.
+        chest_wall_left: Where the breast is: the letters stand opposite.
         strips: Whether white strips run along two or three borders.
         rng: Source of randomness.
     """
@@ -172,3 +168,44 @@ def _letters(text: str, dot: int) -> np.ndarray:
         for c in text
     ]
     return np.kron(np.hstack(glyphs), np.ones((dot, dot))).astype(np.float32)
+
+
+def soft_step(distance: np.ndarray, softness: float) -> np.ndarray:
+    """Rise from 0 to 1 around distance 0 within about four times the softness (a logistic)."""
+    return 1 / (1 + np.exp(-np.clip(distance / softness, -30, 30)))
+
+
+def power_law_noise(
+    shape: tuple[int, int], beta: float, rng: np.random.Generator, coarse: int = 1
+) -> np.ndarray:
+    """Draw a Gaussian field whose power falls with frequency f as 1/f^beta.
+
+    Mammographic texture has beta of about 3 (Burgess, Jacobson & Judy, Med Phys 28:419, 2001).
+
+    Args:
+        shape: Height and width in pixels.
+        beta: Exponent of the power spectrum.
+        rng: Source of randomness.
+        coarse: The field is drawn on a grid coarser by this factor and interpolated.
+
+    Returns:
+        (H, W) float32 with zero mean and unit variance on its grid.
+    """
+    grid = (fft.next_fast_len(-(-shape[0] // coarse)), fft.next_fast_len(-(-shape[1] // coarse)))
+    amplitude = _amplitude(grid, beta)
+    spectrum = np.empty(amplitude.shape, dtype=np.complex64)
+    spectrum.real = rng.standard_normal(amplitude.shape, dtype=np.float32)
+    spectrum.imag = rng.standard_normal(amplitude.shape, dtype=np.float32)
+    field = fft.irfft2(spectrum * amplitude, s=grid)
+    field = (field - field.mean()) / field.std()
+    if coarse > 1:
+        field = ndimage.zoom(field, coarse, order=1)
+    return field[: shape[0], : shape[1]].astype(np.float32, copy=False)
+
+
+@lru_cache(maxsize=8)
+def _amplitude(grid: tuple[int, int], beta: float) -> np.ndarray:
+    rows, columns = np.fft.fftfreq(grid[0])[:, None], np.fft.rfftfreq(grid[1])[None, :]
+    frequency = np.hypot(rows, columns)
+    frequency[0, 0] = np.inf  # no mean
+    return (frequency ** (-beta / 2)).astype(np.float32)

@@ -8,23 +8,82 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from miram.errors import MiramError
-from miram.mammography.phantom.config import KINDS, PhantomConfig
-from miram.mammography.phantom.labels import draw_labels
+from miram.mammography.phantom.config import KINDS, Kind, PhantomConfig
+
+Weights = dict[str, float]
+
+# Words and rough shares of CBIS-DDSM; (kind, suspicious) -> weights of the first and second label.
+# First: mass shape or calcification type. Second: mass margins or calcification distribution.
+VOCABULARY: dict[tuple[Kind, bool], tuple[Weights, Weights]] = {
+    ("mass", False): (
+        {
+            "OVAL": 0.38,
+            "LOBULATED": 0.28,
+            "ROUND": 0.18,
+            "LYMPH_NODE": 0.06,
+            "FOCAL_ASYMMETRIC_DENSITY": 0.05,
+            "ASYMMETRIC_BREAST_TISSUE": 0.05,
+        },
+        {"CIRCUMSCRIBED": 0.65, "OBSCURED": 0.35},
+    ),
+    ("mass", True): (
+        {
+            "IRREGULAR": 0.55,
+            "ARCHITECTURAL_DISTORTION": 0.12,
+            "LOBULATED": 0.13,
+            "OVAL": 0.12,
+            "ROUND": 0.08,
+        },
+        {"SPICULATED": 0.42, "ILL_DEFINED": 0.38, "MICROLOBULATED": 0.20},
+    ),
+    ("calcification", False): (
+        {
+            "PUNCTATE": 0.22,
+            "AMORPHOUS": 0.15,
+            "LUCENT_CENTER": 0.23,
+            "ROUND_AND_REGULAR": 0.09,
+            "VASCULAR": 0.10,
+            "COARSE": 0.08,
+            "EGGSHELL": 0.04,
+            "DYSTROPHIC": 0.03,
+            "LARGE_RODLIKE": 0.02,
+            "SKIN": 0.02,
+            "MILK_OF_CALCIUM": 0.02,
+        },
+        {"CLUSTERED": 0.60, "REGIONAL": 0.25, "DIFFUSELY_SCATTERED": 0.15},
+    ),
+    ("calcification", True): (
+        {"PLEOMORPHIC": 0.60, "FINE_LINEAR_BRANCHING": 0.22, "AMORPHOUS": 0.10, "PUNCTATE": 0.08},
+        {"CLUSTERED": 0.40, "SEGMENTAL": 0.35, "LINEAR": 0.25},
+    ),
+}
+
+SUSPICIOUS = frozenset(
+    {"SPICULATED", "ILL_DEFINED", "MICROLOBULATED", "IRREGULAR", "ARCHITECTURAL_DISTORTION"}
+    | {"PLEOMORPHIC", "FINE_LINEAR_BRANCHING", "SEGMENTAL", "LINEAR"}
+)
+"""Words of BI-RADS that raise suspicion: a lesion with any of them appears malignant."""
 
 DENSITY_SHARES = (0.15, 0.385, 0.31, 0.155)
+MEDIAN_SIZE = 0.068
+SIZE_RANGE = (0.034, 0.150)
+
+# Shares of assessment and subtlety as in the real CSVs; assessment 0 is a quirk of its own.
+ASSESSMENTS = {
+    "MALIGNANT": ((3, 4, 5), (0.07, 0.53, 0.40)),
+    "BENIGN": ((2, 3, 4), (0.04, 0.24, 0.72)),
+    "BENIGN_WITHOUT_CALLBACK": ((2, 3), (0.9, 0.1)),
+}
+SUBTLETIES = ((1, 2, 3, 4, 5), (0.05, 0.12, 0.27, 0.25, 0.31))
 
 
 def draw_findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
     """Draw the findings of all patients.
 
-    Args:
-        config: Size, noise and rates.
-        rng: Source of randomness.
-
     Returns:
-        One row per patient, breast and kind: `suspicious` is the look, `contradicted` whether
+        One row per patient, breast and kind: `suspicious` is the appearance, `contradicted` whether
         the pathology is the other one, `split` the official split, `several` whether there is
-        more than one lesion and `mixed` whether one of them looks different.
+        more than one lesion and `mixed` whether one of them appears different.
     """
     return _with_pathology(_with_splits(_findings(config, rng), config, rng), config, rng)
 
@@ -42,7 +101,7 @@ def pick(count: int, rate: float, rng: np.random.Generator, at_least: int = 0) -
         at_least: Smallest number to pick, as far as the list is that long.
 
     Returns:
-        Boolean array of shape (count,).
+        (count,) bool.
     """
     chosen = min(count, max(at_least, int(count * rate + 0.5)))
     flags = np.zeros(count, dtype=bool)
@@ -50,6 +109,10 @@ def pick(count: int, rate: float, rng: np.random.Generator, at_least: int = 0) -
         stretches = np.array_split(np.arange(count), chosen)
         flags[[int(rng.choice(stretch)) for stretch in stretches]] = True
     return flags
+
+
+def _picked(count: int, rate: float, config: PhantomConfig, rng: np.random.Generator) -> np.ndarray:
+    return pick(count, rate, rng, config.at_least(rate))
 
 
 def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
@@ -61,20 +124,19 @@ def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
     # Half of the patients with both kinds have them in one breast, on one image.
     same_breast = np.zeros(count, dtype=bool)
     same_breast[np.flatnonzero(both)[::2]] = True
-    second = pick(count, quirks.second_breast, rng, config.at_least(quirks.second_breast))
+    second = _picked(count, quirks.second_breast, config, rng)
     density = rng.choice([1, 2, 3, 4], size=count, p=DENSITY_SHARES)
     only_calcifications = np.flatnonzero((first_kind == 1) & ~both)  # as in the real tables
     zero = np.zeros(count, dtype=bool)
-    zero[only_calcifications] = pick(
-        len(only_calcifications), quirks.zero_density, rng, config.at_least(quirks.zero_density)
-    )
+    zero[only_calcifications] = _picked(len(only_calcifications), quirks.zero_density, config, rng)
     records = []
     for patient in range(count):
-        side, other = rng.permutation(["LEFT", "RIGHT"]).tolist()
+        laterality, other = rng.permutation(["LEFT", "RIGHT"]).tolist()
         kind = KINDS[first_kind[patient]]
-        placed = {(kind, side)}
+        placed = {(kind, laterality)}
         if both[patient]:
-            placed.add((KINDS[1 - first_kind[patient]], side if same_breast[patient] else other))
+            where = laterality if same_breast[patient] else other
+            placed.add((KINDS[1 - first_kind[patient]], where))
         if second[patient]:
             placed.add((kind, other))
         for found, where in sorted(placed):
@@ -82,7 +144,7 @@ def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
                 {
                     "patient": patient,
                     "patient_id": f"P_{numbers[patient]:05d}",
-                    "side": where,
+                    "laterality": where,
                     "kind": found,
                     "density": int(density[patient]),
                     "density_written": 0 if zero[patient] else int(density[patient]),
@@ -97,7 +159,7 @@ def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
             "several": quirks.several_lesions,
         }.items():
             rate = rates.of(kind)
-            findings.loc[of_kind, name] = pick(len(of_kind), rate, rng, config.at_least(rate))
+            findings.loc[of_kind, name] = _picked(len(of_kind), rate, config, rng)
     several = findings.index[findings["several"].astype(bool)]
     mixed = max(
         round(quirks.mixed_pathology * len(findings)), config.at_least(quirks.mixed_pathology)
@@ -110,7 +172,7 @@ def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
 def _with_splits(
     findings: pd.DataFrame, config: PhantomConfig, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Split by patient, stratified by look and kind, then let a few patients leak."""
+    """Split by patient, stratified by appearance and kind, then let a few patients leak."""
     patients = (
         findings.groupby("patient")
         .agg(
@@ -140,11 +202,9 @@ def _with_splits(
 def _with_pathology(
     findings: pd.DataFrame, config: PhantomConfig, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Contradict the look of a share of the findings, evenly over split, look and kind."""
+    """Contradict the appearance of a share of the findings, evenly over split and kind."""
     order = findings.sort_values(["split", "suspicious", "kind"], kind="stable").index
-    contradicted = pd.Series(
-        pick(len(order), config.label_noise, rng, config.at_least(config.label_noise)), index=order
-    )
+    contradicted = pd.Series(_picked(len(order), config.label_noise, config, rng), index=order)
     findings = findings.assign(contradicted=contradicted)
     findings["without_callback"] = False
     for kind in KINDS:
@@ -158,30 +218,16 @@ def _with_pathology(
     return findings
 
 
-MEDIAN_SIZE = 0.068
-SIZE_RANGE = (0.034, 0.150)
-
-# Shares of assessment and subtlety as in the real CSVs; assessment 0 is a quirk of its own.
-ASSESSMENTS = {
-    "MALIGNANT": ((3, 4, 5), (0.07, 0.53, 0.40)),
-    "BENIGN": ((2, 3, 4), (0.04, 0.24, 0.72)),
-    "BENIGN_WITHOUT_CALLBACK": ((2, 3), (0.9, 0.1)),
-}
-SUBTLETIES = ((1, 2, 3, 4, 5), (0.05, 0.12, 0.27, 0.25, 0.31))
-
-
 def draw_cases(config: PhantomConfig) -> pd.DataFrame:
     """Draw the rows of a phantom: one per lesion and view, without its pixels.
 
-    Args:
-        config: Size, seed, noise and rates.
-
     Returns:
-        Rows ordered by patient, side, view, kind and abnormality number. `first` and `second`
-        hold the labels as drawn (shape and margins, or type and distribution), `first_written`
-        and `second_written` what the CSV says; `suspicious` is the look, `pathology` the truth;
-        `size` is the longer side of the lesion box as a share of the image height, `reach` its
-        place between chest wall (0) and skin (1); the boolean columns are the quirks.
+        Rows ordered by patient, laterality, view, kind and abnormality number. `first` and
+        `second` hold the labels as drawn (shape and margins, or type and distribution),
+        `first_written` and `second_written` what the CSV says; `suspicious` is the appearance,
+        `pathology` the truth; `size` is the longer edge of the lesion box as a share of the image
+        height, `reach` its place between chest wall (0) and skin (1); the boolean columns are the
+        quirks.
     """
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, 0]))
     findings = draw_findings(config, rng)
@@ -192,21 +238,18 @@ def draw_cases(config: PhantomConfig) -> pd.DataFrame:
 def phantom_ceiling(config: PhantomConfig, split: str | None = None) -> float:
     """Give the best attainable AUC of malignant against benign on a phantom.
 
-    Pathology is the look of the lesion (suspicious or not, a fixed function of its labels),
-    contradicted in a share `label_noise` of the findings. Which ones is drawn without regard
-    to anything that shows in the pixels but that look, so that no reader of the pixels can
-    rank lesions better than by the look itself. Its AUC is computed exactly on the drawn rows
-    (ties count one half). On few rows a lucky score may pass it by chance, never by skill.
+    Pathology is the appearance of the lesion (suspicious or not, a fixed function of its labels),
+    contradicted in a share `label_noise` of the findings. Which ones is drawn without regard to
+    anything else that shows in the pixels, so that no reader of the pixels can rank lesions
+    better than by that appearance. Its AUC is computed exactly on the drawn rows (ties count one
+    half). On few rows a lucky score may exceed it by chance, never by skill.
 
     Args:
         config: The phantom.
         split: `train`, `test` or None for all rows.
 
-    Returns:
-        The area under the ROC curve, 0.5 to 1.
-
     Raises:
-        MiramError: If the rows hold one class only.
+        MiramError: The rows hold one class only.
     """
     rows = draw_cases(config)
     rows = rows if split is None else rows[rows["split"] == split]
@@ -222,7 +265,7 @@ def phantom_ceiling(config: PhantomConfig, split: str | None = None) -> float:
 def _lesions(
     findings: pd.DataFrame, config: PhantomConfig, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Draw the lesions of each finding with their looks, sizes and pathology."""
+    """Draw the lesions of each finding with their labels, sizes and pathology."""
     counts = np.where(findings["several"], np.minimum(1 + rng.geometric(0.7, len(findings)), 6), 1)
     lesions = findings.loc[findings.index.repeat(counts)].reset_index()
     lesions["number"] = lesions.groupby("index").cumcount() + 1
@@ -238,7 +281,7 @@ def _lesions(
             (config.quirks.several_first_labels, config.quirks.several_second_labels)
         ):
             rate = rates.of(kind)
-            several[of_kind, column] = pick(len(of_kind), rate, rng, config.at_least(rate))
+            several[of_kind, column] = _picked(len(of_kind), rate, config, rng)
     labels = [
         draw_labels(kind, suspicious, (bool(two[0]), bool(two[1])), rng)
         for kind, suspicious, two in zip(
@@ -265,7 +308,7 @@ def _with_written_values(
     )
     lucent = lesions.index[lesions["first"].str.contains("LUCENT_CENTER")]
     rate = config.quirks.lucent_centered
-    renamed = lucent[pick(len(lucent), rate, rng, config.at_least(rate))]
+    renamed = lucent[_picked(len(lucent), rate, config, rng)]
     lesions.loc[renamed, "first_written"] = lesions.loc[renamed, "first"].str.replace(
         "LUCENT_CENTER", "LUCENT_CENTERED"
     )
@@ -274,25 +317,26 @@ def _with_written_values(
 
 def _rows(lesions: pd.DataFrame, config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
     """Repeat each lesion for the views of its breast and add what belongs to the image."""
-    breasts = lesions[["patient", "side"]].drop_duplicates().sort_values(["patient", "side"])
+    breast = ["patient", "laterality"]
+    breasts = lesions[breast].drop_duplicates().sort_values(breast)
     rate = config.quirks.single_view if len(config.views) > 1 else 0.0
-    single = pick(len(breasts), rate, rng, config.at_least(rate))
+    single = _picked(len(breasts), rate, config, rng)
     only = rng.choice(len(config.views), size=len(breasts))
     images = pd.DataFrame(
         [
-            (patient, side, view)
-            for position, (patient, side) in enumerate(breasts.itertuples(index=False))
+            (patient, laterality, view)
+            for position, (patient, laterality) in enumerate(breasts.itertuples(index=False))
             for view in ([config.views[only[position]]] if single[position] else config.views)
         ],
-        columns=["patient", "side", "view"],
+        columns=["patient", "laterality", "view"],
     )
-    for name in ("wrong_side", "white_strips"):
+    for name in ("mirrored", "white_strips"):
         rate = getattr(config.quirks, name)
-        images[name] = pick(len(images), rate, rng, config.at_least(rate))
+        images[name] = _picked(len(images), rate, config, rng)
     images["aspect"] = np.clip(rng.normal(0.61, 0.07, len(images)), 0.45, 0.75)
-    rows = lesions.merge(images, on=["patient", "side"]).drop(columns=["index"])
+    rows = lesions.merge(images, on=breast).drop(columns=["index"])
     return rows.sort_values(
-        ["patient", "side", "view", "kind", "number"], ignore_index=True, kind="stable"
+        ["patient", "laterality", "view", "kind", "number"], ignore_index=True, kind="stable"
     )
 
 
@@ -301,9 +345,9 @@ def _with_file_quirks(
 ) -> pd.DataFrame:
     """Mark the rows that carry each quirk of the files and of the written values."""
     quirks = config.quirks
-    for name in ("zero_assessment", "edge_lesions", "mask_crumbs"):
+    for name in ("zero_assessment", "edge_lesions", "small_components"):
         rate = getattr(quirks, name)
-        rows[name] = pick(len(rows), rate, rng, config.at_least(rate))
+        rows[name] = _picked(len(rows), rate, config, rng)
     rows.loc[rows["zero_assessment"], "assessment"] = 0
     for name in (
         *("separate_series", "mask_mismatch", "zero_subtlety"),
@@ -313,19 +357,49 @@ def _with_file_quirks(
         for kind in KINDS:
             of_kind = rows.index[rows["kind"] == kind]
             rate = getattr(quirks, name).of(kind)
-            rows.loc[of_kind, name] = pick(len(of_kind), rate, rng, config.at_least(rate))
+            rows.loc[of_kind, name] = _picked(len(of_kind), rate, config, rng)
     rows["subtlety_written"] = rows["subtlety"].mask(rows["zero_subtlety"], 0)
     rows["first_written"] = rows["first_written"].mask(rows["missing_first_label"], "NA")
     rows["second_written"] = rows["second_written"].mask(rows["missing_second_label"], "NA")
     together = rows.index[~rows["separate_series"]]
     rows["swapped_files"] = False
-    rows.loc[together, "swapped_files"] = pick(
-        len(together), quirks.swapped_files, rng, config.at_least(quirks.swapped_files)
-    )
+    rows.loc[together, "swapped_files"] = _picked(len(together), quirks.swapped_files, config, rng)
     for name in ("blank_image", "blank_crop", "blank_mask"):
         rate = quirks.blank_description
-        rows[name] = pick(len(rows), rate, rng, config.at_least(rate))
+        rows[name] = _picked(len(rows), rate, config, rng)
     # A full image has one file however many lesions it holds.
-    image = ["patient", "side", "view", "kind"]
+    image = ["patient", "laterality", "view", "kind"]
     rows["blank_image"] = rows.groupby(image)["blank_image"].transform("max")
     return rows
+
+
+def is_suspicious(*labels: str) -> bool:
+    """Whether a lesion with these labels, each possibly hyphen-joined, appears malignant."""
+    return any(word in SUSPICIOUS for label in labels for word in label.split("-"))
+
+
+def draw_labels(
+    kind: Kind, suspicious: bool, several: tuple[bool, bool], rng: np.random.Generator
+) -> tuple[str, str]:
+    """Draw shape and margins, or type and distribution, words of one label joined by hyphens.
+
+    Args:
+        kind: Mass or calcification.
+        suspicious: What `is_suspicious` shall say of the labels.
+        several: Whether the first and the second label hold two words.
+        rng: Source of randomness.
+    """
+    tables = VOCABULARY[kind, suspicious]
+    while True:
+        first, second = (
+            _words(table, 2 if two else 1, rng) for table, two in zip(tables, several, strict=True)
+        )
+        if is_suspicious(first, second) == suspicious:
+            return first, second
+
+
+def _words(weights: Weights, count: int, rng: np.random.Generator) -> str:
+    shares = np.array(list(weights.values()))
+    return "-".join(
+        rng.choice(list(weights), size=count, replace=False, p=shares / shares.sum()).tolist()
+    )

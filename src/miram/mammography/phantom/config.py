@@ -34,6 +34,11 @@ class PhantomQuirks(Config):
     or measured on real images. A rate of 0 switches the quirk off.
     """
 
+    renamed: ClassVar[dict[str, str]] = {
+        "wrong_side": "mirrored",
+        "mask_crumbs": "small_components",
+    }
+
     leaking_patients: Rate = Field(
         default=31 / 1566, description="patients in train and test at once"
     )
@@ -91,12 +96,12 @@ class PhantomQuirks(Config):
         default=RatePerKind(mass=78 / 1696, calcification=0.0),
         description="masks 1.149 times smaller than their image in both axes",
     )
-    mask_crumbs: Rate = Field(default=0.87, description="masks with specks beside the lesion")
+    small_components: Rate = Field(default=0.87, description="masks with specks beside the lesion")
     blank_description: Rate = Field(
         default=566 / 10237, description="files with blank SeriesDescription"
     )
-    wrong_side: Rate = Field(
-        default=0.37, description="images with the chest wall on the other side"
+    mirrored: Rate = Field(
+        default=0.37, description="images with the chest wall at the opposite edge"
     )
     white_strips: Rate = Field(default=0.70, description="images with white strips at the border")
     edge_lesions: Rate = Field(
@@ -105,7 +110,7 @@ class PhantomQuirks(Config):
 
 
 class PhantomConfig(Config):
-    """A synthetic look-alike of CBIS-DDSM, drawn from one seed."""
+    """A synthetic imitation of CBIS-DDSM, drawn from one seed."""
 
     renamed: ClassVar[dict[str, str]] = {"image_side": "image_size"}
 
@@ -130,13 +135,13 @@ class PhantomConfig(Config):
     )
     suspicious_share: RatePerKind = Field(
         default=RatePerKind(mass=0.46, calcification=0.36),
-        description="share of lesions that look malignant, before the label noise",
+        description="share of lesions that appear malignant, before the label noise",
     )
     label_noise: float = Field(
         default=0.10,
         ge=0.0,
         le=0.4,
-        description="share of findings whose pathology contradicts their look: sets the ceiling",
+        description="share of findings whose pathology contradicts their labels: sets the ceiling",
     )
     quirks: PhantomQuirks = Field(
         default=PhantomQuirks(), description="how often each quirk occurs"

@@ -1,23 +1,193 @@
-"""All files of a phantom as a stream of paths and bytes."""
+"""All files of a phantom as a stream of paths and bytes, in the NBIA classic layout."""
 
+import csv
 from collections.abc import Iterator
-from io import BytesIO
+from dataclasses import dataclass
+from io import BytesIO, StringIO
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from miram.mammography.phantom.cases import draw_cases
-from miram.mammography.phantom.config import PhantomConfig
-from miram.mammography.phantom.layout import FilePlace, case_tables, lesion_places
+from miram.mammography.phantom.config import KINDS, Kind, PhantomConfig
 from miram.mammography.phantom.render import Row, render_view
 
 STUDY_DATE, CONTENT_DATE = "20160720", "20160426"
 IMPLEMENTATION = generate_uid(entropy_srcs=["miram phantom implementation"])
+PREFIX = {"mass": "Mass", "calcification": "Calc"}
+SPLIT_NAME = {"train": "Training", "test": "Test"}
+HEADERS = {
+    "mass": ("breast_density", "mass shape", "mass margins"),
+    "calcification": ("breast density", "calc type", "calc distribution"),
+}
+VIEWS_PER_WORKER = 8
+
+File = tuple[str, bytes]
+
+
+@dataclass(frozen=True)
+class FilePlace:
+    """Where a file lies in the NBIA classic layout, and its UIDs."""
+
+    folder: str
+    study: str
+    series: str
+    instance: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """Path under the folder `CBIS-DDSM`, as the tables write it."""
+        return f"{self.folder}/{self.study}/{self.series}/{self.name}"
+
+
+@dataclass(frozen=True)
+class LesionPlaces:
+    """The places of the three files of a row, and what the table says of crop and mask."""
+
+    image: FilePlace
+    crop: FilePlace
+    mask: FilePlace
+    crop_cell: str
+    mask_cell: str
+
+
+def phantom_files(config: PhantomConfig, workers: int = 1) -> Iterator[File]:
+    """Make all files of a phantom in the NBIA classic layout.
+
+    The order and the bytes follow from the configuration alone, whatever the number of workers.
+    The four tables come last, so that an interrupted write is visible. Nothing is written to
+    disk, and no more than a few views per worker are held in memory.
+
+    Args:
+        config: Size, seed, noise and rates.
+        workers: Number of processes.
+
+    Yields:
+        Path relative to the raw root, with forward slashes, and content.
+    """
+    cases = draw_cases(config)
+    rows: list[Row] = [{str(k): v for k, v in row.items()} for row in cases.to_dict("records")]
+    views = [list(view) for _, view in groupby(rows, itemgetter("patient", "laterality", "view"))]
+    if workers == 1:
+        for view in views:
+            yield from _view_files(view, config)
+    else:
+        # joblib renders on while the reader is busy: batches bound what it can pile up.
+        batch = VIEWS_PER_WORKER * workers
+        with Parallel(n_jobs=workers, return_as="generator") as parallel:
+            for start in range(0, len(views), batch):
+                tasks = (delayed(_view_files)(v, config) for v in views[start : start + batch])
+                for files in parallel(tasks):
+                    yield from files
+    yield from case_tables(cases, config.seed)
+
+
+def _view_files(rows: list[Row], config: PhantomConfig) -> list[File]:
+    """Render one view and encode its image, once per kind of abnormality, crops and masks."""
+    first = rows[0]
+    breast = int(first["laterality"] == "RIGHT"), int(first["view"] == "MLO")
+    rendered = render_view(rows, config.image_size, [config.seed, 1, first["patient"], *breast])
+    files: dict[str, bytes] = {}
+    for row, mask, crop in zip(rows, rendered.masks, rendered.crops, strict=True):
+        places = lesion_places(row, config.seed)
+        for pixels, place, description, blank in (
+            (rendered.image, places.image, "full mammogram images", row["blank_image"]),
+            (crop, places.crop, "cropped images", row["blank_crop"]),
+            (mask, places.mask, "ROI mask images", row["blank_mask"]),
+        ):
+            path = f"CBIS-DDSM/{place.path}"
+            if path not in files:  # lesions of one kind share their full image
+                files[path] = dicom_bytes(pixels, place, "" if blank else description)
+    return list(files.items())
+
+
+def phantom_uid(seed: int, *names: str) -> str:
+    """Give the UID that belongs to a seed and some names, under pydicom's root."""
+    return str(generate_uid(entropy_srcs=["miram phantom", str(seed), *names]))
+
+
+def lesion_places(row: dict[Any, Any], seed: int) -> LesionPlaces:
+    """Give the places of image, crop and mask of one row of `draw_cases`.
+
+    Masses file the crop as 000000.dcm and the mask as 000001.dcm, calcifications the other way
+    round. In a row with `swapped_files` the files are exchanged and the table does not know;
+    with `separate_series` both are 000000.dcm in a series and study of their own.
+
+    Args:
+        row: One row of the cases.
+        seed: Seed of the phantom, which sets the UIDs.
+
+    Returns:
+        The true places and the two cells of the table.
+    """
+    kind, split = row["kind"], row["split"]
+    view = f"{row['patient_id']}_{row['laterality']}_{row['view']}"
+    image_folder = f"{PREFIX[kind]}-{SPLIT_NAME[split]}_{view}"
+    folder = f"{image_folder}_{row['number']}"
+
+    def place(owner: str, role: str, series: str, name: str) -> FilePlace:
+        study_uid, series_uid, instance_uid = (
+            phantom_uid(seed, owner, *words)
+            for words in (("study", series), ("series", series), ("instance", role))
+        )
+        return FilePlace(owner, study_uid, series_uid, instance_uid, name)
+
+    image = place(image_folder, "image", "image", "000000.dcm")
+    if row["separate_series"]:
+        crop = place(folder, "crop", "crop", "000000.dcm")
+        mask = place(folder, "mask", "mask", "000000.dcm")
+        return LesionPlaces(image, crop, mask, crop.path, mask.path)
+    names = ["000000.dcm", "000001.dcm"] if kind == "mass" else ["000001.dcm", "000000.dcm"]
+    written = [place(folder, "", "regions", name).path for name in names]
+    if row["swapped_files"]:
+        names.reverse()
+    crop = place(folder, "crop", "regions", names[0])
+    mask = place(folder, "mask", "regions", names[1])
+    return LesionPlaces(image, crop, mask, *written)
+
+
+def case_tables(cases: pd.DataFrame, seed: int) -> list[tuple[str, bytes]]:
+    """Write the four tables of a phantom.
+
+    Lines end with CRLF, and one path cell of each row ends with a quoted LF: the mask's in the
+    mass tables, the crop's in the calcification tables.
+
+    Returns:
+        Path under the raw root and content of each table.
+    """
+    tables = []
+    for kind in KINDS:
+        for split in ("train", "test"):
+            rows = cases[(cases["kind"] == kind) & (cases["split"] == split)]
+            name = f"csv/{PREFIX[kind].lower()}_case_description_{split}_set.csv"
+            tables.append((name, _table(kind, rows.to_dict("records"), seed)))
+    return tables
+
+
+def _table(kind: Kind, rows: list[dict[Any, Any]], seed: int) -> bytes:
+    text = StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(
+        "patient_id,{},left or right breast,image view,abnormality id,abnormality type,{},{},"
+        "assessment,pathology,subtlety,image file path,cropped image file path,ROI mask file path"
+        "".format(*HEADERS[kind]).split(",")
+    )
+    written = ["patient_id", "density_written", "laterality", "view", "number", "kind"]
+    written += ["first_written", "second_written", "assessment", "pathology", "subtlety_written"]
+    for row in rows:
+        places = lesion_places(row, seed)
+        crop, mask = places.crop_cell, places.mask_cell
+        crop, mask = (crop, mask + "\n") if kind == "mass" else (crop + "\n", mask)
+        writer.writerow([*(row[name] for name in written), places.image.path, crop, mask])
+    return text.getvalue().encode("ascii")
 
 
 def dicom_bytes(pixels: np.ndarray, place: FilePlace, description: str) -> bytes:
@@ -27,14 +197,11 @@ def dicom_bytes(pixels: np.ndarray, place: FilePlace, description: str) -> bytes
     ViewPosition, explicit VR little endian, uncompressed (DICOM PS3.3 A.8.1, PS3.10 7).
 
     Args:
-        pixels: Shape (H, W), uint16 for images and crops, uint8 for masks.
+        pixels: (H, W) uint16 for images and crops, uint8 for masks.
         place: Folder and UIDs; the folder's name is also patient id and name.
         description: SeriesDescription, which may be blank.
-
-    Returns:
-        The content of a DICOM file.
     """
-    side, view = place.folder.split("_")[3:5]  # Mass-Test_P_00016_LEFT_CC_1
+    laterality, view = place.folder.split("_")[3:5]  # Mass-Test_P_00016_LEFT_CC_1
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = UID(place.instance)
@@ -61,7 +228,7 @@ def dicom_bytes(pixels: np.ndarray, place: FilePlace, description: str) -> bytes
     data.StudyID = "DDSM"
     data.SeriesNumber = data.InstanceNumber = 1
     data.PatientOrientation = view
-    data.Laterality = side[0]
+    data.Laterality = laterality[0]
     data.SamplesPerPixel = 1
     data.PhotometricInterpretation = "MONOCHROME2"
     data.Rows, data.Columns = pixels.shape
@@ -76,58 +243,3 @@ def dicom_bytes(pixels: np.ndarray, place: FilePlace, description: str) -> bytes
     file = BytesIO()
     dcmwrite(file, data, enforce_file_format=True)
     return file.getvalue()
-
-
-VIEWS_PER_WORKER = 8
-
-File = tuple[str, bytes]
-
-
-def phantom_files(config: PhantomConfig, workers: int = 1) -> Iterator[File]:
-    """Make all files of a phantom in the NBIA classic layout.
-
-    The order and the bytes follow from the configuration alone, whatever the number of
-    workers. The four tables come last, so that an interrupted write is visible. Nothing is
-    written to disk, and no more than a few views per worker are held in memory.
-
-    Args:
-        config: Size, seed, noise and rates.
-        workers: Number of processes.
-
-    Yields:
-        Path relative to the raw root, with forward slashes, and content.
-    """
-    cases = draw_cases(config)
-    rows: list[Row] = [{str(k): v for k, v in row.items()} for row in cases.to_dict("records")]
-    views = [list(view) for _, view in groupby(rows, itemgetter("patient", "side", "view"))]
-    if workers == 1:
-        for view in views:
-            yield from _view_files(view, config)
-    else:
-        # joblib renders on while the reader is busy: batches bound what it can pile up.
-        batch = VIEWS_PER_WORKER * workers
-        with Parallel(n_jobs=workers, return_as="generator") as parallel:
-            for start in range(0, len(views), batch):
-                tasks = (delayed(_view_files)(v, config) for v in views[start : start + batch])
-                for files in parallel(tasks):
-                    yield from files
-    yield from case_tables(cases, config.seed)
-
-
-def _view_files(rows: list[Row], config: PhantomConfig) -> list[File]:
-    """Render one view and encode its image, once per kind of abnormality, crops and masks."""
-    first = rows[0]
-    side, view = int(first["side"] == "RIGHT"), int(first["view"] == "MLO")
-    rendered = render_view(rows, config.image_size, [config.seed, 1, first["patient"], side, view])
-    files: dict[str, bytes] = {}
-    for row, mask, crop in zip(rows, rendered.masks, rendered.crops, strict=True):
-        places = lesion_places(row, config.seed)
-        for pixels, place, description, blank in (
-            (rendered.image, places.image, "full mammogram images", row["blank_image"]),
-            (crop, places.crop, "cropped images", row["blank_crop"]),
-            (mask, places.mask, "ROI mask images", row["blank_mask"]),
-        ):
-            path = f"CBIS-DDSM/{place.path}"
-            if path not in files:  # lesions of one kind share their full image
-                files[path] = dicom_bytes(pixels, place, "" if blank else description)
-    return list(files.items())

@@ -8,9 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from miram.mammography.phantom.breast import Breast, add_film_marks, draw_breast
-from miram.mammography.phantom.calcifications import draw_calcification
-from miram.mammography.phantom.masses import draw_mass
-from miram.mammography.phantom.patch import LesionPatch
+from miram.mammography.phantom.lesions import LesionPatch, draw_calcification, draw_mass
 
 Row = dict[str, Any]
 FULL_RANGE = 65535
@@ -23,7 +21,7 @@ class RenderedView:
     """The pixels of one view.
 
     Attributes:
-        image: Full image, shape (H, W), uint16.
+        image: (H, W) uint16.
         masks: One mask per lesion, 0 or 255, uint8; of the image's shape or, for a row with
             `mask_mismatch`, 1.149 times smaller in both axes.
         crops: The lesion boxes cut out of the image, uint16.
@@ -38,12 +36,9 @@ def render_view(rows: Sequence[Row], image_size: int, seed: Sequence[int]) -> Re
     """Render one view with all its lesions.
 
     Args:
-        rows: The rows of `draw_cases` for this patient, side and view.
+        rows: The rows of `draw_cases` for this patient, laterality and view.
         image_size: Image height in pixels.
         seed: Entropy of this view.
-
-    Returns:
-        The image, and masks and crops in the order of the rows.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     first = rows[0]
@@ -52,11 +47,11 @@ def render_view(rows: Sequence[Row], image_size: int, seed: Sequence[int]) -> Re
     taken: list[tuple[float, float, float]] = []
     masks = [_add_lesion(breast, row, taken, rng) for row in rows]
 
-    chest_wall_left = (first["side"] == "LEFT") != first["wrong_side"]
+    chest_wall_left = (first["laterality"] == "LEFT") != first["mirrored"]
     step = 1 if chest_wall_left else -1
     pixels = np.ascontiguousarray(breast.pixels[:, ::step])
     masks = [np.ascontiguousarray(mask[:, ::step]) for mask in masks]
-    text = first["side"][0] + first["view"]
+    text = first["laterality"][0] + first["view"]
     add_film_marks(pixels, text, chest_wall_left, first["white_strips"], rng)
     image = np.round(np.clip(pixels, 0, 1) * FULL_RANGE).astype(np.uint16)
     crops = [image[_box(mask)].copy() for mask in masks]
@@ -70,7 +65,7 @@ def render_view(rows: Sequence[Row], image_size: int, seed: Sequence[int]) -> Re
 def _add_lesion(
     breast: Breast, row: Row, taken: list[tuple[float, float, float]], rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw a lesion into the breast, in place, and give its mask, shape (H, W), boolean."""
+    """Draw a lesion into the breast, in place, and give its (H, W) mask."""
     height = breast.pixels.shape[0]
     size = float(np.clip(row["size"] * rng.uniform(0.92, 1.08), 0.032, 0.155)) * height
     y, x = _place(breast, row, size, taken, rng)
@@ -148,9 +143,9 @@ def _box(mask: np.ndarray) -> tuple[slice, slice]:
 
 
 def _finished_mask(mask: np.ndarray, row: Row, rng: np.random.Generator) -> np.ndarray:
-    """Give the mask as it is filed: with crumbs, of the other scanner's size, 0 or 255."""
-    if row["mask_crumbs"]:
-        mask = _with_crumbs(mask, rng)
+    """Give the mask as it is filed: with small components, of the other scanner's size."""
+    if row["small_components"]:
+        mask = _with_small_components(mask, rng)
     if row["mask_mismatch"]:
         down, across = (
             ((np.arange(round(length / MISMATCH)) + 0.5) * MISMATCH).astype(int)
@@ -160,27 +155,27 @@ def _finished_mask(mask: np.ndarray, row: Row, rng: np.random.Generator) -> np.n
     return np.where(mask, 255, 0).astype(np.uint8)
 
 
-def _with_crumbs(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _with_small_components(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Scatter specks of one to four pixels around a lesion without touching it."""
     box = _box(mask)
     reach = max(mask[box].shape) // 2 + 3
     near = tuple(
-        slice(max(side.start - reach, 0), min(side.stop + reach, length))
-        for side, length in zip(box, mask.shape, strict=True)
+        slice(max(edge.start - reach, 0), min(edge.stop + reach, length))
+        for edge, length in zip(box, mask.shape, strict=True)
     )
-    crumbs = mask[near].copy()
-    free = ~ndimage.binary_dilation(crumbs, iterations=4)
+    part = mask[near].copy()
+    free = ~ndimage.binary_dilation(part, iterations=4)
     budget = int(SMALL_COMPONENT_SHARE * mask.sum())
-    if budget < 2:  # a single pixel would be more than a crumb of so small a lesion
+    if budget < 2:  # a single pixel would be too large a share of so small a lesion
         return mask
     for _ in range(int(rng.integers(1, 9))):
-        side = 2 if budget >= 8 and rng.random() < 0.4 else 1
-        y = int(rng.integers(0, crumbs.shape[0] - side + 1))
-        x = int(rng.integers(0, crumbs.shape[1] - side + 1))
-        spot = np.s_[y : y + side, x : x + side]
-        if budget >= side * side and free[spot].all():
-            crumbs[spot] = True
-            budget -= side * side
-    crumbed = mask.copy()
-    crumbed[near] = crumbs
-    return crumbed
+        size = 2 if budget >= 8 and rng.random() < 0.4 else 1
+        y = int(rng.integers(0, part.shape[0] - size + 1))
+        x = int(rng.integers(0, part.shape[1] - size + 1))
+        spot = np.s_[y : y + size, x : x + size]
+        if budget >= size * size and free[spot].all():
+            part[spot] = True
+            budget -= size * size
+    result = mask.copy()
+    result[near] = part
+    return result

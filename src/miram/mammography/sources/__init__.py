@@ -1,20 +1,32 @@
 """The registry of data sources: one file and one line here for each."""
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from miram.configuration import explain
 from miram.errors import MiramError
-from miram.mammography.sources.base import Ingested, Source
+from miram.mammography.audit import ACTIONS, CROP_CODES, DECODING_CODES, SHARED_CODES
+from miram.mammography.sources.base import Ingested, Source, SourceNote
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 from miram.mammography.sources.dicom_folder import DicomFolderSource
 from miram.mammography.sources.image_table import ImageTableSource
+from miram.mammography.sources.phantom import PhantomSource
 
-__all__ = ["SOURCES", "Ingested", "Source", "make_source"]
+__all__ = [
+    "SOURCES",
+    "Ingested",
+    "Source",
+    "SourceNote",
+    "audit_markdown",
+    "explain_code",
+    "make_source",
+    "source_note",
+]
 
 SOURCES: dict[str, type[Source]] = {
-    "phantom": CbisDdsmSource,  # the phantom is written in the layout of CBIS-DDSM
+    "phantom": PhantomSource,
     "cbis_ddsm": CbisDdsmSource,
     "dicom_folder": DicomFolderSource,
     "image_table": ImageTableSource,
@@ -39,3 +51,71 @@ def make_source(name: str, options: dict[str, Any] | None = None) -> Source:
         known = tuple(SOURCES[name].model_fields)
         message = f"sources.{name}: {explain(error, known)} (options: {', '.join(known)})"
         raise MiramError(message) from error
+
+
+def source_note(source: object) -> SourceNote:
+    """What is known of the data of a source.
+
+    Args:
+        source: Its name in the parameters, or None where these do not name one.
+    """
+    name = str(source or "")
+    about = SOURCES[name].about if name in SOURCES else None
+    title = f"Own data, read as {name}" if name else "Data of an unknown source"
+    return replace(about or SourceNote(title), key=name)
+
+
+def explain_code(code: str) -> str:
+    """A code of the audits in words; empty for one that nothing declares."""
+    bare = code.removeprefix("image_").removeprefix("mask_")
+    for codes in (SHARED_CODES, CROP_CODES, *(source.audit_codes for source in SOURCES.values())):
+        if code in codes:
+            return codes[code]
+    return {str(name): meaning for name, meaning in DECODING_CODES.items()}.get(bare, "")
+
+
+def audit_markdown() -> str:
+    """Write `docs/ingest_audit.md`: every code of the audits, by where it comes from."""
+    # The phantom shares the codes of CBIS-DDSM.
+    own = {id(source.audit_codes): (name, source) for name, source in SOURCES.items()}
+    return "\n".join(
+        [
+            "# The audits",
+            "",
+            "`data/02_intermediate/ingest_audit.csv` and `audit.csv` in the crop store list what",
+            "was left out, repaired or odd. Columns: `lesion_id` (empty for a file that belongs",
+            "to no lesion), `file` (relative to the raw root), `code`, `action`, `detail`.",
+            "A lesion that is left out has exactly one row with the action `left out`.",
+            "",
+            *_table("action", ACTIONS),
+            "",
+            "## Codes of several sources",
+            "",
+            *_table("code", SHARED_CODES),
+            "",
+            *(
+                line
+                for name, source in own.values()
+                for line in (f"## `{name}`", "", *_table("code", source.audit_codes), "")
+            ),
+            "## Cutting",
+            "",
+            *_table("code", CROP_CODES),
+            "",
+            "## Decoding",
+            "",
+            "A file that cannot be decoded has one of the codes below, with `image_` before it",
+            "for the mammogram of a lesion and `mask_` for its mask.",
+            "",
+            *_table("decoding code", DECODING_CODES),
+            "",
+        ]
+    )
+
+
+def _table(heading: str, rows: dict[Any, str]) -> list[str]:
+    return [
+        f"| {heading} | meaning |",
+        "|---|---|",
+        *(f"| `{name!s}` | {meaning} |" for name, meaning in rows.items()),
+    ]

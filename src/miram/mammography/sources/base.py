@@ -1,13 +1,41 @@
-"""What every data source gives: a lesion table and an audit of what it could not use."""
+"""What every data source gives: a lesion table, an audit, and what is known of the data."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 
 from miram.configuration import Config
 from miram.errors import MiramError
+
+UNKNOWN = "not known to the software"
+
+
+@dataclass(frozen=True)
+class SourceNote:
+    """What is known of the data of every study on a source: maker, terms, citation.
+
+    Attributes:
+        title: Name in print.
+        origin: Where images and labels come from.
+        terms: On which terms the data may be used.
+        terms_link: Address of these terms; empty if there is none.
+        citations: Works to cite.
+        synthetic: Whether there are no patients behind the images; None if that is not known.
+        published: Whether images and labels had been published before a study used them.
+        key: Name of the source in the parameters, filled in by `source_note`.
+    """
+
+    title: str
+    origin: str = UNKNOWN
+    terms: str = UNKNOWN
+    terms_link: str = ""
+    citations: tuple[str, ...] = ()
+    synthetic: bool | None = None
+    published: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -16,7 +44,7 @@ class Ingested:
 
     Attributes:
         lesions: The lesion table (`lesion_table.COLUMNS`), usable lesions only.
-        audit: One row per problem or repair (`lesion_table.AUDIT_COLUMNS`).
+        audit: One row per problem or repair (`audit.AUDIT_COLUMNS`).
     """
 
     lesions: pd.DataFrame
@@ -24,7 +52,16 @@ class Ingested:
 
 
 class Source(Config, ABC):
-    """A kind of raw data, with its options as fields."""
+    """A kind of raw data, with its options as fields.
+
+    Attributes:
+        about: Citation and license; None for data of which the software knows nothing.
+        audit_codes: Meaning of each code that this source alone writes, and what to do about it;
+            the codes of `audit.SHARED_CODES` need no entry.
+    """
+
+    about: ClassVar[SourceNote | None] = None
+    audit_codes: ClassVar[dict[str, str]] = {}
 
     @abstractmethod
     def ingest(self, raw_root: Path) -> Ingested:
@@ -45,7 +82,7 @@ class NothingFoundError(MiramError):
     """Not one mammogram in a folder.
 
     Attributes:
-        audit: One row for each file that was left out (`lesion_table.AUDIT_COLUMNS`).
+        audit: One row for each file that was left out (`audit.AUDIT_COLUMNS`).
     """
 
     def __init__(self, message: str, audit: pd.DataFrame) -> None:

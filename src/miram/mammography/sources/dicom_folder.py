@@ -3,70 +3,92 @@
 import logging
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 from pydantic import Field, field_validator
 
+from miram.configuration import Config, Listed
+from miram.mammography.audit import AuditLog
 from miram.mammography.decoding.errors import DecodingError
-from miram.mammography.decoding.headers import Header, read_header
-from miram.mammography.decoding.image_facts import starts_like_dicom
-from miram.mammography.decoding.image_kind import UnwantedImageError, WantedImages, check_kind
-from miram.mammography.lesion_table import audit_rows, validate_lesions
+from miram.mammography.decoding.headers import (
+    Header,
+    check_single_grey,
+    read_header,
+    starts_like_dicom,
+)
+from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.sources.base import Ingested, NothingFoundError, Source
-from miram.mammography.sources.folder_walk import files_under
+from miram.mammography.sources.cbis_ddsm.file_roles import FileRole, is_cbis_ddsm, role_of
+from miram.mammography.sources.files import (
+    ARCHIVE_SUFFIXES,
+    DICOM_SUFFIXES,
+    PICTURE_SUFFIXES,
+    files_under,
+)
 from miram.progress import track
-
-_SIDES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
-_VIEWS = ("CC", "MLO", "ML", "LM", "XCCL", "XCCM")
-_WORD = re.compile(r"[A-Z]+")
-_SIDE_AND_VIEW = re.compile(rf"(L|R|LEFT|RIGHT)({'|'.join(_VIEWS)})")
-
-
-def side_of(code: str) -> str | None:
-    """Turn a DICOM laterality (PS3.3, C.8.11.7: L, R, B) into LEFT, RIGHT or None."""
-    return _SIDES.get(code.strip().upper())
-
-
-def view_and_side_of_name(stem: str) -> tuple[str | None, str | None]:
-    """Read view and side from the words of a file name.
-
-    Words are runs of letters, so that `P_00001_LEFT_CC`, `20586908_MG_R_ML_ANON` and
-    `case7-LMLO` all speak. `LM` alone is a view, `LMLO` a side and a view.
-
-    Args:
-        stem: File name without its suffix.
-
-    Returns:
-        View (such as CC or MLO) and side (LEFT or RIGHT); None for what the name does not
-        say, or says twice differently.
-    """
-    views, sides = set(), set()
-    for word in _WORD.findall(stem.upper()):
-        if word in _VIEWS:
-            views.add(word)
-        elif word in _SIDES:
-            sides.add(_SIDES[word])
-        elif joined := _SIDE_AND_VIEW.fullmatch(word):
-            sides.add(_SIDES[joined[1]])
-            views.add(joined[2])
-    return _only(views), _only(sides)
-
-
-def _only(values: set[str]) -> str | None:
-    return next(iter(values)) if len(values) == 1 else None
-
 
 log = logging.getLogger(__name__)
 
-_DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ".ima"}
-_PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
-_ARCHIVE_SUFFIXES = {".zip", ".tar", ".gz", ".7z"}
+_LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
+_VIEWS = ("CC", "MLO", "ML", "LM", "XCCL", "XCCM")
+_WORD = re.compile(r"[A-Z]+")
+_LATERALITY_AND_VIEW = re.compile(rf"(L|R|LEFT|RIGHT)({'|'.join(_VIEWS)})")
+
+
 _REMEDIES = {
-    "other_modality": "; sources.dicom_folder.modalities tells which are taken",
+    "other_modality": "; sources.dicom_folder.modalities lists those that are taken",
     "mask_or_crop": "; source=cbis_ddsm reads it with its mammogram",
     "for_processing": "; take it with sources.dicom_folder.for_processing: true",
 }
+
+
+class WantedImages(Config):
+    """Which DICOM images are taken for mammograms, by a source or by a model."""
+
+    modalities: Listed[str] = Field(
+        ("MG",), min_length=1, description="DICOM modalities to take; old films may be CR or RG"
+    )
+    for_processing: bool = Field(
+        False, description="also take raw detector images, whose contrast differs"
+    )
+
+
+class UnwantedImageError(Exception):
+    """A sound file that is not wanted.
+
+    Attributes:
+        code: As in the audit: `other_modality`, `mask_or_crop` or `for_processing`.
+        fact: What the file is, in words.
+    """
+
+    def __init__(self, code: str, fact: str) -> None:
+        super().__init__(code, fact)
+        self.code, self.fact = code, fact
+
+
+def check_kind(path: Path, header: Header, wanted: WantedImages) -> None:
+    """Refuse a file that is no single mammogram of a wanted kind, by its header alone.
+
+    Args:
+        path: The file; folders of CBIS-DDSM identify crops and masks by their names.
+        header: Its header.
+        wanted: What is taken.
+
+    Raises:
+        UnwantedImageError: Another modality, a raw image, or a mask or a crop of CBIS-DDSM.
+        DecodingError: No single grey image.
+    """
+    if header.modality not in wanted.modalities:
+        raise UnwantedImageError("other_modality", f"modality {header.modality or 'not given'}")
+    check_single_grey(path, header)
+    names = (header.patient_id, *(part.name for part in path.parents))
+    if is_cbis_ddsm(header.series_description, *names):
+        role = role_of(header.bits_allocated, header.series_description, *names)
+        if role in (FileRole.MASK, FileRole.CROP):
+            raise UnwantedImageError("mask_or_crop", f"a {role} of CBIS-DDSM")
+    if header.presentation_intent == "FOR PROCESSING" and not wanted.for_processing:
+        raise UnwantedImageError("for_processing", "a raw image (FOR PROCESSING)")
 
 
 class DicomFolderSource(WantedImages, Source):
@@ -74,10 +96,22 @@ class DicomFolderSource(WantedImages, Source):
 
     An image becomes one row of the lesion table: its `lesion_id` is its `image_id` (the
     SOPInstanceUID), `mask_paths` is an empty list, and every label is missing. The further
-    column `presentation_intent` tells raw from processed images. View and side come from the
-    tags, else from the file name; the `repairs` of such a row hold `read_from_name`. Masks and
-    crops of CBIS-DDSM are left out: the source `cbis_ddsm` reads that data set with its labels.
+    column `presentation_intent` separates raw and processed images. View and laterality come
+    from the tags, else from the file name; the `repairs` of such a row hold `read_from_name`.
+    Masks and crops of CBIS-DDSM are left out: the source `cbis_ddsm` reads that data set with its
+    labels.
     """
+
+    audit_codes: ClassVar = {
+        "picture": "a picture in a folder of DICOM files; the source `image_table` takes pictures",
+        "other_modality": "not a mammogram by its Modality",
+        "mask_or_crop": "a mask or a crop of CBIS-DDSM, no whole mammogram. The source "
+        "`cbis_ddsm` reads them",
+        "for_processing": "a raw detector image; its contrast is another",
+        "no_patient": "the patient of the image cannot be known, so that it cannot be split",
+        "patient_from_study": "PatientID is empty; each study counts as a patient",
+        "read_from_name": "view or laterality come from the file name",
+    }
 
     patient_pattern: str = Field(
         "",
@@ -114,16 +148,18 @@ class DicomFolderSource(WantedImages, Source):
             for path in track(files_under(raw_root), "read headers")
             if (row := finder.row_of(path)) is not None
         ]
+        problems = finder.audit.rows
         if not rows:
+            codes = sorted({problem["code"] for problem in problems})
+            reasons = f" ({', '.join(codes)})" if codes else ""
             raise NothingFoundError(
-                f"no mammogram under {raw_root}: {len(finder.problems)} files are left out"
-                f"{finder.reasons()}; sources.dicom_folder.modalities is "
-                f"{', '.join(self.modalities)}",
-                audit_rows(finder.problems),
+                f"no mammogram under {raw_root}: {len(problems)} files are left out{reasons}; "
+                f"sources.dicom_folder.modalities is {', '.join(self.modalities)}",
+                finder.audit.table(),
             )
-        table = validate_lesions(pd.DataFrame(rows))
-        log.info("%d mammograms, %d files left out", len(table), finder.left_out)
-        return Ingested(table, audit_rows(finder.problems))
+        left_out = sum(problem["action"] == "left out" for problem in problems)
+        log.info("%d mammograms, %d files left out", len(rows), left_out)
+        return Ingested(validate_lesions(pd.DataFrame(rows)), finder.audit.table())
 
 
 class _Finder:
@@ -131,34 +167,23 @@ class _Finder:
 
     def __init__(self, raw_root: Path, source: DicomFolderSource) -> None:
         self.raw_root, self.source = raw_root, source
+        self.audit = AuditLog()
+        self.note = self.audit.note
         self.seen: dict[str, str] = {}
-        self.problems: list[dict[str, str]] = []
-
-    @property
-    def left_out(self) -> int:
-        return sum(row["action"] == "left out" for row in self.problems)
-
-    def reasons(self) -> str:
-        codes = sorted({row["code"] for row in self.problems})
-        return f" ({', '.join(codes)})" if codes else ""
-
-    def note(self, image_id: str, name: str, code: str, action: str, detail: str) -> None:
-        row = {"lesion_id": image_id, "file": name, "code": code}
-        self.problems.append({**row, "action": action, "detail": detail})
 
     def row_of(self, path: Path) -> dict[str, Any] | None:
         """Give the row of a mammogram; None, and an audit row, for any other image."""
         name = path.relative_to(self.raw_root).as_posix()
         suffix = path.suffix.lower()
-        if suffix in _ARCHIVE_SUFFIXES:
+        if suffix in ARCHIVE_SUFFIXES:
             self.note("", name, "archive", "left out", "unpack it")
             return None
-        if suffix in _PICTURE_SUFFIXES:
+        if suffix in PICTURE_SUFFIXES:
             detail = "a picture; the source image_table takes pictures"
             self.note("", name, "picture", "left out", detail)
             return None
         try:
-            if suffix not in _DICOM_SUFFIXES and not starts_like_dicom(path):
+            if suffix not in DICOM_SUFFIXES and not starts_like_dicom(path):
                 return None
             header = read_header(path)
             check_kind(path, header, self.source)
@@ -184,18 +209,18 @@ class _Finder:
         if patient is None:
             return None
         self.seen[image_id] = name
-        view, side = header.view or None, side_of(header.laterality)
-        named_view, named_side = view_and_side_of_name(path.stem)
+        view, laterality = header.view or None, laterality_of(header.laterality)
+        named_view, named_laterality = view_and_laterality_of_name(path.stem)
         repairs = []
-        if (not view and named_view) or (not side and named_side):
+        if (not view and named_view) or (not laterality and named_laterality):
             repairs.append("read_from_name")
-            detail = f"view {view or named_view}, side {side or named_side}"
+            detail = f"view {view or named_view}, laterality {laterality or named_laterality}"
             self.note(image_id, name, "read_from_name", "repaired", detail)
         return {
             "lesion_id": image_id,
             "patient_id": patient,
             "image_id": image_id,
-            "laterality": side or named_side,
+            "laterality": laterality or named_laterality,
             "view": view or named_view,
             "leaks": False,
             "image_path": name,
@@ -224,3 +249,37 @@ class _Finder:
         detail = "neither PatientID nor StudyInstanceUID: its patient cannot be known"
         self.note(image_id, name, "no_patient", "left out", detail)
         return None
+
+
+def laterality_of(code: str) -> str | None:
+    """Turn a DICOM laterality (PS3.3, C.8.11.7: L, R, B) into LEFT, RIGHT or None."""
+    return _LATERALITIES.get(code.strip().upper())
+
+
+def view_and_laterality_of_name(stem: str) -> tuple[str | None, str | None]:
+    """Read view and laterality from the words of a file name.
+
+    Words are runs of letters, so that `P_00001_LEFT_CC`, `20586908_MG_R_ML_ANON` and
+    `case7-LMLO` are all understood. `LM` alone is a view, `LMLO` a laterality and a view.
+
+    Args:
+        stem: File name without its suffix.
+
+    Returns:
+        View (such as CC or MLO) and LEFT or RIGHT; None for what the name does not say, or
+        says twice differently.
+    """
+    views, lateralities = set(), set()
+    for word in _WORD.findall(stem.upper()):
+        if word in _VIEWS:
+            views.add(word)
+        elif word in _LATERALITIES:
+            lateralities.add(_LATERALITIES[word])
+        elif joined := _LATERALITY_AND_VIEW.fullmatch(word):
+            lateralities.add(_LATERALITIES[joined[1]])
+            views.add(joined[2])
+    return _only(views), _only(lateralities)
+
+
+def _only(values: set[str]) -> str | None:
+    return next(iter(values)) if len(values) == 1 else None

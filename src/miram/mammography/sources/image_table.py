@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,12 @@ from miram.errors import MiramError
 from miram.mammography.lesion_table import (
     BOX,
     COLUMNS,
-    audit_rows,
     has_place,
+    leaking_patients,
     mark_unplaced,
     validate_lesions,
 )
 from miram.mammography.sources.base import Ingested, Source
-from miram.mammography.sources.cbis_ddsm.case_tables import leaking_patients
 from miram.mammography.sources.image_table_files import TableFiles, path_inside
 from miram.mammography.sources.table_columns import (
     as_labels,
@@ -43,13 +42,22 @@ class ImageTableSource(Source):
     """A table with one row per lesion, or per image where nothing is marked.
 
     A row without a mask and without a box stands for an image without a marked lesion; its
-    `mask_paths` is empty. If it has a label of a lesion all the same, the audit tells it and
+    `mask_paths` is empty. If it has a label of a lesion all the same, the audit lists it and
     the image gives no background patches. A column of the lesion table that neither `columns`
     nor `constants` names is taken from the column of the same name, where the table has one.
     `lesion_id` may be absent: it is then made of the image and the number of the row within it;
     `image_id` may be absent: it is then the path of the image.
     """
 
+    audit_codes: ClassVar = {
+        "no_location": "the row has a label of a lesion but neither mask nor box: no crop is cut, "
+        "nor backgrounds from its image. Give a mask or a box; for a label of the whole image a "
+        "box of the whole image",
+        "box_incomplete": "some but not all of the four numbers of a box are given",
+        "box_empty": "the box has no area. Check `box_format`",
+        "box_outside": "the box lies outside of its image",
+        "box_clipped": "the box reached over the edge of its image",
+    }
     model_config = ConfigDict(coerce_numbers_to_str=True)  # YAML reads 0 and 2 as numbers
 
     table: str = Field("images.csv", description="the CSV, relative to raw_root")
@@ -118,8 +126,8 @@ class ImageTableSource(Source):
         records = track(rows.to_dict("records"), "checked files", total=len(rows))
         found = [row for record in records if (row := finder.completed(record)) is not None]
         if not found:
-            code, count = Counter(row["code"] for row in finder.problems).most_common(1)[0]
-            first = next(row for row in finder.problems if row["code"] == code)
+            code, count = Counter(row["code"] for row in finder.audit.rows).most_common(1)[0]
+            first = next(row for row in finder.audit.rows if row["code"] == code)
             raise MiramError(
                 f"none of the {len(rows)} rows of {raw_root / self.table} can be used; "
                 f"{count} x {code}, first {first['file']}: {first['detail']}"
@@ -128,7 +136,7 @@ class ImageTableSource(Source):
         log.info("%d of %d rows of %s can be used", len(lesions), len(rows), self.table)
         if not has_place(lesions).any():
             log.warning("no row of %s has a mask or a box: no lesion can be cut", self.table)
-        return Ingested(validate_lesions(lesions), audit_rows(finder.problems))
+        return Ingested(validate_lesions(lesions), finder.audit.table())
 
     def _read(self, raw_root: Path) -> pd.DataFrame:
         path = raw_root / self.table

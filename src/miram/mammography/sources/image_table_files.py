@@ -8,9 +8,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from miram.errors import MiramError
-from miram.mammography.decoding.errors import DecodingError, DecodingFailure
-from miram.mammography.decoding.image_facts import ImageFacts, image_facts
+from miram.mammography.audit import AuditLog
+from miram.mammography.decoding.errors import DecodingFailure
+from miram.mammography.decoding.headers import ImageFacts
 from miram.mammography.lesion_table import BOX, lesion_labels
+from miram.mammography.sources.files import KnownImages, same_shape
 
 
 def path_inside(raw_root: Path, name: str, where: str) -> str:
@@ -41,25 +43,23 @@ def path_inside(raw_root: Path, name: str, where: str) -> str:
 class TableFiles:
     """Checks the files of one row after the other and keeps the audit.
 
+    Args:
+        raw_root: Folder of the files.
+        aspect_tolerance: Greatest relative difference of mask and image aspect.
+        silent_labels: Labels that say nothing of a single row.
+
     Attributes:
-        problems: Audit rows.
+        audit: What was left out or repaired.
         unplaced: Rows of lesions that are known to be but have no place that can be used.
     """
 
     def __init__(
         self, raw_root: Path, aspect_tolerance: float, silent_labels: Collection[str] = ()
     ) -> None:
-        """Begin with an empty audit.
-
-        Args:
-            raw_root: Folder of the files.
-            aspect_tolerance: Greatest relative difference of mask and image aspect.
-            silent_labels: Labels that say nothing of a single row.
-        """
         self.raw_root, self.tolerance, self.silent = raw_root, aspect_tolerance, silent_labels
-        self.facts: dict[str, ImageFacts | DecodingError] = {}
+        self.audit, self.images = AuditLog(), KnownImages()
+        self.note = self.audit.note
         self.folders: dict[Path, dict[str, str]] = {}
-        self.problems: list[dict[str, str]] = []
         self.unplaced: list[dict[str, Any]] = []
 
     def completed(self, row: dict[str, Any]) -> dict[str, Any] | None:
@@ -77,19 +77,14 @@ class TableFiles:
             self.note(row["lesion_id"], row["image_path"], "no_location", "went on", detail)
         return found
 
-    def note(self, lesion_id: str, name: str, code: str, action: str, detail: str) -> None:
-        """Add a row to the audit."""
-        row = {"lesion_id": lesion_id, "file": name, "code": code}
-        self.problems.append({**row, "action": action, "detail": detail})
-
     def _with_facts(self, row: dict[str, Any]) -> dict[str, Any] | None:
         lesion_id = row["lesion_id"]
-        image = self._look(lesion_id, row["image_path"], "image")
+        image = self._facts(lesion_id, row["image_path"], "image")
         if image is None:
             return None
         row["repairs"] = []
         for name in row["mask_paths"]:
-            mask = self._look(lesion_id, name, "mask")
+            mask = self._facts(lesion_id, name, "mask")
             if mask is None or not self._fits(lesion_id, name, mask, image):
                 return None
             if (mask.rows, mask.columns) != (image.rows, image.columns):
@@ -100,13 +95,8 @@ class TableFiles:
         size = {"image_rows": image.rows, "image_columns": image.columns}
         return {**row, **box, **size, "source_bits": image.bits}
 
-    def _look(self, lesion_id: str, name: str, kind: str) -> ImageFacts | None:
-        if name not in self.facts:
-            try:
-                self.facts[name] = image_facts(self.raw_root / name)
-            except DecodingError as error:
-                self.facts[name] = error
-        facts = self.facts[name]
+    def _facts(self, lesion_id: str, name: str, kind: str) -> ImageFacts | None:
+        facts = self.images.facts(self.raw_root / name)
         if isinstance(facts, ImageFacts):
             return facts
         if facts.code == DecodingFailure.NOT_FOUND:
@@ -133,8 +123,7 @@ class TableFiles:
         if (mask.rows, mask.columns) == (image.rows, image.columns):
             return True
         detail = f"mask {mask.columns} x {mask.rows}, image {image.columns} x {image.rows}"
-        aspect = (image.rows / mask.rows) / (image.columns / mask.columns)
-        fits = abs(aspect - 1) <= self.tolerance
+        fits = same_shape(mask.rows, mask.columns, image, self.tolerance)
         code, action = ("mask_resized", "repaired") if fits else ("mask_aspect_differs", "left out")
         self.note(lesion_id, name, code, action, detail)
         return fits

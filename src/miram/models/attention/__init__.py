@@ -3,19 +3,17 @@
 Every attention exists as a pure function on q, k, v of shape (B, H, N, D), as a module that can be
 the ``attn_layer`` of timm's ``Block``, and as a configuration, named by ``kind``, that makes it:
 
-    config = pydantic.TypeAdapter(AttentionConfig).validate_python({"kind": "nystrom"})
+    config = ATTENTIONS.model_validate({"kind": "nystrom"})
     block = Block(512, 16, attn_layer=config.layer(num_prefix_tokens=1, grid_size=(28, 28)))
 
 To add one: write its file (a configuration with a new ``kind``, a function, a subclass of
-``MultiHeadAttention``), and name its configuration in the union below.
+``MultiHeadAttention``), and name its configuration in the registry below.
 """
 
-from typing import Annotated, get_args
+from typing import Annotated
 
-from pydantic import Field
-
-from miram.configuration import Config
-from miram.models.attention.base import MultiHeadAttention
+from miram.configuration import Registry
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.focused_linear import FocusedLinearConfig, focused_linear_attention
 from miram.models.attention.linformer import LinformerConfig, linformer_attention
 from miram.models.attention.multi_axis import MultiAxisConfig, multi_axis_attention
@@ -23,22 +21,20 @@ from miram.models.attention.nystrom import NystromConfig, nystrom_attention
 from miram.models.attention.performer import PerformerConfig, performer_attention
 from miram.models.attention.softmax import SoftmaxConfig, softmax_attention
 
-AnyAttentionConfig = (
-    SoftmaxConfig
-    | LinformerConfig
-    | PerformerConfig
-    | NystromConfig
-    | MultiAxisConfig
-    | FocusedLinearConfig
+ATTENTIONS: Registry[AttentionConfig] = Registry(
+    "attention",
+    SoftmaxConfig,
+    LinformerConfig,
+    PerformerConfig,
+    NystromConfig,
+    MultiAxisConfig,
+    FocusedLinearConfig,
 )
-AttentionConfig = Annotated[AnyAttentionConfig, Field(discriminator="kind")]
-
-ATTENTIONS: dict[str, type[Config]] = {
-    config.model_fields["kind"].default: config for config in get_args(AnyAttentionConfig)
-}
+AnyAttention = Annotated[AttentionConfig, ATTENTIONS]
 
 __all__ = [
     "ATTENTIONS",
+    "AnyAttention",
     "AttentionConfig",
     "FocusedLinearConfig",
     "LinformerConfig",

@@ -8,8 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from miram.configuration import Config
 from miram.errors import MiramError
 from miram.models.attention.grid import GridSize
+
+
+class AttentionConfig(Config, ABC):
+    """Settings of an attention, told apart by ``kind``."""
+
+    kind: str
+
+    @abstractmethod
+    def module(self) -> "type[MultiHeadAttention]":
+        """The class of the layers that these settings make."""
+
+    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
+        """What to pass as ``attn_layer`` to timm's ``Block``."""
+        return bind(
+            self.module(), config=self, num_prefix_tokens=num_prefix_tokens, grid_size=grid_size
+        )
 
 
 class MultiHeadAttention(nn.Module, ABC):
@@ -34,6 +51,7 @@ class MultiHeadAttention(nn.Module, ABC):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
         *,
+        config: Any,
         num_prefix_tokens: int,
         grid_size: GridSize,
         kv_heads: int | None = None,
@@ -53,6 +71,7 @@ class MultiHeadAttention(nn.Module, ABC):
             norm_layer: what ``qk_norm`` and ``scale_norm`` build.
             device: where the parameters live.
             dtype: type of the parameters.
+            config: the settings of the attention.
             num_prefix_tokens: tokens before the grid (1 with a CLS token).
             grid_size: (h, w) of the tokens after the prefix: N = num_prefix_tokens + h * w.
             kv_heads: heads of keys and values, H or 1 (then shared by all query heads).
@@ -66,6 +85,7 @@ class MultiHeadAttention(nn.Module, ABC):
             raise MiramError(f"dim {dim} is no multiple of num_heads {num_heads}: change either")
         if attn_drop:
             raise MiramError(f"attn_drop is {attn_drop}: use proj_drop, the attentions have none")
+        self.config = config
         self.num_heads = num_heads
         self.head_dim = dim // num_heads
         self.kv_heads = kv_heads or num_heads

@@ -24,10 +24,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from miram.configuration import Config
-from miram.models.attention.base import MultiHeadAttention, bind
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.grid import (
-    GridSize,
     at_least_float32,
     from_image,
     no_autocast,
@@ -35,7 +33,7 @@ from miram.models.attention.grid import (
 )
 
 
-class FocusedLinearConfig(Config):
+class FocusedLinearConfig(AttentionConfig):
     """Denominator and convolutions of L²ViT's linear attention."""
 
     kind: Literal["focused_linear"] = "focused_linear"
@@ -44,14 +42,9 @@ class FocusedLinearConfig(Config):
         default=7, ge=1, le=31, description="side of the depthwise convolutions, in tokens"
     )
 
-    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
-        """What to pass as ``attn_layer`` to timm's ``Block``."""
-        return bind(
-            FocusedLinearAttention,
-            config=self,
-            num_prefix_tokens=num_prefix_tokens,
-            grid_size=grid_size,
-        )
+    def module(self) -> "type[FocusedLinearAttention]":
+        """The class of the layers that these settings make."""
+        return FocusedLinearAttention
 
 
 def focused_linear_attention(
@@ -113,22 +106,14 @@ class FocusedLinearAttention(MultiHeadAttention):
         dim: int,
         num_heads: int = 8,
         *,
-        config: FocusedLinearConfig | None = None,
+        config: FocusedLinearConfig,
         **block: Any,
     ) -> None:
-        """Build the layer.
-
-        Args:
-            dim: width of a token.
-            num_heads: heads.
-            config: floor and kernel.
-            block: the other arguments of :class:`MultiHeadAttention`.
-        """
-        super().__init__(dim, num_heads, **block)
-        self.config = config or FocusedLinearConfig()
+        """Build the layer; arguments as of :class:`MultiHeadAttention`."""
+        super().__init__(dim, num_heads, config=config, **block)
         weight = self.qkv.weight
         self.scale = nn.Parameter(weight.new_full((num_heads,), self.head_dim**-0.5))
-        self.local = LocalConcentration(dim, self.config.kernel).to(weight)
+        self.local = LocalConcentration(dim, config.kernel).to(weight)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Linear attention, then its local concentration on the grid."""

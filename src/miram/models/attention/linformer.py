@@ -9,14 +9,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from miram.configuration import Config
 from miram.errors import MiramError
-from miram.models.attention.base import MultiHeadAttention, bind
-from miram.models.attention.grid import GridSize, require_grid
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention
+from miram.models.attention.grid import require_grid
 from miram.models.attention.softmax import softmax_attention
 
 
-class LinformerConfig(Config):
+class LinformerConfig(AttentionConfig):
     """How far, and how shared, keys and values are compressed."""
 
     kind: Literal["linformer"] = "linformer"
@@ -29,14 +28,9 @@ class LinformerConfig(Config):
     )
     share_kv: bool = Field(default=False, description="the values are the keys (and E = F)")
 
-    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
-        """What to pass as ``attn_layer`` to timm's ``Block``."""
-        return bind(
-            LinformerAttention,
-            config=self,
-            num_prefix_tokens=num_prefix_tokens,
-            grid_size=grid_size,
-        )
+    def module(self) -> "type[LinformerAttention]":
+        """The class of the layers that these settings make."""
+        return LinformerAttention
 
 
 def linformer_attention(q: Tensor, k: Tensor, v: Tensor, e: Tensor, f: Tensor) -> Tensor:
@@ -81,23 +75,18 @@ class LinformerAttention(MultiHeadAttention):
         dim: int,
         num_heads: int = 8,
         *,
-        config: LinformerConfig | None = None,
+        config: LinformerConfig,
         **block: Any,
     ) -> None:
-        """Build the layer.
-
-        Args:
-            dim: width of a token.
-            num_heads: heads.
-            config: length and sharing.
-            block: the other arguments of :class:`MultiHeadAttention`.
+        """Build the layer; arguments as of :class:`MultiHeadAttention`.
 
         Raises:
             MiramError: if there are fewer tokens than they would be compressed to.
         """
-        config = config or LinformerConfig()
         kv_heads = 1 if config.one_kv_head else num_heads
-        super().__init__(dim, num_heads, kv_heads=kv_heads, share_kv=config.share_kv, **block)
+        super().__init__(
+            dim, num_heads, config=config, kv_heads=kv_heads, share_kv=config.share_kv, **block
+        )
         if config.length > self.num_tokens:
             raise MiramError(
                 f"linformer.length {config.length} is above the {self.num_tokens} tokens of the "

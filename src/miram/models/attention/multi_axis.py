@@ -15,31 +15,25 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from miram.configuration import Config
 from miram.errors import MiramError
-from miram.models.attention.base import MultiHeadAttention, bind
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.grid import GridSize, require_grid
 from miram.models.attention.softmax import softmax_attention
 
 Axis = Literal["block", "grid"]
 
 
-class MultiAxisConfig(Config):
+class MultiAxisConfig(AttentionConfig):
     """Size of the groups in which tokens attend to each other."""
 
     kind: Literal["multi_axis"] = "multi_axis"
     window: int = Field(default=7, ge=2, le=64, description="tokens per side of a group, at most")
 
-    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
-        """What to pass as ``attn_layer`` to timm's ``Block``."""
-        return bind(
-            MultiAxisAttention,
-            config=self,
-            num_prefix_tokens=num_prefix_tokens,
-            grid_size=grid_size,
-        )
+    def module(self) -> "type[MultiAxisAttention]":
+        """The class of the layers that these settings make."""
+        return MultiAxisAttention
 
 
 def group(x: Tensor, axis: Axis, grid_size: GridSize, window: tuple[int, int]) -> Tensor:
@@ -162,19 +156,11 @@ class MultiAxisAttention(MultiHeadAttention):
         dim: int,
         num_heads: int = 8,
         *,
-        config: MultiAxisConfig | None = None,
+        config: MultiAxisConfig,
         **block: Any,
     ) -> None:
-        """Build the layer.
-
-        Args:
-            dim: width of a token.
-            num_heads: heads.
-            config: size of the window.
-            block: the other arguments of :class:`MultiHeadAttention`.
-        """
-        super().__init__(dim, num_heads, **block)
-        config = config or MultiAxisConfig()
+        """Build the layer; arguments as of :class:`MultiHeadAttention`."""
+        super().__init__(dim, num_heads, config=config, **block)
         height, width = self.grid_size
         self.window = fit_window(height, config.window), fit_window(width, config.window)
 

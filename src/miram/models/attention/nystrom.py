@@ -11,16 +11,15 @@ F and B are N x m, but B v is exact attention of q̃ on (k, v), and F (·) exact
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from miram.configuration import Config
 from miram.errors import MiramError
-from miram.models.attention.base import MultiHeadAttention, bind
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.grid import (
     GridSize,
     at_least_float32,
@@ -93,19 +92,14 @@ def block_shape(landmarks: int, grid_size: GridSize) -> tuple[int, int]:
     return min(rows, height), min(landmarks // rows, width)
 
 
-def _renamed(landmarks: object) -> object:
-    """`segments` is another name of `sequence`."""
-    return "sequence" if landmarks == "segments" else landmarks
-
-
-class NystromConfig(Config):
+class NystromConfig(AttentionConfig):
     """Landmarks, pseudo-inverse and convolution of Nyström attention."""
 
     kind: Literal["nystrom"] = "nystrom"
     num_landmarks: int = Field(
         default=64, ge=1, description="landmarks m, at most the grid's tokens"
     )
-    landmarks: Annotated[Literal["sequence", "grid"], BeforeValidator(_renamed)] = Field(
+    landmarks: Literal["sequence", "grid"] = Field(
         default="sequence",
         description="means of runs of the sequence (paper) or of blocks of the grid",
     )
@@ -121,11 +115,9 @@ class NystromConfig(Config):
         description="its taps on the sequence (33: paper), its side on the grid",
     )
 
-    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
-        """What to pass as ``attn_layer`` to timm's ``Block``."""
-        return bind(
-            NystromAttention, config=self, num_prefix_tokens=num_prefix_tokens, grid_size=grid_size
-        )
+    def module(self) -> "type[NystromAttention]":
+        """The class of the layers that these settings make."""
+        return NystromAttention
 
 
 def iterative_pinv(a: Tensor, steps: int) -> Tensor:
@@ -199,19 +191,11 @@ class NystromAttention(MultiHeadAttention):
         dim: int,
         num_heads: int = 8,
         *,
-        config: NystromConfig | None = None,
+        config: NystromConfig,
         **block: Any,
     ) -> None:
-        """Build the layer.
-
-        Args:
-            dim: width of a token.
-            num_heads: heads.
-            config: landmarks, pseudo-inverse, convolution.
-            block: the other arguments of :class:`MultiHeadAttention`.
-        """
-        super().__init__(dim, num_heads, **block)
-        self.config = config = config or NystromConfig()
+        """Build the layer; arguments as of :class:`MultiHeadAttention`."""
+        super().__init__(dim, num_heads, config=config, **block)
         self.num_landmarks = min(config.num_landmarks, self.num_tokens - self.num_prefix_tokens)
         self.blocks = block_shape(config.num_landmarks, self.grid_size)
         self.conv: nn.Conv2d | None = None

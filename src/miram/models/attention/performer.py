@@ -16,12 +16,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from miram.configuration import Config
-from miram.models.attention.base import MultiHeadAttention, bind
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention, bind
 from miram.models.attention.grid import GridSize, at_least_float32, no_autocast
 
 
-class PerformerConfig(Config):
+class PerformerConfig(AttentionConfig):
     """How many random features, and how often new ones are drawn."""
 
     kind: Literal["performer"] = "performer"
@@ -35,10 +34,14 @@ class PerformerConfig(Config):
         default=0, ge=0, lt=2**31, description="seed of the draws, the same on all ranks"
     )
 
+    def module(self) -> "type[PerformerAttention]":
+        """The class of the layers that these settings make."""
+        return PerformerAttention
+
     def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
         """What to pass as ``attn_layer`` to timm's ``Block``; each layer made of it draws anew."""
         return bind(
-            PerformerAttention,
+            self.module(),
             config=self,
             places=itertools.count(),
             num_prefix_tokens=num_prefix_tokens,
@@ -132,24 +135,18 @@ class PerformerAttention(MultiHeadAttention):
         dim: int,
         num_heads: int = 8,
         *,
-        config: PerformerConfig | None = None,
-        places: Iterator[int] | None = None,
+        config: PerformerConfig,
+        places: Iterator[int],
         **block: Any,
     ) -> None:
-        """Build the layer.
+        """Build the layer; arguments as of :class:`MultiHeadAttention`.
 
-        Args:
-            dim: width of a token.
-            num_heads: heads.
-            config: number of features, redraws, seed.
-            places: gives the layer's place among those that draw apart; the first if not given.
-            block: the other arguments of :class:`MultiHeadAttention`.
+        ``places`` gives the layer's place among those of a decoder, which draw apart.
         """
-        super().__init__(dim, num_heads, **block)
-        self.config = config or PerformerConfig()
-        self.place = next(places) if places is not None else 0
+        super().__init__(dim, num_heads, config=config, **block)
+        self.place = next(places)
         default = max(1, int(self.head_dim * math.log(self.head_dim)))
-        self.features = self.config.features or default
+        self.features = config.features or default
         device = self.qkv.weight.device
         self.number = 0  # of the draw in use
         self.register_buffer("projection", self.draw(0).to(device))

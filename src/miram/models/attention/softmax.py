@@ -7,21 +7,19 @@ Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv 1706.03762. PyT
 from typing import Literal
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from miram.configuration import Config
-from miram.models.attention.base import MultiHeadAttention, bind
-from miram.models.attention.grid import GridSize
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 
 
-class SoftmaxConfig(Config):
+class SoftmaxConfig(AttentionConfig):
     """Exact attention has nothing to set."""
 
     kind: Literal["softmax"] = "softmax"
 
-    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
-        """What to pass as ``attn_layer`` to timm's ``Block``."""
-        return bind(SoftmaxAttention, num_prefix_tokens=num_prefix_tokens, grid_size=grid_size)
+    def module(self) -> "type[SoftmaxAttention]":
+        """The class of the layers that these settings make."""
+        return SoftmaxAttention
 
 
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

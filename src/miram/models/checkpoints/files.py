@@ -189,15 +189,14 @@ class PretrainedCheckpoint(Checkpoint):
                 or there are several.
         """
         self.require_one()
-        from miram.models.methods import MethodConfig
+        from miram.models.method_kinds import METHOD_KINDS
 
         if "method" not in self.metadata:
             raise MiramError("the checkpoint's header does not say which method it is")
-        method = MethodConfig.model_validate(self.metadata["method"]).root
-        build = getattr(method, "build", None)
-        if build is None:
+        method = METHOD_KINDS.model_validate(self.metadata["method"])
+        if not method.trained or method.needs_labels:
             raise MiramError(f"a header alone does not make a {method.kind!r} model: use encoder()")
-        model: nn.Module = build(_encoder_config(self.timm_arguments()), seed=0)
+        model = method.build(_encoder_config(self.timm_arguments()), seed=0)
         model.load_state_dict(self.state)
         return model.eval()
 

@@ -7,16 +7,16 @@ A decoder reads an :class:`EncodedImage` and predicts patches at its own scale:
     hierarchical  tokens read several levels of the encoder (Hi-End-MAE)
 
 To add one: write its file (a configuration with a new ``kind`` and ``build``, a subclass of
-``Decoder``), and name its configuration in the union below.
+``Decoder``), and name its configuration in the registry below.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field
-
+from miram.configuration import Registry
 from miram.models.decoders.base import (
     DecodedPatches,
     Decoder,
+    DecoderConfig,
     DecoderSizes,
     EncodedImage,
 )
@@ -24,20 +24,14 @@ from miram.models.decoders.cross import CrossDecoder, CrossDecoderConfig
 from miram.models.decoders.hierarchical import HierarchicalDecoder, HierarchicalDecoderConfig
 from miram.models.decoders.self_attention import SelfDecoder, SelfDecoderConfig
 
-
-def _self_by_default(values: Any) -> Any:
-    return {"kind": "self", **values} if isinstance(values, dict) else values
-
-
-DecoderConfig = Annotated[
-    Annotated[
-        SelfDecoderConfig | CrossDecoderConfig | HierarchicalDecoderConfig,
-        Field(discriminator="kind"),
-    ],
-    BeforeValidator(_self_by_default),
-]
+DECODERS: Registry[DecoderConfig] = Registry(
+    "decoder", SelfDecoderConfig, CrossDecoderConfig, HierarchicalDecoderConfig, default="self"
+)
+AnyDecoder = Annotated[DecoderConfig, DECODERS]
 
 __all__ = [
+    "DECODERS",
+    "AnyDecoder",
     "CrossDecoder",
     "CrossDecoderConfig",
     "DecodedPatches",

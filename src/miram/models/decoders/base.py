@@ -14,9 +14,10 @@ from miram.models.masking import Masking
 from miram.models.patches import gather_tokens, sincos_2d
 
 
-class BaseDecoderConfig(Config):
+class DecoderConfig(Config, ABC):
     """What every decoder sets: its scale, its blocks' shape, its share of the loss."""
 
+    kind: str
     scale: int = Field(ge=1, le=8, description="reconstructs scale times the input's side")
     heads: int = Field(16, ge=1)
     mlp_ratio: float = Field(4.0, gt=0)
@@ -27,13 +28,21 @@ class BaseDecoderConfig(Config):
     )
 
     @property
-    def levels(self) -> tuple[int, ...]:
-        """Encoder blocks, counted from 1, whose tokens are read beside those of the last."""
-        return ()
+    def label(self) -> str:
+        """What tells it from the other decoders in a table of costs."""
+        return self.kind
 
     def noise_width(self, patches: int) -> int:
         """Uniform numbers that one sample takes, for an encoder of so many patches."""
         return 0
+
+    @abstractmethod
+    def build(self, sizes: "DecoderSizes") -> "Decoder":
+        """Make the decoder with fresh weights.
+
+        Raises:
+            MiramError: It does not fit the encoder.
+        """
 
 
 @dataclass(frozen=True)
@@ -96,12 +105,21 @@ class DecodedPatches:
     chosen: Tensor | None
 
 
+class DecoderBlock(nn.Module):
+    """A block whose activations can be computed again instead of kept, like timm's `Block`."""
+
+
 class Decoder(nn.Module, ABC):
-    """From an encoded image to patches at scale s; a subclass supplies :meth:`decode`."""
+    """From an encoded image to patches at scale s; a subclass supplies :meth:`decode`.
+
+    Attributes:
+        levels: Encoder blocks, counted from 1, whose tokens are read beside those of the last.
+    """
 
     positions: Tensor
+    levels: tuple[int, ...] = ()
 
-    def __init__(self, config: BaseDecoderConfig, sizes: DecoderSizes) -> None:
+    def __init__(self, config: DecoderConfig, sizes: DecoderSizes) -> None:
         super().__init__()
         self.scale = config.scale
         side = config.scale * sizes.grid_side

@@ -14,7 +14,13 @@ from pydantic import Field
 from timm.layers import LayerNorm, Mlp
 from torch import Tensor, nn
 
-from miram.models.decoders.base import BaseDecoderConfig, Decoder, DecoderSizes, EncodedImage
+from miram.models.decoders.base import (
+    Decoder,
+    DecoderBlock,
+    DecoderConfig,
+    DecoderSizes,
+    EncodedImage,
+)
 from miram.models.masking import Masking
 from miram.models.patches import gather_tokens, repeat_mask, sincos_2d
 
@@ -52,7 +58,7 @@ class CrossAttention(nn.Module):
         return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)  # -> (B, H, N, D/H)
 
 
-class CrossDecoderConfig(BaseDecoderConfig):
+class CrossDecoderConfig(DecoderConfig):
     """Blocks of cross-attention and MLP.
 
     In training only patches that the loss counts are computed: with `loss_on: masked` the hidden
@@ -72,7 +78,7 @@ class CrossDecoderConfig(BaseDecoderConfig):
         return CrossDecoder(self, sizes)
 
 
-class CrossBlock(nn.Module):
+class CrossBlock(DecoderBlock):
     """Cross-attention and MLP, each after a norm and beside a shortcut, as in timm's `Block`."""
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:

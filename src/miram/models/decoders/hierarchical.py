@@ -13,8 +13,14 @@ from timm.layers import LayerNorm, Mlp
 from torch import Tensor, nn
 
 from miram.errors import MiramError
-from miram.models.attention import AttentionConfig, SoftmaxConfig
-from miram.models.decoders.base import BaseDecoderConfig, Decoder, DecoderSizes, EncodedImage
+from miram.models.attention import AnyAttention, SoftmaxConfig
+from miram.models.decoders.base import (
+    Decoder,
+    DecoderBlock,
+    DecoderConfig,
+    DecoderSizes,
+    EncodedImage,
+)
 from miram.models.decoders.cross import CrossAttention, visible_positions
 from miram.models.decoders.self_attention import (
     grid_attention,
@@ -24,27 +30,45 @@ from miram.models.decoders.self_attention import (
 from miram.models.patches import gather_tokens, sincos_2d
 
 
-class HierarchicalDecoderConfig(BaseDecoderConfig):
+class HierarchicalDecoderConfig(DecoderConfig):
     """Self-attention on the deepest level, then one block for each shallower one."""
 
     kind: Literal["hierarchical"] = "hierarchical"
-    encoder_levels: tuple[int, ...] = Field(
-        (12, 9, 6, 3), min_length=2, description="encoder blocks, counted from 1, in order read"
+    encoder_levels: int | tuple[int, ...] = Field(
+        4,
+        description="encoder blocks, counted from 1, in order read; or how many of the quarter "
+        "points of the encoder's depth, the deepest first",
     )
-    attention: AttentionConfig = SoftmaxConfig()
+    attention: AnyAttention = SoftmaxConfig()
     self_depth: int = Field(2, ge=1, description="blocks on the deepest level")
 
     @model_validator(mode="after")
     def _descending(self) -> Self:
         levels = self.encoder_levels
-        if list(levels) != sorted(set(levels), reverse=True) or levels[-1] < 1:
+        if isinstance(levels, int):
+            if not 2 <= levels <= 4:
+                raise ValueError(f"encoder_levels must be 2, 3, 4 or a list, got {levels}")
+        elif len(levels) < 2 or levels[-1] < 1 or list(levels) != sorted(set(levels), reverse=True):
             raise ValueError(f"encoder_levels must fall, down to 1 at the least: {list(levels)}")
         return self
 
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """The levels above which there are further blocks."""
-        return self.encoder_levels[1:]
+    def levels_of(self, depth: int) -> tuple[int, ...]:
+        """The levels read of an encoder of so many blocks, the deepest first.
+
+        Raises:
+            MiramError: The levels do not fit the encoder.
+        """
+        if isinstance(self.encoder_levels, int):
+            return quarter_points(depth)[: self.encoder_levels]
+        deepest = self.encoder_levels[0]
+        if deepest != depth:
+            fault = "does not exist" if deepest > depth else "leaves the blocks after it untrained"
+            raise MiramError(
+                f"encoder_levels {list(self.encoder_levels)} start at block {deepest}, which "
+                f"{fault}: the encoder has {depth} blocks; begin with {depth}, or set "
+                "encoder_levels to 4 for the quarter points of any depth"
+            )
+        return self.encoder_levels
 
     def build(self, sizes: DecoderSizes) -> "HierarchicalDecoder":
         """Make the decoder.
@@ -52,24 +76,16 @@ class HierarchicalDecoderConfig(BaseDecoderConfig):
         Raises:
             MiramError: The levels do not fit the encoder.
         """
-        depth, deepest = sizes.encoder_depth, self.encoder_levels[0]
-        if deepest != depth:
-            fault = "does not exist" if deepest > depth else "leaves the blocks after it untrained"
-            raise MiramError(
-                f"encoder_levels {list(self.encoder_levels)} start at block {deepest}, which "
-                f"{fault}: the encoder has {depth} blocks; begin with {depth}, such as "
-                f"{even_levels(depth)}"
-            )
         return HierarchicalDecoder(self, sizes)
 
 
-def even_levels(depth: int) -> list[int]:
-    """Four levels, or as many as there are, at even steps, the deepest first."""
+def quarter_points(depth: int) -> tuple[int, ...]:
+    """The paper's levels, scaled: 12, 9, 6, 3 of 12 blocks; fewer where there are fewer than 4."""
     count = min(4, depth)
-    return [depth * step // count for step in range(count, 0, -1)]
+    return tuple(depth * step // count for step in range(count, 0, -1))
 
 
-class LevelBlock(nn.Module):
+class LevelBlock(DecoderBlock):
     """One level of the encoder: self-attention, reading the level, MLP.
 
     The level's tokens come from the encoder's residual stream, whose size grows with depth; a
@@ -117,7 +133,7 @@ class HierarchicalDecoder(Decoder):
 
     def __init__(self, config: HierarchicalDecoderConfig, sizes: DecoderSizes) -> None:
         super().__init__(config, sizes)
-        self.levels = config.levels
+        self.levels = config.levels_of(sizes.encoder_depth)[1:]
         attention = grid_attention(config, config.attention, sizes)
         self.blocks = self_attention_blocks(config, attention, config.self_depth, sizes)
         self.level_blocks = nn.ModuleList(LevelBlock(config, attention, sizes) for _ in self.levels)

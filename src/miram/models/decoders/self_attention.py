@@ -13,18 +13,23 @@ from timm.layers import LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from miram.models.attention import AttentionConfig
-from miram.models.decoders.base import BaseDecoderConfig, Decoder, DecoderSizes, EncodedImage
+from miram.models.attention import AnyAttention, AttentionConfig
+from miram.models.decoders.base import Decoder, DecoderConfig, DecoderSizes, EncodedImage
 from miram.models.patches import gather_tokens
 
 
-class SelfDecoderConfig(BaseDecoderConfig):
+class SelfDecoderConfig(DecoderConfig):
     """Transformer blocks over the whole grid."""
 
     kind: Literal["self"] = "self"
-    attention: AttentionConfig
+    attention: AnyAttention
     depth: int = Field(8, ge=1)
     upsampling: Literal["nearest", "bilinear"] = "nearest"
+
+    @property
+    def label(self) -> str:
+        """What tells it from the other decoders in a table of costs."""
+        return self.attention.kind
 
     def build(self, sizes: DecoderSizes) -> "SelfDecoder":
         """Make the decoder."""
@@ -49,7 +54,7 @@ class SelfDecoder(Decoder):
 
 
 def grid_attention(
-    config: BaseDecoderConfig, attention: AttentionConfig, sizes: DecoderSizes
+    config: DecoderConfig, attention: AttentionConfig, sizes: DecoderSizes
 ) -> type[nn.Module]:
     """The attention over CLS and the (s*n) x (s*n) grid, of which a decoder's layers are made."""
     side = config.scale * sizes.grid_side
@@ -57,7 +62,7 @@ def grid_attention(
 
 
 def self_attention_blocks(
-    config: BaseDecoderConfig, attention: type[nn.Module], depth: int, sizes: DecoderSizes
+    config: DecoderConfig, attention: type[nn.Module], depth: int, sizes: DecoderSizes
 ) -> nn.Sequential:
     """Make transformer blocks with an attention of `grid_attention`."""
     return nn.Sequential(

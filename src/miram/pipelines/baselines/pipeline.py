@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import BASELINES
+from miram.models.methods import BASELINES
 from miram.pipelines.baselines import nodes
 from miram.pipelines.namespaces import for_each
 from miram.pipelines.probe.nodes import assess_encoder

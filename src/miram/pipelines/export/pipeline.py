@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import METHODS
+from miram.models.methods import METHODS
 from miram.pipelines.export.nodes import order_exports
 from miram.pipelines.namespaces import for_each
 

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import METHODS
+from miram.models.methods import METHODS
 from miram.pipelines.finetune.nodes import (
     describe_finetuned,
     finetune_encoder,

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from miram.mammography.lesion_table import has_place, summarize_audit
+from miram.mammography.audit import summarize_audit
+from miram.mammography.lesion_table import has_place
 from miram.mammography.sources import make_source
 
 log = logging.getLogger(__name__)

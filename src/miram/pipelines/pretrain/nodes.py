@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from miram.evaluation.config import AssessmentConfig
     from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
     from miram.models.encoder import EncoderConfig
-    from miram.models.methods import MethodConfig
+    from miram.models.method_config import MethodConfig
     from miram.models.supervised import SupervisedConfig
     from miram.training.config import TrainingConfig
 else:
     AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
     EncoderConfig = deferred("miram.models.encoder", "EncoderConfig")
-    MethodConfig = deferred("miram.models.methods", "MethodConfig")
+    MethodConfig = deferred("miram.models.method_kinds", "METHOD_KINDS")
     SupervisedConfig = deferred("miram.models.supervised", "SupervisedConfig")
     TrainingConfig = deferred("miram.training.config", "TrainingConfig")
     EncoderCheckpoint = PretrainedCheckpoint = Figure = Sheet = Any
@@ -64,15 +64,15 @@ def pretrain_encoder(
         few crops by the first seed.
     """
     from miram.models.checkpoints.joined import join_seeds
-    from miram.models.supervised import SupervisedConfig as Supervised
     from miram.training.logging.telemetry import join_histories
     from miram.training.pretrain import pretrain
 
-    if isinstance(method.root, Supervised):
-        raise MiramError("kind supervised needs labels, which only the method supervised is given")
+    if method.needs_labels:
+        raise MiramError(
+            f"kind {method.kind} needs labels, which only the method supervised is given"
+        )
     rows = pretraining_crops(crops.manifest, splits)
-    frozen = method.root.kind in ("random", "timm_backbone")
-    side = method.root.crop_size(encoder)
+    side = method.crop_size(encoder)
     watch = EncoderWatch(crops, rows, side, splits, lesions, evaluation)
     results = {}
     for one in each_training(training, training_folder):
@@ -82,9 +82,9 @@ def pretrain_encoder(
                 crops,
                 rows,
                 encoder,
-                method.root,
+                method,
                 one.config,
-                engine=EngineConfig() if frozen else engine,  # nothing to share out
+                engine=engine if method.trained else EngineConfig(),  # nothing to share out
                 folder=one.folder,
                 watch=watch,
                 splits=splits,

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import METHODS, SUPERVISED
+from miram.models.methods import METHODS, SUPERVISED
 from miram.pipelines.namespaces import for_each
 from miram.pipelines.pretrain.nodes import (
     draw_loss_curve,

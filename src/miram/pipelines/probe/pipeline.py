@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import METHODS
+from miram.models.methods import METHODS
 from miram.pipelines.namespaces import for_each
 from miram.pipelines.probe.nodes import (
     assess_encoder,

@@ -7,7 +7,7 @@ import pandas as pd
 
 from miram.evaluation.comparability import one_policy, policy_of, under, words
 from miram.mammography.crops.store import CropStore
-from miram.models.names import BASELINES, METHODS
+from miram.models.methods import BASELINES, METHODS
 from miram.reporting.facts.leaderboard import FINETUNED, leaderboard_table
 from miram.reporting.facts.study import MethodResult, Study
 

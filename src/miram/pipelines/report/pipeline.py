@@ -4,7 +4,7 @@ import warnings
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.models.names import BASELINES, METHODS, SUPERVISED
+from miram.models.methods import BASELINES, METHODS, SUPERVISED
 from miram.pipelines.report.nodes import (
     TABLES,
     build_leaderboard,

@@ -174,13 +174,11 @@ def _included(study: Study, facts: DataFacts) -> str:
 
 
 def _preparation(study: Study, facts: DataFacts) -> str:
-    settings = listed(
-        f"{name} {value}" for name, value in flatten(study.crops.info["parameters"]).items()
-    )
+    settings = listed(f"{name} {value}" for name, value in flatten(study.crops.parameters).items())
     return (
         "Lesions were cut from the mammogram as squares around their outline and stored with "
-        f"{study.crops.side} pixels a side and 16 bits; {facts.upsampled} of {facts.lesions} had "
-        f"to be enlarged. Settings: {settings}."
+        f"{study.crops.image_size} pixels a side and 16 bits; {facts.upsampled} of "
+        f"{facts.lesions} had to be enlarged. Settings: {settings}."
     )
 
 

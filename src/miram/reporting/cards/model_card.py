@@ -11,7 +11,7 @@ from miram.errors import MiramError
 from miram.evaluation.prediction_tables import subgroup_metrics
 from miram.evaluation.predictions import task_scores
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS
-from miram.models.names import SUPERVISED
+from miram.models.methods import METHODS, SUPERVISED
 from miram.provenance import git_commit, versions
 from miram.reporting.charts.styles import MAIN_METRICS, metric_label
 from miram.reporting.facts.data_sources import SourceNote, source_note
@@ -302,43 +302,7 @@ def encoder_input(study: Study, method: str) -> EncoderInput | None:
 
 
 _SETTINGS = ("encoder", "training", "rois", "splits", "features", "evaluation")
-_KINDS = {
-    "random": "An encoder with fresh weights. Nothing was trained: it is what every other method "
-    "has to beat",
-    "timm_backbone": "A model of timm, used as it is. Nothing was trained on these data",
-    "supervised": "An encoder trained from scratch on the labels of the training patients: what "
-    "pretraining without labels has to justify",
-    "masked_autoencoder": "The encoder of a masked autoencoder, pretrained without labels: patches "
-    "of lesion crops were hidden, and decoders, which are left behind, had to reconstruct the crop "
-    "from the rest",
-    "moco_v3": "An encoder pretrained without labels by contrast (MoCo-v3): two views of a crop "
-    "had to be told from views of other crops",
-}
 _UNTOLD = "An encoder; the run's parameters do not tell how it was made"
-
-_MIRAM = (
-    "Vo HQ et al. (2025). Efficient Multi-scale Masked Autoencoders with Hybrid-Attention "
-    "Mechanism for Breast Lesion Classification (MIRAM). arXiv 2503.07157"
-)
-_PAPERS = {
-    "mae": (
-        "He K et al. (2022). Masked Autoencoders Are Scalable Vision Learners. CVPR. "
-        "arXiv 2111.06377",
-    ),
-    "moco_v3": (
-        "Chen X, Xie S, He K (2021). An Empirical Study of Training Self-Supervised Vision "
-        "Transformers. ICCV. arXiv 2104.02057",
-    ),
-    "hiend_mae": (
-        "Tang F et al. (2025). Hi-End-MAE: Hierarchical encoder-driven masked autoencoders are "
-        "stronger vision learners for medical image segmentation. arXiv 2502.08347",
-    ),
-    "miram_cross": (
-        _MIRAM,
-        "Fu L et al. (2025). Rethinking Patch Dependence for Masked Autoencoders. TMLR. "
-        "arXiv 2401.14391",
-    ),
-}
 
 
 def model_card(study: Study, method: str, subgroups: pd.DataFrame | None = None) -> str:
@@ -388,7 +352,7 @@ def _of_the_training(study: Study, method: str) -> dict[str, Any]:
     block = method_block(study, method)
     training = training_table({method: study.methods[method]})
     return {
-        "what": _KINDS.get(block.get("kind", ""), _UNTOLD),
+        "what": _summary(method, block.get("kind")),
         "trained": is_trained(study, method),
         "labeled": method == SUPERVISED,
         "labels_of": block.get("task"),
@@ -396,6 +360,15 @@ def _of_the_training(study: Study, method: str) -> dict[str, Any]:
         "trainings": len(training.rows),
         "settings": _settings(study, method),
     }
+
+
+def _summary(method: str, kind: str | None) -> str:
+    known = METHODS.get(method)
+    if known and kind == known.kind:
+        return known.summary
+    if kind == "timm_backbone":
+        return "A model of timm, used as it is. Nothing was trained on these data"
+    return f"An encoder of method kind {kind}, configured by the study" if kind else _UNTOLD
 
 
 def _of_the_evaluation(study: Study, method: str, subgroups: pd.DataFrame | None) -> dict[str, Any]:
@@ -449,5 +422,5 @@ def _pooling(study: Study) -> str:
 
 
 def _citations(study: Study, method: str) -> tuple[str, ...]:
-    papers = _PAPERS.get(method, (_MIRAM,) if method.startswith("miram_") else ())
+    papers = METHODS[method].papers if method in METHODS else ()
     return (*papers, *source_note(study.parameters.get("source")).citations)

@@ -13,13 +13,11 @@ import numpy as np
 import pandas as pd
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
-from pydantic import ValidationError
 
 from miram.errors import MiramError
-from miram.models.describe import Part, describe
+from miram.models.describe import Part, describe, describe_encoder
 from miram.models.encoder import EncoderConfig
-from miram.models.methods import MethodConfig, RandomConfig, TimmBackboneConfig
-from miram.models.supervised import SupervisedConfig
+from miram.models.method_kinds import METHOD_KINDS
 from miram.reporting.charts.styles import MAIN_METRICS, method_style, metric_label
 from miram.reporting.charts.training import TEMPLATE, error_bar, panel_title, sentence
 from miram.reporting.facts.methods import is_trained, method_block
@@ -76,25 +74,19 @@ def study_costs(study: Study) -> dict[str, MethodCost]:
         encoder = EncoderConfig.model_validate(plain(study.parameters.get("encoder", {})))
     except MiramError:
         return {}
-    shared = _encoding(RandomConfig(), encoder)
+    encodings: dict[str, float] = {}
     found = {}
     for name in study.methods:
         try:
-            method = MethodConfig.model_validate(method_block(study, name)).root
-        except ValidationError:
+            method = METHOD_KINDS.model_validate(method_block(study, name))
+        except MiramError:
             continue
-        backbone = method if isinstance(method, TimmBackboneConfig) else None
-        if isinstance(method, SupervisedConfig):
-            backbone = method.backbone
-        encoding = _encoding(backbone, encoder) if backbone else shared
+        reader = str(method.encoder_facts(encoder)["timm"])
+        if reader not in encodings:
+            encodings[reader] = describe_encoder(method, encoder).macs / 1e9
         parts = describe(method, encoder) if is_trained(study, name) else []
-        found[name] = _summed(parts, encoding)
+        found[name] = _summed(parts, encodings[reader])
     return found
-
-
-def _encoding(reader: RandomConfig | TimmBackboneConfig, encoder: EncoderConfig) -> float:
-    """The cost of encoding a whole image, in 10^9 multiply-accumulates."""
-    return describe(reader, encoder)[0].macs / 1e9
 
 
 def _summed(parts: list[Part], encoding_gmacs: float) -> MethodCost:

@@ -1,6 +1,6 @@
 """What a study cannot say, sentence by sentence, from the study itself."""
 
-from miram.models.names import SUPERVISED
+from miram.models.methods import SUPERVISED
 from miram.reporting.facts.data_sources import source_note
 from miram.reporting.facts.methods import assessment_config, method_block
 from miram.reporting.facts.seeds import beside_intervals

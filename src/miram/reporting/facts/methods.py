@@ -5,7 +5,7 @@ from typing import Any
 
 from miram.evaluation.config import AssessmentConfig
 from miram.mammography.splits import pretraining_crops
-from miram.models.names import SUPERVISED
+from miram.models.methods import SUPERVISED
 from miram.reporting.facts.settings import flatten, plain
 from miram.reporting.facts.splits import SplitFacts, split_facts
 from miram.reporting.facts.study import Study

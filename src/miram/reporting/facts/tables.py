@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from miram.mammography.audit import AUDIT_CODES, DECODING_CODES
-from miram.mammography.lesion_table import summarize_audit
+from miram.mammography.audit import summarize_audit
+from miram.mammography.sources import explain_code
 from miram.reporting.charts.training import loss_columns, loss_label, trainings_of
 from miram.reporting.facts.study import MethodResult, Study
 
@@ -114,7 +114,7 @@ def _place(side: str) -> int:
 def left_out(study: Study) -> Table:
     """What ingestion, cropping and splitting left out or repaired, by reason."""
     rows = [
-        (row["code"], _meaning(row["code"]), step, *_counts_and_example(audit, row))
+        (row["code"], explain_code(row["code"]), step, *_counts_and_example(audit, row))
         for step, audit in (("ingest", study.audit), ("crops", study.crops.audit))
         for _, row in summarize_audit(audit).iterrows()
     ]
@@ -126,12 +126,6 @@ def left_out(study: Study) -> Table:
         rows.append(("leaking_patient", meaning, "splits", "left out", *counts, detail))
     heads = ("Reason", "Meaning", "Step", "Action", "Rows", "Lesions", "Example")
     return Table(heads, tuple(rows))
-
-
-def _meaning(code: str) -> str:
-    """A code of the audits in words; empty for a code of somebody's own source."""
-    bare = code.removeprefix("image_").removeprefix("mask_")
-    return AUDIT_CODES.get(code) or DECODING_CODES.get(bare, "")
 
 
 def _counts_and_example(audit: pd.DataFrame, row: pd.Series) -> tuple[str, int, int, str]:

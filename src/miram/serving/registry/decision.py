@@ -17,7 +17,7 @@ from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import DRAWS
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
 from miram.evaluation.statistics.inputs import Kind
-from miram.mammography.decoding.image_kind import WantedImages
+from miram.mammography.sources.dicom_folder import WantedImages
 from miram.serving.requests import TISSUE_PATCHES
 
 Alias = Literal["champion", "challenger"]

@@ -45,7 +45,7 @@ def save_model(path: str | Path, predictor: Predictor, mlflow_model: "Model") ->
         folder = Path(name) / ARTIFACT
         predictor.save(folder)
         encoder = CropEncoder(predictor.encoder, predictor.features).eval()
-        export_graph(encoder, predictor.crops.side, predictor.mask_cells, folder / GRAPH)
+        export_graph(encoder, predictor.crops.image_size, predictor.mask_cells, folder / GRAPH)
         (folder / CARD).write_text(card(predictor), encoding="utf-8")
         mlflow.pyfunc.save_model(
             path,
@@ -106,14 +106,14 @@ def input_example(predictor: Predictor) -> "pd.DataFrame":
 
     from miram.evaluation.features.crop_encoder import example_crops
 
-    images, _ = example_crops(predictor.crops.side, predictor.mask_cells)
+    images, _ = example_crops(predictor.crops.image_size, predictor.mask_cells)
     return pd.DataFrame({"image": [image.mul(255).round().div(255).tolist() for image in images]})
 
 
 def card(predictor: Predictor) -> str:
     """The page inside the model: what it is, what goes in and out, what it is not."""
     assert predictor.probe is not None
-    probe, side = predictor.probe, predictor.crops.side
+    probe, side = predictor.probe, predictor.crops.image_size
     masks = ", images, coverage (B, h, h) uint8" if "lesion" in predictor.features.pooling else ""
     about = {**predictor.about, "digest": predictor.digest()}
     raw = "raw and processed" if predictor.wanted.for_processing else "processed"

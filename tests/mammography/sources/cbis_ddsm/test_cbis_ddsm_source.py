@@ -9,14 +9,13 @@ import pytest
 from PIL import Image
 
 from miram.errors import MiramError
-from miram.mammography.audit import explained
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import plan_crops
 from miram.mammography.decoding.read import read_image
 from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.phantom import PhantomConfig, draw_cases
-from miram.mammography.phantom.layout import lesion_places
-from miram.mammography.sources import make_source
+from miram.mammography.phantom.files import lesion_places
+from miram.mammography.sources import explain_code, make_source
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 
 CONFIG = PhantomConfig(patients=100, image_size=256, seed=2)
@@ -37,7 +36,7 @@ def cases():
     places = [lesion_places(row, CONFIG.seed) for row in rows]
     return truth.assign(
         lesion_id=[
-            f"{PREFIX[row['kind']]}-{SPLIT[row['split']]}_{row['patient_id']}_{row['side']}_"
+            f"{PREFIX[row['kind']]}-{SPLIT[row['split']]}_{row['patient_id']}_{row['laterality']}_"
             f"{row['view']}_{row['number']}"
             for row in rows
         ],
@@ -132,7 +131,11 @@ def test_lesions_of_one_view_and_kind_share_their_image(lesions, cases):
 def test_both_breasts_single_views_and_both_kinds_are_there(lesions, cases):
     truth = cases.groupby("patient_id")
     found = lesions.groupby("patient_id")
-    for column, name in (("side", "laterality"), ("view", "view"), ("kind", "abnormality_type")):
+    for column, name in (
+        ("laterality", "laterality"),
+        ("view", "view"),
+        ("kind", "abnormality_type"),
+    ):
         assert (found[name].nunique() == truth[column].nunique()).all()
         assert truth[column].nunique().nunique() == 2
 
@@ -204,7 +207,7 @@ def left_out(ingested) -> dict[str, str]:
     rows = ingested.audit.query("action == 'left out' and lesion_id != ''")
     assert rows["lesion_id"].is_unique
     assert not set(rows["lesion_id"]) & set(ingested.lesions["lesion_id"])
-    assert all(explained(code) for code in rows["code"])
+    assert all(explain_code(code) for code in rows["code"])
     return dict(zip(rows["lesion_id"], rows["code"], strict=True))
 
 
@@ -251,13 +254,15 @@ def test_views_with_a_lesion_left_out_give_no_backgrounds(copy):
     view = ["patient_id", "laterality", "view"]
     same = (rest[view] == row[view]).all(axis=1)
     assert same.any() and rest["unplaced_lesion"].tolist() == same.tolist()
-    tasks = plan_crops(rest, raw_root, CropConfig(side=64, context=1.0)).tasks
+    tasks = plan_crops(rest, raw_root, CropConfig(image_size=64, context=1.0)).tasks
     reasons = {task.image_id: task.no_backgrounds for task in tasks}
     assert "no known place" in reasons[row["image_id"]]
 
 
 def test_views_under_two_uids_give_no_backgrounds(lesions, raw_root):
-    tasks = plan_crops(lesions.reset_index(), raw_root, CropConfig(side=64, context=1.0)).tasks
+    tasks = plan_crops(
+        lesions.reset_index(), raw_root, CropConfig(image_size=64, context=1.0)
+    ).tasks
     uids = lesions.groupby(["patient_id", "laterality", "view"])["image_id"].transform("nunique")
     assert not lesions["unplaced_lesion"].any()
     assert (

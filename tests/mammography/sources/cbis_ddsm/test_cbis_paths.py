@@ -1,7 +1,6 @@
 """Path cells of the case descriptions come apart and together again."""
 
 import csv
-import re
 
 import pytest
 from hypothesis import given
@@ -9,37 +8,25 @@ from hypothesis import strategies as st
 from project_paths import SHARED_DATA
 
 from miram.errors import MiramError
-from miram.mammography.sources.cbis_ddsm.paths import (
-    CbisPath,
-    is_uid,
-    names_abnormality,
-    parse_cbis_path,
-)
+from miram.mammography.decoding.headers import is_uid
+from miram.mammography.sources.cbis_ddsm.case_tables import CbisPath, parse_cbis_path
+from miram.mammography.sources.cbis_ddsm.file_roles import names_abnormality
 
 TABLES = SHARED_DATA / "cbis_ddsm" / "csv"
 UIDS = st.from_regex(r"1\.3(\.(0|[1-9][0-9]{0,12})){1,4}", fullmatch=True)
-PATHS = st.builds(
-    CbisPath,
-    kind=st.sampled_from(["Mass", "Calc"]),
-    split=st.sampled_from(["Training", "Test"]),
-    patient_id=st.from_regex(r"P_[0-9]{5}", fullmatch=True),
-    laterality=st.sampled_from(["LEFT", "RIGHT"]),
-    view=st.sampled_from(["CC", "MLO"]),
-    abnormality_id=st.none() | st.integers(1, 99),
-    study_uid=UIDS,
-    series_uid=UIDS,
-    file_name=st.from_regex(r"[0-9]{6}\.dcm", fullmatch=True),
-)
+PATIENTS = st.from_regex(r"P_[0-9]{5}", fullmatch=True)
+VIEWS = st.sampled_from(["LEFT_CC", "RIGHT_CC", "LEFT_MLO", "RIGHT_MLO"])
+NUMBERS = st.none() | st.integers(1, 99)
+FILES = st.from_regex(r"[0-9]{6}\.dcm", fullmatch=True)
 
 
-@given(PATHS, st.sampled_from(["", "\n", "\r\n", " \n"]))
-def test_a_path_parses_back_to_itself(path, ending):
-    assert parse_cbis_path(str(path) + ending) == path
-
-
-@given(PATHS)
-def test_the_abnormality_number_tells_crops_from_full_images(path):
-    assert names_abnormality(path.folder) is (path.abnormality_id is not None)
+@given(PATIENTS, VIEWS, NUMBERS, UIDS, UIDS, FILES, st.sampled_from(["", "\n", "\r\n", " \n"]))
+def test_the_parts_of_a_path_are_found(patient, view, number, study, series, name, ending):
+    suffix = "" if number is None else f"_{number}"
+    folder = f"Calc-Training_{patient}_{view}{suffix}"
+    path = parse_cbis_path(f"{folder}/{study}/{series}/{name}{ending}")
+    assert path == CbisPath(folder, patient, series, name)
+    assert names_abnormality(folder) is (number is not None)
 
 
 @given(st.text(max_size=80) | st.text("/._-0123456789MassTestP", max_size=80))
@@ -66,7 +53,7 @@ GOOD = "Mass-Test_P_00016_LEFT_CC_1/1.3.6/1.3.7/000001.dcm"
     ],
 )
 def test_the_error_names_the_malformed_part(old, new, part):
-    assert parse_cbis_path(GOOD).abnormality_id == 1
+    assert parse_cbis_path(GOOD).file_name == "000001.dcm"
     with pytest.raises(MiramError, match=part):
         parse_cbis_path(GOOD.replace(old, new, 1))
 
@@ -93,11 +80,9 @@ def test_every_path_of_the_four_real_tables_parses():
                     if not column.endswith("file path"):
                         continue
                     path = parse_cbis_path(cell)
-                    assert str(path) == cell.strip()
                     assert path.patient_id == row["patient_id"]
-                    assert path.kind.lower() == row["abnormality type"][:4]
-                    full = re.match("image", column) is not None
-                    expected = None if full else int(row["abnormality id"])
-                    assert path.abnormality_id == expected
+                    assert path.folder.lower().startswith(row["abnormality type"][:4])
+                    number = "" if column == "image file path" else f"_{row['abnormality id']}"
+                    assert path.folder.endswith(f"{row['image view']}{number}")
                     cells += 1
     assert cells == 3 * (1318 + 378 + 1546 + 326)

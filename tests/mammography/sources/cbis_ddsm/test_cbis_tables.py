@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 
 from miram.errors import MiramError
+from miram.mammography.lesion_table import leaking_patients
 from miram.mammography.sources.cbis_ddsm.case_tables import (
     CASE_DESCRIPTIONS,
     find_case_descriptions,
-    leaking_patients,
+    parse_cbis_path,
     read_case_descriptions,
 )
-from miram.mammography.sources.cbis_ddsm.paths import parse_cbis_path
 
 PATHS = ("image_cell", "crop_cell", "mask_cell")
 LEAKING = """

@@ -1,21 +1,21 @@
 """Full image, crop and mask are told apart by what they are; every repair is noted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import write_dicom
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
-from miram.mammography.sources.cbis_ddsm.file_content import (
-    FileLook,
+from miram.mammography.sources.cbis_ddsm.file_roles import (
+    FileResolver,
     FileRole,
+    ImageFile,
     is_two_valued,
     role_of,
     shaped_alike,
 )
-from miram.mammography.sources.cbis_ddsm.file_roles import resolve_lesion_files
 from miram.mammography.sources.cbis_ddsm.layouts import index_series
 
 IMAGE, CROP, MASK = (f"1.3.6.1.4.1.9590.{n}" for n in (1, 2, 3))
@@ -50,29 +50,20 @@ def jpeg(root, series, name, role, pixels=None):
 
 def dicom(root, series, name, role, **values):
     pixels = PIXELS[role] if role == FileRole.MASK else PIXELS[role].astype(np.uint16) * 257
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    dataset.SOPInstanceUID = f"{series}.{len(name)}"
-    dataset.SeriesInstanceUID = series
-    dataset.SeriesDescription = ""
-    dataset.PatientID = FULL_NAME if role == FileRole.FULL else LESION_NAME
-    dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "MONOCHROME2", 1
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.dtype.itemsize
-    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, 0
-    dataset.PixelData = pixels.tobytes()
-    for keyword, value in values.items():
-        setattr(dataset, keyword, value)
-    path = root / series / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+    fields = {
+        "SOPInstanceUID": f"{series}.{len(name)}",
+        "SeriesInstanceUID": series,
+        "SeriesDescription": "",
+        "PatientID": FULL_NAME if role == FileRole.FULL else LESION_NAME,
+    }
+    return write_dicom(root / series / name, pixels, **{**fields, **values})
 
 
 def resolve(root, image=IMAGE, crop=CROP, mask=MASK):
-    return resolve_lesion_files(image, crop, mask, index_series(root))
+    """Resolve a lesion; image and masks by their paths."""
+    files = FileResolver(index_series(root)).resolve(image, crop, mask)
+    full = files.full and files.full.path
+    return replace(files, full=full, masks=tuple(mask.path for mask in files.masks))
 
 
 def codes(files):
@@ -266,14 +257,13 @@ def test_several_masks_of_one_series_stay_whether_side_by_side_or_copied(tmp_pat
     assert codes(files) == ["differing_copies", "differing_copies", "several_masks"]
 
 
-def test_a_memory_of_looks_changes_nothing_and_is_filled(tmp_path, make):
-    make(IMAGE, "a", FileRole.FULL)
+def test_a_file_that_several_lesions_share_is_read_once(tmp_path, make):
+    full = make(IMAGE, "a", FileRole.FULL)
     make(MASK, "a", FileRole.MASK)
-    index, looks = index_series(tmp_path), {}
-    first = resolve_lesion_files(IMAGE, CROP, MASK, index, looks)
-    assert set(looks) == {*index.files(IMAGE), *index.files(MASK)}
-    assert resolve_lesion_files(IMAGE, CROP, MASK, index, looks) == first
-    assert resolve(tmp_path) == first
+    resolver = FileResolver(index_series(tmp_path))
+    first = resolver.resolve(IMAGE, CROP, MASK)
+    full.unlink()
+    assert resolver.resolve(IMAGE, CROP, MASK) == first
 
 
 @pytest.mark.parametrize(
@@ -295,7 +285,7 @@ def test_header_fields_tell_the_role(bits, description, names, role):
 
 
 def test_one_scale_in_both_axes_is_the_same_shape():
-    full = FileLook(Path("f"), FileRole.FULL, 5386, 3601)
+    full = ImageFile(Path("f"), FileRole.FULL, 5386, 3601)
     for rows, columns, alike in [
         (5386, 3601, True),
         (4686, 3133, True),
@@ -304,7 +294,7 @@ def test_one_scale_in_both_axes_is_the_same_shape():
         (2693, 1800, False),
         (0, 0, False),
     ]:
-        assert shaped_alike(FileLook(Path("m"), FileRole.UNKNOWN, rows, columns), full) is alike
+        assert shaped_alike(ImageFile(Path("m"), FileRole.UNKNOWN, rows, columns), full) is alike
 
 
 def test_two_valuedness_is_seen_in_dicom_too(tmp_path):

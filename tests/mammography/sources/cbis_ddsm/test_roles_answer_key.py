@@ -1,6 +1,7 @@
 """The resolver against the true Kaggle names of all 1,696 mass lesions of CBIS-DDSM."""
 
 import io
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,15 +11,21 @@ import pytest
 from PIL import Image
 from project_paths import SHARED_DATA
 
-from miram.mammography.sources.cbis_ddsm.file_content import is_two_valued
-from miram.mammography.sources.cbis_ddsm.file_roles import resolve_lesion_files
+from miram.mammography.sources.cbis_ddsm.case_tables import parse_cbis_path
+from miram.mammography.sources.cbis_ddsm.file_roles import FileResolver, is_two_valued
 from miram.mammography.sources.cbis_ddsm.layouts import Layout, index_series
-from miram.mammography.sources.cbis_ddsm.paths import parse_cbis_path
 
 CBIS = SHARED_DATA / "cbis_ddsm"
 pytestmark = pytest.mark.skipif(not CBIS.is_dir(), reason=f"CBIS-DDSM is not at {CBIS}")
 SHRINK = 20  # sizes are those of the real files divided by this
 DIFFERENT_SERIES = 103
+
+
+def resolved_files(resolver, row):
+    """The files of a lesion; image and masks by their paths."""
+    files = resolver.resolve(row.image.series_uid, row.crop.series_uid, row.mask.series_uid)
+    full = files.full and files.full.path
+    return replace(files, full=full, masks=tuple(mask.path for mask in files.masks))
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +106,10 @@ def tree(key, tmp_path_factory):
 
 
 def check_against_key(key, root):
-    index, looks = index_series(root), {}
+    resolver = FileResolver(index_series(root))
     wrong, notes = [], []
     for row in key.itertuples():
-        files = resolve_lesion_files(
-            row.image.series_uid, row.crop.series_uid, row.mask.series_uid, index, looks
-        )
+        files = resolved_files(resolver, row)
         found = (files.full, files.masks)
         if found != (root / row.image_file, (root / row.mask_file,)):
             wrong.append((row.image_file, row.mask_file, found))
@@ -112,7 +117,7 @@ def check_against_key(key, root):
             wrong.append((row.crop, files.crop))
         notes += files.notes
     assert wrong == []
-    return index, notes
+    return resolver.index, notes
 
 
 def test_the_key_is_the_one_described(key):
@@ -149,26 +154,22 @@ def test_all_lesions_are_resolved_with_the_header_table(key, tree):
 
 def test_exchanged_crop_and_mask_columns_change_no_file(key, tree):
     exchanged = key.assign(crop=key["mask"], mask=key.crop)
-    index = index_series(tree[0])
+    resolver = FileResolver(index_series(tree[0]))
     noted = 0
     for row in exchanged.itertuples():
-        files = resolve_lesion_files(
-            row.image.series_uid, row.crop.series_uid, row.mask.series_uid, index
-        )
+        files = resolved_files(resolver, row)
         assert files.masks == (tree[0] / row.mask_file,)
         noted += [code for code, _ in files.notes] == ["swapped_columns"]
     assert noted == DIFFERENT_SERIES
 
 
 def test_the_real_files_are_resolved(key):
-    index = index_series(CBIS)
-    assert index.layout_counts == {Layout.KAGGLE_JPEG: 109}
+    resolver = FileResolver(index_series(CBIS))
+    assert resolver.index.layout_counts == {Layout.KAGGLE_JPEG: 109}
     rows = key[key.image_file.map(lambda name: (CBIS / name).is_file())]
     resolved = 0
     for row in rows.itertuples():
-        files = resolve_lesion_files(
-            row.image.series_uid, row.crop.series_uid, row.mask.series_uid, index
-        )
+        files = resolved_files(resolver, row)
         assert files.full == CBIS / row.image_file
         if (CBIS / row.mask_file).is_file():
             assert files.masks == (CBIS / row.mask_file,)

@@ -1,11 +1,15 @@
 """The four case-description tables of CBIS-DDSM (Lee et al., Sci Data 4:170177, 2017)."""
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.mammography.sources.folder_walk import files_under
+from miram.mammography.decoding.headers import is_uid
+from miram.mammography.lesion_table import leaking_patients
+from miram.mammography.sources.files import files_under
 
 CASE_DESCRIPTIONS = {
     ("mass", "train"): "mass_case_description_train_set.csv",
@@ -36,6 +40,11 @@ _LABELS = {
 _SAME_LABEL = {"LUCENT_CENTER": "LUCENT_CENTERED"}
 _NUMBERS = {"abnormality_id", "assessment", "subtlety", "density"}
 _NOT_GIVEN = {"", "N/A", "NA"}
+_FOLDER = re.compile(
+    r"(?:Mass|Calc)-(?:Training|Test)_(P_\d{5})_(?:LEFT|RIGHT)_(?:CC|MLO)(?:_[1-9]\d*)?", re.ASCII
+)
+_FILE_NAME = re.compile(r"[\w-]+\.dcm", re.ASCII)
+_SHAPE = "<Mass|Calc>-<Training|Test>_P_NNNNN_<LEFT|RIGHT>_<CC|MLO>[_N]/<study>/<series>/N.dcm"
 _FOLDER_WORDS = {"mass": "Mass", "calcification": "Calc", "train": "Training", "test": "Test"}
 
 
@@ -105,12 +114,6 @@ def read_case_descriptions(raw_root: Path) -> pd.DataFrame:
     return lesions
 
 
-def leaking_patients(lesions: pd.DataFrame) -> list[str]:
-    """Patients on both sides of the official split, which was drawn per abnormality type."""
-    sides = lesions.groupby("patient_id")["official_split"].nunique()
-    return sorted(sides.index[sides > 1])
-
-
 def _read_one(path: Path, abnormality_type: str, split: str) -> pd.DataFrame:
     raw = _read_text(path)
     density = next((name for name in _DENSITY if name in raw), _DENSITY[0])
@@ -123,7 +126,7 @@ def _read_one(path: Path, abnormality_type: str, split: str) -> pd.DataFrame:
         )
     for column, name in names.items():
         if name in _NUMBERS:
-            raw[column] = _whole_numbers(raw[column], path)
+            raw[column] = whole_numbers(raw[column], path)
     table = raw[list(names)].rename(columns=names)
     # Densities run from 1 to 4 and subtleties from 1 to 5: a 0 stands for "not given".
     for name in ("density", "subtlety"):
@@ -146,14 +149,26 @@ def _read_text(path: Path) -> pd.DataFrame:
     return table.apply(lambda values: values.str.strip())
 
 
-def _whole_numbers(cells: pd.Series, path: Path) -> pd.Series:
+def whole_numbers(cells: pd.Series, path: Path) -> pd.Series:
+    """Read cells such as `16` or `16.0`.
+
+    Args:
+        cells: Text of one column, stripped.
+        path: The table, for the message.
+
+    Returns:
+        Int64, missing where nothing is given.
+
+    Raises:
+        MiramError: A cell holds something else.
+    """
     numbers = pd.to_numeric(cells, errors="coerce")
     wrong = ~cells.isin(_NOT_GIVEN) & ~(numbers % 1 == 0)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise MiramError(
             f"{path}: {cells.iloc[row]!r} in the column {cells.name!r}, row {row + 1} below the "
-            "heading, is no whole number; compare with the table that TCIA publishes"
+            "heading, is no whole number; compare with the published table, or download it again"
         )
     return numbers.astype("Int64")
 
@@ -167,3 +182,49 @@ def _lesion_ids(table: pd.DataFrame, abnormality_type: str, split: str) -> pd.Se
     prefix = f"{_FOLDER_WORDS[abnormality_type]}-{_FOLDER_WORDS[split]}_"
     parts = (table[name].astype(str) for name in ("laterality", "view", "abnormality_id"))
     return prefix + table["patient_id"].str.cat(parts, sep="_")
+
+
+@dataclass(frozen=True)
+class CbisPath:
+    """What a path cell of the case descriptions tells.
+
+    Attributes:
+        folder: Its first part, which CBIS-DDSM also uses as DICOM PatientID.
+        patient_id: For example P_00001; the same in both types and splits.
+        series_uid: Series instance UID; it alone finds the file.
+        file_name: Number in the NBIA layout; not to be relied on.
+    """
+
+    folder: str
+    patient_id: str
+    series_uid: str
+    file_name: str
+
+
+def parse_cbis_path(text: str) -> CbisPath:
+    """Take a path cell apart.
+
+    Args:
+        text: A cell such as `Mass-Test_P_00016_LEFT_CC_1/<study>/<series>/000001.dcm`; white
+            space around it, like the line feed in one cell of every row, is dropped.
+
+    Raises:
+        MiramError: Naming the part that is malformed.
+    """
+    parts = text.strip().split("/")
+    if len(parts) != 4:
+        raise _malformed(text, f"{len(parts)} parts instead of 4")
+    folder, study, series, name = parts
+    match = _FOLDER.fullmatch(folder)
+    if match is None:
+        raise _malformed(text, f"folder {folder!r}")
+    for kind, uid in (("study", study), ("series", series)):
+        if not is_uid(uid):
+            raise _malformed(text, f"{kind} UID {uid!r}")
+    if not _FILE_NAME.fullmatch(name):
+        raise _malformed(text, f"file name {name!r}")
+    return CbisPath(folder, match[1], series, name)
+
+
+def _malformed(text: str, what: str) -> MiramError:
+    return MiramError(f"{what} in the path {text.strip()!r}; expected {_SHAPE}")

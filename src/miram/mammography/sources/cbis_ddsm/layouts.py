@@ -15,134 +15,17 @@ import pandas as pd
 
 from miram.errors import MiramError
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure
-from miram.mammography.decoding.headers import read_header
-from miram.mammography.sources.cbis_ddsm.paths import is_uid
-from miram.mammography.sources.folder_walk import files_under
+from miram.mammography.decoding.headers import is_uid, read_header, starts_like_dicom
+from miram.mammography.sources.cbis_ddsm.case_tables import whole_numbers
+from miram.mammography.sources.files import (
+    ARCHIVE_SUFFIXES,
+    DICOM_SUFFIXES,
+    PICTURE_SUFFIXES,
+    files_under,
+)
 
 _SERIES = "Series UID"
 _LOCATION = "File Location"
-_INFO_COLUMNS = (
-    "image_path",
-    "SeriesInstanceUID",
-    "SeriesDescription",
-    "BitsAllocated",
-    "PatientID",
-    "Rows",
-    "Columns",
-)
-
-
-@dataclass(frozen=True)
-class ImageInfo:
-    """What Kaggle's `dicom_info.csv` keeps of the DICOM header behind a JPEG.
-
-    Attributes:
-        series_uid: Series instance UID.
-        description: SeriesDescription, empty in 566 rows.
-        bits_allocated: Of the DICOM file, 8 or 16; 0 where unknown.
-        patient_id: The CBIS-DDSM folder name.
-        rows: Height, 0 where unknown.
-        columns: Width, 0 where unknown.
-    """
-
-    series_uid: str
-    description: str
-    bits_allocated: int
-    patient_id: str
-    rows: int
-    columns: int
-
-
-def image_key(path: str | Path) -> str:
-    """Give `<SeriesUID>/<name>`, which names a Kaggle JPEG wherever its folder was put."""
-    pure = PurePosixPath(path)
-    return f"{pure.parent.name}/{pure.name}"
-
-
-def read_dicom_info(path: Path) -> dict[str, ImageInfo]:
-    """Read Kaggle's header table.
-
-    Args:
-        path: A `dicom_info.csv`; all columns but `image_path` may be missing.
-
-    Returns:
-        One entry per JPEG, by `image_key`.
-
-    Raises:
-        MiramError: If the table cannot be read, has no `image_path` column, or holds a text
-            where a number must stand.
-    """
-    table = _read(path, "image_path").reindex(columns=list(_INFO_COLUMNS), fill_value="")
-    for name in ("BitsAllocated", "Rows", "Columns"):
-        table[name] = _whole_numbers(table[name], path)
-    return {
-        image_key(image): ImageInfo(
-            series_uid=series.strip(),
-            description=description.strip(),
-            bits_allocated=bits,
-            patient_id=patient.strip(),
-            rows=rows,
-            columns=columns,
-        )
-        for image, series, description, bits, patient, rows, columns in table.itertuples(
-            index=False, name=None
-        )
-        if image
-    }
-
-
-def read_retriever_metadata(path: Path) -> dict[Path, set[str]]:
-    """Read the `metadata.csv` that the NBIA Data Retriever writes beside its folders.
-
-    Args:
-        path: The table; `File Location` is relative to its folder, with either slash.
-
-    Returns:
-        The series UIDs of each folder, more than one where two series were put together.
-        Empty for another program's `metadata.csv`.
-
-    Raises:
-        MiramError: If the table cannot be read.
-    """
-    table = _read(path)
-    folders: dict[Path, set[str]] = {}
-    if not {_SERIES, _LOCATION} <= set(table.columns):
-        return folders
-    for series, location in zip(table[_SERIES], table[_LOCATION], strict=True):
-        if series and location:
-            relative = PurePosixPath(location.strip().replace("\\", "/"))
-            folders.setdefault(path.parent / relative, set()).add(series.strip())
-    return folders
-
-
-def _read(path: Path, required: str | None = None) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="replace")
-    except (OSError, ValueError) as error:
-        raise MiramError(f"{path} cannot be read as a table: {error}; download it again") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    if required is not None and required not in table.columns:
-        raise MiramError(f"{path} has no column {required}; is it the table of the Kaggle set?")
-    return table
-
-
-def _whole_numbers(cells: pd.Series, path: Path) -> pd.Series:
-    """Read numbers such as `16` or `16.0`; an empty cell is 0, which means unknown."""
-    cells = cells.str.strip()
-    numbers = pd.to_numeric(cells.where(cells != "", "0"), errors="coerce")
-    wrong = ~(numbers % 1 == 0)
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise MiramError(
-            f"{path}: {cells.iloc[row]!r} in the column {cells.name}, row {row + 1} below the "
-            "heading, is no whole number; download the table again"
-        )
-    return numbers.astype(int)
-
-
-_DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ".ima"}
-_PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
-_ARCHIVE_SUFFIXES = {".zip", ".tar", ".gz", ".7z"}
 _RETRIEVER_TABLE = "metadata.csv"
 _KAGGLE_TABLE = "dicom_info.csv"
 _ARCS = 3
@@ -155,6 +38,21 @@ class Layout(StrEnum):
     NBIA_DESCRIPTIVE = "nbia_descriptive"
     TCIA_UTILS = "tcia_utils"
     KAGGLE_JPEG = "kaggle_jpeg"
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What Kaggle's `dicom_info.csv` keeps of the DICOM header behind a JPEG.
+
+    Attributes:
+        description: SeriesDescription, empty in 566 rows.
+        bits_allocated: Of the DICOM file, 8 or 16; 0 where unknown.
+        patient_id: The CBIS-DDSM folder name.
+    """
+
+    description: str
+    bits_allocated: int
+    patient_id: str
 
 
 @dataclass(frozen=True)
@@ -198,7 +96,7 @@ class SeriesIndex:
         return self._infos.get(image_key(path))
 
     def __contains__(self, series_uid: object) -> bool:
-        """Tell whether files of a series are here."""
+        """Whether files of a series are here."""
         return series_uid in self._files
 
     def __iter__(self) -> Iterator[str]:
@@ -215,6 +113,12 @@ class _Found:
     path: Path
     series_uid: str
     layout: Layout
+
+
+def image_key(path: str | Path) -> str:
+    """Give `<SeriesUID>/<name>`, which names a Kaggle JPEG wherever its folder was put."""
+    pure = PurePosixPath(path)
+    return f"{pure.parent.name}/{pure.name}"
 
 
 def index_series(raw_root: str | Path) -> SeriesIndex:
@@ -234,49 +138,92 @@ def index_series(raw_root: str | Path) -> SeriesIndex:
         The index; the same folder always gives the same one.
 
     Raises:
-        MiramError: If the folder does not exist, a part of it cannot be read, or Kaggle's table
+        MiramError: The folder does not exist, a part of it cannot be read, or Kaggle's table
             cannot. A `metadata.csv` that cannot be read is not needed, and listed as unplaced.
     """
     root = Path(raw_root)
     paths = list(files_under(root))
     folders: dict[Path, set[str]] = {}
     infos: dict[str, ImageInfo] = {}
-    found: list[_Found] = []
+    found: dict[str, list[_Found]] = {}
     unplaced: list[UnplacedFile] = []
     for path in paths:
         if path.name == _RETRIEVER_TABLE:
             try:
-                table = read_retriever_metadata(path)
+                _read_retriever_metadata(path, folders)
             except MiramError as error:
-                # Any program may have written it, and the headers tell the same.
-                detail = f"no readable table, so that the headers are asked: {error.__cause__}"
+                # Any program may have written it, and the headers say the same.
+                detail = f"no readable table, so that the headers are read: {error.__cause__}"
                 unplaced.append(UnplacedFile(path, "table_unreadable", detail))
-                continue
-            for folder, uids in table.items():
-                folders.setdefault(folder, set()).update(uids)
         elif path.name == _KAGGLE_TABLE:
-            infos.update(read_dicom_info(path))
+            infos.update(_read_dicom_info(path))
     for path in paths:
         placed = _place(path, folders)
         if isinstance(placed, _Found):
-            found.append(placed)
+            found.setdefault(placed.series_uid, []).append(placed)
         elif placed is not None:
             unplaced.append(placed)
-    return _build(root, found, unplaced, infos)
+    files: dict[str, tuple[Path, ...]] = {}
+    counts: Counter[Layout] = Counter()
+    for series_uid in sorted(found):
+        kept, doubled = _without_copies(found[series_uid])
+        files[series_uid] = tuple(file.path for file in kept)
+        counts.update(file.layout for file in kept)
+        unplaced += doubled
+    unplaced.sort(key=lambda file: str(file.path))
+    return SeriesIndex(root, dict(sorted(counts.items())), tuple(unplaced), files, infos)
+
+
+def _read_dicom_info(path: Path) -> dict[str, ImageInfo]:
+    """Read Kaggle's header table by `image_key`; all columns but `image_path` may be missing."""
+    columns = ["image_path", "SeriesDescription", "BitsAllocated", "PatientID"]
+    table = _read(path)
+    if "image_path" not in table:
+        raise MiramError(f"{path} has no column image_path; is it the table of the Kaggle set?")
+    table = table.reindex(columns=columns, fill_value="")
+    bits = whole_numbers(table["BitsAllocated"], path).fillna(0).astype(int)
+    rows = table.assign(BitsAllocated=bits).itertuples(index=False, name=None)
+    return {image_key(image): ImageInfo(*known) for image, *known in rows if image}
+
+
+def _read_retriever_metadata(path: Path, folders: dict[Path, set[str]]) -> None:
+    """Add the series of each folder, as the NBIA Data Retriever's table beside them has it.
+
+    Two series may have been put together in one folder. Another program's `metadata.csv` has
+    other columns.
+    """
+    table = _read(path)
+    if not {_SERIES, _LOCATION} <= set(table.columns):
+        return
+    for series, location in zip(table[_SERIES], table[_LOCATION], strict=True):
+        if series and location:
+            relative = PurePosixPath(location.replace("\\", "/"))
+            folders.setdefault(path.parent / relative, set()).add(series)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="replace")
+    except (OSError, ValueError) as error:
+        raise MiramError(f"{path} cannot be read as a table: {error}; download it again") from error
+    table.columns = [str(name).strip() for name in table.columns]
+    return table.apply(lambda cells: cells.str.strip())
 
 
 def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFile | None:
     """Find the series of one file; None for what is no image."""
     suffix = path.suffix.lower()
     folder_is_uid = _names_series(path.parent)
-    if suffix in _ARCHIVE_SUFFIXES:
+    if suffix in ARCHIVE_SUFFIXES:
         return UnplacedFile(path, "archive", "unpack it; a download leaves it when interrupted")
-    if suffix in _PICTURE_SUFFIXES:
+    if suffix in PICTURE_SUFFIXES:
         if folder_is_uid:
             return _Found(path, path.parent.name, Layout.KAGGLE_JPEG)
         return UnplacedFile(path, "no_series_uid", "a picture in a folder not named by its series")
     try:
-        if suffix not in _DICOM_SUFFIXES and not _has_dicom_mark(path, suffix):
+        # Names ending in a part of a UID have no suffix.
+        nameless = not suffix or suffix[1:].isdigit()
+        if suffix not in DICOM_SUFFIXES and not (nameless and starts_like_dicom(path)):
             return None
     except OSError as error:
         return UnplacedFile(path, DecodingFailure.UNREADABLE, str(error))
@@ -284,7 +231,7 @@ def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFil
         classic = _names_series(path.parent.parent)
         layout = Layout.NBIA_CLASSIC if classic else Layout.TCIA_UTILS
         return _Found(path, path.parent.name, layout)
-    # Two series whose UIDs end alike share a folder: then only the header can tell.
+    # Two series whose UIDs end alike share a folder: then only the header distinguishes them.
     uids = folders.get(path.parent, set())
     if len(uids) == 1:
         return _Found(path, next(iter(uids)), Layout.NBIA_DESCRIPTIVE)
@@ -300,38 +247,6 @@ def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFil
 def _names_series(folder: Path) -> bool:
     # A folder called 1.0 or 2024.1 is a version or a date; real roots have several arcs.
     return folder.name.count(".") >= _ARCS and is_uid(folder.name)
-
-
-def _has_dicom_mark(path: Path, suffix: str) -> bool:
-    if suffix and not suffix[1:].isdigit():  # names ending in a part of a UID have no suffix
-        return False
-    with path.open("rb") as file:
-        return file.read(132).endswith(b"DICM")
-
-
-def _build(
-    root: Path,
-    found: list[_Found],
-    unplaced: list[UnplacedFile],
-    infos: Mapping[str, ImageInfo],
-) -> SeriesIndex:
-    by_series: dict[str, list[_Found]] = {}
-    for file in found:
-        by_series.setdefault(file.series_uid, []).append(file)
-    files: dict[str, tuple[Path, ...]] = {}
-    counts: Counter[Layout] = Counter()
-    for series_uid in sorted(by_series):
-        kept, doubled = _without_copies(by_series[series_uid])
-        files[series_uid] = tuple(file.path for file in kept)
-        counts.update(file.layout for file in kept)
-        unplaced += doubled
-    return SeriesIndex(
-        root=root,
-        layout_counts=dict(sorted(counts.items())),
-        unplaced=tuple(sorted(unplaced, key=lambda file: str(file.path))),
-        _files=files,
-        _infos=dict(infos),
-    )
 
 
 def _without_copies(files: list[_Found]) -> tuple[list[_Found], list[UnplacedFile]]:
@@ -358,5 +273,5 @@ def _without_copies(files: list[_Found]) -> tuple[list[_Found], list[UnplacedFil
 def _same_bytes(path: Path, other: Path) -> bool:
     try:
         return filecmp.cmp(path, other, shallow=False)
-    except OSError:  # one that cannot be read is no copy; it is told of where it is looked at
+    except OSError:  # one that cannot be read is no copy; reading it is reported elsewhere
         return False

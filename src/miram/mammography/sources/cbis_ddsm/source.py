@@ -2,36 +2,77 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 from pydantic import Field
 
 from miram.errors import MiramError
+from miram.mammography.audit import AuditLog
 from miram.mammography.decoding.errors import DecodingError
-from miram.mammography.decoding.image_facts import ImageFacts, image_facts
-from miram.mammography.lesion_table import audit_rows, mark_unplaced, validate_lesions
-from miram.mammography.sources.base import Ingested, Source
-from miram.mammography.sources.cbis_ddsm.case_tables import read_case_descriptions
-from miram.mammography.sources.cbis_ddsm.file_content import FileLook
-from miram.mammography.sources.cbis_ddsm.file_roles import (
-    LesionFiles,
-    NoteCode,
-    resolve_lesion_files,
+from miram.mammography.decoding.headers import ImageFacts
+from miram.mammography.lesion_table import mark_unplaced, validate_lesions
+from miram.mammography.sources.base import Ingested, Source, SourceNote
+from miram.mammography.sources.cbis_ddsm.case_tables import (
+    CbisPath,
+    parse_cbis_path,
+    read_case_descriptions,
 )
+from miram.mammography.sources.cbis_ddsm.file_roles import FileResolver, ImageFile, LesionFiles
 from miram.mammography.sources.cbis_ddsm.layouts import SeriesIndex, index_series
-from miram.mammography.sources.cbis_ddsm.paths import CbisPath, parse_cbis_path
+from miram.mammography.sources.files import KnownImages, same_shape
 from miram.progress import track
 
 log = logging.getLogger(__name__)
 
-_REPAIRS = {NoteCode.SWAPPED_COLUMNS, NoteCode.MASK_IN_CROP_SERIES, NoteCode.SEVERAL_MASKS}
-SWAPPED_FILES = "swapped_files"
-_OBSTACLES = {NoteCode.IMAGE_MISSING, NoteCode.MASK_MISSING}
+_REPAIRS = ("swapped_columns", "mask_in_crop_series", "several_masks")
+_OBSTACLES = ("image_missing", "mask_missing")
 
 
 class CbisDdsmSource(Source):
     """The Curated Breast Imaging Subset of DDSM (doi 10.7937/K9/TCIA.2016.7O02S9CY)."""
+
+    about: ClassVar = SourceNote(
+        title="CBIS-DDSM",
+        origin=(
+            "digitized film mammograms with outlined lesions, published by The Cancer Imaging "
+            "Archive"
+        ),
+        terms="Creative Commons Attribution 3.0 (CC BY 3.0): the data set has to be cited",
+        terms_link="https://creativecommons.org/licenses/by/3.0/",
+        citations=(
+            "Sawyer-Lee R, Gimenez F, Hoogi A, Rubin D (2016). Curated Breast Imaging Subset of "
+            "Digital Database for Screening Mammography (CBIS-DDSM). The Cancer Imaging Archive. "
+            "https://doi.org/10.7937/K9/TCIA.2016.7O02S9CY",
+            "Lee RS et al. (2017). A curated mammography data set for use in computer-aided "
+            "detection and diagnosis research. Sci Data 4:170177",
+        ),
+        synthetic=False,
+        published=True,
+    )
+    audit_codes: ClassVar = {
+        "path_malformed": "a path of the case description cannot be parsed. Compare with TCIA's "
+        "table",
+        "patient_differs": "the case description names another patient than its path. Compare "
+        "with TCIA's table",
+        "crop_missing": "the data set's own crop is not there. Nothing to do: it is not needed",
+        "swapped_columns": "a file stands in the series of another column of the table and was "
+        "identified by its content",
+        "swapped_files": "the mask column names the crop's file and the crop column the mask's, "
+        "in one series. The content distinguishes them",
+        "mask_in_crop_series": "the mask was found in the series of the crop column",
+        "several_images": "several full mammograms in one series; the largest is taken",
+        "several_masks": "several masks; their union is taken",
+        "several_crops": "several crops; none is needed",
+        "differing_copies": "copies of one file differ; the largest is taken. Remove the broken "
+        "copy, or download it again",
+        "role_doubtful": "content and size of a file disagree on what it is; its content "
+        "decided. Inspect the crop",
+        "mixed_formats": "image and mask are of different formats, DICOM and picture",
+        "table_unreadable": "a `metadata.csv` that cannot be read. Nothing to do: the headers "
+        "hold the same",
+        "no_series_uid": "neither header nor folder name the series of the file",
+    }
 
     aspect_tolerance: float = Field(
         0.01, ge=0, lt=0.2, description="greatest relative difference of the two axis ratios"
@@ -59,45 +100,40 @@ class CbisDdsmSource(Source):
             )
         log.info("%d lesions in the tables, %d series on disk", len(lesions), len(index))
         finder = _Finder(raw_root, index, self.aspect_tolerance)
-        rows = track(lesions.to_dict("records"), "resolved lesions", total=len(lesions))
-        found = [row for lesion in rows if (row := finder.find(lesion)) is not None]
+        found: list[dict[str, Any]] = []
+        left_out: list[dict[str, Any]] = []
+        for lesion in track(lesions.to_dict("records"), "resolved lesions", total=len(lesions)):
+            if row := finder.completed(lesion):
+                found.append(row)
+            else:
+                left_out.append(lesion)
         for file in index.unplaced:
             finder.note("", file.path, file.code, "left out", file.detail)
-        marked = mark_unplaced(pd.DataFrame(found), pd.DataFrame(finder.left_out))
-        table = validate_lesions(marked)
+        table = validate_lesions(mark_unplaced(pd.DataFrame(found), pd.DataFrame(left_out)))
         if table.empty:
             raise MiramError(
                 f"none of the {len(lesions)} lesions has both its mammogram and its mask under "
                 f"{raw_root}: is the download complete?"
             )
-        return Ingested(table, audit_rows(finder.problems))
+        return Ingested(table, finder.audit.table())
 
 
 class _Finder:
     """Finds the files of one lesion after the other and keeps the audit."""
 
     def __init__(self, raw_root: Path, index: SeriesIndex, aspect_tolerance: float) -> None:
-        self.raw_root, self.index, self.tolerance = raw_root, index, aspect_tolerance
-        self.looks: dict[Path, FileLook] = {}
-        self.facts: dict[Path, ImageFacts | DecodingError] = {}
-        self.problems: list[dict[str, str]] = []
-        self.left_out: list[dict[str, Any]] = []
+        self.raw_root, self.tolerance = raw_root, aspect_tolerance
+        self.audit, self.images = AuditLog(), KnownImages()
+        self.resolver = FileResolver(index)
 
     def note(self, lesion_id: str, file: Path | None, code: str, action: str, detail: str) -> None:
-        row = {"lesion_id": lesion_id, "file": self._name(file) if file else "", "code": str(code)}
-        self.problems.append({**row, "action": action, "detail": detail})
+        self.audit.note(lesion_id, self._name(file) if file else "", code, action, detail)
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self.raw_root).as_posix()
 
-    def find(self, lesion: dict[str, Any]) -> dict[str, Any] | None:
-        """Complete a lesion with its files, or say why it is left out."""
-        row = self._completed(lesion)
-        if row is None:
-            self.left_out.append(lesion)
-        return row
-
-    def _completed(self, lesion: dict[str, Any]) -> dict[str, Any] | None:
+    def completed(self, lesion: dict[str, Any]) -> dict[str, Any] | None:
+        """Complete a lesion with its files, or note why it is left out."""
         lesion_id = lesion["lesion_id"]
         cells = {name: lesion.pop(f"{name}_cell") for name in ("image", "crop", "mask")}
         try:
@@ -110,19 +146,14 @@ class _Finder:
             detail = f"the row is of patient {lesion['patient_id']!r}, its paths are of {named}"
             self.note(lesion_id, None, "patient_differs", "left out", detail)
             return None
-        files = resolve_lesion_files(
-            paths["image"].series_uid,
-            paths["crop"].series_uid,
-            paths["mask"].series_uid,
-            self.index,
-            self.looks,
-        )
+        files = self.resolver.resolve(*(path.series_uid for path in paths.values()))
         if files.full is None or not files.masks:
             self._note_obstacle(lesion_id, files)
             return None
-        facts = self._facts(files.full)
+        full = files.full.path
+        facts = self.images.facts(full)
         if isinstance(facts, DecodingError):
-            self.note(lesion_id, files.full, f"image_{facts.code}", "left out", facts.detail)
+            self.note(lesion_id, full, f"image_{facts.code}", "left out", facts.detail)
             return None
         resized = self._fit_masks(lesion_id, files.masks, facts)
         if resized is None:
@@ -130,62 +161,50 @@ class _Finder:
         return {
             **lesion,
             "image_id": paths["image"].series_uid,
-            "image_path": self._name(files.full),
-            "mask_paths": [self._name(mask) for mask in files.masks],
+            "image_path": self._name(full),
+            "mask_paths": [self._name(mask.path) for mask in files.masks],
             "source_bits": facts.bits,
             "image_rows": facts.rows,
             "image_columns": facts.columns,
             "repairs": [
-                *self._note_repairs(lesion_id, files),
+                *self._note_repairs(lesion_id, files, full),
                 *self._note_swapped_files(lesion_id, files, paths),
                 *resized,
             ],
         }
 
-    def _facts(self, path: Path) -> ImageFacts | DecodingError:
-        if path not in self.facts:
-            try:
-                self.facts[path] = image_facts(path)
-            except DecodingError as error:
-                self.facts[path] = error
-        return self.facts[path]
-
     def _note_obstacle(self, lesion_id: str, files: LesionFiles) -> None:
         """Write the one row of a lesion that is left out: its obstacle, and files gone bad."""
         obstacle = next(note for note in files.notes if note.code in _OBSTACLES)
-        damaged = [note.detail for note in files.notes if note.code == NoteCode.UNREADABLE]
+        damaged = [note.detail for note in files.notes if note.code == "unreadable"]
         detail = "; ".join([obstacle.detail, *damaged])
-        self.note(lesion_id, files.full, obstacle.code, "left out", detail)
+        full = files.full.path if files.full else None
+        self.note(lesion_id, full, obstacle.code, "left out", detail)
 
-    def _note_repairs(self, lesion_id: str, files: LesionFiles) -> list[str]:
-        repairs = []
+    def _note_repairs(self, lesion_id: str, files: LesionFiles, full: Path) -> list[str]:
         for note in files.notes:
-            repaired = note.code in _REPAIRS
-            action = "repaired" if repaired else "went on"
-            self.note(lesion_id, files.full, note.code, action, note.detail)
-            if repaired:
-                repairs.append(str(note.code))
-        return repairs
+            action = "repaired" if note.code in _REPAIRS else "went on"
+            self.note(lesion_id, full, note.code, action, note.detail)
+        return [note.code for note in files.notes if note.code in _REPAIRS]
 
     def _note_swapped_files(
         self, lesion_id: str, files: LesionFiles, paths: dict[str, CbisPath]
     ) -> list[str]:
         """Write down where the mask column names the crop's file and the crop column the mask's."""
-        crop, mask = files.crop, files.masks[0]
+        crop, mask = files.crop, files.masks[0].path
         named = paths["crop"].file_name, paths["mask"].file_name
         if crop is None or crop.parent != mask.parent or (mask.name, crop.name) != named:
             return []
         detail = f"the mask column names {crop.name}, which is the crop; the mask is {mask.name}"
-        self.note(lesion_id, mask, SWAPPED_FILES, "repaired", detail)
-        return [SWAPPED_FILES]
+        self.note(lesion_id, mask, "swapped_files", "repaired", detail)
+        return ["swapped_files"]
 
     def _fit_masks(
-        self, lesion_id: str, masks: tuple[Path, ...], image: ImageFacts
+        self, lesion_id: str, masks: tuple[ImageFile, ...], image: ImageFacts
     ) -> list[str] | None:
         """Note masks of another size; None where one is of another shape than the image."""
         resized = []
-        for path in masks:
-            mask = self.looks[path]
+        for mask in masks:
             if (mask.rows, mask.columns) == (image.rows, image.columns):
                 continue
             down, across = image.rows / mask.rows, image.columns / mask.columns
@@ -193,10 +212,10 @@ class _Finder:
                 f"mask {mask.columns} x {mask.rows}, image {image.columns} x {image.rows}, "
                 f"ratios {across:.3f} and {down:.3f}"
             )
-            if abs(down / across - 1) > self.tolerance:
-                self.note(lesion_id, path, "mask_aspect_differs", "left out", detail)
+            if not same_shape(mask.rows, mask.columns, image, self.tolerance):
+                self.note(lesion_id, mask.path, "mask_aspect_differs", "left out", detail)
                 return None
-            resized.append((path, detail))
+            resized.append((mask.path, detail))
         for path, detail in resized:
             self.note(lesion_id, path, "mask_resized", "repaired", detail)
         return ["mask_resized"] if resized else []

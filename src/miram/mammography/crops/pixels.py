@@ -1,0 +1,134 @@
+"""Pixels of a crop: brought to the stored size and to the full 16-bit range.
+
+Both steps give the same bytes on every machine.
+"""
+
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field, model_validator
+from scipy import sparse
+
+from miram.configuration import Config
+
+FULL_RANGE = 65_535
+
+
+class NormalizationConfig(Config):
+    """Which grey levels become black and white.
+
+    `percentile` measures inside the breast, away from strips, letters and empty film; its
+    default is the whole range there, since lesions are among the brightest of its pixels
+    (docs/decisions/001-grey-range.md). `bits` takes the whole range of the file's values.
+    `fixed` takes `low` and `high` as they stand; both must be given, since no levels fit the
+    films of every scanner.
+    """
+
+    method: Literal["percentile", "bits", "fixed"] = "percentile"
+    low: float = Field(0.0, ge=0, description="percentile, or grey level for `fixed`")
+    high: float = Field(100.0, gt=0, description="percentile, or grey level for `fixed`")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.method == "fixed" and not {"low", "high"} <= self.model_fields_set:
+            raise ValueError("the method fixed needs low and high, in grey levels of the film")
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        if self.method == "percentile" and self.high > 100:
+            raise ValueError(f"a percentile is at most 100, high is {self.high}")
+        return self
+
+    def grey_range(self, values: NDArray, max_value: int) -> tuple[float, float]:
+        """Find the grey levels that become black and white.
+
+        Args:
+            values: (n,) pixels inside the breast.
+            max_value: Greatest grey level of the decoded image.
+
+        Returns:
+            Black and white level, black below white.
+        """
+        if self.method == "fixed":
+            return self.low, self.high
+        if self.method == "bits":
+            return 0.0, float(max_value)
+        low, high = np.percentile(values, [self.low, self.high])
+        return float(low), float(high) if high > low else float(low) + 1.0
+
+
+def to_full_range(pixels: NDArray, low: float, high: float) -> NDArray[np.uint16]:
+    """Map black and white level to 0 and 65,535, linearly, clipped.
+
+    Args:
+        pixels: (H, W) grey levels.
+        low: Level that becomes 0.
+        high: Level that becomes 65,535.
+
+    Returns:
+        (H, W) uint16.
+    """
+    scaled = pixels.astype(np.float32)
+    scaled -= low
+    scaled *= FULL_RANGE / (high - low)
+    np.clip(scaled, 0, FULL_RANGE, out=scaled)
+    return np.rint(scaled, out=scaled).astype(np.uint16)
+
+
+def resample(image: NDArray, size: int) -> NDArray[np.float32]:
+    """Resize a square image: area averages when it shrinks, bicubic when it grows.
+
+    Args:
+        image: (s, s) any real type.
+        size: New height and width in pixels.
+
+    Returns:
+        (size, size) float32.
+    """
+    if len(image) > size:
+        return area_means(image, size).astype(np.float32)
+    floats = np.ascontiguousarray(image, dtype=np.float32)
+    if len(image) == size:
+        return floats
+    return np.asarray(Image.fromarray(floats).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def area_means(image: NDArray, size: int) -> NDArray[np.float64]:
+    """Average an image over a grid of equal cells, pixels at their borders shared out by area.
+
+    Pillow's box filter gives each pixel to one cell whole, which shifts edges by up to half a
+    pixel and a mirrored image otherwise.
+
+    Args:
+        image: (s, s) any real type. For whole numbers of up to 16 bits all sums are whole
+            numbers below 2^53, hence exact: no order of summation changes a bit of the result.
+        size: Number of cells along each axis, at most s.
+
+    Returns:
+        (size, size) float64.
+    """
+    overlaps = _overlaps(len(image), size)  # (size, s)
+    # Columns first: then the result lies in memory row by row, as all that follows reads it.
+    columns = overlaps @ image.T.astype(np.float64, order="C")  # (s, s) -> (size, s)
+    sums: NDArray[np.float64] = overlaps @ columns.T  # (s, size) -> (size, size)
+    return sums / len(image) ** 2
+
+
+def _overlaps(pixels: int, cells: int) -> sparse.csr_array:
+    """How much of each pixel of a row lies in each of `cells` equal cells.
+
+    The unit is 1 / cells of a pixel, in which all borders are whole numbers.
+
+    Returns:
+        (cells, pixels) float64, whole numbers; each row sums to `pixels`.
+    """
+    borders = np.arange(cells + 1) * pixels
+    first = borders[:-1] // cells  # the first pixel of each cell
+    reach = int((-(-borders[1:] // cells) - first).max())
+    touched = first[:, None] + np.arange(reach)  # (cells, reach)
+    ends = np.minimum(borders[1:, None], (touched + 1) * cells)
+    lengths = np.maximum(ends - np.maximum(borders[:-1, None], touched * cells), 0)
+    columns = np.minimum(touched, pixels - 1)  # those past the end have length 0
+    values = (lengths.ravel().astype(np.float64), columns.ravel(), np.arange(cells + 1) * reach)
+    return sparse.csr_array(values, shape=(cells, pixels))

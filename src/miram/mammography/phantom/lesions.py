@@ -1,0 +1,339 @@
+"""Lesions drawn alone, so that shape, margins, type and distribution show (BI-RADS words)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from skimage.morphology import convex_hull_image, disk
+
+from miram.mammography.phantom.breast import power_law_noise, soft_step
+
+ANGLES = np.linspace(-np.pi, np.pi, 720, endpoint=False)
+PATCH_SHARE = 2.4  # patch size over lesion size: room for spicules outside the mask
+
+SOFTNESS = {  # width of the border over the lesion's size
+    "CIRCUMSCRIBED": 0.010,
+    "MICROLOBULATED": 0.012,
+    "OBSCURED": 0.030,
+    "SPICULATED": 0.045,
+    "ILL_DEFINED": 0.085,
+}
+FAINT_SHAPES = {
+    "ARCHITECTURAL_DISTORTION": 0.45,
+    "FOCAL_ASYMMETRIC_DENSITY": 0.70,
+    "ASYMMETRIC_BREAST_TISSUE": 0.60,
+}
+
+REFERENCE_HEIGHT = 1280  # the pixel sizes below hold for an image of this height
+
+
+@dataclass(frozen=True)
+class SpeckStyle:
+    """Appearance of the specks of one calcification type.
+
+    Attributes:
+        count: Range of the number of specks.
+        radius: Range of radii in pixels at an image height of 1280.
+        form: `disk`, `ring`, `rod`, `haze`, `cup` or `tram` (two parallel lines).
+        stretch: Largest ratio of the axes; the rods' half length over radius.
+        brightness: Range of brightness over the tissue, full range 1.
+    """
+
+    count: tuple[int, int]
+    radius: tuple[float, float]
+    form: str
+    stretch: float
+    brightness: tuple[float, float]
+
+
+SPECKS = {
+    "PUNCTATE": SpeckStyle((10, 22), (0.8, 1.1), "disk", 1.1, (0.28, 0.36)),
+    "AMORPHOUS": SpeckStyle((12, 26), (1.6, 2.6), "haze", 1.4, (0.10, 0.16)),
+    "PLEOMORPHIC": SpeckStyle((18, 40), (0.6, 2.0), "disk", 2.6, (0.18, 0.45)),
+    "FINE_LINEAR_BRANCHING": SpeckStyle((9, 18), (0.6, 0.9), "rod", 8.0, (0.25, 0.40)),
+    "ROUND_AND_REGULAR": SpeckStyle((5, 12), (1.6, 2.2), "disk", 1.05, (0.30, 0.38)),
+    "LUCENT_CENTER": SpeckStyle((3, 7), (2.6, 4.2), "ring", 1.1, (0.32, 0.42)),
+    "EGGSHELL": SpeckStyle((3, 4), (4.5, 7.0), "ring", 1.15, (0.32, 0.42)),
+    "COARSE": SpeckStyle((3, 6), (3.5, 6.0), "disk", 1.7, (0.38, 0.50)),
+    "DYSTROPHIC": SpeckStyle((3, 6), (3.0, 6.0), "ring", 1.8, (0.35, 0.48)),
+    "VASCULAR": SpeckStyle((10, 16), (1.0, 1.4), "tram", 5.0, (0.22, 0.32)),
+    "LARGE_RODLIKE": SpeckStyle((3, 7), (1.8, 2.4), "rod", 6.0, (0.35, 0.45)),
+    "SKIN": SpeckStyle((3, 8), (1.8, 2.6), "ring", 1.05, (0.28, 0.36)),
+    "MILK_OF_CALCIUM": SpeckStyle((5, 10), (2.2, 3.2), "cup", 1.2, (0.28, 0.36)),
+}
+
+
+@dataclass(frozen=True)
+class LesionPatch:
+    """A square cut-out centered on a lesion.
+
+    Attributes:
+        added: (S, S) float32 brightness added to the tissue, full range 1.
+        mask: (S, S) True inside the lesion.
+    """
+
+    added: np.ndarray
+    mask: np.ndarray
+
+
+def centered_grid(length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give offsets in pixels from the center of a square: down (S, 1) and to the right (1, S)."""
+    offsets = (np.arange(length) - (length - 1) / 2).astype(np.float32)
+    return offsets[:, None], offsets[None, :]
+
+
+def draw_mass(
+    shapes: str, margins: str, size: float, contrast: float, rng: np.random.Generator
+) -> LesionPatch:
+    """Draw one mass on a patch of about 2.4 x size.
+
+    Args:
+        shapes: Shape words of CBIS-DDSM joined by hyphens; the first gives the outline.
+        margins: Margin words joined by hyphens; all of them show.
+        size: Longer edge of the mask's box in pixels.
+        contrast: Brightness of the center over the tissue, full range 1.
+        rng: Source of randomness.
+    """
+    shape, margin_words = shapes.split("-")[0], margins.split("-")
+    spicules = _draw_spicules(rng) if "SPICULATED" in margin_words else np.empty((0, 3))
+    mask_outline = _mask_outline(shape, margin_words, spicules, rng)
+    extent = max(np.ptp(mask_outline * np.sin(ANGLES)), np.ptp(mask_outline * np.cos(ANGLES)))
+    outline = mask_outline * size / extent  # (720,) radius in pixels at each angle
+    body_outline = np.minimum(outline, np.median(outline) * 1.15) if len(spicules) else outline
+
+    down, right = centered_grid(int(size * PATCH_SHARE) | 1)
+    radius, angle = np.hypot(down, right), np.arctan2(down, right)
+    border = np.interp(angle, ANGLES, outline, period=2 * np.pi)
+    body_border = np.interp(angle, ANGLES, body_outline, period=2 * np.pi)
+
+    softness = size * float(np.mean([SOFTNESS[word] for word in margin_words]))
+    body = soft_step(body_border - radius, softness)
+    body *= 0.75 + 0.25 * np.clip(1 - (radius / body_border) ** 2, 0, 1)
+    if "CIRCUMSCRIBED" in margin_words:  # the thin dark halo around a sharp border
+        body -= 0.14 * np.exp(-(((radius - border) / (0.035 * size) - 1.5) ** 2))
+    if "OBSCURED" in margin_words:  # part of it sinks into the tissue that overlaps it
+        towards = rng.uniform(-np.pi, np.pi)
+        across = (down * np.sin(towards) + right * np.cos(towards)) / size
+        body *= 1 - 0.85 * soft_step(across - 0.10, 0.08)
+    added = body * FAINT_SHAPES.get(shape, 1.0)
+    added += _texture(shape, body, radius / size, down / size, right / size, rng)
+    rays = [(angle, length * size / 2, strength) for angle, length, strength in spicules]
+    if "ARCHITECTURAL_DISTORTION" in shapes.split("-"):
+        rays += [(angle, 0.75 * size, 0.6) for angle in rng.uniform(-np.pi, np.pi, 12)]
+    web = np.zeros_like(radius)
+    for direction, length, strength in rays:
+        np.maximum(web, strength * _ray(down, right, direction, length, 0.014 * size), out=web)
+    added += web * np.clip(1.1 - body, 0, 1) * np.clip(3 * radius / body_border, 0, 1)
+    # Nothing may end abruptly at the border of the patch.
+    added *= np.clip(8 * (PATCH_SHARE / 2 - radius / size), 0, 1)
+    return LesionPatch((contrast * added).astype(np.float32), radius <= border)
+
+
+def _mask_outline(
+    shape: str, margins: list[str], spicules: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Give the radius of the outline at each of ANGLES, in any unit, (720,)."""
+    turn = ANGLES - rng.uniform(-np.pi, np.pi)
+    if shape in ("ROUND", "FOCAL_ASYMMETRIC_DENSITY"):
+        aspect = rng.uniform(1.0, 1.12)
+    elif shape == "LOBULATED":
+        aspect = rng.uniform(1.0, 1.3)
+    else:
+        aspect = rng.uniform(1.3, 1.75)
+    outline = 1 / np.hypot(np.cos(turn), aspect * np.sin(turn))
+    if shape == "LOBULATED":
+        lobes = int(rng.integers(3, 6))
+        uneven = turn + 0.35 * np.sin(turn + rng.uniform(0, 2 * np.pi))
+        outline *= 0.85 + 0.25 * np.abs(np.cos(lobes * uneven / 2))
+    rough = 0.13 if shape in ("IRREGULAR", "ARCHITECTURAL_DISTORTION") else 0.02
+    for waves in range(2, 9):
+        weight = rough * rng.normal() / np.sqrt(waves - 1)
+        outline *= np.exp(weight * np.cos(waves * ANGLES + rng.uniform(0, 2 * np.pi)))
+    if "MICROLOBULATED" in margins:
+        scallops = int(rng.integers(11, 17))
+        outline *= 0.91 + 0.14 * np.abs(np.sin(scallops * turn / 2))
+    for direction, length, _ in spicules:
+        away = np.angle(np.exp(1j * (ANGLES - direction)))
+        outline *= 1 + 0.38 * (length - 0.9) * np.exp(-((away / 0.06) ** 2))
+    return np.clip(outline, 0.35 * outline.mean(), 2.2 * outline.mean())
+
+
+def _draw_spicules(rng: np.random.Generator) -> np.ndarray:
+    """Draw direction (radians), length (over half the size) and strength, (n, 3)."""
+    count = int(rng.integers(14, 25))
+    directions = np.linspace(-np.pi, np.pi, count, endpoint=False) + rng.normal(0, 0.12, count)
+    return np.stack([directions, rng.uniform(1.1, 2.1, count), rng.uniform(0.3, 0.7, count)], 1)
+
+
+def _ray(
+    down: np.ndarray, right: np.ndarray, direction: float, length: float, width: float
+) -> np.ndarray:
+    """Draw a thin line from the center outwards that narrows and fades at its end."""
+    along = down * np.sin(direction) + right * np.cos(direction)
+    across = down * np.cos(direction) - right * np.sin(direction)
+    left = np.clip(1 - along / length, 0, 1)
+    narrow = np.maximum(width * (0.5 + left), 0.6)
+    return np.sqrt(left) * (along > 0) * np.exp(-((across / narrow) ** 2))
+
+
+def _texture(
+    shape: str,
+    body: np.ndarray,
+    radius: np.ndarray,
+    down: np.ndarray,
+    right: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Give what lies inside the body: the fatty hilum of a node, or mottled tissue."""
+    if shape == "LYMPH_NODE":
+        turn = rng.uniform(-np.pi, np.pi)
+        hilum = (down - 0.15 * np.sin(turn)) ** 2 + (right - 0.15 * np.cos(turn)) ** 2
+        return -0.6 * body * np.exp(-hilum / 0.12**2)
+    if shape in ("FOCAL_ASYMMETRIC_DENSITY", "ASYMMETRIC_BREAST_TISSUE"):
+        return 0.25 * body * power_law_noise(radius.shape, 2.5, rng)
+    return 0.05 * body * power_law_noise(radius.shape, 2.5, rng)
+
+
+def draw_calcification(
+    types: str,
+    distributions: str,
+    size: float,
+    image_height: int,
+    to_nipple: float,
+    contrast: float,
+    rng: np.random.Generator,
+) -> LesionPatch:
+    """Draw one group of calcifications on a patch a little larger than the lesion.
+
+    The mask is the convex hull of the specks with a margin, as the annotators drew it.
+
+    Args:
+        types: Type words of CBIS-DDSM joined by hyphens; the specks take turns.
+        distributions: Distribution words joined by hyphens; the specks take turns.
+        size: Longer edge of the mask's box in pixels.
+        image_height: Height of the whole image in pixels, which scales the specks.
+        to_nipple: Direction of the nipple in radians from the x axis, downwards positive.
+        contrast: Factor on the specks' brightness.
+        rng: Source of randomness.
+    """
+    words, spreads = types.split("-"), distributions.split("-")
+    scale = image_height / REFERENCE_HEIGHT
+    count = int(np.mean([rng.integers(*SPECKS[word].count, endpoint=True) for word in words]))
+    if "CLUSTERED" not in spreads:
+        count = int(1.5 * count)
+    if "VASCULAR" in words:
+        places, directions = _along_vessel(count, rng)
+    else:
+        places, directions = _places(count, spreads, to_nipple, rng)
+    largest = scale * max(SPECKS[word].radius[1] for word in words)
+    margin = min(max(0.06 * size, largest, 2.0), 0.3 * size)
+    places = _fit(places, size - 2 * margin)  # (n, 2) pixels from the center
+
+    length = int(1.3 * size) | 1
+    added = np.zeros((length, length), dtype=np.float32)
+    for index, ((y, x), direction) in enumerate(zip(places, directions, strict=True)):
+        _add_speck(added, y, x, direction, SPECKS[words[index % len(words)]], scale, rng)
+    seeds = np.zeros((length, length), dtype=bool)
+    corners = np.clip(np.round(places + length / 2 - 0.5).astype(int), 0, length - 1)
+    seeds[corners[:, 0], corners[:, 1]] = True
+    # A hull of fewer than three separate points has no area: give every point a little one.
+    hull = convex_hull_image(ndimage.binary_dilation(seeds, disk(1)))
+    mask = ndimage.distance_transform_edt(~hull) <= margin - 1
+    return LesionPatch(contrast * added, mask)
+
+
+def _places(
+    count: int, spreads: list[str], to_nipple: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw positions (n, 2) in any unit, row first, and directions (n,) of specks."""
+    line = to_nipple + rng.normal(0, 0.25)
+    y, x = np.empty(count), np.empty(count)
+    for index in range(count):
+        spread = spreads[index % len(spreads)]
+        if spread == "LINEAR":
+            along, across = rng.uniform(-1, 1), rng.normal(0, 0.045)
+        elif spread == "SEGMENTAL":  # a wedge with its tip towards the nipple
+            along = 1 - 2 * np.sqrt(rng.uniform(0, 1))
+            across = 0.38 * (1 - along) / 2 * rng.uniform(-1, 1)
+        elif spread == "CLUSTERED":
+            along, across = np.clip(rng.normal(0, 0.40, 2), -1, 1)
+        else:  # REGIONAL fills its area, DIFFUSELY_SCATTERED is the same with fewer per area
+            angle, radius = rng.uniform(-np.pi, np.pi), np.sqrt(rng.uniform(0, 1))
+            along, across = radius * np.cos(angle), 0.85 * radius * np.sin(angle)
+        y[index] = along * np.sin(line) + across * np.cos(line)
+        x[index] = along * np.cos(line) - across * np.sin(line)
+    return np.stack([y, x], 1), line + rng.normal(0, 0.5, count)
+
+
+def _along_vessel(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Place specks along an arc, each directed along it."""
+    start, bend = (rng.uniform(-np.pi, np.pi), rng.choice([-1, 1]) * rng.uniform(0.6, 1.4))
+    direction = start + bend * np.linspace(-0.5, 0.5, count)
+    steps = np.stack([np.sin(direction), np.cos(direction)], 1)
+    return np.cumsum(steps, axis=0), direction
+
+
+def _fit(places: np.ndarray, size: float) -> np.ndarray:
+    """Center positions and scale the longer edge of their box to `size`."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    return (places - (low + high) / 2) * (size / max(float((high - low).max()), 1e-6))
+
+
+def _add_speck(
+    added: np.ndarray,
+    y: float,
+    x: float,
+    direction: float,
+    style: SpeckStyle,
+    scale: float,
+    rng: np.random.Generator,
+) -> None:
+    """Draw one speck into `added`, in place, keeping the brighter of speck and background."""
+    radius = max(rng.uniform(*style.radius) * scale, 0.55)
+    stretch = rng.uniform(1, style.stretch) if style.form in ("disk", "ring", "haze") else 1.0
+    if style.form in ("disk", "ring", "haze"):
+        direction = rng.uniform(-np.pi, np.pi)
+    reach = radius * (style.stretch + 3)
+    length = 2 * int(reach + 2) + 1
+    row, column = (round(y + added.shape[0] / 2 - 0.5), round(x + added.shape[1] / 2 - 0.5))
+    down, right = centered_grid(length)
+    down = down - (y + added.shape[0] / 2 - 0.5 - row)
+    right = right - (x + added.shape[1] / 2 - 0.5 - column)
+    along = down * np.sin(direction) + right * np.cos(direction)
+    across = down * np.cos(direction) - right * np.sin(direction)
+    speck = rng.uniform(*style.brightness) * _profile(
+        style.form, along, across, down, radius, style.stretch if stretch == 1.0 else stretch
+    )
+    half = length // 2
+    top, left = max(row - half, 0), max(column - half, 0)
+    bottom, end = (min(row + half + 1, added.shape[0]), min(column + half + 1, added.shape[1]))
+    if top < bottom and left < end:
+        inner = speck[top - row + half : bottom - row + half, left - column + half :]
+        target = added[top:bottom, left:end]
+        np.maximum(target, inner[:, : end - left], out=target)
+
+
+def _profile(
+    form: str,
+    along: np.ndarray,
+    across: np.ndarray,
+    down: np.ndarray,
+    radius: float,
+    stretch: float,
+) -> np.ndarray:
+    """Give the brightness of a speck of unit height."""
+    if form in ("rod", "tram"):
+        beyond = np.maximum(np.abs(along) - radius * stretch / 2, 0)
+        if form == "rod":
+            return np.exp(-((np.hypot(across, beyond) / radius) ** 2))
+        wall = np.abs(np.abs(across) - 1.8 * radius)
+        return np.exp(-((np.hypot(wall, beyond) / (0.7 * radius)) ** 2))
+    distance = np.hypot(along / np.sqrt(stretch), across * np.sqrt(stretch))
+    if form == "haze":
+        return np.exp(-0.7 * (distance / radius) ** 2)
+    if form == "ring":
+        return np.exp(-(((distance - 0.75 * radius) / max(0.3 * radius, 0.55)) ** 2)) + (
+            0.25 * (distance < radius)
+        )
+    full = soft_step(radius - distance, 0.3)
+    return full * soft_step(down, 0.4) if form == "cup" else full

@@ -1,0 +1,75 @@
+"""Files below a folder of raw data: walked in a fixed order, their headers read once."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from miram.errors import MiramError
+from miram.mammography.decoding.errors import DecodingError
+from miram.mammography.decoding.headers import ImageFacts, image_facts
+
+DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ".ima"}
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
+ARCHIVE_SUFFIXES = {".zip", ".tar", ".gz", ".7z"}
+
+
+def files_under(root: Path) -> Iterator[Path]:
+    """Give every file below a folder in sorted order, hidden ones left out.
+
+    Links to folders are followed, since data often lie on another disk; a folder that was
+    entered is not entered again, so that a link to its own parent ends.
+
+    Args:
+        root: The folder.
+
+    Yields:
+        The files, as paths that begin with `root`.
+
+    Raises:
+        MiramError: There is no such folder, or a part of it cannot be read.
+    """
+    if not root.is_dir():
+        raise MiramError(f"no folder {root}: put the data there or name another raw folder")
+    entered: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(root, onerror=_refuse, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in entered:
+            subfolders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(folder, name)
+
+
+def _refuse(error: OSError) -> None:
+    raise MiramError(f"cannot read {error.filename}: {error.strerror}; mend its access rights")
+
+
+class KnownImages:
+    """Facts of image files, each read once however many lesions share the file."""
+
+    def __init__(self) -> None:
+        self._facts: dict[Path, ImageFacts | DecodingError] = {}
+
+    def facts(self, path: Path) -> ImageFacts | DecodingError:
+        """Give size and depth of an image, or why it cannot be read."""
+        if path not in self._facts:
+            try:
+                self._facts[path] = image_facts(path)
+            except DecodingError as error:
+                self._facts[path] = error
+        return self._facts[path]
+
+
+def same_shape(rows: int, columns: int, image: ImageFacts, tolerance: float) -> bool:
+    """Whether a mask has the shape of its image, up to one scale for both axes.
+
+    Args:
+        rows: Height of the mask.
+        columns: Width of the mask.
+        image: The mammogram.
+        tolerance: Greatest relative difference of the two axis ratios.
+    """
+    return abs((image.rows / rows) / (image.columns / columns) - 1) <= tolerance
