@@ -8,7 +8,7 @@ from pydantic import Field
 
 from miram.configuration import Config, Listed, Seeds
 from miram.errors import MiramError
-from miram.integrations.checks.project import check_names
+from miram.integrations.checks import check_parameters
 from miram.integrations.deferred import deferred
 
 
@@ -81,4 +81,4 @@ def test_an_old_name_of_a_setting_is_refused_with_the_new_one(config, given, pla
 def test_an_old_run_time_parameter_is_refused_with_the_new_name(old, new):
     configure_project("miram")
     with pytest.raises(MiramError, match=f"there is no setting {old}: it is now {new}"):
-        check_names({old: "1"}, {"encoder.image_size"})
+        check_parameters({old: "1"}, {"encoder.image_size"})

@@ -2,11 +2,12 @@
 
 from kedro.config import OmegaConfigLoader
 
-from miram.integrations.checks.labels import LabelCheck
-from miram.integrations.checks.project import ProjectChecks
+from miram.integrations.checks import ProjectChecks
 from miram.integrations.mlflow.hook import MlflowHook
+from miram.session import StudySession
 
-HOOKS = (ProjectChecks(), LabelCheck(), MlflowHook())
+HOOKS = (ProjectChecks(), MlflowHook())
+SESSION_CLASS = StudySession
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {

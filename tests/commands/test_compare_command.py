@@ -13,7 +13,7 @@ from miram.evaluation.config import AssessmentConfig, ComparisonConfig
 from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.probes.linear import LinearProbeConfig
 from miram.mammography.splits import SplitConfig, assign_splits
-from miram.reporting.charts.roc import paired_with_reference
+from miram.reporting.facts.findings import paired_with_reference
 
 DRAWS = 200
 FINE_TUNED = ("mae", "odd")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from miram.integrations.mlflow.values import flatten_metrics
+from miram.reporting.charts.styles import metric_direction, metric_label
 
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig, ComparisonConfig
@@ -10,8 +10,8 @@ from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.statistics.comparison import compare_methods
 from miram.evaluation.statistics.metrics import METRICS, Metric
 from miram.evaluation.tasks.definitions import TASKS, TaskConfig
-from miram.reporting.charts.styles import metric_direction, metric_label
 from miram.reporting.facts.leaderboard import leaderboard_table
+from miram.serving.registry.tracking import flatten_metrics
 
 
 @pytest.fixture

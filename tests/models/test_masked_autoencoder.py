@@ -6,8 +6,8 @@ from pydantic import ValidationError
 from miram.errors import MiramError
 from miram.models.attention import ATTENTIONS
 from miram.models.encoder import EncoderConfig
+from miram.models.images import patchify
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.patches import patchify
 from miram.models.reconstruction import standardize, to_pixels
 
 ENCODER = EncoderConfig(

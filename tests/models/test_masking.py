@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig
+from miram.models.images import gather_tokens, repeat_mask
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.masking import (
     BlockMaskingConfig,
@@ -15,7 +16,6 @@ from miram.models.masking import (
     patch_coverage,
     visible_patches,
 )
-from miram.models.patches import gather_tokens, repeat_mask
 
 RULES = [RandomMaskingConfig(), BlockMaskingConfig(side=2), LesionMaskingConfig(share=0.5)]
 

@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from miram.models.encoder import EncoderConfig
+from miram.models.images import patchify
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.patches import patchify
 from miram.models.reconstruction import enlargements, gradient_map, pyramid, standardize
 
 ENCODER = EncoderConfig(

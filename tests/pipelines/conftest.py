@@ -2,7 +2,7 @@ import os
 import shutil
 
 import pytest
-from kedro.framework.session import KedroSession
+from kedro.framework.project import settings
 from kedro.framework.startup import bootstrap_project
 from project_paths import PROJECT
 
@@ -12,7 +12,7 @@ os.environ["DO_NOT_TRACK"] = "1"
 def _session(data_root, env, params):
     bootstrap_project(PROJECT)
     runtime = {"data_root": str(data_root), **params}
-    return KedroSession.create(PROJECT, env=env, runtime_params=runtime)
+    return settings.SESSION_CLASS.create(PROJECT, env=env, runtime_params=runtime)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def own_study(example, tmp_path_factory, run_pipeline):
 
 def test_a_column_of_ones_own_is_asked_beside_the_pathology(own_study, open_context):
     catalog = open_context(own_study).catalog
-    metrics = catalog.load("random.metrics")
+    metrics = catalog.load("random.evaluation").metrics
     assert list(metrics["tasks"]) == ["pathology", "grade"]
     grade = metrics["tasks"]["grade"]
     assert grade["classes"] == ["1", "2", "3"]
@@ -49,7 +49,8 @@ def test_a_column_of_ones_own_is_asked_beside_the_pathology(own_study, open_cont
 
 def test_its_labels_are_those_of_the_table(own_study, open_context):
     catalog = open_context(own_study).catalog
-    predictions = catalog.load("random.predictions").query("task == 'grade' and label == 1")
+    predictions = catalog.load("random.evaluation").predictions
+    predictions = predictions.query("task == 'grade' and label == 1")
     lesions = pd.read_parquet(own_study / "02_intermediate/lesions.parquet")
     expected = lesions.set_index("lesion_id")["grade"].astype(int).astype(str)
     found = predictions.set_index("lesion_id")["class"]

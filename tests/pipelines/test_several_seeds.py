@@ -40,8 +40,10 @@ def test_the_leaderboard_tells_the_mean_over_seeds_and_how_they_differ(
 ):
     run_pipeline(of_two_seeds, "report")
     catalog = open_context(of_two_seeds).catalog
-    metric = catalog.load("mae.metrics")["tasks"]["pathology"]["metrics"]["auc"]
-    alone = open_context(study).catalog.load("mae.metrics")["tasks"]["pathology"]["metrics"]["auc"]
+    metric, alone = (
+        one.load("mae.evaluation").metrics["tasks"]["pathology"]["metrics"]["auc"]
+        for one in (catalog, open_context(study).catalog)
+    )
     assert metric["by_seed"][0] == pytest.approx(alone["estimate"])
     assert metric["estimate"] == pytest.approx(np.mean(metric["by_seed"]))
     board = catalog.load("leaderboard").set_index(["method", "task", "metric"])
@@ -55,8 +57,8 @@ def test_seeds_to_be_judged_can_be_chosen(of_two_seeds, tmp_path, run_pipeline, 
     root = shutil.copytree(of_two_seeds, tmp_path / "study")
     run_pipeline(root, "probe", namespaces=["mae"], evaluation={"seeds": 1})
     catalog = open_context(root).catalog
-    assert catalog.load("mae.metrics")["seeds"] == [1]
-    assert set(catalog.load("mae.predictions")["seed"]) == {1}
+    assert catalog.load("mae.evaluation").metrics["seeds"] == [1]
+    assert set(catalog.load("mae.evaluation").predictions["seed"]) == {1}
     with pytest.raises(MiramError, match=r"seed 2, but there are only those of 0, 1"):
         run_pipeline(root, "probe", namespaces=["mae"], evaluation={"seeds": "0+2"})
 
@@ -80,7 +82,7 @@ def test_the_training_that_is_judged_is_the_one_that_is_served(
     shared = [load(name) for name in ("crops", "lesions", "splits")]
     predictor = build_predictor(
         "mae",
-        *(load(f"mae.{name}") for name in ("encoder", "features", "metrics")),
+        *(load(f"mae.{name}") for name in ("encoder", "features", "evaluation")),
         *shared,
         FeatureConfig.model_validate(parameters["features"]),
         AssessmentConfig.model_validate(parameters["evaluation"]),

@@ -50,9 +50,9 @@ def test_predictions_are_of_lesions_the_probe_and_the_encoder_had_not_seen(study
 
 def test_training_histories_fall_and_the_random_encoder_has_none(study, open_context):
     catalog = open_context(study).catalog
-    assert catalog.load("random.history").empty
-    for method in METHODS[1:]:
-        history = catalog.load(f"{method}.history")
+    assert catalog.load("random.training_record").history.empty
+    for method in [*METHODS][1:]:
+        history = catalog.load(f"{method}.training_record").history
         assert len(history) > 1
         if "loss_scale1" in history:
             assert history["loss"].iloc[-1] < history["loss"].iloc[0]
@@ -60,10 +60,10 @@ def test_training_histories_fall_and_the_random_encoder_has_none(study, open_con
 
 def test_reconstructions_are_shown_at_both_scales(study, open_context):
     catalog = open_context(study).catalog
-    shown = catalog.load("miram_nystrom.reconstructions")
+    shown = catalog.load("miram_nystrom.training_record").reconstructions
     assert shown["scale1_prediction"].shape[1:] == (32, 32)
     assert shown["scale2_prediction"].shape[1:] == (64, 64)
-    assert set(catalog.load("mae.reconstructions")) == {
+    assert set(catalog.load("mae.training_record").reconstructions) == {
         "scale1_target",
         "scale1_masked",
         "scale1_prediction",
@@ -135,7 +135,7 @@ def test_mlflow_has_a_run_per_method_with_the_same_keys_and_a_live_history(study
     assert set(children) == {*METHODS, *BASELINES}
     shared = {"loss", "lr", "gradient_norm", "images_per_second"}
     shared |= {"pathology.auc", "pathology.auc.lower", "pathology.auc.upper"}
-    for method in METHODS[1:]:
+    for method in [*METHODS][1:]:
         assert shared <= set(children[method].data.metrics), method
     digest = CropStore.open(study / "05_model_input/crops").digest
     for child in children.values():
@@ -148,7 +148,7 @@ def test_mlflow_has_a_run_per_method_with_the_same_keys_and_a_live_history(study
     assert parameters["method.decoders.1.attention.kind"] == "performer"
     assert parameters["training.epochs"] == "2"
     artifacts = {item.path for item in client.list_artifacts(children["mae"].info.run_id)}
-    assert {"encoder.safetensors", "history.csv", "reconstructions.png"} <= artifacts
+    assert {"encoder.safetensors", "history.csv", "predictions.parquet"} <= artifacts
     report = {item.path for item in client.list_artifacts(parents[0].info.run_id)}
     assert {"report.html", "leaderboard.csv", "ingest_audit.csv"} <= report
     audit = pd.read_csv(study / "02_intermediate/ingest_audit.csv")
@@ -167,16 +167,16 @@ def test_one_method_answers_all_tasks_by_every_protocol(copied, run_pipeline, op
     evaluation = {"tasks": "all", "protocols": "all", "label_efficiency": shares}
     run_pipeline(copied, "probe", namespaces=["random"], evaluation=evaluation)
     catalog = open_context(copied).catalog
-    metrics = catalog.load("random.metrics")
+    evaluation = catalog.load("random.evaluation")
+    metrics = evaluation.metrics
     skipped = {row["task"] for row in metrics["skipped"] if row["what"] == "task"}
     assert set(metrics["tasks"]) | skipped == set(TASKS)
     assert {"pathology", "calc_type"} <= set(metrics["tasks"])
     crops = CropStore.open(copied / "05_model_input/crops")
     assert metrics["features"]["crops"] == crops.digest
-    predictions = catalog.load("random.predictions")
-    assert set(predictions["protocol"]) == {"linear", "mae_probe", "knn"}
+    assert set(evaluation.predictions["protocol"]) == {"linear", "mae_probe", "knn"}
     for name in ("calibration", "subgroups", "label_efficiency"):
-        table = catalog.load(f"random.{name}")
+        table = getattr(evaluation, name)
         assert set(table["task"]) <= set(metrics["tasks"])
         assert {"pathology", "calc_type"} <= set(table["task"])
         assert (table["patients"] > 0).all()

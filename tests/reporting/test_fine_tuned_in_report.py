@@ -7,23 +7,23 @@ import pandas as pd
 import pytest
 
 from miram.errors import MiramError
-from miram.reporting.charts.training import leaderboard_figure
-from miram.reporting.facts.cost import cost_table
+from miram.reporting.facts.findings import study_findings
 from miram.reporting.facts.leaderboard import leaderboard_table
 from miram.reporting.facts.study import Study
-from miram.reporting.facts.summary import task_findings
-from miram.reporting.page.page import render_report
+from miram.reporting.page import render_report
+from miram.reporting.sections.costs import cost_table
+from miram.reporting.sections.leaderboard import leaderboard_figure
 
 
 @pytest.fixture
 def tuned(study: Study) -> Study:
-    """A study of which one encoder was fine-tuned, with another method's figures for it."""
+    """A study of which one encoder was fine-tuned, with another method's metrics for it."""
     fine_tuned = {"mae": study.methods["miram_nystrom"].metrics}
     metrics = {name: result.metrics for name, result in study.methods.items()}
     return replace(study, leaderboard=leaderboard_table(metrics, fine_tuned), fine_tuned=fine_tuned)
 
 
-def test_the_page_shows_its_figures_with_their_protocol(tuned: Study) -> None:
+def test_the_page_shows_its_metrics_with_their_protocol(tuned: Study) -> None:
     page = render_report(tuned)
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     figure = tuned.fine_tuned["mae"]["tasks"]["pathology"]["metrics"]["auc"]
@@ -41,9 +41,8 @@ def test_the_chart_names_them(tuned: Study) -> None:
     assert sorted(names) == ["mae", "mae, fine-tuned", "miram_nystrom", "random"]
 
 
-def test_what_is_told_of_the_probes_stays_as_it_was(tuned: Study, study: Study) -> None:
-    options = {"draws": 100, "seed": 0}
-    assert task_findings(tuned, **options) == task_findings(study, **options)
+def test_results_of_the_probes_stay_as_they_were(tuned: Study, study: Study) -> None:
+    assert study_findings(tuned) == study_findings(study)
     pd.testing.assert_frame_equal(cost_table(tuned), cost_table(study))
 
 
@@ -55,7 +54,7 @@ def test_a_study_of_methods_under_different_splits_is_refused(study: Study) -> N
         replace(study, methods={**study.methods, "mae": leaky})
 
 
-def test_a_study_whose_splits_are_newer_than_its_figures_is_refused(study: Study) -> None:
+def test_a_study_whose_splits_are_newer_than_its_metrics_is_refused(study: Study) -> None:
     newer = study.splits.assign(leakage="official")
     with pytest.raises(MiramError, match=r"under other splits \(official, leakage drop\)"):
         replace(study, splits=newer)

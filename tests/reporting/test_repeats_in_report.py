@@ -1,4 +1,4 @@
-"""A repeated cross-validation: page, card and checklist tell it, and what no interval holds."""
+"""A repeated cross-validation: page, card and checklist report it, and what no interval covers."""
 
 import re
 from collections.abc import Callable
@@ -8,17 +8,16 @@ import pytest
 
 from miram.errors import MiramError
 from miram.evaluation.config import ComparisonConfig
-from miram.reporting.cards.claim import claim_checklist
-from miram.reporting.cards.model_card import card_data, model_card
-from miram.reporting.charts.roc import paired_with_reference
+from miram.reporting.cards import card_data, claim_checklist, model_card
+from miram.reporting.facts.data import split_facts
+from miram.reporting.facts.findings import paired_with_reference
 from miram.reporting.facts.limits import study_limits
-from miram.reporting.facts.seeds import beside_intervals, over_seeds
-from miram.reporting.facts.splits import split_facts
+from miram.reporting.facts.methods import beside_intervals, over_runs
 from miram.reporting.facts.study import Study
-from miram.reporting.page.page import render_report
+from miram.reporting.page import render_report
 
 MakeStudy = Callable[..., Study]
-ONCE = "Patients were dealt into folds once"
+ONCE = "Patients were assigned to folds once"
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +34,10 @@ def words(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
-def test_the_page_tells_repeats_and_their_spread(once: Study, repeated: Study) -> None:
+def test_the_page_reports_repeats_and_their_spread(once: Study, repeated: Study) -> None:
     page, other = words(render_report(repeated)), words(render_report(once))
-    assert "4 folds by patient, 2 times; every lesion is judged once in each repeat" in page
-    assert "4 folds by patient; every lesion is judged once, by" in other
+    assert "4 folds by patient, 2 times; every lesion is evaluated once in each repeat" in page
+    assert "4 folds by patient; every lesion is evaluated once, by" in other
     assert "Repeats SD over repeats" in page
     assert "SD over" not in other
     for row in repeated.leaderboard.itertuples():
@@ -48,46 +47,48 @@ def test_the_page_tells_repeats_and_their_spread(once: Study, repeated: Study) -
     assert "Estimates are means over 2 repeats of the cross-validation." in page
 
 
-def test_what_no_interval_holds_is_said(study: Study, once: Study, repeated: Study) -> None:
+def test_what_no_interval_covers_is_said(study: Study, once: Study, repeated: Study) -> None:
     assert ONCE in beside_intervals(once.methods)
     assert any(ONCE in sentence for sentence in study_limits(once))
     assert ONCE in words(render_report(once))
     for other in (study, repeated):
         assert ONCE not in beside_intervals(other.methods)
         assert "one training at most" in beside_intervals(other.methods)
-    assert "how far repeats lie apart is not in the intervals" in beside_intervals(repeated.methods)
+    assert "the spread over repeats is not in the intervals" in beside_intervals(repeated.methods)
 
 
-def test_seeds_and_repeats_are_told_together(seeded: Study, repeated: Study) -> None:
+def test_seeds_and_repeats_are_reported_together(seeded: Study, repeated: Study) -> None:
     metrics = {**repeated.methods["mae"].metrics}
     metrics["tasks"] = {"pathology": {**metrics["tasks"]["pathology"], "seeds": [5, 7]}}
     both = {"mae": replace(repeated.methods["mae"], metrics=metrics)}
-    assert over_seeds(both) == "means over 2 seeds and 2 repeats of the cross-validation"
-    assert "how far seeds and repeats lie apart" in beside_intervals(both)
-    assert over_seeds(seeded.methods) == "means over 2 seeds"
+    assert over_runs(both) == "means over 2 seeds and 2 repeats of the cross-validation"
+    assert "the spread over seeds and repeats" in beside_intervals(both)
+    assert over_runs(seeded.methods) == "means over 2 seeds"
 
 
-def test_card_and_checklist_tell_repeats(once: Study, repeated: Study) -> None:
+def test_card_and_checklist_report_repeats(once: Study, repeated: Study) -> None:
     card = model_card(repeated, "mae")
     area = repeated.methods["mae"].metrics["tasks"]["pathology"]["metrics"]["auc"]
-    assert "| Figure | Estimate | 95 % interval | SD over repeats |" in card
+    assert "| Metric | Estimate | 95 % interval | SD over repeats |" in card
     assert f"{area['repeat_deviation']:.3f}" in card
     assert "SD over" not in model_card(once, "mae")
     result = next(r for r in card_data(repeated, "mae").eval_results if r.metric_type == "roc_auc")
     assert result.dataset_split == "cross-validation, 4 folds, 2 times"
     assert result.metric_args["repeats"] == 2
     assert result.metric_args["repeat_deviation"] == area["repeat_deviation"]
-    told = {item.number: item.answer for item in claim_checklist(repeated)}
-    assert "means over 2 repeats of the cross-validation" in told[29]
-    assert "and the folds: figures are means over 2 repeats" in told[30]
-    assert "not the seed" in told[30]
-    assert "first seed" not in told[26]
+    answers = {item.number: item.answer for item in claim_checklist(repeated)}
+    assert "means over 2 repeats of the cross-validation" in answers[29]
+    assert "and the folds: metrics are means over 2 repeats" in answers[30]
+    assert "The seed was not varied" in answers[30]
+    assert "first seed" not in answers[26]
 
 
 def test_a_fold_of_every_repeat_has_its_own_supervised_encoder(repeated: Study) -> None:
     facts = split_facts(repeated.splits)
     assert (facts.folds, facts.repeats) == (4, 2)
-    assert "4 folds by patient, 2 times; every lesion is judged once in each repeat" in str(facts)
+    assert "4 folds by patient, 2 times; every lesion is evaluated once in each repeat" in str(
+        facts
+    )
 
 
 def test_methods_of_different_folds_are_not_compared(once: Study, repeated: Study) -> None:
@@ -95,5 +96,5 @@ def test_methods_of_different_folds_are_not_compared(once: Study, repeated: Stud
         "random": repeated.methods["random"].predictions,
         "mae": once.methods["mae"].predictions,
     }
-    with pytest.raises(MiramError, match="mae and random were judged in different folds"):
+    with pytest.raises(MiramError, match="mae and random were evaluated in different folds"):
         paired_with_reference(results, "pathology", "binary", ComparisonConfig(), draws=100, seed=0)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miram.commands.completion import complete_result
-from miram.commands.study_files import Protocol
+from miram.commands.study import Protocol, complete_result
 
 if TYPE_CHECKING:
     from miram.evaluation.config import AssessmentConfig
@@ -112,10 +111,10 @@ def compare_study(
         MiramError: There is no such method, task or metric, nothing to compare, or methods were
             judged under different splits or on different lesions.
     """
-    from miram.commands.study_files import read_results
+    from miram.commands.study import read_results
     from miram.errors import MiramError
     from miram.evaluation.comparability import data_digest, one_policy
-    from miram.reporting.charts.roc import paired_with_reference
+    from miram.reporting.facts.findings import paired_with_reference
 
     comparison = config.comparison
     wanted = _wanted(data_root, methods, comparison.reference, protocol)
@@ -169,7 +168,7 @@ def _wanted(
     data_root: Path, methods: tuple[str, ...], reference: str, protocol: Protocol
 ) -> tuple[str, ...]:
     """The methods to read, the reference among them, each once."""
-    from miram.commands.study_files import methods_of
+    from miram.commands.study import methods_of
     from miram.errors import MiramError
     from miram.models.methods import BASELINES
 

@@ -69,7 +69,7 @@ def means_note(seeds: Mapping[str, int], *, delong: bool = False) -> list[str]:
 
 def too_few_note(patients: int) -> list[str]:
     """A line where the patients are too few for any verdict, else none."""
-    from miram.reporting.facts.summary import VERDICT_PATIENTS
+    from miram.reporting.facts.findings import VERDICT_PATIENTS
 
     few = patients < VERDICT_PATIENTS
     return [f"{patients} patients are too few for a verdict."] if few else []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miram.commands.completion import OneOrAllMethods
+from miram.commands.study import OneOrAllMethods
 
 if TYPE_CHECKING:
     from miram.models.describe import Part

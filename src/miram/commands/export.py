@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from miram.commands.completion import complete_method
+from miram.commands.study import complete_method
 
 # Those of `miram.models.export.export`, without importing it for every command.
 Format = Literal["timm", "onnx", "hugging_face"]
@@ -24,7 +24,7 @@ def export(
     to: Annotated[Path, typer.Option(help="folder for the export; made where missing")],
     data_root: Annotated[Path, typer.Option(help="folder of the project's data")] = Path("data"),
     version: Annotated[
-        str | None, typer.Option(help="timestamp of a run; without it the newest")
+        str | None, typer.Option(help="timestamp of a run; the newest if not given")
     ] = None,
     format: Annotated[
         str, typer.Option(help=f"one of: {', '.join(FORMATS)}, all; or several, joined by +")
@@ -44,8 +44,8 @@ def export(
     path = find_encoder(data_root, method, version)
 
     from miram.models.checkpoints.files import EncoderCheckpoint
-    from miram.models.export.card import license_of
     from miram.models.export.export import export_encoder
+    from miram.models.export.shared import license_of
 
     checkpoint = EncoderCheckpoint.load(path)
     written = {name: str(export_encoder(checkpoint, to, name)) for name in formats}

@@ -8,7 +8,7 @@ import typer
 
 
 def replay(
-    folder: Annotated[Path, typer.Argument(help="a folder nonfinite-step-..., kept by a training")],
+    folder: Annotated[Path, typer.Argument(help="a folder nonfinite-step-..., left by a training")],
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Take a step again and tell the first place that is not finite.

@@ -22,12 +22,22 @@ def report(
 
     Example: miram report --data-root data --open
     """
-    from miram.commands.study_files import report_page
-
-    page = report_page(data_root).resolve()
+    page = _find(data_root).resolve()
     typer.echo(json.dumps({"report": str(page)}) if as_json else str(page))
     if open_page:
         _show(page)
+
+
+def _find(data_root: Path) -> Path:
+    from miram.errors import MiramError
+
+    page = data_root / "08_reporting" / "report.html"
+    if not page.is_file():
+        raise MiramError(
+            f"there is no report at {page}: kedro run --pipeline report makes it from a finished "
+            "study, kedro run the whole study; name another folder with --data-root"
+        )
+    return page
 
 
 def _show(page: Path) -> None:

@@ -4,7 +4,6 @@ Under cross-validation there is one model per fold. All travel in one checkpoint
 fold `fold0` stand under `fold0.`, and `folds` in the header names them all.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
 from miram.models.checkpoints.joined import WHOLE
-from miram.models.pixels import PIXEL_MEAN, PIXEL_STD, plain_views
+from miram.models.images import PIXEL_MEAN, PIXEL_STD, plain_views
 from miram.models.supervised import Supervised
 
 Pooling = Literal["patches", "cls"]
@@ -157,12 +156,3 @@ def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
-
-
-def weights_digest(state: Mapping[str, Tensor]) -> str:
-    """Name of a set of weights: a hash of names, shapes and numbers."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]

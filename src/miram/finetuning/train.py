@@ -24,12 +24,11 @@ from miram.finetuning.model import (
     FineTuned,
     classify,
     join_models,
-    weights_digest,
 )
 from miram.finetuning.split import Side, finetuning_sides
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import assert_patients_apart
-from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
+from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint, weights_digest
 from miram.models.checkpoints.joined import WHOLE, split_folds
 from miram.models.checkpoints.split_record import sides_digest
 from miram.models.supervised import class_weights

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.models.patches import gather_tokens, patchify, sincos_2d
+from miram.models.images import gather_tokens, patchify, sincos_2d
 
 _POOLING = "the method and `features` say how tokens are pooled"
 _DROPOUT = "it would have no effect here; proj_drop_rate, attn_drop_rate and drop_path_rate have"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from miram.errors import MiramError
 from miram.models.decoders import AnyDecoder, DecodedPatches, DecoderSizes, EncodedImage
 from miram.models.encoder import EncoderConfig, encode_levels, initialize
+from miram.models.images import repeat_mask
 from miram.models.masking import (
     Masking,
     MaskingConfig,
@@ -23,7 +24,6 @@ from miram.models.masking import (
     visible_patches,
 )
 from miram.models.method_config import TrainedMethodConfig
-from miram.models.patches import repeat_mask
 from miram.models.reconstruction import Reconstruction, enlargements, loss_terms, pyramid, to_pixels
 
 

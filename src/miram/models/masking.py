@@ -17,7 +17,7 @@ from torch import Tensor
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.models.patches import repeat_mask
+from miram.models.images import repeat_mask
 
 
 @dataclass(frozen=True)

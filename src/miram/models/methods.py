@@ -4,8 +4,12 @@ Each name is a namespace of the pipelines and a block of `conf/base/parameters_p
 says how the method is made. To add one: a `Method` below and its block. This module needs no torch.
 """
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from miram.errors import MiramError
 
 
 @dataclass(frozen=True)
@@ -206,3 +210,38 @@ BASELINES = _by_name(
         ),
     )
 )
+
+
+def choose_methods(asked: Any) -> tuple[str, ...]:
+    """The methods of a study, in the order of the tables.
+
+    Args:
+        asked: `all`, a list of names, or names joined by + in one text.
+
+    Raises:
+        MiramError: There is no such method, or not a single name.
+    """
+    if asked == "all":
+        return tuple(METHODS)
+    names = asked.split("+") if isinstance(asked, str) else list(asked or ())
+    check_names(names, METHODS)
+    if not names:
+        raise MiramError(f"methods names none: all, or some of {', '.join(METHODS)}")
+    return tuple(name for name in METHODS if name in names)
+
+
+def check_names(names: Iterable[str], known: Collection[str] = (*METHODS, *BASELINES)) -> None:
+    """Refuse a name that no method, or no baseline, has.
+
+    Args:
+        names: Names that were given.
+        known: Those that are allowed.
+
+    Raises:
+        MiramError: With the nearest name.
+    """
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+            raise MiramError(f"there is no method {name!r}: {hint}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from miram.models.attention.grid import no_autocast
 from miram.models.decoders import DecodedPatches, DecoderConfig
-from miram.models.patches import gather_tokens, patchify, repeat_mask, unpatchify
+from miram.models.images import gather_tokens, patchify, repeat_mask, unpatchify
 
 EPSILON = 1e-6  # added to a patch's variance before the square root
 

@@ -1,1 +1,1 @@
-"""Wiring: one package per pipeline, named as the command runs it."""
+"""Wiring: one package per pipeline, named as the command runs it, with thin nodes."""

@@ -24,7 +24,7 @@ from miram.mammography.crops.cut import CROPPING_VERSION, MASK_STEP, CropConfig
 from miram.mammography.crops.store import CropStore
 from miram.mammography.sources.dicom_folder import WantedImages
 from miram.models.checkpoints.files import EncoderCheckpoint
-from miram.models.export.checks import atomic_folder
+from miram.models.export.shared import atomic_folder
 from miram.serving.requests import require_cropping
 
 RESEARCH_USE_ONLY = "Research use only. Not a medical device."

@@ -15,9 +15,9 @@ from miram.mammography.crops.store import CropStore
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
 from miram.models.checkpoints.split_record import SPLITS, split_record
 from miram.models.encoder import EncoderConfig
+from miram.models.images import plain_views, to_grey
 from miram.models.masked_autoencoder import MaskedAutoencoder
 from miram.models.method_config import MethodConfig
-from miram.models.pixels import plain_views, to_grey
 from miram.models.pretrained_weights.load import initialize_from
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Keep

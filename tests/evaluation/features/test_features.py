@@ -11,7 +11,7 @@ from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds, join_seeds
 from miram.models.encoder import EncoderConfig
-from miram.models.pixels import plain_views
+from miram.models.images import plain_views
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 3}

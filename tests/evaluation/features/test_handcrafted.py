@@ -27,7 +27,7 @@ from miram.mammography.sources import make_source
 from miram.mammography.splits import SplitConfig, assign_splits
 from miram.models.methods import BASELINES
 from miram.pipelines.baselines import create_pipeline, nodes
-from miram.pipelines.probe.nodes import assess_encoder
+from miram.pipelines.probe.nodes import evaluate_features
 
 WHITE = 65_535
 
@@ -207,11 +207,9 @@ def test_anchors_are_weak_on_real_lesions_as_published_trials_found(real, anchor
     lesions, store, splits = real
     describe = getattr(nodes, f"describe_by_{anchor}")
     features = describe(store, splits, HandcraftedConfig())
-    metrics, predictions = assess_encoder(
-        features, lesions, splits, AssessmentConfig(bootstrap_draws=200)
-    )
-    found = metrics["tasks"]["pathology"]
-    assert found["lesions"] == len(lesions) == len(predictions)
+    evaluation = evaluate_features(features, lesions, splits, AssessmentConfig(bootstrap_draws=200))
+    found = evaluation.metrics["tasks"]["pathology"]
+    assert found["lesions"] == len(lesions) == len(evaluation.predictions)
     area = found["metrics"]["auc"]
     # 0.51 to 0.60 on 263 lesions, standard error 0.035: somewhere in between, and no leak.
     assert area["lower"] < 0.60 and area["upper"] > 0.51 and 0.40 < area["estimate"] < 0.68
@@ -227,7 +225,6 @@ def test_the_pipeline_gives_each_anchor_what_each_method_gives():
         "params:handcrafted",
         "params:evaluation",
     }
-    outputs = {f"{anchor}.{part}" for anchor in BASELINES for part in ("metrics", "predictions")}
-    assert pipeline.outputs() == outputs
+    assert pipeline.outputs() == {f"{name}.evaluation" for name in BASELINES}
     assert {f"{anchor}.features" for anchor in BASELINES} < pipeline.datasets()
     assert {node.namespace for node in pipeline.nodes} == set(BASELINES)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from miram.integrations.datasets.crop_store import CropStoreDataset
 from miram.mammography.crops.cut import CropConfig
-from miram.mammography.crops.plan import plan_crops
+from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.reporting.charts.images import contact_sheet
 
 
@@ -30,13 +30,15 @@ def plan(tmp_path):
     return plan_crops(table, tmp_path, config)
 
 
-def test_saving_a_plan_cuts_it_and_loading_opens_the_store(plan, tmp_path):
+def test_a_store_that_was_built_is_accepted_and_opened_and_no_other(plan, tmp_path):
     dataset = CropStoreDataset(str(tmp_path / "store" / "crops"))
     assert not dataset.exists()
-    dataset.save(plan)
+    dataset.save(build_crop_store(plan, tmp_path / "store" / "crops"))
     assert dataset.exists()
     store = dataset.load()
     assert store.info["lesions"] == 3 and len(store.crops) == len(store.manifest)
+    with pytest.raises(DatasetError, match="`crops` and `crop_folder` name the same folder"):
+        dataset.save(build_crop_store(plan, tmp_path / "elsewhere"))
 
 
 def test_loading_before_saving_says_what_to_run(tmp_path):
@@ -46,16 +48,14 @@ def test_loading_before_saving_says_what_to_run(tmp_path):
 
 def test_the_preview_is_a_picture_of_the_lesions(plan, tmp_path):
     dataset = CropStoreDataset(str(tmp_path / "crops"))
-    dataset.save(plan)
+    build_crop_store(plan, tmp_path / "crops")
     picture = Image.open(io.BytesIO(base64.b64decode(dataset.preview())))
     assert picture.size == (3 * 98 - 2, 96)
 
 
 def test_a_contact_sheet_shows_the_crops_in_their_order(plan, tmp_path):
-    dataset = CropStoreDataset(str(tmp_path / "crops"))
-    dataset.save(plan)
-    store = dataset.load()
-    sheet = np.asarray(contact_sheet(store, columns=2, rows=5, side=32))
+    store = build_crop_store(plan, tmp_path / "crops")
+    sheet = np.asarray(contact_sheet(store, columns=2, rows=5, size=32))
     assert sheet.shape == (66, 66)
     lesions = np.flatnonzero(store.manifest["kind"] == "lesion")
     for position, corner in zip(lesions, ((0, 0), (0, 34), (34, 0)), strict=True):
@@ -65,6 +65,5 @@ def test_a_contact_sheet_shows_the_crops_in_their_order(plan, tmp_path):
 
 def test_a_contact_sheet_of_patches_alone_shows_them(plan, tmp_path):
     lonely = type(plan)(plan.tasks[3:], plan.config, plan.raw_root)
-    dataset = CropStoreDataset(str(tmp_path / "crops"))
-    dataset.save(lonely)
-    assert contact_sheet(dataset.load(), columns=8, rows=5).size == (96, 96)
+    store = build_crop_store(lonely, tmp_path / "crops")
+    assert contact_sheet(store, columns=8, rows=5).size == (96, 96)

@@ -40,10 +40,10 @@ def catalog(tmp_path):
     entries = {"params:source": MemoryDataset("phantom")}
     for method in ("mae", "miram_nystrom"):
         files = {
-            "metrics": entry(JSONDataset, f"{method}.json", log="metrics"),
+            "metrics": entry(JSONDataset, f"{method}.json", log="evaluation"),
             "history": entry(CSVDataset, f"{method}.csv", log="history"),
             "finetuned_metrics": entry(
-                JSONDataset, f"{method}.ft.json", log="metrics", prefix="finetuned/"
+                JSONDataset, f"{method}.ft.json", log="evaluation", prefix="finetuned/"
             ),
         }
         entries |= {f"{method}.{name}": dataset for name, dataset in files.items()}

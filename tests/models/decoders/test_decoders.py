@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from miram.models.decoders.cross import CrossAttention
 from miram.models.encoder import EncoderConfig
+from miram.models.images import repeat_mask, sincos_2d
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.patches import repeat_mask, sincos_2d
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",

@@ -1,18 +1,14 @@
 """All exports of an encoder in one folder: replaced together, and what is left out is said."""
 
-import json
-import logging
-
 import pytest
 import timm
 import torch
 
 from miram.errors import MiramError
-from miram.integrations.datasets.exports import ExportsDataset
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds, join_seeds
 from miram.models.encoder import EncoderConfig
-from miram.models.export.export import ExportConfig, ExportOrder, export_encoder, export_order
+from miram.models.export.export import ExportConfig, export_all, export_encoder
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
@@ -37,27 +33,22 @@ def same_weights(folder, seed):
 def test_a_later_encoder_replaces_every_export_of_the_earlier_one(tmp_path):
     pytest.importorskip("transformers")
     folder = tmp_path / "exports"
-    first = export_order(ExportOrder(encoder_of(0), ("timm", "hugging_face")), folder)
+    first = export_all(encoder_of(0), ("timm", "hugging_face"), folder)
     assert first.written == {"timm": "timm", "hugging_face": "hugging_face"}
-    later = export_order(ExportOrder(encoder_of(1), ("timm",)), folder)
+    later = export_all(encoder_of(1), ("timm",), folder)
     assert same_weights(folder, seed=1)
-    assert {path.name for path in folder.iterdir()} == {"timm", "exports.json"}
+    assert {path.name for path in folder.iterdir()} == {"timm"}
     assert [path.name for path in tmp_path.iterdir()] == ["exports"], "nothing temporary is left"
-    summary = json.loads((folder / "exports.json").read_text())
-    assert summary == {"written": later.written, "left_out": {}, "license": "terms of the data"}
+    assert (later.written, later.left_out) == ({"timm": "timm"}, {})
+    assert later.license == "terms of the data"
 
 
-def test_encoders_of_several_folds_are_left_out_with_a_reason_and_old_exports_go(tmp_path, caplog):
-    dataset = ExportsDataset(str(tmp_path / "exports"))
-    dataset.save(ExportOrder(encoder_of(0), ("timm",)))
+def test_encoders_of_several_folds_are_left_out_with_a_reason_and_old_exports_go(tmp_path):
+    export_all(encoder_of(0), ("timm",), tmp_path / "exports")
     folds = join_folds({"fold0": encoder_of(0), "fold1": encoder_of(1)})
-    with caplog.at_level(logging.WARNING):
-        dataset.save(ExportOrder(folds, ("timm",)))
-    assert "no timm: this checkpoint holds 2 encoders, one per fold" in caplog.text
-    assert dataset.exists()
-    assert [path.name for path in dataset.load().iterdir()] == ["exports.json"]
-    summary = json.loads((dataset.load() / "exports.json").read_text())
-    assert summary["written"] == {} and "one per fold" in summary["left_out"]["timm"]
+    found = export_all(folds, ("timm",), tmp_path / "exports")
+    assert list((tmp_path / "exports").iterdir()) == [] and found.written == {}
+    assert "this checkpoint holds 2 encoders, one per fold" in found.left_out["timm"]
 
 
 def test_of_several_seeds_the_first_is_exported(tmp_path):
@@ -71,17 +62,17 @@ def test_what_one_format_cannot_express_does_not_stop_the_others(tmp_path):
     arguments = {"model_name": "resnet10t", "in_chans": 1, "num_classes": 0}
     header = {"timm": arguments, "image_size": 32}
     network = EncoderCheckpoint.of(timm.create_model(**arguments), header)
-    found = export_order(ExportOrder(network, ("hugging_face", "timm")), tmp_path / "exports")
+    found = export_all(network, ("hugging_face", "timm"), tmp_path / "exports")
     assert list(found.written) == ["timm"]
     assert "not a vision transformer" in found.left_out["hugging_face"]
 
 
 def test_a_failure_leaves_the_earlier_exports_as_they_were(tmp_path):
     folder = tmp_path / "exports"
-    export_order(ExportOrder(encoder_of(0), ("timm",)), folder)
+    export_all(encoder_of(0), ("timm",), folder)
     damaged = EncoderCheckpoint({}, encoder_of(0).metadata)
     with pytest.raises(RuntimeError, match="Missing key"):
-        export_order(ExportOrder(damaged, ("timm",)), folder)
+        export_all(damaged, ("timm",), folder)
     assert same_weights(folder, seed=0)
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
-from miram.models.pixels import plain_views, standardize_pixels, to_grey, to_unit
+from miram.models.images import plain_views, standardize_pixels, to_grey, to_unit
 from miram.training.data.augmentation import (
     DRAWS,
     AugmentationConfig,

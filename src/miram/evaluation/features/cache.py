@@ -13,13 +13,12 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-import torch
 
 from miram.evaluation.features.extract import feature_table
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.tasks.pairs import require_lesions
 from miram.mammography.crops.store import CropStore
-from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.checkpoints.files import EncoderCheckpoint, weights_digest
 from miram.models.checkpoints.split_record import SPLITS
 
 ORIGIN = "origin"
@@ -89,13 +88,8 @@ def plan_features(
 
 def encoder_digest(checkpoint: EncoderCheckpoint) -> str:
     """Name of an encoder: a hash of its weights and of how it reads pixels."""
-    digest = hashlib.sha256()
-    for name, value in sorted(checkpoint.state.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     header = {name: checkpoint.metadata.get(name) for name in _READS}
-    digest.update(json.dumps(header, sort_keys=True).encode())
-    return digest.hexdigest()[:16]
+    return weights_digest(checkpoint.state, json.dumps(header, sort_keys=True).encode())
 
 
 def stored_origin(path: Path) -> dict[str, Any] | None:

@@ -17,8 +17,8 @@ from miram.files import atomic_path
 from miram.memory import free_memory, is_out_of_memory
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import single_encoder
-from miram.models.export.checks import require_same
-from miram.models.pixels import to_unit
+from miram.models.export.shared import require_same
+from miram.models.images import to_unit
 from miram.progress import track
 
 log = logging.getLogger(__name__)

@@ -1,40 +1,19 @@
-"""Checkpoints in the catalog: versioned safetensors files with a metadata header."""
+"""Encoders, trained models and predictors in the catalog, each with its versions."""
 
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kedro.io import AbstractVersionedDataset
-from kedro.io.core import DatasetError, Version
+from miram.integrations.datasets.files import VersionedFileDataset
 
 if TYPE_CHECKING:
     from miram.models.checkpoints.files import Checkpoint
+    from miram.serving.predictor import Predictor
 
 
-class CheckpointDataset(AbstractVersionedDataset["Checkpoint", "Checkpoint"]):
-    """An encoder, which `timm.create_model(..., checkpoint_path=...)` loads, or a whole method.
-
-    Args:
-        filepath: The file, or with `version` the folder of its versions.
-        version: Set by Kedro for `versioned: true`.
-        metadata: For Kedro plugins.
-    """
-
-    def __init__(
-        self,
-        filepath: str,
-        version: Version | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            PurePosixPath(filepath),
-            version,
-            exists_function=lambda path: Path(path).exists(),
-            glob_function=lambda pattern: [str(p) for p in Path("/").glob(pattern.lstrip("/"))],
-        )
-        self.metadata = metadata
+class CheckpointDataset(VersionedFileDataset):
+    """An encoder, which `timm.create_model(..., checkpoint_path=...)` loads, or a whole method."""
 
     def load(self) -> "Checkpoint":
-        """Read weights and header; the header tells which kind of checkpoint it is."""
+        """Read weights and header, which says what kind of checkpoint it is."""
         from miram.models.checkpoints.files import load_checkpoint
 
         return load_checkpoint(str(self._get_load_path()))
@@ -43,11 +22,16 @@ class CheckpointDataset(AbstractVersionedDataset["Checkpoint", "Checkpoint"]):
         """Write weights and header, whole or not at all."""
         data.save(str(self._get_save_path()))
 
-    def _exists(self) -> bool:
-        try:
-            return Path(str(self._get_load_path())).is_file()
-        except DatasetError:
-            return False  # no version has been saved yet
 
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "version": self._version}
+class PredictorDataset(VersionedFileDataset):
+    """A predictor as a folder of plain files."""
+
+    def load(self) -> "Predictor":
+        """Read weights, probe and settings."""
+        from miram.serving.predictor import Predictor
+
+        return Predictor.load(str(self._get_load_path()))
+
+    def save(self, data: "Predictor") -> None:
+        """Write weights, probe and settings, all or nothing."""
+        data.save(str(self._get_save_path()))

@@ -1,42 +1,41 @@
-"""The crop store in the catalog: saving a plan cuts it, loading opens the store."""
+"""The crop store in the catalog."""
 
 import base64
 import io
-from pathlib import Path
-from typing import Any
 
-from kedro.io import AbstractDataset
+from kedro.io import DatasetError
 from kedro_datasets._typing import ImagePreview
 
-from miram.mammography.crops.plan import CropPlan, build_crop_store
+from miram.integrations.datasets.files import FileDataset
 from miram.mammography.crops.store import CropStore
 
 
-class CropStoreDataset(AbstractDataset[CropPlan, CropStore]):
-    """A folder with one memory-mapped array of crops, versioned by its digest.
-
-    Args:
-        path: The folder.
-        metadata: For Kedro plugins.
-    """
-
-    def __init__(self, path: str, metadata: dict[str, Any] | None = None) -> None:
-        self._path = Path(path)
-        self.metadata = metadata
+class CropStoreDataset(FileDataset):
+    """A folder with one memory-mapped array of crops, identified by its digest."""
 
     def load(self) -> CropStore:
         """Open the store; pixels stay on the disk until they are read."""
-        return CropStore.open(self._path)
+        return CropStore.open(self._filepath)
 
-    def save(self, data: CropPlan) -> None:
-        """Cut what is new and write the store."""
-        build_crop_store(data, self._path)
+    def save(self, data: CropStore) -> None:
+        """Accept the store that a node has finished in this folder.
+
+        Raises:
+            DatasetError: It lies elsewhere, or is not what this folder holds.
+        """
+        if data.folder.resolve() != self._filepath.resolve():
+            raise DatasetError(
+                f"the crop store was written to {data.folder}, but the catalog has it at "
+                f"{self._filepath}: let `crops` and `crop_folder` name the same folder"
+            )
+        if self.load().digest != data.digest:
+            raise DatasetError(
+                f"the crop store at {self._filepath} has changed since its node finished it: run "
+                "`kedro run --pipeline rois` again, with no other run on this folder"
+            )
 
     def _exists(self) -> bool:
-        return CropStore.is_finished(self._path)
-
-    def _describe(self) -> dict[str, Any]:
-        return {"path": str(self._path)}
+        return CropStore.is_finished(self._filepath)
 
     def preview(self) -> ImagePreview:
         """A contact sheet for Kedro-Viz."""

@@ -1,7 +1,7 @@
 """MLflow records of a command: a parent run, and a child run for each method.
 
 Child runs have identical keys, so that MLflow compares the methods. Catalog entries opt in with
-`metadata: {mlflow: {log: artifact | audit | history | metrics, prefix: …}}`; the data stays in
+`metadata: {mlflow: {log: artifact | audit | evaluation | history, prefix: …}}`; the data stays in
 ordinary files.
 """
 
@@ -205,7 +205,11 @@ class Tracker(logging.Handler):
         """Record a saved dataset as its catalog entry asks."""
         dataset, work = self.catalog.get(dataset_name), self.work[threading.get_ident()]
         if asked := (getattr(dataset, "metadata", None) or {}).get("mlflow"):
-            saved = {"prefix": "", **asked, "path": str(_saved_path(dataset)), "time": now()}
+            path = str(_saved_path(dataset))
+            # Metrics are no artifact: their tables are.
+            artifacts = [str(table.absolute()) for table in getattr(dataset, "artifacts", ())]
+            saved = {"prefix": "", **asked, "path": path, "time": now()}
+            saved["artifacts"] = artifacts if asked["log"] == "evaluation" else [path]
             work.run.saved.append(saved)
             self.store.attempt(work.run, self.store.log_saved, saved)
             write_note(self.note, self.store, list(self.runs.values()))

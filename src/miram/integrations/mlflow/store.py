@@ -49,7 +49,7 @@ class Run:
     Attributes:
         started, ended: Milliseconds since 1970.
         dataset: Arguments of an MLflow dataset.
-        saved: Files in their order: `log` (what is logged), `path`, `prefix`, `time`.
+        saved: Files in their order: `log` (what is logged), `path`, `artifacts`, `prefix`, `time`.
         resumes: Whether it records an unfinished training that an earlier run began.
         complete: Whether MLflow has everything so far.
     """
@@ -145,7 +145,7 @@ class Store:
         """Log a saved file as its catalog entry asks."""
         path, kind, prefix = Path(saved["path"]), saved["log"], saved["prefix"]
         metrics: dict[str, float] = {}
-        if kind == "metrics":
+        if kind == "evaluation":
             metrics = flatten_metrics(json.loads(path.read_text(encoding="utf-8")))
         elif kind == "audit":
             for row in _read_csv(path):
@@ -154,9 +154,9 @@ class Store:
             self._complete_history(run, path, prefix, saved["time"])
         rows = self._rows(run, {f"{prefix}{k}": v for k, v in metrics.items()}, 0, saved["time"])
         self.client.log_batch(run.run_id, metrics=rows)
-        if kind != "metrics":
-            with time_to_upload(path):
-                self.client.log_artifact(run.run_id, str(path))
+        for artifact in map(Path, saved["artifacts"]):
+            with time_to_upload(artifact):
+                self.client.log_artifact(run.run_id, str(artifact))
 
     def end(self, run: Run) -> None:
         """End a run as its status says, unless a later command has resumed it."""

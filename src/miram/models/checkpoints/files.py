@@ -1,12 +1,15 @@
 """Weights on disk: safetensors files whose header says what they came from."""
 
+import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import timm
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
@@ -15,7 +18,7 @@ from torch import Tensor, nn
 from miram.errors import MiramError
 from miram.files import atomic_path
 from miram.models.encoder import EncoderConfig
-from miram.models.pixels import PIXEL_MEAN, PIXEL_STD
+from miram.models.images import PIXEL_MEAN, PIXEL_STD
 
 # What the header of a finished checkpoint tells; `describe_checkpoint` names what is absent.
 HEADER = (
@@ -252,6 +255,16 @@ def describe_checkpoint(path: str | Path) -> dict[str, Any]:
         "header_lacks": [field for field in HEADER if field not in metadata],
         **metadata,
     }
+
+
+def weights_digest(state: Mapping[str, Tensor], more: bytes = b"") -> str:
+    """Name of a set of weights: a hash of names, shapes, numbers and whatever else is given."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    digest.update(more)
+    return digest.hexdigest()[:16]
 
 
 def read_header(file: safe_open) -> dict[str, Any]:

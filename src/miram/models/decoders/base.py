@@ -10,8 +10,8 @@ from timm.layers import LayerNorm
 from torch import Tensor, nn
 
 from miram.configuration import Config
+from miram.models.images import gather_tokens, sincos_2d
 from miram.models.masking import Masking
-from miram.models.patches import gather_tokens, sincos_2d
 
 
 class DecoderConfig(Config, ABC):

@@ -21,8 +21,8 @@ from miram.models.decoders.base import (
     DecoderSizes,
     EncodedImage,
 )
+from miram.models.images import gather_tokens, repeat_mask, sincos_2d
 from miram.models.masking import Masking
-from miram.models.patches import gather_tokens, repeat_mask, sincos_2d
 
 
 class CrossAttention(nn.Module):

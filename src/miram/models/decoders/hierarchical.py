@@ -27,7 +27,7 @@ from miram.models.decoders.self_attention import (
     refine,
     self_attention_blocks,
 )
-from miram.models.patches import gather_tokens, sincos_2d
+from miram.models.images import gather_tokens, sincos_2d
 
 
 class HierarchicalDecoderConfig(DecoderConfig):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from miram.models.attention import AnyAttention, AttentionConfig
 from miram.models.decoders.base import Decoder, DecoderConfig, DecoderSizes, EncodedImage
-from miram.models.patches import gather_tokens
+from miram.models.images import gather_tokens
 
 
 class SelfDecoderConfig(DecoderConfig):

@@ -3,8 +3,8 @@
 Of a method with several seeds the first is written; of one with an encoder per fold, none.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from miram.models.checkpoints.files import EncoderCheckpoint
 
 ExportFormat = Literal["timm", "onnx", "hugging_face"]
-SUMMARY = "exports.json"
 
 
 class ExportConfig(Config):
@@ -26,14 +25,6 @@ class ExportConfig(Config):
     formats: Listed[ExportFormat] = Field(
         ("timm", "onnx", "hugging_face"), min_length=1, description="joined by + in one text"
     )
-
-
-@dataclass(frozen=True)
-class ExportOrder:
-    """An encoder and the formats that are wanted of it."""
-
-    checkpoint: "EncoderCheckpoint"
-    formats: tuple[ExportFormat, ...]
 
 
 @dataclass(frozen=True)
@@ -82,31 +73,30 @@ def export_encoder(checkpoint: "EncoderCheckpoint", folder: str | Path, form: Ex
     return place
 
 
-def export_order(order: ExportOrder, folder: str | Path) -> Exported:
-    """Write an encoder in all formats that it can be had in, and `exports.json` beside them.
+def export_all(
+    checkpoint: "EncoderCheckpoint", formats: Iterable[ExportFormat], folder: str | Path
+) -> Exported:
+    """Write an encoder in every format that it can be had in.
 
     Exports of an earlier encoder are replaced, so that none stays beside one it did not come
-    from. A format that is not possible does not stop the others; the summary says why.
+    from. A format that is not possible does not stop the others.
 
     Args:
-        order: Encoder and formats.
+        checkpoint: The encoder.
+        formats: Which formats.
         folder: Where they stand together.
 
     Returns:
-        What the summary says.
+        What was written, and what was not and why.
     """
-    from miram.models.export.card import license_of
-    from miram.models.export.checks import atomic_folder
+    from miram.models.export.shared import atomic_folder, license_of
 
     written: dict[str, str] = {}
     left_out: dict[str, str] = {}
     with atomic_folder(folder, replace=True) as temporary:
-        for form in order.formats:
+        for form in formats:
             try:
-                written[form] = export_encoder(order.checkpoint, temporary, form).name
+                written[form] = export_encoder(checkpoint, temporary, form).name
             except MiramError as error:
                 left_out[form] = str(error)
-        found = Exported(written, left_out, license_of(order.checkpoint))
-        summary = json.dumps(asdict(found), indent=2)
-        (temporary / SUMMARY).write_text(summary + "\n", encoding="utf-8")
-    return found
+    return Exported(written, left_out, license_of(checkpoint))

@@ -13,13 +13,13 @@ from miram.errors import MiramError
 from miram.files import atomic_path
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import single_encoder
-from miram.models.export.card import write_card
-from miram.models.export.checks import (
+from miram.models.export.shared import (
     atomic_folder,
     encode,
     require_packages,
     require_same,
     sample_images,
+    write_card,
 )
 from miram.models.pretrained_weights.names import HUGGING_FACE_BLOCK, HUGGING_FACE_TOP
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from miram.files import atomic_path
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import single_encoder
-from miram.models.export.checks import encode, require_packages, require_same, sample_images
+from miram.models.export.shared import encode, require_packages, require_same, sample_images
 
 INPUT = "images"
 OUTPUTS = ("features", "cls", "patches")

@@ -7,8 +7,14 @@ from timm.models._hub import save_config_for_hf
 
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import single_encoder
-from miram.models.export.card import license_of, write_card
-from miram.models.export.checks import atomic_folder, encode, require_same, sample_images
+from miram.models.export.shared import (
+    atomic_folder,
+    encode,
+    license_of,
+    require_same,
+    sample_images,
+    write_card,
+)
 
 _LOADING = """import timm
 

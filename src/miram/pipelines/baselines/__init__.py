@@ -1,4 +1,4 @@
-"""From crops to hand-crafted features and their figures, one namespace per anchor."""
+"""From crops to hand-crafted features and their metrics, one namespace per baseline."""
 
 from miram.pipelines.baselines.pipeline import create_pipeline
 

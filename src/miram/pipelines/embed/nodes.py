@@ -1,5 +1,6 @@
 """Nodes of the embed pipeline; torch is imported when a node runs."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,11 +9,10 @@ from miram.mammography.crops.cut import CropConfig
 
 if TYPE_CHECKING:
     from miram.evaluation.features.pooling import FeatureConfig
-    from miram.serving.embed import EmbeddingConfig, EmbeddingPlan
+    from miram.serving.embed import EmbeddingConfig
 else:
     EmbeddingConfig = deferred("miram.serving.embed", "EmbeddingConfig")
     FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
-    EmbeddingPlan = Any
 
 
 def embed_mammograms(
@@ -22,8 +22,11 @@ def embed_mammograms(
     rois: CropConfig,
     features: FeatureConfig,
     embed: EmbeddingConfig,
-) -> EmbeddingPlan:
-    """Find the mammograms and plan their embedding; saving the plan decodes and encodes them.
+    table: Path,
+) -> dict[str, Any]:
+    """Find mammograms, decode and encode what is not done yet, and write the table of features.
+
+    The table can be larger than memory, so it is written row group by row group, here.
 
     Args:
         mammograms: Folder of the raw data.
@@ -32,9 +35,14 @@ def embed_mammograms(
         rois: How crops are cut, for an encoder that does not say.
         features: How tokens become one vector, for an encoder that does not say.
         embed: Which model, and what becomes a row.
+        table: Parquet file to write; the audit stands beside it.
+
+    Returns:
+        The table, and how many mammograms, rows and files left out it has.
     """
     from miram.integrations.embedding import find_mammograms
     from miram.integrations.mlflow.hook import running_hook
+    from miram.serving.embed import embed as write_table
     from miram.serving.embed import plan_embedding
     from miram.serving.registry.versions import load_predictor
 
@@ -42,4 +50,5 @@ def embed_mammograms(
         embed.model, lambda: running_hook().config.tracking_uri, lambda: (rois, features)
     )
     ingested = find_mammograms(mammograms, source, options.get(source), predictor)
-    return plan_embedding(ingested, mammograms, predictor, embed)
+    summary = write_table(plan_embedding(ingested, mammograms, predictor, embed), table)
+    return {"table": str(table), **asdict(summary)}

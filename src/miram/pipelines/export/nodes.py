@@ -1,20 +1,35 @@
 """Nodes of the export pipeline."""
 
+import logging
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miram.models.export.export import ExportConfig, ExportOrder
+from miram.models.export.export import ExportConfig, export_all
 
 if TYPE_CHECKING:
     from miram.models.checkpoints.files import EncoderCheckpoint
 else:
     EncoderCheckpoint = Any
 
+log = logging.getLogger(__name__)
 
-def order_exports(encoder: EncoderCheckpoint, export: ExportConfig) -> ExportOrder:
-    """Ask for the formats of an encoder; saving writes and checks them.
+
+def export_formats(
+    encoder: EncoderCheckpoint, export: ExportConfig, folder: Path
+) -> dict[str, Any]:
+    """Write an encoder in each format, checked against it, in place of earlier exports.
 
     Args:
         encoder: The encoder.
         export: Which formats.
+        folder: Where the files are written.
+
+    Returns:
+        What was written, what was left out and why, and the license of the weights.
     """
-    return ExportOrder(encoder, export.formats)
+    found = export_all(encoder, export.formats, folder)
+    log.info("%s: %s", folder, ", ".join(found.written) or "nothing written")
+    for form, reason in found.left_out.items():
+        log.warning("%s: no %s: %s", folder, form, reason)
+    return asdict(found)

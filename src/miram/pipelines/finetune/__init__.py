@@ -1,4 +1,4 @@
-"""From encoders to fine-tuned classifiers and their figures, one namespace per method."""
+"""From encoders to fine-tuned classifiers and their metrics, one namespace per method."""
 
 from miram.pipelines.finetune.pipeline import create_pipeline
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from miram.errors import MiramError
+from miram.evaluation.results import Evaluation
 from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
-from miram.pipelines.probe.nodes import describe_predictions
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.distributed.engine import EngineConfig, launch
 
@@ -86,47 +86,34 @@ def finetune_encoder(
     )
 
 
-def judge_finetuned(
+def evaluate_finetuned(
     finetuned: PretrainedCheckpoint,
     crops: CropStore,
     splits: pd.DataFrame,
     lesions: pd.DataFrame,
     evaluation: AssessmentConfig,
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Judge the classifier, once, on the patients that neither trained it nor chose the epoch.
+) -> Evaluation:
+    """Evaluate the classifier once, on patients that neither trained it nor chose the epoch.
 
     Args:
         finetuned: The classifier, or those of all folds.
         crops: The crop store.
-        splits: Which lesions are judged.
-        lesions: The lesion table.
-        evaluation: Statistics.
-
-    Returns:
-        Figures with intervals, and the predictions behind them.
-    """
-    from miram.finetuning.evaluate import assess_finetuned
-
-    found = assess_finetuned(finetuned, crops, lesions, splits, evaluation)
-    return {**found.metrics, "features": {"crops": crops.digest}}, found.predictions
-
-
-def describe_finetuned(
-    predictions: pd.DataFrame,
-    metrics: dict[str, Any],
-    lesions: pd.DataFrame,
-    evaluation: AssessmentConfig,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ask predictions how well they are calibrated, and whether figures hold in all subgroups.
-
-    Args:
-        predictions: Predictions of `judge_finetuned`.
-        metrics: Figures of `judge_finetuned`.
+        splits: The split of each lesion.
         lesions: The lesion table.
         evaluation: Subgroups and statistics.
-
-    Returns:
-        Reliability curves, and figures by subgroup.
     """
+    from miram.evaluation.assess import require_subgroups
+    from miram.evaluation.prediction_tables import calibration_table, subgroup_metrics
+    from miram.finetuning.evaluate import assess_finetuned
+
+    require_subgroups(lesions, evaluation)
+    found = assess_finetuned(finetuned, crops, lesions, splits, evaluation)
+    metrics = {**found.metrics, "features": {"crops": crops.digest}}
     # The tables take the one protocol there is, whatever its name.
-    return describe_predictions(predictions.drop(columns="protocol"), metrics, lesions, evaluation)
+    predictions = found.predictions.drop(columns="protocol")
+    return Evaluation(
+        metrics,
+        found.predictions,
+        calibration=calibration_table(predictions, metrics),
+        subgroups=subgroup_metrics(predictions, lesions, metrics, evaluation),
+    )

@@ -1,5 +1,16 @@
 """From raw files to the lesion table and the audit."""
 
-from miram.pipelines.ingest.pipeline import create_pipeline
+from kedro.pipeline import Node, Pipeline
 
-__all__ = ["create_pipeline"]
+from miram.pipelines.ingest.nodes import ingest_lesions
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Read tables and headers; decode no pixels."""
+    node = Node(
+        ingest_lesions,
+        inputs=["mammograms", "params:source", "params:sources"],
+        outputs=["lesions", "ingest_audit"],
+        name="ingest_lesions",
+    )
+    return Pipeline([node])

@@ -1,5 +1,16 @@
 """Write synthetic mammograms where there are no real ones."""
 
-from miram.pipelines.phantom.pipeline import create_pipeline
+from kedro.pipeline import Node, Pipeline
 
-__all__ = ["create_pipeline"]
+from miram.pipelines.phantom.nodes import write_phantom
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Write the phantom into the folder of raw mammograms."""
+    node = Node(
+        write_phantom,
+        inputs=["params:source", "params:phantom"],
+        outputs="mammograms",
+        name="write_phantom",
+    )
+    return Pipeline([node])

@@ -2,24 +2,20 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import pretraining_crops
 from miram.pipelines.pretrain.seeds import each_training
-from miram.pipelines.pretrain.validation import EncoderWatch
+from miram.pipelines.pretrain.validation import EncoderValidation
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.distributed.engine import EngineConfig, launch
 from miram.training.logging.telemetry import told_under
+from miram.training.record import TrainingRecord
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Sheet
-    from plotly.graph_objects import Figure
-
     from miram.evaluation.config import AssessmentConfig
     from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
     from miram.models.encoder import EncoderConfig
@@ -32,7 +28,7 @@ else:
     MethodConfig = deferred("miram.models.method_kinds", "METHOD_KINDS")
     SupervisedConfig = deferred("miram.models.supervised", "SupervisedConfig")
     TrainingConfig = deferred("miram.training.config", "TrainingConfig")
-    EncoderCheckpoint = PretrainedCheckpoint = Figure = Sheet = Any
+    EncoderCheckpoint = PretrainedCheckpoint = Any
 
 
 def pretrain_encoder(
@@ -45,23 +41,23 @@ def pretrain_encoder(
     evaluation: AssessmentConfig,
     engine: EngineConfig,
     training_folder: TrainingFolder,
-) -> tuple[EncoderCheckpoint, PretrainedCheckpoint, pd.DataFrame, dict[str, NDArray]]:
+) -> tuple[EncoderCheckpoint, PretrainedCheckpoint, TrainingRecord]:
     """Train one encoder without labels, or one per seed of `training.seeds`.
 
     Args:
         crops: The crop store.
         splits: Which lesions may be seen.
-        lesions: The lesion table, whose labels serve to watch the training; it sees none.
+        lesions: The lesion table, whose labels serve validation; the training sees none.
         encoder: The encoder.
         method: How it is trained.
         training: The budget.
-        evaluation: Whose first task is asked while watching.
+        evaluation: Its first task is probed in validation.
         engine: Where it is computed.
         training_folder: Where the training keeps its state.
 
     Returns:
-        The encoder, all weights of the method, the training history, and reconstructions of a
-        few crops by the first seed.
+        The encoder, all weights of the method, and the history with reconstructions of a few
+        crops by the first seed.
     """
     from miram.models.checkpoints.joined import join_seeds
     from miram.training.logging.telemetry import join_histories
@@ -72,8 +68,8 @@ def pretrain_encoder(
             f"kind {method.kind} needs labels, which only the method supervised is given"
         )
     rows = pretraining_crops(crops.manifest, splits)
-    side = method.crop_size(encoder)
-    watch = EncoderWatch(crops, rows, side, splits, lesions, evaluation)
+    image_size = method.crop_size(encoder)
+    validate = EncoderValidation(crops, rows, image_size, splits, lesions, evaluation)
     results = {}
     for one in each_training(training, training_folder):
         with told_under(one.prefix):
@@ -84,16 +80,18 @@ def pretrain_encoder(
                 encoder,
                 method,
                 one.config,
-                engine=engine if method.trained else EngineConfig(),  # nothing to share out
+                engine=engine if method.trained else EngineConfig(),  # nothing to distribute
                 folder=one.folder,
-                watch=watch,
+                watch=validate,
                 splits=splits,
             )
     return (
         join_seeds({seed: result.encoder for seed, result in results.items()}),
         join_seeds({seed: result.pretrained for seed, result in results.items()}),
-        join_histories({seed: result.history for seed, result in results.items()}, "seed"),
-        next(iter(results.values())).reconstructions,
+        TrainingRecord(
+            join_histories({seed: result.history for seed, result in results.items()}, "seed"),
+            next(iter(results.values())).reconstructions,
+        ),
     )
 
 
@@ -107,10 +105,10 @@ def train_supervised_encoder(
     evaluation: AssessmentConfig,
     engine: EngineConfig,
     training_folder: TrainingFolder,
-) -> tuple[EncoderCheckpoint, pd.DataFrame]:
+) -> tuple[EncoderCheckpoint, TrainingRecord]:
     """Train one encoder from scratch on the labels of the training patients, or one per seed.
 
-    The other methods' training is given no label; see `EncoderWatch`.
+    The training of other methods sees no label; see `EncoderValidation`.
 
     Args:
         crops: The crop store.
@@ -151,27 +149,7 @@ def train_supervised_encoder(
             )
     return (
         join_seeds({seed: encoder for seed, (encoder, _) in results.items()}),
-        join_histories({seed: history for seed, (_, history) in results.items()}, "seed"),
+        TrainingRecord(
+            join_histories({seed: history for seed, (_, history) in results.items()}, "seed")
+        ),
     )
-
-
-def draw_loss_curve(history: pd.DataFrame) -> Figure:
-    """Draw how the losses fell.
-
-    Args:
-        history: One row per logged step; empty for a method that does not train.
-    """
-    from miram.reporting.charts.training import loss_curve
-
-    return loss_curve(history)
-
-
-def draw_reconstructions(reconstructions: dict[str, NDArray[np.uint8]]) -> Sheet:
-    """Draw target, its part that is not hidden, and reconstruction at each scale.
-
-    Args:
-        reconstructions: Arrays of `pretrain_encoder`; empty for a method without decoders.
-    """
-    from miram.reporting.charts.training import reconstruction_sheet
-
-    return reconstruction_sheet(reconstructions)

@@ -1,7 +1,6 @@
-"""What is looked at while an encoder trains: its features, and what it reconstructs.
+"""Validation of an encoder while it trains: rank of its features, AUC of a probe, reconstructions.
 
-The looks touch neither weights nor random numbers, and labels stay here: training sees none.
-Test patients are not looked at.
+It changes neither weights nor random numbers, and labels stay here: the training sees none.
 """
 
 from dataclasses import dataclass
@@ -21,62 +20,70 @@ if TYPE_CHECKING:
     from miram.training.logging.telemetry import Looks
 
 _MOST = 1024  # crops encoded for the effective rank
-_PORTION = 64
+_BATCH = 64
 _EXAMPLES = 4
 
 
 @dataclass(frozen=True)
-class EncoderWatch:
-    """Gives effective rank, validation AUC of a probe, and reconstructions of a few crops.
+class EncoderValidation:
+    """Effective rank, AUC of a probe, and reconstructions of a few crops of validation patients.
 
-    The probe learns from training patients and is judged on validation patients; without
-    validation patients, as under cross-validation, it is left out.
+    Only the labeled lesions of training patients are encoded besides, since the probe has to be
+    fitted. Without validation patients, as under cross-validation, there is no probe, and rank
+    and reconstructions are those of crops that are trained on. Test patients are never encoded.
 
     Attributes:
         store: The crop store.
         rows: Positions of the crops that are trained on.
-        side: Side of the images the method takes, in pixels.
-        splits: Which lesion is on which side.
+        image_size: Of the images the method takes, in pixels.
+        splits: The split of each lesion.
         lesions: The lesion table.
-        evaluation: Its first task is asked.
+        evaluation: Its first task is probed.
     """
 
     store: CropStore
     rows: NDArray[np.int64]
-    side: int
+    image_size: int
     splits: pd.DataFrame
     lesions: pd.DataFrame
     evaluation: "AssessmentConfig"
 
     def __call__(self, model: "nn.Module") -> "Looks":
-        """Look at a model in evaluation mode."""
+        """Validate a model in evaluation mode."""
         from miram.evaluation.features.rank_me import rank_me
         from miram.models.masked_autoencoder import MaskedAutoencoder
         from miram.training.logging.telemetry import Looks
 
-        some = self.rows[:: -(-len(self.rows) // _MOST)]
-        figures = {"rankme": rank_me(self._encode(model, some)), **self._probe(model)}
+        rows = self._validation_rows()
+        features = self._encode(model, rows[:: -(-len(rows) // _MOST)])
         pictures = {}
         if isinstance(model, MaskedAutoencoder):
-            pictures["reconstructions"] = self._picture(model)
-        return Looks(figures, pictures)
+            pictures["reconstructions"] = self._picture(model, rows)
+        return Looks({"rankme": rank_me(features), **self._probe(model)}, pictures)
+
+    def _validation_rows(self) -> NDArray[np.int64]:
+        patients = self.splits.loc[self.splits["split"] == "val", "patient_id"]
+        rows = np.flatnonzero(self.store.manifest["patient_id"].isin(patients))
+        return rows if len(rows) else self.rows
 
     def _encode(self, model: "nn.Module", rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Features of crops, (n, D)."""
         import torch
 
         from miram.evaluation.features.tokens import encode_images
-        from miram.models.pixels import plain_views
+        from miram.models.images import plain_views
 
         encoder: Any = model.encoder
-        side = encoder.patch_embed.img_size[0]
+        size = encoder.patch_embed.img_size[0]
         device = next(encoder.parameters()).device
         found = []
-        for start in range(0, len(rows), _PORTION):
-            crops = torch.from_numpy(self.store.crops[rows[start : start + _PORTION]]).to(device)
-            found.append(encode_images(encoder, plain_views(crops, side)).pooled.float().cpu())
+        for start in range(0, len(rows), _BATCH):
+            crops = torch.from_numpy(self.store.crops[rows[start : start + _BATCH]]).to(device)
+            found.append(encode_images(encoder, plain_views(crops, size)).pooled.float().cpu())
         return torch.cat(found).numpy()
 
     def _probe(self, model: "nn.Module") -> dict[str, float]:
+        """AUC on validation lesions; empty where it is not defined."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -87,18 +94,20 @@ class EncoderWatch:
         task, without_callback = self.evaluation.all_tasks()[0], self.evaluation.without_callback
         targets = targets_of(self.lesions, self.splits, task, without_callback)
         split = self.splits["split"].to_numpy()[targets.rows]
-        train, judged = split == "train", split == "val"
-        labels = targets.labels
-        if labels.ndim > 1 or any(len(set(labels[part])) < 2 for part in (train, judged)):
+        used = np.isin(split, ["train", "val"])
+        rows, split, labels = targets.rows[used], split[used], targets.labels[used]
+        train, validation = split == "train", split == "val"
+        if labels.ndim > 1 or any(len(set(labels[part])) < 2 for part in (train, validation)):
             return {}
-        features = self._encode(model, self.store.rows(self.splits["lesion_id"].iloc[targets.rows]))
+        features = self._encode(model, self.store.rows(self.splits["lesion_id"].iloc[rows]))
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        scores = classifier.fit(features[train], labels[train]).predict_proba(features[judged])
-        patients = self.splits["patient_id"].to_numpy()[targets.rows][judged]
+        classifier.fit(features[train], labels[train])
+        scores = classifier.predict_proba(features[validation])
+        patients = self.splits["patient_id"].to_numpy()[rows][validation]
         scores = scores[:, 1] if scores.shape[1] == 2 else scores
         name = "auc" if scores.ndim == 1 else "auc_macro"
         auc = cluster_bootstrap(
-            labels[judged], scores, patients, [name], draws=200, seed=self.evaluation.seed
+            labels[validation], scores, patients, [name], draws=200, seed=self.evaluation.seed
         )[name]
         return {
             "validation_auc": auc.estimate,
@@ -108,15 +117,19 @@ class EncoderWatch:
             "validation_patients": float(auc.patients),
         }
 
-    def _picture(self, model: "MaskedAutoencoder") -> NDArray[np.uint8]:
+    def _picture(self, model: "MaskedAutoencoder", rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         from miram.reporting.charts.training import reconstruction_sheet
         from miram.training.pretrain import reconstruct_examples
 
-        some = self.rows[:: max(1, len(self.rows) // _EXAMPLES)][:_EXAMPLES]
+        some = rows[:: max(1, len(rows) // _EXAMPLES)][:_EXAMPLES]
         arrays = reconstruct_examples(
-            model, self.store.crops[some], self.store.masks[some], self.side, self.evaluation.seed
+            model,
+            self.store.crops[some],
+            self.store.masks[some],
+            self.image_size,
+            self.evaluation.seed,
         )
         canvas = FigureCanvasAgg(reconstruction_sheet(arrays))
         canvas.draw()

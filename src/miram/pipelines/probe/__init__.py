@@ -1,4 +1,4 @@
-"""From encoders to figures with intervals, one namespace per method."""
+"""From encoders to metrics with intervals, one namespace per method."""
 
 from miram.pipelines.probe.pipeline import create_pipeline
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from miram.errors import MiramError
+from miram.evaluation.results import Evaluation
 from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
 
@@ -14,19 +15,18 @@ if TYPE_CHECKING:
     from miram.models.checkpoints.files import EncoderCheckpoint
     from miram.serving.predictor import Predictor
     from miram.serving.registry.decision import PromotionConfig
-    from miram.serving.registry.versions import Release
 else:
     AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
     FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
     PromotionConfig = deferred("miram.serving.registry.decision", "PromotionConfig")
-    EncoderCheckpoint = Predictor = Release = Any
+    EncoderCheckpoint = Predictor = Any
 
 
 def build_predictor(
     method: str,
     encoder: EncoderCheckpoint,
     features: pd.DataFrame,
-    metrics: dict[str, Any],
+    evaluated: Evaluation,
     crops: CropStore,
     lesions: pd.DataFrame,
     splits: pd.DataFrame,
@@ -36,17 +36,17 @@ def build_predictor(
 ) -> Predictor:
     """Fit the probe on all training lesions and put it beside its encoder.
 
-    Of a method with several seeds the first that was judged is served; the figures beside it are
-    means over the seeds.
+    Of a method with several seeds the first that was evaluated is served; the metrics beside it
+    are means over the seeds.
 
     Args:
         method: Name of the method.
         encoder: Its encoder.
         features: Features of all lesions, as the probes read them.
-        metrics: Figures of its probes.
+        evaluated: What its probes gave.
         crops: The crop store.
         lesions: The lesion table.
-        splits: Which lesion is on which side.
+        splits: The split of each lesion.
         reading: How the features were read.
         evaluation: Settings of the probe.
         promote: The task that is served.
@@ -60,6 +60,7 @@ def build_predictor(
             f"promote.method is {promote.method} in a file of parameters, but the catalog reads "
             f"{method}: give it as --params promote.method={promote.method}"
         )
+    metrics = evaluated.metrics
     check_origin(encoder, crops, features, metrics, reading)
     seed = metrics["seeds"][0]
     fitted = fit_served_probe(features, lesions, splits, promote.task, evaluation, seed)
@@ -80,32 +81,36 @@ def build_predictor(
     )
 
 
-def propose(
+def register_model(
     method: str,
     predictor: Predictor,
-    metrics: dict[str, Any],
-    predictions: pd.DataFrame,
+    evaluated: Evaluation,
     evaluation: AssessmentConfig,
     promote: PromotionConfig,
-) -> Release:
-    """Ask for a place in the registry; saving registers, and moves the alias if it is earned.
+) -> dict[str, Any]:
+    """Register a version in MLflow, and move the alias `champion` if it is earned.
 
     Args:
         method: Name of the method.
         predictor: The model.
-        metrics: Its figures.
-        predictions: The predictions behind them, compared with the champion's.
+        evaluated: Its metrics, and the predictions that are compared with the champion's.
         evaluation: Draws and seed of the comparison.
-        promote: Task, figure, force and reason.
-    """
-    from miram.serving.registry.versions import Release as Asked
+        promote: Task, metric, force and reason.
 
-    return Asked(
+    Returns:
+        What was done: name, version, alias, the reason and the comparison.
+    """
+    from miram.integrations.mlflow.hook import running_hook
+    from miram.serving.registry.versions import Release, register
+
+    release = Release(
         method=method,
         predictor=predictor,
-        metrics=metrics,
-        predictions=predictions,
+        metrics=evaluated.metrics,
+        predictions=evaluated.predictions,
         config=promote,
         draws=evaluation.bootstrap_draws,
         seed=evaluation.seed,
     )
+    hook = running_hook()
+    return register(release, hook.config, hook.run_id)

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from miram.pipelines.promote.nodes import build_predictor, propose
+from miram.pipelines.promote.nodes import build_predictor, register_model
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -19,7 +19,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "candidate",
                     "candidate_encoder",
                     "candidate_features",
-                    "candidate_metrics",
+                    "candidate_evaluation",
                     "crops",
                     "lesions",
                     "splits",
@@ -31,17 +31,16 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="build_predictor",
             ),
             Node(
-                propose,
+                register_model,
                 inputs=[
                     "candidate",
                     "predictor",
-                    "candidate_metrics",
-                    "candidate_predictions",
+                    "candidate_evaluation",
                     "params:evaluation",
                     "params:promote",
                 ],
                 outputs="promotion",
-                name="propose",
+                name="register_model",
             ),
         ]
     )

@@ -1,109 +1,81 @@
 """Nodes of the report pipeline."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
 from miram.evaluation.comparability import one_policy, policy_of, under, words
+from miram.evaluation.results import Evaluation
 from miram.mammography.crops.store import CropStore
-from miram.models.methods import BASELINES, METHODS
+from miram.models.methods import BASELINES, METHODS, choose_methods
 from miram.reporting.facts.leaderboard import FINETUNED, leaderboard_table
 from miram.reporting.facts.study import MethodResult, Study
 
 log = logging.getLogger(__name__)
 
-TABLES = ("predictions", "calibration", "subgroups", "label_efficiency", "features")
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-else:
-    Figure = Any
+Metrics = dict[str, Any]
 
 
 def build_leaderboard(
-    finetuned_results: dict[str, dict[str, Any]], **metrics: dict[str, Any]
+    finetuned_results: dict[str, Metrics], methods: Any, **evaluations: Evaluation
 ) -> pd.DataFrame:
-    """Put the figures of all methods and anchors into one table.
+    """Put the metrics of all methods and hand-crafted baselines into one table.
 
     Args:
-        finetuned_results: Metrics of fine-tuned encoders by method; those under other splits
-            the probes are left out.
-        metrics: Figures by method.
+        finetuned_results: Metrics of fine-tuned encoders by method; those under other splits than
+            the probes are left out, and those of methods without a probe.
+        methods: Which methods the study is of; those without results are logged.
+        evaluations: `<method>_evaluation` of what there is.
 
     Raises:
-        MiramError: The probes were judged under different splits.
+        MiramError: The probes were evaluated under different splits.
     """
-    policy = one_policy(metrics)
-    fine_tuned = under(policy, finetuned_results)
-    for method in sorted(set(finetuned_results) - set(fine_tuned)):
+    metrics = {
+        name.removesuffix("_evaluation"): found.metrics for name, found in evaluations.items()
+    }
+    for method in (name for name in choose_methods(methods) if name not in metrics):
         log.warning(
-            "%s was fine-tuned under %s, the probes were judged under %s: its fine-tuned figures "
-            "are left out; kedro run --pipeline finetune --namespaces %s makes them anew",
+            "%s has no evaluation and is missing from the leaderboard: kedro run --pipelines "
+            "pretrain,probe --namespaces %s makes it",
             method,
-            words(policy_of(finetuned_results[method])),
+            method,
+        )
+    policy = one_policy(metrics)
+    tuned = {name: found for name, found in finetuned_results.items() if name in metrics}
+    comparable = under(policy, tuned)
+    for method in sorted(set(tuned) - set(comparable)):
+        log.warning(
+            "%s was fine-tuned under %s, the probes were evaluated under %s: its fine-tuned "
+            "metrics are left out; kedro run --pipeline finetune --namespaces %s makes them anew",
+            method,
+            words(policy_of(tuned[method])),
             words(policy) if policy else "none",
             method,
         )
-    return leaderboard_table(metrics, fine_tuned)
+    return leaderboard_table(metrics, comparable)
 
 
-def draw_leaderboard(leaderboard: pd.DataFrame) -> Figure:
-    """Draw every method's main figure with its interval.
-
-    Args:
-        leaderboard: Table of `build_leaderboard`.
-    """
-    from miram.reporting.charts.training import leaderboard_figure
-
-    return leaderboard_figure(leaderboard)
-
-
-def build_report(costs: pd.DataFrame, **results: Any) -> str:
-    """Write the page that shows the whole study.
-
-    Args:
-        costs: Table of `weigh_costs`.
-        results: As `gather_study`.
-
-    Returns:
-        A self-contained HTML page.
-    """
-    from miram.reporting.page.page import render_report
-
-    return render_report(gather_study(**results), costs)
-
-
-def write_cards(**results: Any) -> tuple[str, ...]:
-    """Write the checklist of the study and the model card of each method.
+def write_report(**results: Any) -> tuple[str, dict[str, str], str, pd.DataFrame]:
+    """Write all that a reader of the study wants.
 
     Args:
         results: As `gather_study`.
 
     Returns:
-        The CLAIM 2024 checklist, then the card of each method, in Markdown.
+        A self-contained HTML page; the card of each method and the CLAIM 2024 checklist, in
+        Markdown; and what each method costs beside what it achieved.
     """
-    from miram.reporting.cards.claim import claim_checklist, claim_markdown
-    from miram.reporting.cards.model_card import model_card
+    from miram.reporting.cards import claim_checklist, claim_markdown, model_card
+    from miram.reporting.page import render_report
+    from miram.reporting.sections.costs import cost_table
 
     study = gather_study(**results)
-    cards = (model_card(study, method, results[f"{method}_subgroups"]) for method in METHODS)
-    return claim_markdown(claim_checklist(study)), *cards
-
-
-def weigh_costs(**results: Any) -> tuple[pd.DataFrame, Figure]:
-    """Put what each method costs beside what it achieved.
-
-    Args:
-        results: As `gather_study`.
-
-    Returns:
-        A table, and its chart.
-    """
-    from miram.reporting.facts.cost import cost_figure, cost_table
-
-    table = cost_table(gather_study(**results))
-    return table, cost_figure(table)
+    costs = cost_table(study)
+    cards = {name: model_card(study, name, one.subgroups) for name, one in study.methods.items()}
+    page = render_report(replace(study, costs=costs))
+    return page, cards, claim_markdown(claim_checklist(study)), costs
 
 
 def gather_study(
@@ -113,7 +85,7 @@ def gather_study(
     splits: pd.DataFrame,
     leaderboard: pd.DataFrame,
     parameters: dict[str, Any],
-    finetuned_results: dict[str, dict[str, Any]],
+    finetuned_results: dict[str, Metrics],
     **results: Any,
 ) -> Study:
     """Put all that is known of a study together.
@@ -122,24 +94,28 @@ def gather_study(
         lesions: The lesion table.
         ingest_audit: What ingestion left out or repaired.
         crops: The crop store.
-        splits: Which lesion was on which side.
-        leaderboard: All figures.
+        splits: The split that each lesion is in.
+        leaderboard: All metrics.
         parameters: All parameters of the run.
-        finetuned_results: Metrics of fine-tuned encoders by method, those on the
-            more.
-        results: Of each method `<method>_<name>` for every field of `MethodResult`; a method
-            without decoders has no reconstructions. Of each anchor `<anchor>_predictions`.
+        finetuned_results: Metrics of fine-tuned encoders by method; those that are not on the
+            leaderboard are left out.
+        results: `<method>_evaluation`, `_training_record` and `_features` of each evaluated
+            method, and `<baseline>_evaluation`.
     """
-    methods = {
-        method: MethodResult(
-            history=results[f"{method}_history"],
-            reconstructions=results.get(f"{method}_reconstructions", {}),
-            metrics=results[f"{method}_metrics"],
-            **{part: results[f"{method}_{part}"] for part in TABLES},
-        )
-        for method in METHODS
+    evaluations = {
+        name: results[f"{name}_evaluation"]
+        for name in (*METHODS, *BASELINES)
+        if f"{name}_evaluation" in results
     }
-    anchors = {anchor: results[f"{anchor}_predictions"] for anchor in BASELINES}
+    methods = {
+        name: MethodResult(
+            **vars(results[f"{name}_training_record"]),
+            **vars(evaluations[name]),
+            features=results[f"{name}_features"],
+        )
+        for name in evaluations
+        if name in METHODS
+    }
     tuned = leaderboard.loc[leaderboard["protocol"] == FINETUNED, "method"].unique()
     return Study(
         lesions,
@@ -147,8 +123,8 @@ def gather_study(
         crops,
         splits,
         leaderboard,
-        parameters,
+        {**parameters, "methods": choose_methods(parameters["methods"])},
         methods,
-        anchors,
+        {name: one.predictions for name, one in evaluations.items() if name in BASELINES},
         fine_tuned={method: finetuned_results[method] for method in tuned},
     )

@@ -11,7 +11,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 cut_crops,
-                inputs=["lesions", "mammograms", "params:rois", "params:engine"],
+                inputs=["lesions", "mammograms", "params:rois", "params:engine", "crop_folder"],
                 outputs="crops",
                 name="cut_crops",
             ),

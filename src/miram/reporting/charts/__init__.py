@@ -1,1 +1,1 @@
-"""Charts and pictures."""
+"""Charts and pictures that several sections or pipelines share."""

@@ -1,4 +1,4 @@
-"""The leaderboard: one row per method, protocol, task and figure, never without n and interval."""
+"""The leaderboard: one row per method, protocol, task and metric, always with n and interval."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from miram.evaluation.comparability import data_digest, one_policy
-from miram.reporting.charts.styles import metric_direction
+from miram.reporting.styles import metric_direction
 
 LINEAR, FINETUNED = "linear", "finetuned"  # protocols
 
@@ -34,31 +34,31 @@ def leaderboard_table(
     metrics: Mapping[str, Mapping[str, Any]],
     fine_tuned: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> pd.DataFrame:
-    """Put the figures of all methods into one table.
+    """Put the metrics of all methods into one table.
 
     Args:
-        metrics: Figures of `assess_features` by method.
-        fine_tuned: Figures of `assess_finetuned` by method, of those that were fine-tuned.
+        metrics: Metrics of `assess_features` by method.
+        fine_tuned: Metrics of `assess_finetuned` by method, of those that were fine-tuned.
 
     Returns:
         `COLUMNS`: `protocol` is `linear` for a probe on frozen features or `finetuned`, `lower`
-        and `upper` end the 95 % interval, `seeds` counts the trainings and `seed_deviation` is
-        that of the estimate between them, `repeats` and `repeat_deviation` are the same of the
-        cross-validations, `data_digest` names the crop store. By task and
-        figure, the best estimate first.
+        and `upper` are the ends of the 95 % interval, `seeds` counts the trainings,
+        `seed_deviation` is the standard deviation of the estimate over them, `repeats` and
+        `repeat_deviation` are the same for the cross-validations, `data_digest` names the crop
+        store. Sorted by task and metric, the best estimate first.
 
     Raises:
-        MiramError: Methods were judged under different splits.
+        MiramError: Methods were evaluated under different splits.
     """
-    judged = [(name, LINEAR, found) for name, found in metrics.items()]
-    judged += [(name, FINETUNED, found) for name, found in (fine_tuned or {}).items()]
-    one_policy({f"{name} ({protocol})": found for name, protocol, found in judged})
+    evaluated = [(name, LINEAR, found) for name, found in metrics.items()]
+    evaluated += [(name, FINETUNED, found) for name, found in (fine_tuned or {}).items()]
+    one_policy({f"{name} ({protocol})": found for name, protocol, found in evaluated})
     rows = [
         {
             "method": method,
             "protocol": protocol,
             "task": task,
-            "metric": figure,
+            "metric": metric,
             "estimate": values["estimate"],
             "lower": values["lower"],
             "upper": values["upper"],
@@ -72,9 +72,9 @@ def leaderboard_table(
             "leakage": result["leakage"],
             "data_digest": data_digest(result),
         }
-        for method, protocol, result in judged
+        for method, protocol, result in evaluated
         for task, found in result["tasks"].items()
-        for figure, values in found["metrics"].items()
+        for metric, values in found["metrics"].items()
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     order = {name: place for place, name in enumerate(dict.fromkeys(table["metric"]))}

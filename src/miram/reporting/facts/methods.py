@@ -1,37 +1,98 @@
-"""What a method was, what it was shown, and how it was judged, from the study itself."""
+"""What each method was: its settings, its training, what it saw, how often it was evaluated."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from miram.evaluation.config import AssessmentConfig
+import pandas as pd
+from pydantic import BaseModel
+
+from miram import configuration
 from miram.mammography.splits import pretraining_crops
 from miram.models.methods import SUPERVISED
-from miram.reporting.facts.settings import flatten, plain
-from miram.reporting.facts.splits import SplitFacts, split_facts
-from miram.reporting.facts.study import Study
-from miram.reporting.facts.words import counted
+from miram.reporting.facts.data import SplitFacts, split_facts
+from miram.reporting.facts.study import MethodResult, Study
+from miram.reporting.facts.words import Table, counted
+
+_ORDER = ("encoder", "training", "rois", "splits", "features", "evaluation")
+_PLACES = {"data_root", "raw_root"}
+ABSENT = "–"  # noqa: RUF001
 
 
-def assessment_config(study: Study) -> AssessmentConfig:
-    """How the probes of a study were judged."""
-    return AssessmentConfig.model_validate(study.parameters.get("evaluation", AssessmentConfig()))
+def plain(value: Any) -> Any:
+    """Configuration objects, however deep, as dictionaries, lists and scalars."""
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump(mode="json"))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def flatten(value: Any) -> dict[str, str]:
+    """Nested settings as dotted names and text."""
+    return {name: _text(item) for name, item in configuration.flatten(plain(value)).items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)
+
+
+def file_name(text: str) -> str:
+    """The name of a file given by its absolute path; any other text as it is."""
+    return Path(text).name if Path(text).is_absolute() else text
+
+
+def public_settings(settings: Any) -> dict[str, str]:
+    """Settings as dotted names and text, files by their names alone."""
+    return {name: file_name(text) for name, text in flatten(settings).items()}
+
+
+def setting_tables(parameters: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Table]:
+    """All parameters but those of the methods, one table per group.
+
+    Folders describe a machine, not a study, and are left out. So are names that start with an
+    underscore, which hold parts for use elsewhere.
+
+    Args:
+        parameters: Parameters of the run, as plain values or as configuration objects.
+        methods: Names of the methods, whose blocks are in `method_table`.
+    """
+    hidden = _PLACES | set(methods)
+    groups = [name for name in parameters if name not in hidden and not name.startswith("_")]
+    groups.sort(key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+    found = {name: flatten(parameters[name]) for name in groups}
+    return {
+        name: Table(("Setting", "Value"), tuple((key or name, text) for key, text in rows.items()))
+        for name, rows in found.items()
+        if rows
+    }
+
+
+def method_table(parameters: Mapping[str, Any], methods: Sequence[str]) -> Table:
+    """Settings of the methods side by side, one row per setting."""
+    blocks = {name: flatten(_block(parameters, name)) for name in methods}
+    keys = dict.fromkeys(key for block in blocks.values() for key in block)
+    rows = tuple((key, *(blocks[name].get(key, ABSENT) for name in methods)) for key in keys)
+    return Table(("Setting", *methods), rows)
 
 
 def method_block(study: Study, method: str) -> dict[str, Any]:
     """Settings of a method as plain values; empty where the run's parameters have none."""
-    block = plain(study.parameters.get(method, {}))
+    return _block(study.parameters, method)
+
+
+def _block(parameters: Mapping[str, Any], method: str) -> dict[str, Any]:
+    block = plain(parameters.get(method, {}))
     block = block.get("method", block) if isinstance(block, dict) else {}
     return block if isinstance(block, dict) else {}
-
-
-def told_settings(settings: Any) -> dict[str, str]:
-    """Settings as dotted names and text; of a file its name, as where it lay tells of a machine."""
-    return {name: file_name(text) for name, text in flatten(settings).items()}
-
-
-def file_name(text: str) -> str:
-    """The name of a file that is given with its whole path; any other text as it is."""
-    return Path(text).name if Path(text).is_absolute() else text
 
 
 def is_trained(study: Study, method: str) -> bool:
@@ -55,12 +116,7 @@ def unlabeled_crops(study: Study) -> str:
 
 
 def borrowed_weights(study: Study, method: str) -> str:
-    """The weights from elsewhere that a method starts from; empty where it has none.
-
-    Args:
-        study: The study.
-        method: Name of the method.
-    """
+    """The weights from elsewhere that a method starts from; empty where there are none."""
     block = method_block(study, method)
     own = block.get("pretrained") or (block.get("backbone") or {}).get("pretrained")
     if own or block.get("backbone") or block.get("kind") == "random":
@@ -70,20 +126,23 @@ def borrowed_weights(study: Study, method: str) -> str:
     return file_name(str(start)) if start and is_trained(study, method) else ""
 
 
-def exposure(study: Study, method: str) -> str:
-    """What an encoder had seen of the patients that it is judged on.
+def saw_images(study: Study) -> list[str]:
+    """Methods whose encoders saw images of the evaluated patients, without labels."""
+    facts = split_facts(study.splits)
+    if facts.strategy != "cv" or not facts.seen:
+        return []
+    return [name for name in study.methods if is_trained(study, name) and name != SUPERVISED]
 
-    Args:
-        study: The study.
-        method: Name of the method.
-    """
+
+def exposure(study: Study, method: str) -> str:
+    """What an encoder had seen of the patients that it is evaluated on."""
     start = borrowed_weights(study, method)
     if not start:
         return _own_exposure(study, method)
     return (
         f"It starts from {start}. What those weights were trained on is not known here; if images "
-        "of the patients judged were among it, the figures are flattered. Apart from that: "
-        f"{_own_exposure(study, method)}"
+        "of the evaluated patients were among it, the metrics are biased upwards. Apart from "
+        f"that: {_own_exposure(study, method)}"
     )
 
 
@@ -94,10 +153,10 @@ def _own_exposure(study: Study, method: str) -> str:
     if method == SUPERVISED:
         return _labeled_exposure(facts)
     if not facts.seen:
-        return "Pretraining saw no image of any patient that the probes are judged on."
+        return "Pretraining saw no image of any patient that the probes are evaluated on."
     return (
-        f"Pretraining saw images, not labels, of {facts.seen} of the {facts.judged} patients that "
-        "the probes are judged on. Figures for patients never seen may be lower."
+        f"Pretraining saw images, not labels, of {facts.seen} of the {facts.evaluated} patients "
+        "that the probes are evaluated on. Metrics on unseen patients may be lower."
     )
 
 
@@ -107,11 +166,123 @@ def _labeled_exposure(facts: SplitFacts) -> str:
         return (
             f"There are {facts.folds * facts.repeats} encoders, one per {per}, each trained on the "
             "labels of all other patients; an encoder has seen neither image nor label of those it "
-            "is judged on."
+            "is evaluated on."
         )
     if facts.shared:
         return (
-            f"Training on labels saw {facts.shared} of the {facts.judged} patients that the probes "
-            "are judged on."
+            f"Training on labels saw {facts.shared} of the {facts.evaluated} patients that the "
+            "probes are evaluated on."
         )
-    return "Training on labels saw neither image nor label of any patient it is judged on."
+    return "Training on labels saw neither image nor label of any patient it is evaluated on."
+
+
+def trainings_of(method: str, history: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The histories of the trainings of a method: `mae`, or of several seeds `mae, seed 1`.
+
+    Args:
+        method: Its name.
+        history: Of all its trainings, with `seed` where there are several.
+    """
+    if "seed" not in history or history.empty:
+        return {method: history}
+    return {f"{method}, seed {seed}": part for seed, part in history.groupby("seed", sort=False)}
+
+
+def loss_columns(histories: Iterable[pd.DataFrame]) -> list[str]:
+    """The losses that were logged by any method, the sum first, then by scale."""
+    found = {
+        name
+        for history in histories
+        for name in history
+        if str(name).startswith("loss_scale") and not history[name].isna().all()
+    }
+    return ["loss", *sorted(found)]
+
+
+def loss_label(column: str) -> str:
+    """A loss column in words."""
+    return "sum of scales" if column == "loss" else column.replace("loss_scale", "scale ")
+
+
+def training_table(methods: Mapping[str, MethodResult]) -> Table:
+    """Length, last losses and speed of each training."""
+    losses = loss_columns(result.history for result in methods.values())
+    rows = [
+        (name, *_training_row(history, losses))
+        for method, result in methods.items()
+        for name, history in trainings_of(method, result.history).items()
+    ]
+    heads = [f"last loss, {loss_label(name)}" for name in losses]
+    return Table(("Method", "Epochs", "Steps", *heads, "Images per second (median)"), tuple(rows))
+
+
+def _training_row(history: pd.DataFrame, losses: list[str]) -> tuple[Any, ...]:
+    if history.empty:
+        return (0, 0, *[None] * (len(losses) + 1))
+    last = history.iloc[-1]
+    return (
+        int(last["epoch"]) + 1,
+        int(last["step"]),
+        *(float(last[name]) if name in last else None for name in losses),
+        round(float(history["images_per_second"].median())),
+    )
+
+
+def runs_of(task: Mapping[str, Any]) -> dict[str, int]:
+    """Over how many seeds and repeats the metrics of a task are means: `{"seed": 2}`; one is none.
+
+    Args:
+        task: Of `metrics.json`.
+    """
+    counts = {"seed": len(task.get("seeds", [0])), "repeat": int(task.get("repeats", 1))}
+    return {name: count for name, count in counts.items() if count > 1}
+
+
+def most_runs(methods: Mapping[str, MethodResult]) -> dict[str, int]:
+    """`runs_of` the task with the most seeds, and with the most repeats."""
+    found = [
+        runs_of(task) for result in methods.values() for task in result.metrics["tasks"].values()
+    ]
+    return {
+        name: max(runs.get(name, 1) for runs in found)
+        for name in ("seed", "repeat")
+        if any(name in runs for runs in found)
+    }
+
+
+def over_runs(methods: Mapping[str, MethodResult]) -> str:
+    """What an estimate is where methods were evaluated several times; empty where once."""
+    runs = most_runs(methods)
+    parts = []
+    if seeds := runs.get("seed"):
+        alike = all(
+            most_runs({name: result}).get("seed") == seeds for name, result in methods.items()
+        )
+        parts.append(f"{'' if alike else 'up to '}{seeds} seeds")
+    if "repeat" in runs:
+        parts.append(f"{runs['repeat']} repeats of the cross-validation")
+    return f"means over {' and '.join(parts)}" if parts else ""
+
+
+def beside_intervals(methods: Mapping[str, MethodResult]) -> str:
+    """Which sources of variation the intervals do not cover, in sentences."""
+    runs = most_runs(methods)
+    found = []
+    if runs:
+        several = " and ".join(f"{name}s" for name in runs)
+        found.append(
+            f"Metrics are {over_runs(methods)}: the spread over {several} is not in the "
+            f"intervals, but in the standard deviation over {several}."
+        )
+    if "seed" not in runs:
+        found.append(
+            "Every metric comes from one training at most: the variation between trainings is not "
+            "in the intervals."
+        )
+    crossed = any(result.metrics["strategy"] == "cv" for result in methods.values())
+    if crossed and "repeat" not in runs:
+        found.append(
+            "Patients were assigned to folds once: the variation between fold assignments is not "
+            "in the intervals; splits.repeats would show it."
+        )
+    return " ".join(found)

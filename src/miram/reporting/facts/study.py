@@ -9,26 +9,26 @@ from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.evaluation.comparability import one_policy, policy_of, words
-from miram.evaluation.config import ComparisonConfig
+from miram.evaluation.config import AssessmentConfig, ComparisonConfig
 from miram.mammography.crops.store import CropStore
+from miram.models.methods import METHODS
 from miram.reporting.facts.leaderboard import LINEAR
+from miram.reporting.styles import MAIN_METRICS
 
 
 @dataclass(frozen=True)
 class MethodResult:
-    """What one method left behind.
+    """What one method left behind; tables that were not made are empty.
 
     Attributes:
         history: Training history, one row per logged step; empty where nothing was trained.
-        reconstructions: `scale<s>_target`, `_masked`, `_prediction`: (n, H, H) uint8; may be
-            empty.
-        metrics: Figures of `miram.evaluation.assess.assess_features`.
-        predictions: Predictions behind the figures.
-        calibration: Reliability curves of `miram.evaluation.prediction_tables`; this and the
-            tables below are empty where they were not made.
-        subgroups: Figures by subgroup, from there as well.
+        reconstructions: `scale<s>_target`, `_masked`, `_prediction`: (n, H, H) uint8.
+        metrics: Metrics of `miram.evaluation.assess.assess_features`.
+        predictions: Predictions behind the metrics.
+        calibration: Reliability curves of `miram.evaluation.prediction_tables`.
+        subgroups: Metrics by subgroup, from there as well.
         label_efficiency: Table of `miram.evaluation.label_efficiency`.
-        features: What the encoder made of the lesions; see `miram.evaluation.features.extract`.
+        features: Features of the lesions; see `miram.evaluation.features.extract`.
     """
 
     history: pd.DataFrame
@@ -41,23 +41,25 @@ class MethodResult:
     features: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
-    """A finished study.
+    """A finished study of one method or more.
 
     Attributes:
         lesions: The lesion table.
         audit: What ingestion left out or repaired.
         crops: The crop store.
-        splits: Which lesion was on which side.
-        leaderboard: All figures with their intervals.
+        splits: The split that each lesion is in.
+        leaderboard: All metrics with their intervals.
         parameters: All parameters of the run.
         methods: Results by method, in the order of the tables.
-        anchors: Predictions from hand-crafted features, by anchor.
-        fine_tuned: Figures of `miram.finetuning.evaluate`, of the methods that were fine-tuned.
+        baselines: Predictions from hand-crafted features, by baseline.
+        fine_tuned: Metrics of `miram.finetuning.evaluate`, of the methods that were fine-tuned.
+        costs: Table of `miram.reporting.sections.costs.cost_table`; None leaves costs out.
 
     Raises:
-        MiramError: Methods were judged under different splits, or under others than these.
+        MiramError: There is no method, or methods were evaluated under different splits or under
+            others than these.
     """
 
     lesions: pd.DataFrame
@@ -67,32 +69,64 @@ class Study:
     leaderboard: pd.DataFrame
     parameters: dict[str, Any]
     methods: dict[str, MethodResult]
-    anchors: dict[str, pd.DataFrame] = field(default_factory=dict)
+    baselines: dict[str, pd.DataFrame] = field(default_factory=dict)
     fine_tuned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    costs: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
-        """Refuse figures that do not belong together, or not to these splits."""
-        judged = one_policy({name: result.metrics for name, result in self.methods.items()})
-        if judged is None or self.splits.empty:
+        """Refuse results that do not belong together, or not to these splits."""
+        if not self.methods:
+            raise MiramError(
+                "there is no evaluated method to report on: run `kedro run --pipeline probe` first"
+            )
+        evaluated = one_policy({name: result.metrics for name, result in self.methods.items()})
+        if evaluated is None or self.splits.empty:
             return
         at_hand = policy_of(self.splits.iloc[0].to_dict())
-        if judged != at_hand:
+        if evaluated != at_hand:
             raise MiramError(
-                f"the methods were judged under other splits ({words(judged)}) than those at hand "
-                f"({words(at_hand)}): run pretrain, probe and baselines again, or rois with the "
-                "former settings of splits"
+                f"the methods were evaluated under other splits ({words(evaluated)}) than the "
+                f"present ones ({words(at_hand)}): run pretrain, probe and baselines again, or "
+                "rois with the former settings of splits"
             )
+
+    @property
+    def source(self) -> str | None:
+        """Name of the source of data in the parameters."""
+        return self.parameters.get("source")
+
+    @property
+    def assessment(self) -> AssessmentConfig:
+        """How the methods were evaluated."""
+        given = self.parameters.get("evaluation", AssessmentConfig())
+        return AssessmentConfig.model_validate(given)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Methods that were asked for (all, unless `methods` names some) and have no result."""
+        asked = self.parameters.get("methods") or METHODS
+        return tuple(name for name in asked if name not in self.methods)
 
     @property
     def probes(self) -> pd.DataFrame:
         """The rows of the leaderboard that are of a probe on frozen features."""
         return self.leaderboard[self.leaderboard["protocol"] == LINEAR]
 
-    def compared(self, comparison: ComparisonConfig) -> dict[str, pd.DataFrame]:
-        """Predictions of what may be compared: all methods, and the anchors that are named.
+    @property
+    def main_metrics(self) -> pd.DataFrame:
+        """The rows of `probes` with the metric by which methods are ranked."""
+        return self.probes[self.probes["metric"].isin(MAIN_METRICS)]
 
-        Holm's correction counts whatever is compared, so nobody pays for anchors unasked.
+    def compared(self, comparison: ComparisonConfig) -> dict[str, pd.DataFrame]:
+        """Predictions of what may be compared: all methods, and the baselines that are named.
+
+        Holm's correction counts whatever is compared: an unnamed baseline costs no power.
         """
         named = {comparison.reference, *comparison.methods}
         methods = {name: result.predictions for name, result in self.methods.items()}
-        return methods | {name: found for name, found in self.anchors.items() if name in named}
+        return methods | {name: found for name, found in self.baselines.items() if name in named}
+
+    def has_comparisons(self) -> bool:
+        """Whether any method can be compared with the reference."""
+        comparison = self.assessment.comparison
+        return comparison.reference in self.compared(comparison) and len(self.methods) > 1

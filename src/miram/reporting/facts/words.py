@@ -1,15 +1,13 @@
-"""Figures, lists and counts as they are written in prose and in Markdown."""
+"""Numbers, lists and tables as they are written in prose, in Markdown and on a page."""
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-
-if TYPE_CHECKING:
-    from miram.reporting.facts.tables import Table
 
 NOT_DEFINED = "not defined"
 _SPECIAL = re.compile(r"([\\`*<>|~]|\](?=[(\[]))")  # a bracket alone is no link
@@ -17,7 +15,7 @@ _SPACE = re.compile(r"\s+")
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A figure with its decimals, or that it is not defined."""
+    """A number with its decimals, or that it is not defined."""
     if value is None or not np.isfinite(value):
         return NOT_DEFINED
     return f"{value:.{digits}f}"
@@ -27,6 +25,17 @@ def interval(lower: float | None, upper: float | None) -> str:
     """Both ends of an interval, or that it is not defined."""
     ends = number(lower), number(upper)
     return NOT_DEFINED if NOT_DEFINED in ends else " to ".join(ends)
+
+
+def ends(value: Any) -> str:
+    """The interval of anything with `lower` and `upper`."""
+    one = value if isinstance(value, Mapping) else vars(value)
+    return interval(one["lower"], one["upper"])
+
+
+def with_interval(value: Mapping[str, Any]) -> str:
+    """Estimate and interval of a metric: `0.712 (0.601 to 0.803)`."""
+    return f"{number(value['estimate'])} ({ends(value)})"
 
 
 def p_value(value: float) -> str:
@@ -44,19 +53,38 @@ def listed(items: Iterable[object], none: str = "none") -> str:
     return ", ".join(map(str, items)) or none
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row names the row.
+
+    Attributes:
+        columns: Column headings.
+        rows: Cells; None is an empty one.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold numbers, to be aligned right."""
+        cells = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
+        kinds = [{type(cell) for cell in column if cell is not None} for column in cells]
+        return tuple(bool(kind) and kind <= {int, float} for kind in kinds)
+
+
 def inline(text: object) -> Markup:
     """Text as it is, wherever it stands in a line of Markdown or in a cell of a table.
 
-    What would be markup is escaped, and line breaks become spaces: names from the data may hold
-    anything.
+    Markup is escaped and line breaks become spaces: names from the data may hold anything.
     """
     if isinstance(text, Markup):
         return text
     return Markup(_SPECIAL.sub(r"\\\1", _SPACE.sub(" ", str(text))))
 
 
-def markdown_table(content: "Table") -> Markup:
-    """A table in GitHub's Markdown, numbers set to the right."""
+def markdown_table(content: Table) -> Markup:
+    """A table in GitHub's Markdown, numbers aligned right."""
     ruler = ["---:" if numeric else "---" for numeric in content.numeric]
     rows = [[str(inline(_cell(value))) for value in row] for row in content.rows]
     lines = [[str(inline(name)) for name in content.columns], ruler, *rows]
@@ -81,5 +109,7 @@ def markdown_environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["table"] = markdown_table
+    environment.filters.update(
+        table=markdown_table, number=number, interval=ends, listed=listed, p_value=p_value
+    )
     return environment

@@ -78,7 +78,7 @@ addEventListener("afterprint", () => {
   for (const details of opened) details.open = false;
 });
 
-// Leaderboard: filters and sorting of what is a plain table without them.
+// Leaderboard: filters and sorting; without JavaScript it is a plain table.
 const board = document.getElementById("board");
 const rows = [...board.tBodies[0].rows];
 const filters = document.getElementById("board-filters");
@@ -109,7 +109,7 @@ function sortBy(head, column) {
   head.setAttribute("aria-sort", falling ? "descending" : "ascending");
   const order = (a, b) => {
     const [x, y] = [cellKey(a, column), cellKey(b, column)];
-    if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1; // undefined figures last
+    if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1; // undefined metrics last
     const sign = x > y ? 1 : x < y ? -1 : 0;
     return falling ? -sign : sign;
   };

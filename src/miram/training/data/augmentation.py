@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from miram.configuration import Config
-from miram.models.pixels import standardize_pixels, to_unit
+from miram.models.images import standardize_pixels, to_unit
 
 DRAWS = 12  # random numbers that one view of one sample takes
 _LEAST_BLUR = 0.05  # of the greatest deviation, as SimCLR's 0.1 to 2 pixels

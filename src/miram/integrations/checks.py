@@ -1,0 +1,192 @@
+"""What is checked before any long work starts."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines, settings
+from kedro.io import DatasetError
+from kedro.pipeline import Pipeline
+
+from miram.configuration import new_names
+from miram.errors import MiramError
+from miram.integrations.deferred import import_deferred
+from miram.models.methods import METHODS, SUPERVISED
+from miram.pipeline_registry import STUDY
+
+_PATH_PARAMETERS = {"raw_root", "data_root"}
+_LESIONS = "lesions"
+_CROPS = "crops"
+
+
+class ProjectChecks:
+    """Refuses what cannot work: unknown names, missing data, models that do not fit, no labels."""
+
+    def __init__(self) -> None:
+        self.learns_labels = False
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Check the run-time parameters."""
+        given = context._runtime_params or {}
+        loader = settings.CONFIG_LOADER_CLASS(
+            conf_source=context.config_loader.conf_source,
+            env=context.env,
+            **settings.CONFIG_LOADER_ARGS,
+        )
+        check_parameters(given, {*loader["parameters"], *_PATH_PARAMETERS})
+        if given.get("source", "phantom") != "phantom" and "raw_root" not in given:
+            _require_source(str(given["source"]))  # an unknown name is reported first
+            raise MiramError(
+                f"source {given['source']} needs raw_root, the folder of its files: "
+                f"kedro run --params source={given['source']},raw_root=..."
+            )
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: Any
+    ) -> None:
+        """Check the runner, the data at hand, and what is to be trained."""
+        inputs = pipeline.inputs()
+        if "ParallelRunner" in str(run_params.get("runner")):
+            raise MiramError(
+                "ParallelRunner breaks the project's hooks; use the default runner: work that "
+                "can run in parallel does so inside the nodes"
+            )
+        source = str(catalog.load("params:source")) if "params:source" in inputs else "phantom"
+        _require_source(source)
+        if source != "phantom" or "mammograms" in inputs:
+            _load_raw_folder(catalog)
+        for name in sorted(inputs):
+            if not name.startswith("param") and not catalog.exists(name):
+                raise MiramError(
+                    f"{name} has not been made yet: run the earlier pipelines first "
+                    f"(in order: {', '.join(STUDY)}) with the same data_root"
+                )
+        check_models(pipeline, catalog)
+        self.learns_labels = f"params:{SUPERVISED}.method" in inputs
+        if self.learns_labels and _LESIONS in inputs:
+            check_labels(catalog.load(_LESIONS), catalog)
+
+    @hook_impl
+    def after_node_run(self, catalog: Any, outputs: dict[str, Any]) -> None:
+        """Check the labels of a lesion table that this run has made."""
+        if self.learns_labels and _LESIONS in outputs:
+            check_labels(outputs[_LESIONS], catalog)
+
+
+def check_parameters(given: dict[str, Any], known: set[str]) -> None:
+    """Refuse a run-time parameter that nothing reads.
+
+    Args:
+        given: Run-time parameters.
+        known: Names of the parameters in the configuration.
+
+    Raises:
+        MiramError: A name is unknown; the nearest known ones are suggested.
+    """
+    for name in given:
+        if name not in known:
+            if new := _renamed().get(name.rpartition(".")[2]):
+                raise MiramError(f"there is no setting {name}: it is now {new}")
+            near = difflib.get_close_matches(name, known, n=3) or sorted(known)
+            raise MiramError(f"unknown parameter {name!r}: did you mean {' or '.join(near)}?")
+
+
+def _renamed() -> dict[str, str]:
+    list(pipelines)  # imports the nodes, and so the classes of their parameters
+    import_deferred()
+    return new_names()
+
+
+def check_models(pipeline: Pipeline, catalog: Any) -> None:
+    """Build every model that is to be trained on the meta device, and compare sizes.
+
+    Otherwise a setting that fits nothing would be found after hours of cropping and training.
+
+    Args:
+        pipeline: What is to run.
+        catalog: Holds the parameters, and the crop store if an earlier run has made it.
+
+    Raises:
+        MiramError: The parts of a model do not fit each other, or the crops do not fit it.
+    """
+    from miram.models.method_kinds import RandomConfig, build_on_meta_device
+
+    made = pipeline.all_outputs()
+    trained = [method for method in METHODS if f"{method}.encoder" in made]
+    if not trained:
+        return
+    cut = _CROPS in made
+    size = catalog.load("params:rois" if cut else _CROPS).image_size
+    encoder = catalog.load("params:encoder")
+    if encoder.channels != 1:
+        raise MiramError(
+            f"encoder.channels is {encoder.channels}, but mammograms have 1: set it to 1; weights "
+            "for 3 channels are summed where a training starts from them"
+        )
+    build_on_meta_device(RandomConfig(), encoder)
+    for name in trained:
+        method = catalog.load(f"params:{name}.method")
+        try:
+            _check_method(method, encoder, size, cut=cut)
+        except MiramError as error:
+            raise MiramError(f"method {name}: {error}") from error
+
+
+def _check_method(method: Any, encoder: Any, size: int, *, cut: bool) -> None:
+    from miram.models.method_kinds import build_on_meta_device
+
+    build_on_meta_device(method, encoder)
+    needed = method.crop_size(encoder)
+    # A frozen model trains on no crops, and features are made at its own size.
+    if size % needed and method.trained:
+        recut = "" if cut else " and run `kedro run --pipeline rois`"
+        raise MiramError(
+            f"crops of {size} pixels do not fit a method that takes {needed}: set rois.image_size "
+            f"to a multiple of {needed}{recut}, or change encoder.image_size"
+        )
+
+
+def check_labels(lesions: pd.DataFrame, catalog: Any) -> None:
+    """Look for a label of the task that the supervised method learns.
+
+    Otherwise all other methods would be trained first, for hours.
+
+    Args:
+        lesions: The lesion table.
+        catalog: Holds the parameters.
+
+    Raises:
+        MiramError: No lesion has one.
+    """
+    name = catalog.load(f"params:{SUPERVISED}.method").task
+    task = catalog.load("params:evaluation").task(name)
+    if task.column in lesions and lesions[task.column].notna().any():
+        return
+    others = ",".join(method for method in METHODS if method != SUPERVISED)
+    raise MiramError(
+        f"no lesion has a label of task {name!r}, from which the method {SUPERVISED!r} learns. Set "
+        "supervised.method.task to a task that the data supports; or run the study without it: "
+        f"`kedro run --namespaces {others}` with the same --params"
+    )
+
+
+def _require_source(name: str) -> None:
+    from miram.mammography.sources import make_source
+
+    make_source(name)
+
+
+def _load_raw_folder(catalog: Any) -> Path:
+    """Give the folder of raw data, or say what is wrong with it."""
+    try:
+        folder: Path = catalog.load("mammograms")
+    except DatasetError as error:
+        if isinstance(error.__cause__, MiramError):
+            raise error.__cause__ from None
+        raise
+    return folder

@@ -1,0 +1,75 @@
+"""What the datasets of this project share: a path, whether it is there, and its versions."""
+
+import glob
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro.io import AbstractDataset, AbstractVersionedDataset
+from kedro.io.core import DatasetError, Version
+
+from miram.files import atomic_path
+
+
+class FileDataset(AbstractDataset[Any, Any]):
+    """A file or a folder; subclasses say how it is loaded and saved.
+
+    Args:
+        filepath: The file or folder.
+        metadata: For Kedro plugins.
+    """
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class VersionedFileDataset(AbstractVersionedDataset[Any, Any]):
+    """A file or a folder of which Kedro may keep every version.
+
+    Args:
+        filepath: The file, or with `version` the folder of its versions.
+        version: Set by Kedro for `versioned: true`.
+        metadata: For Kedro plugins.
+    """
+
+    def __init__(
+        self,
+        filepath: str,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            PurePosixPath(filepath),
+            version,
+            exists_function=lambda path: Path(path).exists(),
+            glob_function=glob.glob,
+        )
+        self.metadata = metadata
+
+    def _exists(self) -> bool:
+        try:
+            return Path(str(self._get_load_path())).exists()
+        except DatasetError:
+            return False  # no version has been saved yet
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "version": self._version}
+
+
+class TextFile(FileDataset):
+    """A UTF-8 text file, written whole or not at all."""
+
+    def load(self) -> str:
+        """Read the text."""
+        return self._filepath.read_text(encoding="utf-8")
+
+    def save(self, data: str) -> None:
+        """Write the text."""
+        with atomic_path(self._filepath) as temporary:
+            temporary.write_text(data, encoding="utf-8")

@@ -1,0 +1,42 @@
+"""What a training leaves beside its weights, in the catalog."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from kedro_datasets._typing import ImagePreview
+
+from miram.files import atomic_path
+from miram.integrations.datasets.files import FileDataset
+from miram.training.record import TrainingRecord
+
+
+class TrainingRecordDataset(FileDataset):
+    """The history as a CSV file, and reconstructions as `reconstructions.npz` beside it."""
+
+    @property
+    def _arrays(self) -> Path:
+        return self._filepath.with_name("reconstructions.npz")
+
+    def load(self) -> TrainingRecord:
+        """Read history and reconstructions."""
+        with np.load(self._arrays, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return TrainingRecord(pd.read_csv(self._filepath), arrays)
+
+    def save(self, data: TrainingRecord) -> None:
+        """Write both, each whole or not at all; the history comes last."""
+        with atomic_path(self._arrays) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **data.reconstructions)
+        with atomic_path(self._filepath) as temporary:
+            data.history.to_csv(temporary, index=False)
+
+    def preview(self) -> ImagePreview:
+        """Target, visible part and reconstructions for Kedro-Viz."""
+        from miram.reporting.charts.training import reconstruction_sheet
+
+        buffer = io.BytesIO()
+        reconstruction_sheet(self.load().reconstructions).savefig(buffer, format="png", dpi=110)
+        return ImagePreview(base64.b64encode(buffer.getvalue()).decode())

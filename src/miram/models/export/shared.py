@@ -1,0 +1,143 @@
+"""What every export shares: its packages, the comparison of outputs, the page beside it."""
+
+import importlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from miram.errors import MiramError
+from miram.files import atomic_path
+from miram.models.checkpoints.files import HEADER, EncoderCheckpoint
+
+TOLERANCE = 1e-4  # absolute, and relative to the value
+_BATCH = 3  # unlike the batch that a graph was traced with
+_PAGE = """---
+tags: [mammography, self-supervised, feature-extraction]
+library_name: {library}
+---
+
+# Encoder of mammographic lesion crops
+
+```python
+{loading}
+```
+
+Input: (B, {channels}, {side}, {side}), grey levels in [0, 1] (8-bit images divided by 255,
+16-bit crops by 65535), minus {mean}, divided by {deviation}; larger crops are brought to this
+side by area averages. Research software: not a medical device.
+
+License of the weights: {license}.
+
+What they came from:
+
+```json
+{header}
+```
+"""
+
+
+def require_packages(*names: str) -> None:
+    """Check that packages of the extra `export` can be imported.
+
+    Raises:
+        MiramError: One cannot.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise MiramError(
+                f"this export needs the package {name}: run pip install -c constraints.txt "
+                "-e '.[export]' in the checkout"
+            ) from error
+
+
+def sample_images(checkpoint: EncoderCheckpoint, batch: int = _BATCH) -> Tensor:
+    """Images to compare outputs on: (B, C, S, S) standardized noise, always the same."""
+    mean, deviation = checkpoint.pixels
+    generator = torch.Generator().manual_seed(0)
+    grey = torch.rand(batch, *checkpoint.input_shape, generator=generator)
+    return (grey - mean) / deviation
+
+
+@torch.inference_mode()
+def encode(encoder: nn.Module, images: Tensor) -> Tensor:
+    """Tokens of a timm model: (B, C, S, S) -> (B, 1 + L, D) for a vision transformer."""
+    tokens: Tensor = encoder.forward_features(images)  # type: ignore[operator]
+    return tokens
+
+
+def require_same(theirs: Tensor, ours: Tensor, what: str) -> None:
+    """Check that an export computes what the encoder computes.
+
+    Raises:
+        MiramError: It does not, within `TOLERANCE`.
+    """
+    if theirs.shape != ours.shape:
+        raise MiramError(f"{what} gives {tuple(theirs.shape)}, the encoder {tuple(ours.shape)}")
+    if not torch.allclose(theirs, ours, atol=TOLERANCE, rtol=TOLERANCE):
+        error = (theirs - ours).abs().max().item()
+        raise MiramError(f"{what} differs from the encoder by up to {error:.2g}: not written")
+
+
+@contextmanager
+def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give a temporary folder that becomes `folder` when the block ends without an error.
+
+    Args:
+        folder: Where the finished folder shall be; missing parents are made.
+        replace: Whether it takes the place of one that is there.
+
+    Raises:
+        MiramError: There is something already, and it is not to be replaced.
+    """
+    folder = Path(folder)
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if taken and not replace:
+        raise MiramError(f"{folder} exists: remove it, or export to another place")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if taken:  # a full folder cannot be renamed over
+            shutil.rmtree(folder)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_card(checkpoint: EncoderCheckpoint, folder: Path, library: str, loading: str) -> None:
+    """Write `README.md` in the format of model hubs.
+
+    Args:
+        checkpoint: The encoder.
+        folder: Where the weights are.
+        library: Name of the package that loads them.
+        loading: Code that loads them.
+    """
+    (channels, side, _), (mean, deviation) = checkpoint.input_shape, checkpoint.pixels
+    known = {key: checkpoint.metadata[key] for key in HEADER if key in checkpoint.metadata}
+    page = _PAGE.format(
+        library=library,
+        loading=loading,
+        channels=channels,
+        side=side,
+        mean=mean,
+        deviation=deviation,
+        license=license_of(checkpoint),
+        header=json.dumps(known, indent=2),
+    )
+    with atomic_path(folder / "README.md") as temporary:
+        temporary.write_text(page)
+
+
+def license_of(checkpoint: EncoderCheckpoint) -> str:
+    """The terms of the weights, which are those of the data they were trained on."""
+    return str(checkpoint.metadata.get("license", "not stated by the checkpoint"))

@@ -1,0 +1,76 @@
+"""What charts have in common: template, legend, intervals as error bars, a sentence for nothing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from plotly.graph_objects import Figure
+
+from miram.reporting.facts.words import counted
+
+TEMPLATE = "plotly_white"
+MARGIN = {"t": 16, "r": 16, "b": 16, "l": 16}
+GREY = "#888888"
+LEVEL_LINE = {"dash": "dot", "width": 1, "color": GREY}
+
+
+def sentence(text: str) -> Figure:
+    """A chart that says why there is nothing to draw."""
+    figure = Figure()
+    figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return figure.update_layout(template=TEMPLATE, height=160)
+
+
+def legend_below(y: float) -> dict[str, Any]:
+    """A legend in a line below the chart, `y` heights of the chart under its lower edge."""
+    return {"orientation": "h", "yanchor": "top", "y": -y}
+
+
+def unit_square(figure: Figure, x: str, y: str) -> Figure:
+    """Lay a chart of two shares out as a square from 0 to 1, its legend below.
+
+    Args:
+        figure: The chart.
+        x: Title of the horizontal axis.
+        y: Title of the vertical axis.
+    """
+    axis = {"range": [-0.03, 1.03], "constrain": "domain"}
+    return figure.update_layout(
+        template=TEMPLATE,
+        xaxis={"title": x, **axis},
+        yaxis={"title": y, "scaleanchor": "x", **axis},
+        legend=legend_below(0.16),
+        margin=MARGIN,
+        height=560,
+    )
+
+
+def grey_line(figure: Figure, y: Sequence[float], name: str) -> None:
+    """Add the line from x = 0 to 1 that curves are compared with."""
+    line = {"color": GREY, "width": 1}
+    figure.add_scatter(x=[0, 1], y=list(y), mode="lines", line=line, name=name, hoverinfo="skip")
+
+
+def error_bars(rows: pd.DataFrame, estimate: str = "estimate", **style: Any) -> dict[str, Any]:
+    """The intervals `lower` to `upper` of rows, as plotly's error bars."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": (rows["upper"] - rows[estimate]).tolist(),
+        "arrayminus": (rows[estimate] - rows["lower"]).tolist(),
+        "thickness": 2,
+        **style,
+    }
+
+
+def panel_title(task: object, rows: pd.DataFrame) -> str:
+    """A task with the numbers of lesions and patients of its rows of the leaderboard."""
+    lesions, patients = int(rows["lesions"].iloc[0]), int(rows["patients"].iloc[0])
+    return f"{task}: {counted(lesions, 'lesion')}, {counted(patients, 'patient')}"
+
+
+def escaped(text: str) -> str:
+    """Text from the data, of which plotly would take some as tags."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,299 @@
+"""The findings of a study by task: standings, paired comparisons, the most frequent answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from miram.errors import MiramError
+from miram.evaluation.config import ComparisonConfig
+from miram.evaluation.predictions import TaskScores, task_scores
+from miram.evaluation.statistics.bootstrap import Interval, cluster_bootstrap
+from miram.evaluation.statistics.comparison import Comparison, compare_methods
+from miram.evaluation.statistics.inputs import Kind, same_folds
+from miram.reporting.facts.study import Study
+from miram.reporting.styles import metric_label
+
+CHANCE = 0.5  # ROC AUC of an answer that knows nothing
+RANDOM = "random"
+VERDICT_PATIENTS = 30
+"""With fewer patients the page gives no verdict on a task, whatever the metrics."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A method's main metric on one task."""
+
+    method: str
+    estimate: float
+    lower: float
+    upper: float
+
+    def overlaps(self, other: "Standing") -> bool | None:
+        """Whether two intervals share a value; None where one of them is undefined."""
+        if not np.isfinite([self.lower, self.upper, other.lower, other.upper]).all():
+            return None
+        return self.lower <= other.upper and other.lower <= self.upper
+
+
+@dataclass(frozen=True)
+class TaskFinding:
+    """What a study says about one task.
+
+    Attributes:
+        task: Name of the task.
+        kind: `binary`, `single` or `multi`.
+        classes: Names of the classes.
+        without_callback: How BENIGN_WITHOUT_CALLBACK was taken; None where it does not matter.
+        metric: Main metric in words.
+        lesions: Lesions evaluated.
+        patients: Patients of these.
+        leaders: Methods that share the highest main metric.
+        untrained: The random encoder, None where it was not run.
+        trained: The best trained method, None where there is none.
+        baselines: Hand-crafted features read by the same probe, the highest metric first.
+        methods: Number of methods compared.
+        majority: Share of right answers of always giving the most frequent answer.
+        majority_answer: That answer; empty where it differs from label to label.
+        comparisons: Other methods against the reference, paired.
+        reference: The method that others are compared with.
+        compared: The metric of the comparisons in words.
+    """
+
+    task: str
+    kind: str
+    classes: tuple[str, ...]
+    without_callback: str | None
+    metric: str
+    lesions: int
+    patients: int
+    leaders: tuple[Standing, ...]
+    untrained: Standing | None
+    trained: Standing | None
+    baselines: tuple[Standing, ...]
+    methods: int
+    majority: Interval
+    majority_answer: str
+    comparisons: tuple[Comparison, ...]
+    reference: str
+    compared: str
+
+    @property
+    def overlap(self) -> bool | None:
+        """Whether the intervals of the best trained and the random encoder share a value.
+
+        None where there is no such pair, or an interval is undefined.
+        """
+        if self.trained is None or self.untrained is None:
+            return None
+        return self.trained.overlaps(self.untrained)
+
+    @property
+    def baselines_ahead(self) -> int:
+        """Hand-crafted baselines with a higher metric than every method."""
+        return sum(item.estimate > self.leaders[0].estimate for item in self.baselines)
+
+    @property
+    def against_chance(self) -> str:
+        """Where the highest metric's interval lies: `above`, `below` or `around` chance level.
+
+        Empty where the interval is undefined.
+        """
+        best = self.leaders[0]
+        if not np.isfinite([best.lower, best.upper]).all():
+            return ""
+        return "above" if best.lower > CHANCE else "below" if best.upper < CHANCE else "around"
+
+    @property
+    def outside_noise(self) -> dict[str, tuple[str, ...]]:
+        """Methods `above` and `below` the reference by more than chance explains.
+
+        At 5 % after Holm's correction; both empty where the patients are too few for a verdict.
+        """
+        sure = [row for row in self.comparisons if row.p_holm < 0.05 and not self.too_few]
+        return {
+            "above": tuple(row.method for row in sure if row.difference > 0),
+            "below": tuple(row.method for row in sure if row.difference < 0),
+        }
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the patients are too few for any verdict."""
+        return self.patients < VERDICT_PATIENTS
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Methods that crowded charts draw at once: the best trained one and the random encoder."""
+        return tuple(item.method for item in (self.trained, self.untrained) if item)
+
+
+@lru_cache(maxsize=1)
+def study_findings(study: Study) -> tuple[TaskFinding, ...]:
+    """The findings of every task, computed once for all sections of a page.
+
+    Args:
+        study: The finished study; its parameters say what is compared with what.
+    """
+    main = study.main_metrics
+    tasks = main.loc[main["method"].isin(list(study.methods)), "task"].unique()
+    return tuple(_finding(study, main[main["task"] == task]) for task in tasks)
+
+
+def _standings(rows: pd.DataFrame) -> list[Standing]:
+    """The highest metric first."""
+    return [
+        Standing(row["method"], row["estimate"], row["lower"], row["upper"])
+        for _, row in rows.sort_values("estimate", ascending=False, kind="stable").iterrows()
+    ]
+
+
+def _finding(study: Study, main: pd.DataFrame) -> TaskFinding:
+    config = study.assessment
+    comparison, options = config.comparison, {"draws": config.bootstrap_draws, "seed": config.seed}
+    # Hand-crafted baselines are on the leaderboard as well, but are no methods of the study.
+    of_methods = main["method"].isin(list(study.methods))
+    rows, task = main[of_methods], str(main["task"].iloc[0])
+    standings = _standings(rows)
+    method = standings[0].method
+    facts = study.methods[method].metrics["tasks"][task]
+    answer, majority = majority_answer(study, method, task)
+    return TaskFinding(
+        task=task,
+        kind=facts["kind"],
+        classes=tuple(facts["classes"]),
+        without_callback=facts["without_callback"],
+        metric=metric_label(rows["metric"].iloc[0]),
+        lesions=facts["lesions"],
+        patients=facts["patients"],
+        leaders=tuple(item for item in standings if item.estimate == standings[0].estimate)
+        or (standings[0],),  # an undefined estimate equals nothing
+        untrained=next((item for item in standings if item.method == RANDOM), None),
+        trained=next((item for item in standings if item.method != RANDOM), None),
+        baselines=tuple(_standings(main[~of_methods])),
+        methods=len(standings),
+        majority=majority,
+        majority_answer=answer,
+        comparisons=tuple(
+            paired_with_reference(
+                study.compared(comparison), task, facts["kind"], comparison, **options
+            )
+        ),
+        reference=comparison.reference,
+        compared=metric_label(comparison.metric_for(facts["kind"])),
+    )
+
+
+def majority_answer(study: Study, method: str, task: str) -> tuple[str, Interval]:
+    """The most frequent answer to a task, and how often it is right, with its interval.
+
+    Args:
+        study: The finished study.
+        method: On whose evaluated lesions.
+        task: Name of the task.
+
+    Returns:
+        The answer, and its accuracy. For several labels per lesion an empty text, and the share of
+        single labels that are right when each gets its more frequent value.
+    """
+    result, config = study.methods[method], study.assessment
+    facts = result.metrics["tasks"][task]
+    labels, kind, classes = task_scores(result.predictions, task), facts["kind"], facts["classes"]
+    return frequent_answer(labels, kind, classes, config.bootstrap_draws, config.seed)
+
+
+def frequent_answer(
+    found: TaskScores, kind: str, classes: list[str], draws: int, seed: int
+) -> tuple[str, Interval]:
+    """`majority_answer` from the labels of a task and its class names, for two classes both."""
+    labels = found.labels
+    if kind == "single":
+        place = int(labels.sum(axis=0).argmax())
+        answer, right = classes[place], labels[:, [place]]
+    else:
+        frequent = labels.mean(axis=0) > 0.5
+        right = (labels == frequent).astype(np.int64)
+        answer = classes[int(frequent[0])] if kind == "binary" else ""
+    patients = np.repeat(found.patients, right.shape[1])
+    hits = right.ravel()
+    shares = cluster_bootstrap(
+        hits, np.ones(len(hits)), patients, ["accuracy"], draws=draws, seed=seed
+    )
+    return answer, shares["accuracy"]
+
+
+def paired_with_reference(
+    results: Mapping[str, pd.DataFrame],
+    task: str,
+    kind: Kind,
+    config: ComparisonConfig,
+    *,
+    draws: int,
+    seed: int,
+) -> list[Comparison]:
+    """Compare methods with the reference on the same patients.
+
+    Args:
+        results: Predictions by method.
+        task: Name of the task.
+        kind: `binary`, `single` or `multi`.
+        config: Reference, methods, tasks and metric.
+        draws: Bootstrap draws.
+        seed: Seed of the draws.
+
+    Returns:
+        One comparison per other method; empty where the task is not to be compared, the
+        reference did not answer it, or there is no other method.
+
+    Raises:
+        MiramError: A method asked for is not in the study, or methods were evaluated on different
+            lesions.
+    """
+    _require_methods(config, results)
+    if config.tasks and task not in config.tasks:
+        return []
+    wanted = {config.reference, *(config.methods or results)}
+    found = {
+        method: task_scores(predictions, task)
+        for method, predictions in results.items()
+        if method in wanted and (predictions["task"] == task).any()
+    }
+    if config.reference not in found or len(found) < 2:
+        return []
+    reference = found[config.reference]
+    for method, item in found.items():
+        if not (
+            np.array_equal(item.patients, reference.patients)
+            and np.array_equal(item.labels, reference.labels)
+        ):
+            raise MiramError(
+                f"{method} and {config.reference} were evaluated on different lesions of {task}: "
+                "run `kedro run --pipeline probe` for all methods again"
+            )
+        if not same_folds(item.seeds, reference.seeds):
+            raise MiramError(
+                f"{method} and {config.reference} were evaluated in different folds: run `kedro "
+                "run --pipeline probe` for all methods again, under the same splits"
+            )
+    labels, _ = reference.of_kind(kind)
+    return compare_methods(
+        labels,
+        {name: item.of_kind(kind)[1] for name, item in found.items()},
+        reference.patients,
+        reference=config.reference,
+        metric=config.metric_for(kind),
+        draws=draws,
+        seed=seed,
+    )
+
+
+def _require_methods(config: ComparisonConfig, results: Mapping[str, pd.DataFrame]) -> None:
+    # The default reference may be absent, a method that somebody named may not.
+    named = {*config.methods, config.reference} - {ComparisonConfig().reference}
+    unknown = sorted(named - set(results))
+    if unknown:
+        raise MiramError(
+            f"evaluation.comparison names {unknown[0]!r}, which is not in this study: choose among "
+            f"{', '.join(results)}"
+        )

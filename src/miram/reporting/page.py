@@ -1,0 +1,134 @@
+"""The report: one self-contained HTML page about a whole study."""
+
+import base64
+import gzip
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs
+
+from miram.errors import MiramError
+from miram.mammography.sources import source_note
+from miram.provenance import git_commit, versions
+from miram.reporting.facts.data import data_facts, split_facts
+from miram.reporting.facts.findings import study_findings
+from miram.reporting.facts.methods import most_runs, over_runs, saw_images
+from miram.reporting.facts.study import Study
+from miram.reporting.facts.words import ends, number, p_value
+from miram.reporting.sections import SECTIONS, Section
+from miram.reporting.styles import method_style
+
+
+def render_report(study: Study, sections: Sequence[Section] = SECTIONS) -> str:
+    """Write the page of a study.
+
+    The page needs no network and no other file, and the same study gives the same page.
+
+    Args:
+        study: The finished study.
+        sections: What the page shows, in this order, as far as it applies.
+
+    Returns:
+        HTML.
+
+    Raises:
+        MiramError: Two sections share an anchor or the place of a chart.
+    """
+    shown = [section for section in sections if section.applies(study)]
+    environment, shared = _environment(shown), shared_facts(study)
+    parts: list[dict[str, Any]] = []
+    charts: dict[str, Any] = {}
+    for section in shown:
+        data = section.data(study)
+        own = _plain(data.get("charts", {}))
+        _require_new(section, own, charts, parts)
+        charts |= own
+        template = environment.get_template(section.template)
+        html = Markup(template.render({**shared, **data, "charts": own}))
+        parts.append({"anchor": section.anchor, "title": section.title, "html": html})
+    return environment.get_template("report.html").render(
+        **shared,
+        sections=parts,
+        facts=data_facts(study),
+        methods=len(study.methods),
+        tasks=len(study_findings(study)),
+        digest=study.crops.digest,
+        synthetic=source_note(study.source).synthetic,
+        charts=charts,
+        commit=git_commit(),
+        versions=versions(),
+        plotly=Markup(_packed_plotly()),
+    )
+
+
+def shared_facts(study: Study) -> dict[str, Any]:
+    """What the macros of every section need.
+
+    Returns:
+        `split`: `SplitFacts`; `saw_images`: methods that saw images of the evaluated patients;
+        `over_runs`: what estimates are means over, in words; `first_run`: of which seed or repeat
+        a curve is that cannot be a mean; `seeds` and `repeats`: how many at most; `styles`: by
+        method; `draws`: of the bootstrap.
+    """
+    runs = most_runs(study.methods)
+    names = [*study.methods, *study.leaderboard["method"]]
+    return {
+        "split": split_facts(study.splits),
+        "saw_images": saw_images(study),
+        "over_runs": over_runs(study.methods),
+        "first_run": " and ".join(runs),
+        "seeds": runs.get("seed", 1),
+        "repeats": runs.get("repeat", 1),
+        "styles": {name: method_style(name) for name in names},
+        "draws": study.assessment.bootstrap_draws,
+    }
+
+
+def _environment(sections: Sequence[Section]) -> Environment:
+    folders = {Path(inspect.getfile(type(section))).parent for section in sections}
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("miram.reporting"), FileSystemLoader(sorted(folders))]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=number,
+        interval=ends,
+        p_value=p_value,
+        percent=lambda value: f"{100 * value:.1f} %",
+        percents=lambda value: f"{100 * value.lower:.1f} to {100 * value.upper:.1f} %",
+    )
+    return environment
+
+
+def _require_new(
+    section: Section, own: Mapping[str, Any], charts: Mapping[str, Any], parts: list[dict[str, Any]]
+) -> None:
+    twice = {*own} & {*charts} | {section.anchor} & {part["anchor"] for part in parts}
+    if twice:
+        raise MiramError(
+            f"two sections of the report use the id {min(twice)!r}: rename the template or the "
+            f"chart of {type(section).__name__}"
+        )
+
+
+@cache
+def _packed_plotly() -> str:
+    """The plotting library, compressed to two fifths; the browser unpacks it."""
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode("ascii")
+
+
+def _plain(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """Charts as plain JSON values; the page brings its own light and dark theme."""
+    return {
+        name: json.loads(figure.update_layout(template="none").to_json())
+        for name, figure in figures.items()
+    }

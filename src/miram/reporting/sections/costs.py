@@ -1,0 +1,214 @@
+"""What a method costs beside what it achieves.
+
+The cost of training is that of one image in one step, counted by `miram.models.describe`; an
+untrained method has none. The cost of use is separate: whatever the decoders, the encoder alone
+reads a whole image, once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from plotly.graph_objects import Figure, Scatter
+from plotly.subplots import make_subplots
+
+from miram.errors import MiramError
+from miram.models.describe import describe, describe_encoder
+from miram.models.encoder import EncoderConfig
+from miram.models.method_kinds import METHOD_KINDS
+from miram.reporting.charts.drawing import (
+    LEVEL_LINE,
+    TEMPLATE,
+    error_bars,
+    legend_below,
+    panel_title,
+    sentence,
+)
+from miram.reporting.facts.methods import is_trained, method_block, plain
+from miram.reporting.facts.study import Study
+from miram.reporting.facts.words import Table, interval, with_interval
+from miram.reporting.sections.section import Section
+from miram.reporting.styles import method_style, metric_label
+
+_BOARD = ("method", "task", "metric", "estimate", "lower", "upper", "lesions", "patients")
+_COSTS = ("parameters", "gmacs", "activation_mib", "encoding_gmacs")
+COLUMNS = (*_BOARD, *_COSTS)
+_PANEL_HEIGHT = 330  # pixels
+
+
+class Costs(Section):
+    """Main metric over the cost of a training step; absent where a study holds no costs."""
+
+    title = "Cost and accuracy"
+    template = "costs.html"
+
+    def applies(self, study: Study) -> bool:
+        """Whether costs were counted."""
+        return study.costs is not None
+
+    def data(self, study: Study) -> dict[str, Any]:
+        """The table and its chart."""
+        assert study.costs is not None
+        return {"costs": cost_rows(study.costs), "charts": {"cost-chart": cost_figure(study.costs)}}
+
+
+@dataclass(frozen=True)
+class MethodCost:
+    """What a method costs for one image.
+
+    Attributes:
+        parameters: Those that are trained.
+        gmacs: 10^9 multiply-accumulate operations of the forward pass of a training step.
+        activation_mib: What the step keeps for the backward pass, in MiB of float32.
+        encoding_gmacs: 10^9 multiply-accumulate operations of encoding a whole image.
+    """
+
+    parameters: int
+    gmacs: float
+    activation_mib: float
+    encoding_gmacs: float
+
+
+def study_costs(study: Study) -> dict[str, MethodCost]:
+    """Count what every method of a study costs, without running it.
+
+    Returns:
+        Cost by method; a method that is no encoder, or of which the run's parameters do not say
+        enough, is absent.
+    """
+    try:
+        encoder = EncoderConfig.model_validate(plain(study.parameters.get("encoder", {})))
+    except MiramError:
+        return {}
+    encodings: dict[str, float] = {}
+    found = {}
+    for name in study.methods:
+        try:
+            method = METHOD_KINDS.model_validate(method_block(study, name))
+        except MiramError:
+            continue
+        reader = str(method.encoder_facts(encoder)["timm"])
+        if reader not in encodings:
+            encodings[reader] = describe_encoder(method, encoder).macs / 1e9
+        parts = describe(method, encoder) if is_trained(study, name) else []
+        found[name] = MethodCost(
+            parameters=sum(part.parameters for part in parts),
+            gmacs=sum(part.macs for part in parts) / 1e9,
+            activation_mib=sum(part.activation_bytes for part in parts) / 2**20,
+            encoding_gmacs=encodings[reader],
+        )
+    return found
+
+
+def cost_table(study: Study, costs: Mapping[str, MethodCost] | None = None) -> pd.DataFrame:
+    """Put the cost of every method beside its main metric.
+
+    Args:
+        study: The finished study.
+        costs: Cost by method; counted if not given.
+
+    Returns:
+        `COLUMNS`, one row per task and method in the order of the leaderboard; unknown costs are
+        missing.
+    """
+    costs = study_costs(study) if costs is None else costs
+    known = pd.DataFrame(
+        [{"method": name, **vars(cost)} for name, cost in costs.items()],
+        columns=["method", *_COSTS],
+    )
+    return study.main_metrics.merge(known, on="method", how="left")[list(COLUMNS)]
+
+
+def cost_rows(table: pd.DataFrame) -> Table:
+    """The table of `cost_table` for a page; an unknown cost is an empty cell."""
+    heads = (
+        "Task",
+        "Method",
+        "Metric",
+        "Estimate",
+        "95 % interval",
+        "Lesions",
+        "Patients",
+        "Parameters trained (M)",
+        "GMAC, training step",
+        "Activations (MiB)",
+        "GMAC, encoding",
+    )
+    return Table(heads, tuple(_cells(row) for row in table.itertuples()))
+
+
+def _cells(row: Any) -> tuple[Any, ...]:
+    costs = (row.parameters / 1e6, row.gmacs, row.activation_mib, row.encoding_gmacs)
+    return (
+        row.task,
+        row.method,
+        metric_label(row.metric),
+        float(row.estimate),
+        interval(row.lower, row.upper),
+        row.lesions,
+        row.patients,
+        *(float(value) if np.isfinite(value) else None for value in costs),
+    )
+
+
+def cost_figure(table: pd.DataFrame) -> Figure:
+    """Draw every method's main metric with its 95 % interval over its cost, one panel per task.
+
+    Args:
+        table: Table of `cost_table`; methods of unknown cost are not drawn.
+
+    Returns:
+        A chart; a sentence where there is nothing to draw.
+    """
+    known = table[table["gmacs"].notna() & table["estimate"].notna()]
+    if known.empty:
+        return sentence("No method has both a metric and a known cost.")
+    groups = list(known.groupby("task", sort=False))
+    figure = make_subplots(
+        rows=len(groups),
+        cols=1,
+        subplot_titles=[panel_title(task, rows) for task, rows in groups],
+        vertical_spacing=0.18 / len(groups),
+    )
+    named: set[str] = set()
+    for place, (_, rows) in enumerate(groups, start=1):
+        for index in rows.index:
+            mark = _mark(rows.loc[[index]])
+            figure.add_trace(mark.update(showlegend=mark.name not in named), row=place, col=1)
+            named.add(mark.name)
+        figure.add_hline(y=0.5, line=LEVEL_LINE, row=place, col=1)
+        figure.update_yaxes(title=metric_label(rows["metric"].iloc[0]), row=place, col=1)
+    # Room at the left: an untrained method stands at 0.
+    figure.update_xaxes(range=[-0.06 * known["gmacs"].max() - 1e-9, 1.1 * known["gmacs"].max()])
+    figure.update_xaxes(
+        title="10<sup>9</sup> multiply-accumulates of a training step, per image",
+        row=len(groups),
+        col=1,
+    )
+    figure.update_yaxes(range=[0, 1])
+    return figure.update_layout(
+        template=TEMPLATE,
+        height=140 + _PANEL_HEIGHT * len(groups),
+        legend=legend_below(0.3 / len(groups)),
+        margin={"t": 40, "r": 16, "b": 16, "l": 16},
+    )
+
+
+def _mark(rows: pd.DataFrame) -> Scatter:
+    row = rows.iloc[0]
+    style = method_style(row["method"])
+    return Scatter(
+        x=rows["gmacs"].tolist(),
+        y=rows["estimate"].tolist(),
+        error_y=error_bars(rows),
+        mode="markers",
+        marker={"color": style.color, "symbol": style.symbol, "size": 10},
+        name=row["method"],
+        legendgroup=row["method"],
+        hovertemplate=(
+            f"{with_interval(row.to_dict())}<br>%{{x:.2f}} GMAC, {row['activation_mib']:.0f} MiB, "
+            f"{row['parameters'] / 1e6:.1f} M parameters"
+        ),
+    )

@@ -1,0 +1,238 @@
+"""ROC and precision-recall curves of every task and class; their areas are those of the tables.
+
+A precision-recall curve is made of steps whose area is the average precision: at a recall between
+two that were reached it has the precision of the next one, without the straight lines that would
+flatter it (Davis & Goadrich, ICML 2006).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from plotly.graph_objects import Figure
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from miram.evaluation.predictions import TaskScores, task_scores
+from miram.reporting.charts.drawing import grey_line, unit_square
+from miram.reporting.facts.findings import TaskFinding, study_findings
+from miram.reporting.facts.study import MethodResult, Study
+from miram.reporting.facts.words import with_interval
+from miram.reporting.sections.section import Section
+from miram.reporting.styles import MAIN_METRICS, method_style
+
+Array = npt.NDArray[np.float64]
+Points = tuple[Array, Array]
+Mean = Callable[[Sequence[Points], Sequence[float] | None], Points]
+_NOTHING: Points = (np.empty(0), np.empty(0))
+
+
+class Curves(Section):
+    """Both curves of the task as a whole, then of each class where there are several."""
+
+    title = "ROC and precision-recall curves"
+    template = "curves.html"
+
+    def data(self, study: Study) -> dict[str, Any]:
+        """Tasks with their classes, and the charts."""
+        tasks, charts = [], {}
+        for place, finding in enumerate(study_findings(study)):
+            task, pairs = _task(study.methods, finding)
+            tasks.append(task)
+            for index, (roc, precision_recall) in enumerate(pairs):
+                charts[f"roc-{place}-{index}"] = roc
+                charts[f"pr-{place}-{index}"] = precision_recall
+        return {"tasks": tasks, "charts": charts}
+
+
+def _task(
+    methods: Mapping[str, MethodResult], finding: TaskFinding
+) -> tuple[dict[str, Any], list[tuple[Figure, Figure]]]:
+    """A task for the template, and its charts: of the task as a whole, then of each class."""
+    entries = {
+        method: result.metrics["tasks"][finding.task]
+        for method, result in methods.items()
+        if finding.task in result.metrics["tasks"]
+    }
+    found = {name: task_scores(methods[name].predictions, finding.task) for name in entries}
+    first = next(iter(found.values()))
+    names = first.classes if len(first.classes) > 1 else ()
+    rows = {
+        name: {
+            method: next(one for one in entry["per_class"] if str(one["class"]) == name)["metrics"]
+            for method, entry in entries.items()
+        }
+        for name in names
+    }
+    charts = [_charts(found, {name: entry["metrics"] for name, entry in entries.items()}, None)]
+    charts += [_charts(found, rows[name], index) for index, name in enumerate(names)]
+    classes = [
+        {
+            "name": name,
+            "lesions": int(first.labels[:, index].sum()),
+            "patients": len(set(first.patients[first.labels[:, index] == 1])),
+            "areas": {method: metrics["auc"] for method, metrics in rows[name].items()},
+        }
+        for index, name in enumerate(names)
+    ]
+    return {"finding": finding, "classes": classes}, charts
+
+
+def _charts(
+    found: Mapping[str, TaskScores], metrics: Mapping[str, Mapping[str, Any]], index: int | None
+) -> tuple[Figure, Figure]:
+    """ROC and precision-recall curves of one class, or of the task where `index` is None."""
+    labels = next(iter(found.values())).labels
+    areas = {
+        method: next(one[name] for name in MAIN_METRICS if name in one)
+        for method, one in metrics.items()
+    }
+    precisions = {method: one["average_precision"] for method, one in metrics.items()}
+    return (
+        roc_figure(
+            {method: roc_points(scores, index) for method, scores in found.items()},
+            {method: with_interval(area) for method, area in areas.items()},
+        ),
+        precision_recall_figure(
+            {method: precision_recall_points(scores, index) for method, scores in found.items()},
+            {method: with_interval(area) for method, area in precisions.items()},
+            float((labels if index is None else labels[:, index]).mean()),
+        ),
+    )
+
+
+def roc_points(found: TaskScores, index: int | None = None) -> Points:
+    """False- and true-positive rates of one class against the rest.
+
+    Of several seeds, repeats, or folds whose scores are not comparable, the mean of their curves
+    at equal false-positive rates (Fawcett, 2006); a fold is weighted by its pairs of a positive
+    and a negative, so that the area is the one in the tables.
+
+    Args:
+        found: Predictions of one method.
+        index: Number of the class; the mean over the classes if None.
+
+    Returns:
+        (m,) and (m,), empty where the class or the rest is missing.
+    """
+    if index is None:
+        return _over_classes(found, roc_points, _mean_roc)
+    curves, pairs = [], []
+    for known, scores in found.by_classifier():
+        labels = known[:, index]
+        if labels.min() < labels.max():
+            curves.append(roc_curve(labels, scores[:, index])[:2])
+            pairs.append(float(labels.sum() * (1 - labels).sum()))
+    return _mean_roc(curves, pairs)
+
+
+def precision_recall_points(found: TaskScores, index: int | None = None) -> Points:
+    """Recalls, ascending from 0, and precisions of one class against the rest.
+
+    Of several seeds, repeats or folds the mean at equal recalls; a fold is weighted by its
+    positives, so that the area is the one in the tables.
+
+    Args:
+        found: Predictions of one method.
+        index: Number of the class; the mean over the classes if None.
+
+    Returns:
+        (m,) and (m,), empty where the class or the rest is missing.
+    """
+    if index is None:
+        return _over_classes(found, precision_recall_points, _mean_steps)
+    if len(np.unique(found.labels[:, index])) < 2:
+        return _NOTHING
+    curves, positives = [], []
+    for known, scores in found.by_classifier():
+        labels = known[:, index]
+        if labels.any():
+            curves.append(_steps(labels, scores[:, index]))
+            positives.append(float(labels.sum()))
+    return _mean_steps(curves, positives)
+
+
+def _over_classes(
+    found: TaskScores, points: Callable[[TaskScores, int], Points], mean: Mean
+) -> Points:
+    curves = [points(found, index) for index in range(len(found.classes))]
+    return mean([curve for curve in curves if len(curve[0])], None)
+
+
+def _mean_roc(curves: Sequence[Points], weights: Sequence[float] | None) -> Points:
+    if len(curves) < 2:
+        return curves[0] if curves else _NOTHING
+    grid = np.unique(np.concatenate([curve[0] for curve in curves]))
+    # A curve rises where its rate stands still: the mean has a lower and an upper end there.
+    lower = [np.interp(-grid, -x[::-1], y[::-1]) for x, y in curves]
+    upper = [np.interp(grid, x, y) for x, y in curves]
+    low, high = (np.average(ends, axis=0, weights=weights) for ends in (lower, upper))
+    return np.repeat(grid, 2), np.column_stack([low, high]).ravel()
+
+
+def _mean_steps(curves: Sequence[Points], weights: Sequence[float] | None) -> Points:
+    if len(curves) < 2:
+        return curves[0] if curves else _NOTHING
+    grid = np.unique(np.concatenate([recall for recall, _ in curves]))
+    # Recalls are the same fractions up to rounding; half a step less than any of them finds its
+    # own step in spite of that.
+    places = [np.searchsorted(recall, grid - 1e-9) for recall, _ in curves]
+    steps = [precision[place] for (_, precision), place in zip(curves, places, strict=True)]
+    return grid, np.average(steps, axis=0, weights=weights)
+
+
+def _steps(labels: npt.NDArray[np.int64], scores: Array) -> Points:
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    # From the highest threshold on; the first precision at a recall is that of its step.
+    levels, first = np.unique(recall[::-1], return_index=True)
+    heights = precision[::-1][first]
+    heights[0] = heights[1]  # at recall 0 nothing was found: the first step begins there
+    return levels, heights
+
+
+def roc_figure(curves: Mapping[str, Points], areas: Mapping[str, str]) -> Figure:
+    """Draw the ROC curves of several methods.
+
+    Args:
+        curves: False- and true-positive rates by method.
+        areas: Area with its interval by method, as text.
+    """
+    figure = Figure()
+    for method, (false_positive, true_positive) in curves.items():
+        style = method_style(method)
+        figure.add_scatter(
+            x=false_positive.round(4).tolist(),
+            y=true_positive.round(4).tolist(),
+            mode="lines",
+            line={"color": style.color, "dash": style.dash, "width": 2},
+            name=f"{method}: {areas[method]}",
+            hovertemplate="sensitivity %{y:.3f} at specificity %{customdata:.3f}",
+            customdata=(1 - false_positive).round(4).tolist(),
+        )
+    grey_line(figure, (0, 1), "chance level: 0.5")
+    return unit_square(figure, "1 - specificity", "sensitivity")
+
+
+def precision_recall_figure(
+    curves: Mapping[str, Points], areas: Mapping[str, str], prevalence: float
+) -> Figure:
+    """Draw the precision-recall curves of several methods.
+
+    Args:
+        curves: Recalls and precisions by method.
+        areas: Average precision with its interval by method, as text.
+        prevalence: Share of the class, the precision at chance level.
+    """
+    figure = Figure()
+    for method, (recall, precision) in curves.items():
+        style = method_style(method)
+        figure.add_scatter(
+            x=recall.round(4).tolist(),
+            y=precision.round(4).tolist(),
+            mode="lines",
+            line={"color": style.color, "dash": style.dash, "width": 2, "shape": "vh"},
+            name=f"{method}: {areas[method]}",
+            hovertemplate="precision %{y:.3f} at recall %{x:.3f}",
+        )
+    grey_line(figure, (prevalence, prevalence), f"chance level: {prevalence:.3f}")
+    return unit_square(figure, "recall (sensitivity)", "precision")

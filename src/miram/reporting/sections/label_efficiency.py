@@ -1,0 +1,146 @@
+"""How the main metric grows with the number of labeled patients."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import pandas as pd
+from plotly.graph_objects import Figure, Scatter
+
+from miram.reporting.charts.drawing import MARGIN, TEMPLATE, error_bars, legend_below
+from miram.reporting.facts.findings import study_findings
+from miram.reporting.facts.study import MethodResult, Study
+from miram.reporting.facts.words import Table, interval
+from miram.reporting.sections.section import Section
+from miram.reporting.styles import MAIN_METRICS, method_style, metric_label
+
+
+class LabelEfficiency(Section):
+    """Curves over the number of training patients; says how to measure where nothing was."""
+
+    title = "Label efficiency"
+    template = "label_efficiency.html"
+
+    def data(self, study: Study) -> dict[str, Any]:
+        """Every task that was measured with its table, and the charts."""
+        views, charts = [], {}
+        for place, finding in enumerate(study_findings(study)):
+            rows = label_rows(study.methods, finding.task)
+            if rows.empty:
+                continue
+            chart = f"labels-{place}"
+            charts[chart] = label_figure(rows, finding.drawn)
+            views.append({"finding": finding, "chart": chart, "table": label_table(rows)})
+        return {
+            "views": views,
+            "charts": charts,
+            "without_draws": tasks_without_draws(study.methods),
+        }
+
+
+def label_rows(methods: Mapping[str, MethodResult], task: str) -> pd.DataFrame:
+    """Main metric by method and share of the training patients.
+
+    Args:
+        methods: Results by method, with their tables of label efficiency.
+        task: Name of the task.
+
+    Returns:
+        Rows of these tables with their `method`; empty where it was not measured. A share with no
+        draw that held two classes has no row.
+    """
+    table = _joined(methods)
+    return table[(table["task"] == task) & table["metric"].isin(MAIN_METRICS)]
+
+
+def tasks_without_draws(methods: Mapping[str, MethodResult]) -> list[str]:
+    """Tasks that were measured, but had at no share a draw to learn from."""
+    tasks = dict.fromkeys(_joined(methods)["task"])
+    return [str(task) for task in tasks if label_rows(methods, str(task)).empty]
+
+
+def _joined(methods: Mapping[str, MethodResult]) -> pd.DataFrame:
+    parts = [
+        result.label_efficiency.assign(method=name)
+        for name, result in methods.items()
+        if not result.label_efficiency.empty
+    ]
+    if not parts:
+        return pd.DataFrame(columns=["method", "task", "metric"])
+    return pd.concat(parts, ignore_index=True)
+
+
+def label_figure(rows: pd.DataFrame, shown: Collection[str]) -> Figure:
+    """Draw the main metric over the number of training patients.
+
+    Args:
+        rows: Table of `label_rows`.
+        shown: Methods that are drawn at once; the others can be chosen in the legend.
+    """
+    figure = Figure()
+    for method, here in rows.groupby("method", sort=False):
+        figure.add_trace(_curve(str(method), here, visible=method in shown))
+    patients = rows.drop_duplicates("share").sort_values("share")["training_patients"]
+    figure.update_xaxes(
+        type="log",
+        title="training patients (logarithmic)",
+        tickvals=patients.tolist(),
+        ticktext=[f"{value:.0f}" for value in patients],
+    )
+    figure.update_yaxes(title=metric_label(rows["metric"].iloc[0]))
+    return figure.update_layout(
+        template=TEMPLATE,
+        showlegend=True,
+        legend=legend_below(0.25),
+        margin=MARGIN,
+        height=440,
+    )
+
+
+def label_table(rows: pd.DataFrame) -> Table:
+    """The rows of `label_rows` with the data of training and evaluation."""
+    heads = (
+        "Method",
+        "Share",
+        "Training patients",
+        "Training lesions",
+        "Estimate",
+        "95 % of draws",
+        "Draws",
+        "Lesions evaluated",
+        "Patients evaluated",
+    )
+    return Table(heads, tuple(_cells(row) for row in rows.itertuples()))
+
+
+def _curve(method: str, rows: pd.DataFrame, *, visible: bool) -> Scatter:
+    style = method_style(method)
+    return Scatter(
+        x=rows["training_patients"].tolist(),
+        y=rows["estimate"].round(4).tolist(),
+        error_y=error_bars(rows.round(4), thickness=1, width=3),
+        mode="lines+markers",
+        line={"color": style.color, "dash": style.dash, "width": 2},
+        marker={"symbol": style.symbol, "size": 8},
+        name=method,
+        visible=True if visible else "legendonly",
+        text=[
+            f"{row.estimate:.3f} ({interval(row.lower, row.upper)})<br>{row.training_patients:.0f} "
+            f"training patients, {row.draws:.0f} draws"
+            for row in rows.itertuples()
+        ],
+        hovertemplate="%{text}<extra>" + method + "</extra>",
+    )
+
+
+def _cells(row: Any) -> tuple[Any, ...]:
+    return (
+        row.method,
+        f"{100 * row.share:g} %",
+        round(row.training_patients),
+        round(row.training_lesions),
+        float(row.estimate),
+        "one draw" if row.draws < 2 else interval(row.lower, row.upper),
+        int(row.draws),
+        int(row.lesions),
+        int(row.patients),
+    )

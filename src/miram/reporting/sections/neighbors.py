@@ -1,0 +1,233 @@
+"""What an encoder sees as similar: the nearest neighbors of a few lesions in feature space.
+
+The lesions are chosen by a rule: those that the linear probe classified most confidently, rightly
+and wrongly. Neighbors come from the lesions that this probe was trained on, and never from the
+same patient.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.neighbors import NearestNeighbors
+
+from miram.evaluation.predictions import judged_lesions, task_scores
+from miram.evaluation.probes.fold_features import Features, features_by_seed, features_judging
+from miram.evaluation.statistics.inputs import Kind
+from miram.evaluation.tasks.pairs import evaluation_pairs
+from miram.evaluation.tasks.targets import TaskTargets, targets_of
+from miram.reporting.charts.images import lesion_tile
+from miram.reporting.facts.findings import study_findings
+from miram.reporting.facts.study import Study
+from miram.reporting.sections.section import Section
+
+Array = npt.NDArray[np.float64]
+
+CHOSEN = 2  # lesions classified rightly, and as many wrongly
+NEIGHBORS = 5
+
+
+class Neighbors(Section):
+    """Neighbors for the first task asked, in the features of its best trained method."""
+
+    title = "Nearest neighbors"
+    template = "neighbors.html"
+
+    def data(self, study: Study) -> dict[str, Any]:
+        """Lesions with their neighbors and pictures; no items where there is nothing to show."""
+        asked = [task for result in study.methods.values() for task in result.metrics["tasks"]]
+        finding = next((one for one in study_findings(study) if [one.task] == asked[:1]), None)
+        if finding is None or finding.trained is None:
+            return {"chosen": []}
+        method = finding.trained.method
+        chosen = neighborhoods(study, method, finding.task)
+        names = {
+            name for item in chosen for name in (item.lesion, *(n.lesion for n in item.neighbors))
+        }
+        tiles = {name: lesion_tile(study.crops, name) for name in sorted(names)}
+        return {"finding": finding, "method": method, "chosen": chosen, "tiles": tiles}
+
+
+@dataclass(frozen=True)
+class Neighbor:
+    """A lesion near another one.
+
+    Attributes:
+        lesion: Its name.
+        label: Its class, or its labels, in words.
+        cosine: Of the angle between the features of the two.
+    """
+
+    lesion: str
+    label: str
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """A lesion with its nearest neighbors.
+
+    Attributes:
+        lesion: Its name.
+        label: Its class, or its labels, in words.
+        answer: The class predicted by the probe.
+        right: Whether that is the label.
+        confidence: Probability of the answer; of several labels their mean.
+        neighbors: The nearest first.
+        lesions: Lesions among which neighbors were searched.
+        patients: Patients of these.
+    """
+
+    lesion: str
+    label: str
+    answer: str
+    right: bool
+    confidence: float
+    neighbors: tuple[Neighbor, ...]
+    lesions: int
+    patients: int
+
+
+def neighborhoods(
+    study: Study, method: str, task: str, *, chosen: int = CHOSEN
+) -> list[Neighborhood]:
+    """The nearest neighbors of the lesions that a method's probe classified most confidently.
+
+    Args:
+        study: The finished study.
+        method: Whose features and probe; of several seeds the first that was evaluated.
+        task: By whose answers lesions are chosen.
+        chosen: Lesions classified rightly, and as many wrongly, at most.
+
+    Returns:
+        Lesions classified rightly, then wrongly, the most confident first, at most one per patient
+        in each; empty where the study holds no features of the method.
+    """
+    table = study.methods[method].features
+    if table.empty:
+        return []
+    config = study.assessment
+    targets = targets_of(study.lesions, study.splits, config.task(task), config.without_callback)
+    splits = study.splits.iloc[targets.rows].reset_index(drop=True)
+    seeds = study.methods[method].metrics.get("seeds", ())[:1]
+    (features,) = features_by_seed(table, splits["lesion_id"], seeds).values()
+    found = task_scores(study.methods[method].predictions, task)
+    scores = found.each()[0]
+    right, confidence = answers(found.labels, scores, targets.kind)
+    names = judged_lesions(study.methods[method].predictions, task)
+    place = pd.Index(splits["lesion_id"])
+    return [
+        Neighborhood(
+            lesion=names[row],
+            label=_word(found.labels[row], targets),
+            answer=_word(_decided(scores[row], targets.kind), targets),
+            right=bool(right[row]),
+            confidence=float(confidence[row]),
+            **_nearest_lesions(features, splits, targets, int(place.get_loc(names[row]))),
+        )
+        for row in most_confident(right, confidence, found.patients, chosen)
+    ]
+
+
+def answers(
+    labels: npt.NDArray[np.int64], scores: Array, kind: Kind
+) -> tuple[npt.NDArray[np.bool_], Array]:
+    """Whether a probe is right, and how confident it is.
+
+    Args:
+        labels: (n, K) of 0 and 1; K is 1 for a binary task.
+        scores: (n, K) probabilities.
+        kind: `binary`, `single` or `multi`.
+
+    Returns:
+        (n,) whether the answer is right, with several labels whether all are; and (n,) the
+        probability of the answer, with several labels their mean.
+    """
+    if kind == "single":
+        right = labels[np.arange(len(labels)), scores.argmax(axis=1)] == 1
+        return right, scores.max(axis=1)
+    right = ((scores > 0.5) == (labels == 1)).all(axis=1)
+    return right, np.maximum(scores, 1 - scores).mean(axis=1)
+
+
+def most_confident(
+    right: npt.NDArray[np.bool_], confidence: Array, patients: npt.NDArray, count: int
+) -> list[int]:
+    """The rows answered most confidently: `count` right ones, then `count` wrong ones.
+
+    Args:
+        right: (n,) whether the answer is right.
+        confidence: (n,) its probability; of equal ones the first row comes first.
+        patients: (n,) patient of each row; each is taken once per group.
+        count: Rows of each group, at most.
+    """
+    found: list[int] = []
+    for group in (right, ~right):
+        rows = np.flatnonzero(group)
+        rows = rows[np.argsort(-confidence[rows], kind="stable")]
+        once = pd.Series(patients[rows]).drop_duplicates().index
+        found += rows[once][:count].tolist()
+    return found
+
+
+def nearest(
+    features: npt.NDArray, rows: npt.NDArray[np.intp], row: int, count: int = NEIGHBORS
+) -> tuple[npt.NDArray[np.intp], Array]:
+    """The rows nearest to another one by the cosine of their features.
+
+    Args:
+        features: (n, d).
+        rows: (m,) rows to search.
+        row: The query.
+        count: Number of rows, at most m.
+
+    Returns:
+        The rows and their cosines, the nearest first.
+    """
+    search = NearestNeighbors(n_neighbors=min(count, len(rows)), metric="cosine")
+    distances, places = search.fit(features[rows]).kneighbors(features[[row]])
+    return rows[places[0]], 1 - distances[0].astype(np.float64)
+
+
+def _nearest_lesions(
+    features: Features, splits: pd.DataFrame, targets: TaskTargets, row: int
+) -> dict[str, Any]:
+    pair = next(pair for pair in evaluation_pairs(splits) if row in pair[1])
+    patients = splits["patient_id"].to_numpy(dtype=object)
+    train, _ = pair
+    # With the leakage policy `official` a patient may be in training and in test.
+    pool = train[patients[train] != patients[row]]
+    values = features_judging(features, splits["split"].to_numpy(dtype=object)[pair[1]])
+    lesions = splits["lesion_id"].to_numpy(dtype=object)
+    found = zip(*nearest(values, pool, row), strict=True) if len(pool) else ()
+    return {
+        "neighbors": tuple(
+            Neighbor(str(lesions[one]), _word(_hot(targets, one), targets), float(cosine))
+            for one, cosine in found
+        ),
+        "lesions": len(pool),
+        "patients": len(set(patients[pool])),
+    }
+
+
+def _hot(targets: TaskTargets, row: int) -> npt.NDArray:
+    """Label of a lesion as a table of predictions has it: of a binary task one column."""
+    label = targets.labels[row]
+    if targets.kind == "single":
+        return np.arange(len(targets.classes)) == label
+    return np.atleast_1d(label)
+
+
+def _decided(scores: Array, kind: Kind) -> npt.NDArray:
+    if kind == "single":
+        return np.arange(len(scores)) == scores.argmax()
+    return scores > 0.5
+
+
+def _word(label: npt.NDArray, targets: TaskTargets) -> str:
+    if targets.kind == "binary":
+        return targets.classes[int(label[0])]
+    names = (name for name, here in zip(targets.classes, label, strict=True) if here)
+    return ", ".join(names) or "none of the labels"

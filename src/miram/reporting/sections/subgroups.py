@@ -1,0 +1,160 @@
+"""Does the main metric hold in every subgroup: a chart of two methods, and the table behind it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from plotly.graph_objects import Figure
+
+from miram.evaluation.statistics.subgroups import MIN_PATIENTS, TOO_FEW
+from miram.reporting.charts.drawing import LEVEL_LINE, TEMPLATE, error_bars, escaped, sentence
+from miram.reporting.facts.findings import study_findings
+from miram.reporting.facts.study import MethodResult, Study
+from miram.reporting.facts.words import Table, counted, interval, number, p_value
+from miram.reporting.sections.section import Section
+from miram.reporting.styles import MAIN_METRICS, method_style
+
+_NAMES = {"abnormality_type": "type"}
+_ROW_HEIGHT = 44  # pixels per subgroup: two lines of text
+
+
+class Subgroups(Section):
+    """The main metric of the drawn methods by subgroup; tasks without subgroups are left out."""
+
+    title = "Subgroups"
+    template = "subgroups.html"
+
+    def data(self, study: Study) -> dict[str, Any]:
+        """Every task with its table, and the charts."""
+        views, charts = [], {}
+        for place, finding in enumerate(study_findings(study)):
+            rows = subgroup_rows(study.methods, finding.task, finding.drawn)
+            if rows.empty:
+                continue
+            chart = f"subgroups-{place}"
+            charts[chart] = subgroup_figure(rows)
+            views.append({"finding": finding, "chart": chart, "table": subgroup_table(rows)})
+        return {"views": views, "charts": charts, "min_patients": MIN_PATIENTS}
+
+
+def subgroup_rows(
+    methods: Mapping[str, MethodResult], task: str, names: Sequence[str]
+) -> pd.DataFrame:
+    """Main metric of some methods in every subgroup of a task.
+
+    Args:
+        methods: Results by method, with their subgroup tables.
+        task: Name of the task.
+        names: Methods wanted.
+
+    Returns:
+        Rows of the subgroup tables with their `method`, grouped by subgroup.
+    """
+    parts = [
+        methods[name].subgroups.assign(method=name)
+        for name in names
+        if not methods[name].subgroups.empty
+    ]
+    if not parts:
+        return pd.DataFrame(columns=["subgroup", "value", "method"])
+    table = pd.concat(parts, ignore_index=True)
+    table = table[(table["task"] == task) & table["metric"].isin(MAIN_METRICS)]
+    order = {key: place for place, key in enumerate(dict.fromkeys(_keys(table)))}
+    return table.iloc[np.argsort([order[key] for key in _keys(table)], kind="stable")]
+
+
+def subgroup_figure(rows: pd.DataFrame) -> Figure:
+    """Draw the main metric with its 95 % interval in every subgroup.
+
+    Args:
+        rows: Table of `subgroup_rows`. Subgroups with fewer patients than a verdict needs get an
+            open marker; those without an interval are left out.
+    """
+    rows = rows[rows["lower"].notna()]
+    if rows.empty:
+        return sentence("Every subgroup lacks a class of this task, or has too few patients.")
+    places = {key: place for place, key in enumerate(dict.fromkeys(_keys(rows)))}
+    methods = list(dict.fromkeys(rows["method"]))
+    figure = Figure()
+    for place, method in enumerate(methods):
+        here = rows[rows["method"] == method]
+        shift = 0.26 * (place - (len(methods) - 1) / 2)  # side by side within a row
+        y = [places[key] + shift for key in _keys(here)]
+        figure.add_scatter(x=here["estimate"].tolist(), y=y, **_markers(method, here))
+    figure.add_vline(x=0.5, line=LEVEL_LINE)
+    labels = [_label(row) for row in rows.drop_duplicates(["subgroup", "value"]).itertuples()]
+    figure.update_xaxes(range=[-0.02, 1.02], title="ROC AUC, 95 % interval")
+    figure.update_yaxes(
+        tickvals=list(places.values()), ticktext=labels, range=[len(places) - 0.4, -0.6]
+    )
+    return figure.update_layout(
+        template=TEMPLATE,
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1},
+        margin={"t": 40, "r": 16, "b": 50, "l": 16},
+        height=100 + _ROW_HEIGHT * len(places),
+    )
+
+
+def subgroup_table(rows: pd.DataFrame) -> Table:
+    """The rows of `subgroup_rows` with lesions, patients, intervals and verdicts."""
+    heads = (
+        "Subgroup",
+        "Method",
+        "Lesions",
+        "Patients",
+        "Estimate",
+        "95 % interval",
+        "Verdict",
+        "Difference from the others",
+        "p, Holm",
+    )
+    return Table(heads, tuple(_cells(row) for row in rows.itertuples()))
+
+
+def _keys(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(rows["subgroup"], rows["value"], strict=True))
+
+
+def _name(row: Any) -> str:
+    return f"{_NAMES.get(row.subgroup, row.subgroup)}: {row.value}"
+
+
+def _label(row: Any) -> str:
+    size = f"{counted(int(row.lesions), 'lesion')}, {counted(int(row.patients), 'patient')}"
+    return f"{escaped(_name(row))}<br><sub>{size}</sub>"
+
+
+def _markers(method: str, rows: pd.DataFrame) -> dict[str, Any]:
+    style = method_style(method)
+    symbols = [style.symbol + "-open" * (verdict == TOO_FEW) for verdict in rows["verdict"]]
+    return {
+        "error_x": error_bars(rows),
+        "mode": "markers",
+        "marker": {"color": style.color, "symbol": symbols, "size": 9},
+        "name": method,
+        "text": [
+            f"{escaped(_name(row))}: {number(row.estimate)} ({interval(row.lower, row.upper)})"
+            f"<br>{row.lesions} lesions, {row.patients} patients: {row.verdict}"
+            for row in rows.itertuples()
+        ],
+        "hovertemplate": "%{text}<extra>" + method + "</extra>",
+    }
+
+
+def _cells(row: Any) -> tuple[Any, ...]:
+    difference = ""
+    if np.isfinite(row.difference):
+        ends = interval(row.difference_lower, row.difference_upper)
+        difference = f"{number(row.difference)} ({ends})"
+    return (
+        _name(row),
+        row.method,
+        int(row.lesions),
+        int(row.patients),
+        float(row.estimate) if np.isfinite(row.lower) else None,
+        interval(row.lower, row.upper),
+        row.verdict,
+        difference,
+        p_value(row.p_holm) if np.isfinite(row.p_holm) else None,
+    )

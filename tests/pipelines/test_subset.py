@@ -1,0 +1,76 @@
+"""A study of some methods: they alone are trained, evaluated and reported."""
+
+import pytest
+from kedro.framework.project import pipelines
+
+from miram.errors import MiramError
+from miram.models.methods import BASELINES, METHODS, choose_methods
+from miram.session import of_methods
+
+SOME = ("random", "mae")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, run_pipeline):
+    """`kedro run --namespaces mae,random` where nothing has been run before."""
+    root = tmp_path_factory.mktemp("small")
+    run_pipeline(root, namespaces=["mae", "random"])
+    return root
+
+
+def test_the_methods_that_are_named_make_a_whole_study(small, open_context):
+    board = open_context(small).catalog.load("leaderboard")
+    assert set(board["method"]) == {*SOME, *BASELINES}
+    trained = {path.parent.name for path in small.glob("06_models/*/encoder.safetensors")}
+    cards = {path.parent.name for path in small.glob("08_reporting/*/model_card.md")}
+    assert trained == cards == set(SOME)
+    assert (small / "08_reporting/report.html").is_file()
+
+
+def test_a_report_takes_what_there_is_and_lists_what_is_missing(small, run_pipeline, caplog):
+    run_pipeline(small, "report")
+    told = [line for line in caplog.messages if "is missing from the leaderboard" in line]
+    assert [line.split()[0] for line in told] == [name for name in METHODS if name not in SOME]
+    run_pipeline(small, "report", methods="mae+moco_v3")
+    page = (small / "08_reporting/report.html").read_text(encoding="utf-8")
+    assert "moco_v3" in page
+
+
+def test_parameters_choose_the_methods_of_every_pipeline(run_pipeline, open_context, tmp_path):
+    open_context(tmp_path)
+    whole = dict(pipelines)
+    for name in ("__default__", "pretrain", "probe", "export", "finetune"):
+        found = of_methods(whole[name], ("mae",), lambda _: False)
+        methods = {node.namespace for node in found.nodes} & set(METHODS)
+        assert methods == {"mae"}
+        assert {node.name for node in found.nodes if node.namespace not in METHODS} == {
+            node.name for node in whole[name].nodes if node.namespace not in METHODS
+        }
+    report = of_methods(whole["report"], SOME, lambda name: name != "random.evaluation")
+    named = {name.split(".")[0] for name in report.inputs() if name.endswith(".evaluation")}
+    assert named == {"mae", *BASELINES}
+
+
+def test_without_any_evaluation_there_is_no_report(run_pipeline, tmp_path):
+    with pytest.raises(MiramError, match="nothing to report: none of random, supervised, mae"):
+        run_pipeline(tmp_path, "report")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"namespaces": ["miram_nystrum"]}, "'miram_nystrum': did you mean miram_nystrom?"),
+        ({"pipeline": "pretrain", "namespaces": ["mea"]}, "'mea': did you mean mae?"),
+        ({"methods": "mae+randm"}, "'randm': did you mean random?"),
+        ({"methods": ""}, "there is no method ''"),
+    ],
+)
+def test_unknown_methods_are_refused_with_the_near_name(options, words, run_pipeline, tmp_path):
+    with pytest.raises(MiramError, match=words.replace("?", r"\?")):
+        run_pipeline(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_methods_come_in_the_order_of_the_tables_however_they_are_named():
+    assert choose_methods("all") == tuple(METHODS)
+    assert choose_methods("mae+random") == choose_methods(["mae", "random"]) == SOME

@@ -1,0 +1,146 @@
+"""Charts and sheets show what they were given, and say so where there is nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro_datasets.plotly import JSONDataset
+
+from miram.models.methods import METHODS
+from miram.reporting.charts.images import strip
+from miram.reporting.charts.training import (
+    NOT_TRAINED,
+    loss_comparison,
+    loss_curve,
+    reconstruction_sheet,
+    scales_of,
+)
+from miram.reporting.facts.study import Study
+from miram.reporting.sections.leaderboard import leaderboard_figure
+from miram.reporting.styles import method_style
+from miram.training.logging.telemetry import join_histories
+
+
+@pytest.fixture
+def history() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "step": [5, 10],
+            "epoch": [0, 1],
+            "loss": [3.0, 2.0],
+            "loss_scale1": [1.0, 0.5],
+            "loss_scale2": [2.0, 1.5],
+        }
+    )
+
+
+def _luminance(color: str) -> float:
+    """Relative luminance, WCAG 2.2."""
+    parts = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_loss_curve_draws_every_scale_and_the_sum(history: pd.DataFrame) -> None:
+    traces = {trace.name: list(trace.y) for trace in loss_curve(history).data}
+    assert traces == {"sum of scales": [3.0, 2.0], "scale 1": [1.0, 0.5], "scale 2": [2.0, 1.5]}
+
+
+def test_loss_curve_draws_every_seed_in_the_color_of_its_loss(history: pd.DataFrame) -> None:
+    seeds = {seed: history.assign(loss=history["loss"] + seed) for seed in (5, 7)}
+    figure = loss_curve(join_histories(seeds, "seed"))
+    traces = figure.data
+    assert (figure.layout.hovermode, loss_curve(history).layout.hovermode) == (
+        "closest",
+        "x unified",
+    )
+    sums = [trace for trace in traces if trace.legendgroup == "sum of scales"]
+    assert len(traces) == 6
+    assert [list(trace.y) for trace in sums] == [[8.0, 7.0], [10.0, 9.0]]
+    assert [list(trace.x) for trace in sums] == [[5, 10], [5, 10]]
+    assert [trace.showlegend for trace in sums] == [True, False]
+    assert sums[0].line == sums[1].line
+    assert ["seed 7" in trace.hovertemplate for trace in sums] == [False, True]
+
+
+def test_loss_curve_of_an_untrained_method_says_so(history: pd.DataFrame) -> None:
+    figure = loss_curve(history.iloc[:0])
+    assert not figure.data
+    assert figure.layout.annotations[0].text == NOT_TRAINED
+
+
+def test_loss_comparison_leaves_out_methods_without_that_loss(history: pd.DataFrame) -> None:
+    histories = {
+        "random": history.iloc[:0],
+        "mae": history.drop(columns="loss_scale2"),
+        "miram_nystrom": history,
+    }
+    assert [trace.name for trace in loss_comparison(histories, "loss_scale2").data] == [
+        "miram_nystrom"
+    ]
+
+
+def test_figures_can_be_saved_by_the_catalog(
+    history: pd.DataFrame, study: Study, tmp_path: Path
+) -> None:
+    for figure in (
+        loss_curve(history),
+        loss_curve(history.iloc[:0]),
+        leaderboard_figure(study.leaderboard),
+        leaderboard_figure(study.leaderboard.iloc[:0]),
+    ):
+        dataset = JSONDataset(filepath=str(tmp_path / "figure.json"))
+        dataset.save(figure)
+        assert len(dataset.load().data) == len(figure.data)
+
+
+def test_leaderboard_chart_shows_estimates_and_interval_ends(study: Study) -> None:
+    figure = leaderboard_figure(study.leaderboard)
+    main = study.leaderboard[study.leaderboard["metric"] == "auc"].set_index("method")
+    assert {trace.name for trace in figure.data} == set(study.methods)
+    for trace in figure.data:
+        row = main.loc[trace.name]
+        assert trace.x[0] == row["estimate"]
+        assert trace.x[0] + trace.error_x.array[0] == pytest.approx(row["upper"])
+        assert trace.x[0] - trace.error_x.arrayminus[0] == pytest.approx(row["lower"])
+    assert f"{row['lesions']} lesions" in figure.layout.annotations[0].text
+
+
+def test_reconstruction_sheet_shows_true_grey_levels_of_every_scale() -> None:
+    arrays = {
+        f"scale{scale}_{part}": np.full((3, 8 * scale, 8 * scale), 10 * scale, np.uint8)
+        for scale in (1, 2)
+        for part in ("target", "masked", "prediction")
+    }
+    sheet = reconstruction_sheet(arrays)
+    assert len(sheet.axes) == 2 * 3 * 3
+    assert {axis.images[0].get_clim() for axis in sheet.axes} == {(0.0, 255.0)}
+    shown = {int(np.asarray(axis.images[0].get_array()).max()) for axis in sheet.axes}
+    assert shown == {10, 20}
+
+
+def test_reconstruction_sheet_of_a_method_without_decoders_says_so(tmp_path: Path) -> None:
+    sheet = reconstruction_sheet({})
+    assert "reconstructs nothing" in sheet.texts[0].get_text()
+    sheet.savefig(tmp_path / "sheet.png")
+    assert scales_of({}) == []
+
+
+def test_strip_keeps_grey_levels_and_never_enlarges() -> None:
+    images = np.stack([np.full((8, 8), level, np.uint8) for level in (0, 77, 255)])
+    image = strip(images)
+    assert image.height == 8
+    assert [image.getpixel((x, 4)) for x in (4, 16, 28)] == [(0, 255), (77, 255), (255, 255)]
+    assert strip(np.zeros((2, 500, 500), np.uint8), largest_size=160).height == 160
+
+
+def test_methods_can_be_told_apart_on_white_and_on_black() -> None:
+    styles = [method_style(name) for name in METHODS]
+    assert len({style.color for style in styles}) == len(styles)
+    assert len({style.symbol for style in styles}) == len(styles)
+    for style in styles:
+        light = _luminance(style.color)
+        assert 1.05 / (light + 0.05) >= 3, style
+        assert (light + 0.05) / (_luminance("#171d23") + 0.05) >= 3, style
+    assert method_style("somebody_elses") == method_style("somebody_elses")

@@ -1,0 +1,148 @@
+"""Costs appear beside metrics as they were counted, and nothing unknown is drawn."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro_datasets.plotly import JSONDataset
+
+from miram.models.describe import describe
+from miram.models.encoder import EncoderConfig
+from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.method_kinds import RandomConfig
+from miram.reporting.facts.study import Study
+from miram.reporting.sections.costs import (
+    COLUMNS,
+    MethodCost,
+    cost_figure,
+    cost_rows,
+    cost_table,
+    study_costs,
+)
+
+ENCODER = EncoderConfig(
+    name="vit_tiny_patch16_224",
+    image_size=32,
+    patch_size=8,
+    overrides={"embed_dim": 32, "depth": 2, "num_heads": 2},
+)
+LOW = {"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2}
+METHODS: dict[str, Any] = {
+    "random": {"kind": "random"},
+    "mae": {"kind": "masked_autoencoder", "decoder_dim": 32, "decoders": [LOW]},
+    "miram_nystrom": {"kind": "of no method"},  # such as hand-crafted features
+}
+COSTS = {
+    "random": MethodCost(0, 0.0, 0.0, 2.0),
+    "mae": MethodCost(10**6, 1.5, 12.0, 2.0),
+}
+
+
+@pytest.fixture(scope="module")
+def described(study: Study) -> Study:
+    """The study with parameters that describe two of its three methods."""
+    blocks = {name: {"method": method} for name, method in METHODS.items()}
+    return replace(study, parameters={**study.parameters, "encoder": ENCODER, **blocks})
+
+
+@pytest.fixture(scope="module")
+def costs(described: Study) -> dict[str, MethodCost]:
+    return study_costs(described)
+
+
+def two_tasks(study: Study) -> pd.DataFrame:
+    table = cost_table(study, COSTS)
+    return pd.concat([table, table.assign(task="other")], ignore_index=True)
+
+
+def test_costs_are_those_that_describe_counts(costs: dict[str, MethodCost]) -> None:
+    parts = describe(MaskedAutoencoderConfig.model_validate(METHODS["mae"]), ENCODER)
+    assert len(parts) == 2
+    found = costs["mae"]
+    assert found.parameters == parts[0].parameters + parts[1].parameters
+    assert found.gmacs * 1e9 == pytest.approx(parts[0].macs + parts[1].macs)
+    memory = parts[0].activation_bytes + parts[1].activation_bytes
+    assert found.activation_mib * 2**20 == pytest.approx(memory)
+
+
+def test_what_is_not_trained_costs_nothing_to_train(costs: dict[str, MethodCost]) -> None:
+    assert (costs["random"].parameters, costs["random"].gmacs) == (0, 0.0)
+
+
+def test_the_decoders_do_not_change_what_encoding_costs(costs: dict[str, MethodCost]) -> None:
+    (whole,) = describe(RandomConfig(), ENCODER)
+    assert costs["random"].encoding_gmacs * 1e9 == pytest.approx(whole.macs)
+    assert costs["mae"].encoding_gmacs == costs["random"].encoding_gmacs
+
+
+def test_a_method_of_unknown_cost_keeps_its_row_without_one(
+    described: Study, costs: dict[str, MethodCost]
+) -> None:
+    assert set(costs) == {"random", "mae"}
+    table = cost_table(described, costs).set_index("method")
+    assert table.loc["miram_nystrom", ["gmacs", "parameters", "encoding_gmacs"]].isna().all()
+    assert table.loc["miram_nystrom", "estimate"] > 0
+    (row,) = [row for row in cost_rows(table.reset_index()).rows if row[1] == "miram_nystrom"]
+    assert row[-4:] == (None,) * 4
+
+
+def test_parameters_without_an_encoder_give_no_cost(study: Study) -> None:
+    assert study_costs(replace(study, parameters={})) == {}
+
+
+def test_every_cost_appears_beside_metric_interval_and_numbers(study: Study) -> None:
+    table = cost_table(study, COSTS)
+    assert tuple(table.columns) == COLUMNS
+    main = study.leaderboard[study.leaderboard["metric"] == "auc"].reset_index(drop=True)
+    shared = ["method", "task", "metric", "estimate", "lower", "upper", "lesions", "patients"]
+    pd.testing.assert_frame_equal(table[shared], main[shared])
+    mae = table.set_index("method").loc["mae"]
+    assert (mae["gmacs"], mae["activation_mib"], mae["encoding_gmacs"]) == (1.5, 12.0, 2.0)
+    (row,) = [row for row in cost_rows(table).rows if row[1] == "mae"]
+    assert row[4] == f"{mae['lower']:.3f} to {mae['upper']:.3f}"
+    assert row[5:] == (mae["lesions"], mae["patients"], 1.0, 1.5, 12.0, 2.0)
+
+
+def test_the_chart_shows_cost_estimate_and_interval_ends(study: Study) -> None:
+    table = cost_table(study, COSTS).set_index("method")
+    marks = {mark.name: mark for mark in cost_figure(table.reset_index()).data}
+    assert set(marks) == {"random", "mae"}
+    for name, mark in marks.items():
+        row = table.loc[name]
+        assert (mark.x[0], mark.y[0]) == (row["gmacs"], row["estimate"])
+        ends = mark.y[0] - mark.error_y.arrayminus[0], mark.y[0] + mark.error_y.array[0]
+        np.testing.assert_allclose(ends, (row["lower"], row["upper"]))
+    title = cost_figure(table.reset_index()).layout.annotations[0].text
+    assert title == f"pathology: {row['lesions']} lesions, {row['patients']} patients"
+
+
+def test_each_task_has_a_panel_and_each_method_one_entry_in_the_legend(study: Study) -> None:
+    figure = cost_figure(two_tasks(study))
+    assert {mark.yaxis for mark in figure.data} == {"y", "y2"}
+    assert sorted(mark.name for mark in figure.data if mark.showlegend) == ["mae", "random"]
+
+
+def test_a_method_missing_from_the_first_panel_is_in_the_legend_all_the_same(
+    study: Study,
+) -> None:
+    table = two_tasks(study)
+    table = table[~((table["task"] == "pathology") & (table["method"] == "mae"))]
+    figure = cost_figure(table)
+    assert sorted(mark.name for mark in figure.data if mark.showlegend) == ["mae", "random"]
+
+
+def test_charts_can_be_saved_by_the_catalog(study: Study, tmp_path: Path) -> None:
+    for table in (cost_table(study, COSTS), cost_table(study, {})):
+        figure = cost_figure(table)
+        dataset = JSONDataset(filepath=str(tmp_path / "figure.json"))
+        dataset.save(figure)
+        assert len(dataset.load().data) == len(figure.data)
+
+
+def test_nothing_to_draw_is_said(study: Study) -> None:
+    figure = cost_figure(cost_table(study, {}))
+    assert not figure.data
+    assert "No method" in figure.layout.annotations[0].text
