@@ -1,11 +1,19 @@
-"""The lesion table: its schema is enforced and documented."""
+"""The lesion table: its schema is enforced and documented; unplaced lesions are marked."""
 
 import pandas as pd
 import pytest
 from project_paths import PROJECT
 
 from miram.errors import MiramError
-from miram.mammography.lesion_table import COLUMNS, lesion_table_markdown, validate_lesions
+from miram.mammography.lesion_table import (
+    COLUMNS,
+    has_place,
+    lesion_labels,
+    lesion_table_markdown,
+    mark_unplaced,
+    marked_elsewhere,
+    validate_lesions,
+)
 
 DOCS = PROJECT / "docs"
 ROW = {
@@ -107,3 +115,84 @@ def test_the_documentation_of_the_table_is_up_to_date():
     assert text == lesion_table_markdown(), "write lesion_table_markdown() to docs/lesion_table.md"
     for column in COLUMNS:
         assert f"| `{column.name}` |" in text
+
+
+BOX = {"box_x0": 1, "box_y0": 1, "box_x1": 5, "box_y1": 5}
+
+
+def image(name, patient="P", laterality="LEFT", view="CC", **values):
+    row = {"image_id": name, "image_path": f"{name}.png", "patient_id": patient}
+    return {**row, "laterality": laterality, "view": view, "mask_paths": [], **values}
+
+
+def images(*rows):
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"pathology": "BENIGN", "density": 3}, ["pathology"]),
+        ({"density": 3, "pathology": None, "mass_shape": None, "subtlety": pd.NA}, []),
+        ({"mass_shape": ["OVAL"], "subtlety": 2}, ["subtlety", "mass_shape"]),
+        ({"assessment": 1}, []),  # negative
+        ({"assessment": 2}, ["assessment"]),  # a benign finding
+        ({"assessment": float("nan")}, []),
+        ({"abnormality_type": "mass"}, ["abnormality_type"]),
+    ],
+)
+def test_labels_of_a_lesion_speak_of_one_and_those_of_a_breast_do_not(row, expected):
+    assert lesion_labels(row) == expected
+
+
+def test_a_label_that_all_rows_have_does_not_count():
+    row = {"abnormality_type": "mass", "pathology": "BENIGN"}
+    assert lesion_labels(row, but={"abnormality_type"}) == ["pathology"]
+
+
+def test_a_mask_or_a_whole_box_is_a_place():
+    half = BOX | {"box_x0": None}
+    rows = images(image("a", mask_paths=["m"], **half), image("b", **BOX), image("c", **half))
+    assert has_place(rows).tolist() == [True, True, False]
+    assert has_place(rows.drop(columns=list(BOX))).tolist() == [True, False, False]
+
+
+def test_a_lesion_without_a_place_marks_its_image_its_file_and_its_view():
+    rows = images(
+        image("a"),
+        image("same_file", laterality="RIGHT", image_path="a.png"),
+        image("same_view"),
+        image("other_view", view="MLO"),
+        image("other_breast", laterality="RIGHT"),
+        image("other_patient", patient="Q"),
+    )
+    marked = mark_unplaced(rows, rows.head(1))
+    assert marked["unplaced_lesion"].tolist() == [True, True, True, False, False, False]
+    assert not mark_unplaced(rows, pd.DataFrame())["unplaced_lesion"].any()
+
+
+@pytest.mark.parametrize("missing", [{"laterality": None}, {"view": None}])
+def test_images_of_unknown_side_or_view_are_not_taken_for_one(missing):
+    rows = images(image("a", **missing, **BOX), image("b", **missing))
+    assert mark_unplaced(rows, rows.head(1))["unplaced_lesion"].tolist() == [True, False]
+    assert marked_elsewhere(rows).tolist() == [False, False]
+
+
+def test_a_lesion_in_another_image_of_the_view_or_of_the_file_is_elsewhere():
+    rows = images(
+        image("a", **BOX),
+        image("a", **BOX),
+        image("twin"),
+        image("b", view="MLO", **BOX),
+        image("b", view="MLO"),
+        image("c", patient="Q", **BOX),
+        image("d", patient="Q", **BOX),
+        image("e", patient="R", view=None, **BOX),
+        image("f", patient="R", view=None, image_path="e.png"),
+    )
+    expected = [False, False, True, False, False, True, True, False, True]
+    assert marked_elsewhere(rows).tolist() == expected
+
+
+def test_without_any_place_nothing_is_elsewhere():
+    assert marked_elsewhere(images(image("a"), image("b"))).tolist() == [False, False]

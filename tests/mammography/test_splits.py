@@ -1,4 +1,4 @@
-"""Splits by patient: nobody on two sides, the same for the same data, nothing lost."""
+"""Splits by patient: nobody in two parts, the same for the same data, nothing lost."""
 
 import numpy as np
 import pandas as pd
@@ -17,24 +17,24 @@ from miram.mammography.splits import (
     split_repeats,
 )
 
-SIDES = {"train", "val", "test", "dropped"}
+PARTS = {"train", "val", "test", "dropped"}
 
 
 def lesion_table(seed, patients, leaking=0, official=True) -> pd.DataFrame:
-    """Lesions of patients of whom the first `leaking` are on both official sides."""
+    """Lesions of patients of whom the first `leaking` are in both official parts."""
     rng = np.random.default_rng(seed)
     rows = []
     for patient in range(patients):
-        sides = ["train", "test"] if patient < leaking else [rng.choice(["train", "test"])]
+        parts = ["train", "test"] if patient < leaking else [rng.choice(["train", "test"])]
         if leaking <= patient < leaking + 4:
-            sides = ["train" if patient % 2 else "test"]
-        for side in sides:
+            parts = ["train" if patient % 2 else "test"]
+        for part in parts:
             for _ in range(rng.integers(1, 4)):
                 rows.append(
                     {
                         "lesion_id": f"L{len(rows):04d}",
                         "patient_id": f"P_{patient:05d}",
-                        "official_split": side if official else None,
+                        "official_split": part if official else None,
                         "leaks": official and patient < leaking,
                         "pathology": rng.choice(["BENIGN", "MALIGNANT"]),
                         "abnormality_type": rng.choice(["mass", "calcification"]),
@@ -63,17 +63,17 @@ properties = settings(max_examples=40, deadline=None)
 
 @properties
 @given(TABLES, CONFIGS)
-def test_every_lesion_has_exactly_one_side(lesions, config):
+def test_every_lesion_is_in_exactly_one_part(lesions, config):
     splits = assign_splits(lesions, config)
     assert splits["lesion_id"].tolist() == lesions["lesion_id"].tolist()
     assert splits["patient_id"].tolist() == lesions["patient_id"].tolist()
-    allowed = {f"fold{i}" for i in range(config.folds)} if config.strategy == "cv" else SIDES
+    allowed = {f"fold{i}" for i in range(config.folds)} if config.strategy == "cv" else PARTS
     assert set(splits["split"]) <= allowed
 
 
 @properties
 @given(TABLES, CONFIGS)
-def test_no_patient_is_on_two_sides_but_leaking_ones_where_they_are_kept(lesions, config):
+def test_no_patient_is_in_two_parts_but_leaking_ones_where_they_are_kept(lesions, config):
     splits = assign_splits(lesions, config)
     used = splits[splits["split"] != "dropped"]
     several = used.groupby("patient_id")["split"].agg(set)
@@ -81,7 +81,7 @@ def test_no_patient_is_on_two_sides_but_leaking_ones_where_they_are_kept(lesions
     if config.leakage == "drop" or config.strategy == "cv":
         assert several.empty
     else:
-        assert all(sides == {"train", "test"} for sides in several)
+        assert all(parts == {"train", "test"} for parts in several)
         assert set(several.index) <= set(lesions.loc[lesions["leaks"], "patient_id"])
 
 
@@ -153,22 +153,22 @@ def test_folds_are_all_used_and_of_similar_size():
     assert sizes.max() < 1.3 * sizes.min()
 
 
-def test_repeats_deal_patients_anew_and_leave_the_first_deal_as_it_is():
+def test_repeats_assign_patients_again_and_keep_the_first_assignment():
     lesions = lesion_table(1, 40)
     once = assign_splits(lesions, SplitConfig(strategy="cv", seed=3))
     table = assign_splits(lesions, SplitConfig(strategy="cv", seed=3, repeats=3))
-    deals = split_repeats(table)
-    pd.testing.assert_frame_equal(deals[0], once)
+    repeats = split_repeats(table)
+    pd.testing.assert_frame_equal(repeats[0], once)
     pd.testing.assert_frame_equal(split_repeats(once)[0], once)
-    assert len(deals) == 3
-    names = [set(deal["split"]) for deal in deals]
+    assert len(repeats) == 3
+    names = [set(one["split"]) for one in repeats]
     assert sorted(names[1]) == [f"repeat2_fold{fold}" for fold in range(5)]
     assert not names[0] & names[1] and not names[1] & names[2]
-    partners = {tuple(deal.groupby("split")["lesion_id"].agg(tuple)) for deal in deals}
+    partners = {tuple(one.groupby("split")["lesion_id"].agg(tuple)) for one in repeats}
     assert len(partners) == 3
-    for deal in deals:
-        assert list(deal.columns) == list(once.columns)
-        assert deal.groupby("patient_id")["split"].nunique().max() == 1
+    for one in repeats:
+        assert list(one.columns) == list(once.columns)
+        assert one.groupby("patient_id")["split"].nunique().max() == 1
 
 
 def test_the_official_split_is_not_repeated():
@@ -223,8 +223,8 @@ def test_what_cannot_be_split_is_an_error_that_says_why(lesions, config, message
         assign_splits(lesions, SplitConfig(**config))
 
 
-def splits_of(*sides, leakage="drop", strategy="official"):
-    table = pd.DataFrame({"patient_id": "P_1", "split": sides, "leakage": leakage})
+def splits_of(*parts, leakage="drop", strategy="official"):
+    table = pd.DataFrame({"patient_id": "P_1", "split": parts, "leakage": leakage})
     return table.assign(strategy=strategy)
 
 
@@ -237,7 +237,7 @@ def splits_of(*sides, leakage="drop", strategy="official"):
         splits_of("fold0", "fold1", strategy="cv", leakage="official"),
     ],
 )
-def test_a_patient_on_two_sides_is_refused(splits):
+def test_a_patient_in_two_parts_is_refused(splits):
     with pytest.raises(MiramError, match="patient P_1 is in two parts"):
         assert_patients_apart(splits)
 
@@ -258,7 +258,7 @@ def test_impossible_parameters_are_refused(values):
 
 
 def manifest_of(lesions) -> pd.DataFrame:
-    """One crop per lesion and one background patch per patient and official side."""
+    """One crop per lesion and one background patch per patient and official part."""
     crops = lesions.assign(crop_id=lesions["lesion_id"], kind="lesion")
     patches = lesions.drop_duplicates(["patient_id", "official_split"]).copy()
     patches = patches.assign(crop_id="b" + patches["lesion_id"], kind="background")
@@ -285,7 +285,7 @@ def test_patches_of_unmarked_images_are_seen_unless_they_are_of_the_test_part():
     lesions = lesion_table(0, 30)
     unmarked = pd.DataFrame(
         {
-            "crop_id": ["free", "held back", "no side"],
+            "crop_id": ["free", "held back", "no part"],
             "kind": "background",
             "patient_id": ["Q_1", "Q_2", "Q_3"],
             "official_split": ["train", "test", None],
@@ -297,8 +297,8 @@ def test_patches_of_unmarked_images_are_seen_unless_they_are_of_the_test_part():
         rows = pretraining_crops(manifest, assign_splits(lesions, config))
         return set(manifest["crop_id"].iloc[rows]) & set(unmarked["crop_id"])
 
-    assert seen(SplitConfig()) == {"free", "no side"}
-    assert seen(SplitConfig(strategy="cv")) == {"free", "held back", "no side"}
+    assert seen(SplitConfig()) == {"free", "no part"}
+    assert seen(SplitConfig(strategy="cv")) == {"free", "held back", "no part"}
 
 
 def test_a_store_without_lesions_can_be_pretrained_on():
@@ -318,5 +318,5 @@ def test_the_31_patients_of_cbis_ddsm_are_neither_trained_nor_pretrained_on(shar
     seen = splits.loc[splits["pretrain"], "patient_id"]
     assert not set(seen) & set(lesions.loc[lesions["official_split"] == "test", "patient_id"])
     kept = assign_splits(lesions, SplitConfig(leakage="official"))
-    both = kept.groupby("patient_id")["split"].agg(lambda sides: {"train", "test"} <= set(sides))
+    both = kept.groupby("patient_id")["split"].agg(lambda parts: {"train", "test"} <= set(parts))
     assert both.sum() == 31

@@ -213,14 +213,9 @@ _VIEW = ("patient_id", "laterality", "view")
 
 
 def lesion_labels(row: Mapping[str, Any], but: Collection[str] = ()) -> list[str]:
-    """Name the labels of a row that speak of a lesion; density, for one, does not.
+    """Name the labels of a row that speak of a lesion, `but` some; density, for one, does not.
 
-    Args:
-        row: Columns of the lesion table.
-        but: Labels that do not count.
-
-    Returns:
-        Names of the columns. An assessment speaks of a lesion unless it is 1, negative.
+    An assessment speaks of a lesion unless it is 1, negative.
     """
     names = [name for name in _LESION_LABELS if name not in but and _given(row.get(name))]
     assessment = row.get("assessment")
@@ -234,14 +229,7 @@ def leaking_patients(lesions: pd.DataFrame) -> list[str]:
 
 
 def has_place(lesions: pd.DataFrame) -> pd.Series:
-    """Which rows of a lesion table have a mask or a box.
-
-    Args:
-        lesions: The lesion table; the columns of the box may be absent.
-
-    Returns:
-        True or False per row.
-    """
+    """Which rows of a lesion table have a mask or a box; the columns of the box may be absent."""
     masked = lesions["mask_paths"].map(len).astype(int) > 0
     if not set(BOX) <= set(lesions):
         return masked
@@ -249,16 +237,13 @@ def has_place(lesions: pd.DataFrame) -> pd.Series:
 
 
 def mark_unplaced(lesions: pd.DataFrame, unplaced: pd.DataFrame) -> pd.DataFrame:
-    """Mark the images that may hold a lesion without a place.
+    """Mark the images that may hold a lesion without a place in the column `unplaced_lesion`.
 
     Args:
         lesions: Rows that become the lesion table.
-        unplaced: Lesions that are known to be but not where, as far as their `image_id`,
-            `image_path`, `patient_id`, `laterality` and `view` are known.
-
-    Returns:
-        `lesions` with `unplaced_lesion`: whether one of `unplaced` lies in the image, in its
-        file, or in the same view of the same breast.
+        unplaced: Lesions that are known to exist but not where, as far as their `image_id`,
+            `image_path`, `patient_id`, `laterality` and `view` are known. One of them may lie in
+            the image, in its file, or in the same view of the same breast.
     """
     doubtful = pd.Series(False, index=lesions.index)
     for names in (_IMAGE, _FILE, _VIEW):
@@ -269,12 +254,8 @@ def mark_unplaced(lesions: pd.DataFrame, unplaced: pd.DataFrame) -> pd.DataFrame
 def marked_elsewhere(lesions: pd.DataFrame) -> pd.Series:
     """Which rows belong to an image with a lesion that is marked in another image.
 
-    Args:
-        lesions: The lesion table.
-
-    Returns:
-        Per row, whether another `image_id` of the same file, or of the same view of the same
-        breast, has a lesion with a place. Without laterality or view only the file counts.
+    That is, another `image_id` of the same file, or of the same view of the same breast, has a
+    lesion with a place. Without laterality or view only the file counts.
     """
     placed = has_place(lesions)
     elsewhere = pd.Series(False, index=lesions.index)

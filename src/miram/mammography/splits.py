@@ -88,14 +88,9 @@ def assign_splits(lesions: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
 
 
 def split_repeats(splits: pd.DataFrame) -> list[pd.DataFrame]:
-    """Take the repeats of a cross-validation apart.
+    """Take the repeats of a cross-validation apart: a table with its `split` for each.
 
-    Args:
-        splits: Table of `assign_splits`.
-
-    Returns:
-        A table for each repeat, whose `split` is that of the repeat. The official split, and a
-        cross-validation that is not repeated, have one: the table itself.
+    The official split, and a cross-validation that is not repeated, have one: the table itself.
     """
     further = [name for name in splits.columns if str(name).startswith(_FURTHER)]
     first = splits.drop(columns=further)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
+from miram.errors import MiramError
 from miram.mammography.crops.cut import CropConfig, ImageTask, LesionTask, cut_image
 from miram.mammography.crops.geometry import Box
 
@@ -287,3 +288,9 @@ def test_stores_keep_the_parameter_names_that_their_digests_were_computed_from()
     stored = CropConfig(image_size=64, context=1.25).stored()
     assert list(stored)[:2] == ["side", "context"] and stored["background_side"] == 0.06
     assert CropConfig.from_stored(stored) == CropConfig(image_size=64, context=1.25)
+
+
+@pytest.mark.parametrize(("old", "new"), CropConfig.renamed.items())
+def test_the_former_name_of_a_parameter_is_refused_with_the_new_one(old, new):
+    with pytest.raises(MiramError, match=f"no setting {old}: it is now {new}"):
+        CropConfig.model_validate({"image_size": 64, "context": 1.25, old: 32})

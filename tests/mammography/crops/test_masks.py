@@ -15,14 +15,14 @@ from miram.mammography.crops.masks import (
     union,
 )
 from miram.mammography.crops.pixels import area_means
-from miram.mammography.decoding.read import DecodedImage, ImageTags
+from miram.mammography.decoding.read import DecodedImage
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, max_side=20)
 LEVELS = arrays(np.uint8, SHAPES, elements=st.sampled_from([0, 0, 0, 0, 127, 128, 255]))
 
 
 def image(pixels: np.ndarray, white: int = 255) -> DecodedImage:
-    return DecodedImage(pixels, white, 8, None, ImageTags(), ())
+    return DecodedImage(pixels, white, 8, None, ())
 
 
 def full(mask: LesionMask, shape: tuple[int, int]) -> np.ndarray:

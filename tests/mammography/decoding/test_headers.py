@@ -1,13 +1,17 @@
-"""The header scan reads the fields that sorting files needs, and nothing else."""
+"""Headers: the fields that sorting files needs, size and depth, and why a file has none."""
 
 import numpy as np
 import pytest
-from dicom_files import dicom
+from dicom_files import dicom, write_dicom
+from PIL import Image
+from pydantic import ValidationError
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from miram.mammography.decoding.errors import DecodingError
-from miram.mammography.decoding.headers import image_tags, read_header
+from miram.mammography.decoding.guards import LARGEST_FILE
+from miram.mammography.decoding.headers import image_facts, read_header
+from miram.mammography.decoding.read import DecodingConfig
 
 
 def cbis_like(**values):
@@ -50,7 +54,6 @@ def test_the_intent_is_that_of_the_tag_else_of_the_class(tmp_path, tag, sop_clas
     dataset = cbis_like(PresentationIntentType=tag, SOPClassUID=sop_class)
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     assert read_header(tmp_path / "a.dcm").presentation_intent == intent
-    assert image_tags(dataset).presentation_intent == intent
 
 
 def test_what_is_absent_or_blank_is_empty(tmp_path):
@@ -78,25 +81,63 @@ def test_a_malformed_number_gives_a_reason(tmp_path):
     assert caught.value.code == "unreadable"
 
 
-def test_the_view_is_found_wherever_a_vendor_puts_it():
-    assert image_tags(cbis_like(ViewPosition="MLO")).view == "MLO"
-    code = Dataset()
-    code.CodeValue = "R-10226"
-    assert image_tags(cbis_like(ViewCodeSequence=[code])).view == "MLO"
-    assert image_tags(cbis_like()).view == "CC"
-    assert image_tags(cbis_like(PatientOrientation=["A", "F"])).view == ""
+VIEW_CODE = Dataset()
+VIEW_CODE.CodeValue = "R-10226"
 
 
-def test_the_presentation_intent_and_the_spacing_are_kept():
-    tags = image_tags(
-        cbis_like(
-            PresentationIntentType="FOR PROCESSING",
-            ImagerPixelSpacing=[0.07, 0.07],
-            PixelSpacing=[0.065, 0.065],
-            ImageLaterality="R",
-            Manufacturer="A",
-        )
-    )
-    assert tags.presentation_intent == "FOR PROCESSING"
-    assert tags.pixel_spacing == (0.07, 0.07)
-    assert (tags.laterality, tags.manufacturer) == ("R", "A")
+@pytest.mark.parametrize(
+    ("values", "view"),
+    [
+        ({"ViewPosition": "MLO"}, "MLO"),
+        ({"ViewCodeSequence": [VIEW_CODE]}, "MLO"),
+        ({}, "CC"),
+        ({"PatientOrientation": ["A", "F"]}, ""),
+    ],
+)
+def test_the_view_is_found_wherever_a_vendor_puts_it(tmp_path, values, view):
+    cbis_like(**values).save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    assert read_header(tmp_path / "a.dcm").view == view
+
+
+def save_npy(path):
+    np.save(path, np.zeros((40, 30), np.uint16))
+
+
+def save_bmp(path):
+    Image.fromarray(np.zeros((40, 30), np.uint8)).save(path)
+
+
+def save_text(path):
+    path.write_text("no image at all, but long enough to be looked at " * 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "save"), [("a.npy", save_npy), ("a.bmp", save_bmp), ("a.dcm", save_text)]
+)
+def test_a_file_of_another_format_is_told_what_is_read(tmp_path, name, save):
+    save(tmp_path / name)
+    with pytest.raises(DecodingError, match="neither DICOM nor a JPEG, PNG or TIFF") as caught:
+        image_facts(tmp_path / name)
+    assert caught.value.code == "not_dicom"
+
+
+def test_a_damaged_dicom_file_is_told_its_own_fault(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + b"junk" * 50)
+    with pytest.raises(DecodingError) as caught:
+        image_facts(tmp_path / "a.dcm")
+    assert "neither DICOM nor" not in caught.value.detail
+
+
+def test_a_headless_dicom_file_is_still_dicom(tmp_path):
+    write_dicom(tmp_path / "whole.dcm", np.zeros((4, 3), np.uint16), bits=12)
+    content = (tmp_path / "whole.dcm").read_bytes()
+    meta = 144 + int.from_bytes(content[140:144], "little")
+    (tmp_path / "a.dcm").write_bytes(content[meta:])
+    facts = image_facts(tmp_path / "a.dcm")
+    assert (facts.rows, facts.columns, facts.bits) == (4, 3, 12)
+
+
+def test_a_limit_above_what_headers_are_read_of_is_refused():
+    assert DecodingConfig(max_bytes=LARGEST_FILE).max_bytes == LARGEST_FILE
+    with pytest.raises(ValidationError, match="less than or equal"):
+        DecodingConfig(max_bytes=LARGEST_FILE + 1)

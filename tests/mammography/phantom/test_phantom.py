@@ -20,7 +20,6 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from miram.errors import MiramError
 from miram.mammography.phantom import (
     PhantomConfig,
-    PhantomQuirks,
     draw_cases,
     phantom_ceiling,
     phantom_files,
@@ -228,19 +227,6 @@ def test_rates_come_near_the_real_ones_in_a_large_phantom():
     assert calcifications["missing_second_label"].mean() == pytest.approx(439 / 1872, abs=0.002)
     assert cases["blank_mask"].mean() == pytest.approx(566 / 10237, abs=0.002)
     assert len(cases) == pytest.approx(3568, rel=0.1)
-
-
-def test_a_rate_of_zero_switches_a_quirk_off():
-    off = PhantomQuirks(
-        zero_subtlety={"mass": 0, "calcification": 0},
-        swapped_files=0,
-        leaking_patients=0,
-        zero_density=0,
-    )
-    cases = draw_cases(PhantomConfig(quirks=off))
-    assert not cases[["zero_subtlety", "swapped_files"]].to_numpy().any()
-    assert (cases["density_written"] > 0).all()
-    assert (cases.groupby("patient")["split"].nunique() == 1).all()
 
 
 @pytest.mark.parametrize("patients", [2, 3, 12])

@@ -14,18 +14,11 @@ from skimage.measure import label
 
 
 def grown(image: NDArray, radius: int) -> NDArray:
-    """Dilation with a disk: each pixel becomes the greatest one within the radius.
+    """Dilation of an (h, w) image with a disk: each pixel becomes the greatest within the radius.
 
-    Row by row from the top of the disk to its middle: since its rows only get longer, each is
-    the one before grown sideways a little more. That makes some 8 x radius passes over the
-    image.
-
-    Args:
-        image: (h, w) bool, or labels with 0 for none.
-        radius: In pixels; the disk holds all offsets of at most this length.
-
-    Returns:
-        (h, w) of the same type.
+    Row by row from the top of the disk to its middle: since its rows only get longer, each is the
+    one before grown sideways a little more. That makes some 8 x radius passes over the image,
+    many times fewer than a footprint has pixels.
     """
     height, width = image.shape
     wide = np.pad(image, radius)
@@ -57,14 +50,7 @@ def without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def at_border(components: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Which components touch the border of the picture.
-
-    Args:
-        components: (h, w) labels 1 to n, 0 for none.
-
-    Returns:
-        (n + 1,) one value per label; False for 0.
-    """
+    """Which components of (h, w) labels touch the border: (n + 1,) bool, False for label 0."""
     touches = np.zeros(components.max() + 1, dtype=bool)
     for edge in (components[0], components[-1], components[:, 0], components[:, -1]):
         touches[edge] = True
@@ -166,12 +152,9 @@ def _strip_depth(values: NDArray[np.uint8]) -> int:
 
 
 def chest_wall_edge(mask: NDArray[np.bool_]) -> Edge:
-    """Find the edge at which the chest wall lies: the half with more of the breast.
+    """Find the edge at which the chest wall lies: the half with more of the (h, w) breast mask.
 
     The file's laterality does not determine it: in CBIS-DDSM 37 % of the images are mirrored.
-
-    Args:
-        mask: (h, w) True inside the breast.
     """
     half = mask.shape[1] // 2
     return "left" if mask[:, :half].sum() >= mask[:, -half:].sum() else "right"

@@ -68,13 +68,7 @@ class CropConfig(Config):
 
 @dataclass(frozen=True)
 class LesionTask:
-    """One lesion to cut.
-
-    Attributes:
-        lesion_id: Its name.
-        mask_paths: Files of its masks, relative to the raw root.
-        box: Where it lies, for a lesion without masks.
-    """
+    """One lesion to cut: files of its masks, relative to the raw root, or a box without masks."""
 
     lesion_id: str
     mask_paths: tuple[str, ...]
@@ -129,14 +123,12 @@ class ImageCrops:
 def cut_image(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCrops:
     """Decode a mammogram once and cut all its lesions and background patches.
 
+    A lesion that cannot be cut, and an image that cannot be read, become audit rows.
+
     Args:
         task: What to cut.
         raw_root: Folder of the raw data.
         config: How to cut.
-
-    Returns:
-        The crops with their manifest rows. A lesion that cannot be cut, and an image that
-        cannot be read, become audit rows.
     """
     cutter = _Cutter(task, config)
     if task.no_backgrounds and not task.lesions:

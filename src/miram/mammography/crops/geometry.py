@@ -55,14 +55,7 @@ def square_around(box: Box, context: float) -> Box:
 def shift_inside(square: Box, height: int, width: int) -> Box:
     """Move a square inside an image, as far as it fits.
 
-    Args:
-        square: The square; it keeps its size.
-        height: Rows of the image.
-        width: Columns of the image.
-
-    Returns:
-        The moved square. Along an axis where the square is longer than the image, it is
-        centered on the image instead.
+    Along an axis where the square is longer than the image, it is centered on the image instead.
     """
     x0 = _shift(square.x0, square.width, width)
     y0 = _shift(square.y0, square.height, height)
@@ -76,19 +69,16 @@ def _shift(start: int, length: int, limit: int) -> int:
 
 
 def cut(image: NDArray, square: Box, padding: PaddingMode) -> tuple[NDArray, float]:
-    """Cut a square that may reach over the edge of the image.
+    """Cut a square that may reach over the edge of an (H, W) image.
 
     Args:
-        image: (H, W) any type.
+        image: Any type.
         square: What to cut; it shares at least one pixel with the image.
         padding: How pixels beyond the edge are filled: `zeros`, or `reflect`. With `shift`
             the square was moved inside before and only what still hangs over is zero.
 
     Returns:
         The (s, s) piece and the share of its pixels that lie outside the image.
-
-    Raises:
-        ValueError: The square lies outside the image.
     """
     height, width = image.shape
     if not square.overlaps(Box(0, 0, width, height)):

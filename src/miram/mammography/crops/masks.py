@@ -113,14 +113,9 @@ def union(masks: Sequence[LesionMask]) -> LesionMask:
 
 
 def lesion_box(mask: NDArray[np.bool_], min_share: float = 0.01) -> Box | None:
-    """Find the box of a lesion mask, leaving small components out.
+    """Find the box of an (H, W) lesion mask; None for an empty mask.
 
-    Args:
-        mask: (H, W) True inside the lesion.
-        min_share: 8-connected components below this share of the mask's area do not count.
-
-    Returns:
-        The box of all components that count, or None for an empty mask.
+    8-connected components below `min_share` of the mask's area do not count.
     """
     whole = _bounds(mask)
     if whole is None:

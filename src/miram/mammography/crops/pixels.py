@@ -41,14 +41,11 @@ class NormalizationConfig(Config):
         return self
 
     def grey_range(self, values: NDArray, max_value: int) -> tuple[float, float]:
-        """Find the grey levels that become black and white.
+        """Find the grey levels that become black and white, black below white.
 
         Args:
             values: (n,) pixels inside the breast.
             max_value: Greatest grey level of the decoded image.
-
-        Returns:
-            Black and white level, black below white.
         """
         if self.method == "fixed":
             return self.low, self.high
@@ -59,16 +56,7 @@ class NormalizationConfig(Config):
 
 
 def to_full_range(pixels: NDArray, low: float, high: float) -> NDArray[np.uint16]:
-    """Map black and white level to 0 and 65,535, linearly, clipped.
-
-    Args:
-        pixels: (H, W) grey levels.
-        low: Level that becomes 0.
-        high: Level that becomes 65,535.
-
-    Returns:
-        (H, W) uint16.
-    """
+    """Map the grey levels `low` and `high` to 0 and 65,535, linearly, clipped; (H, W) uint16."""
     scaled = pixels.astype(np.float32)
     scaled -= low
     scaled *= FULL_RANGE / (high - low)
@@ -77,15 +65,7 @@ def to_full_range(pixels: NDArray, low: float, high: float) -> NDArray[np.uint16
 
 
 def resample(image: NDArray, size: int) -> NDArray[np.float32]:
-    """Resize a square image: area averages when it shrinks, bicubic when it grows.
-
-    Args:
-        image: (s, s) any real type.
-        size: New height and width in pixels.
-
-    Returns:
-        (size, size) float32.
-    """
+    """Resize an (s, s) image to (size, size) float32: area averages down, bicubic up."""
     if len(image) > size:
         return area_means(image, size).astype(np.float32)
     floats = np.ascontiguousarray(image, dtype=np.float32)
@@ -116,12 +96,9 @@ def area_means(image: NDArray, size: int) -> NDArray[np.float64]:
 
 
 def _overlaps(pixels: int, cells: int) -> sparse.csr_array:
-    """How much of each pixel of a row lies in each of `cells` equal cells.
+    """How much of each pixel of a row lies in each cell, in units of 1 / cells of a pixel.
 
-    The unit is 1 / cells of a pixel, in which all borders are whole numbers.
-
-    Returns:
-        (cells, pixels) float64, whole numbers; each row sums to `pixels`.
+    All borders are whole numbers in that unit. (cells, pixels) float64; rows sum to `pixels`.
     """
     borders = np.arange(cells + 1) * pixels
     first = borders[:-1] // cells  # the first pixel of each cell

@@ -71,10 +71,10 @@ def plan_crops(
     Args:
         lesions: The lesion table. A row with neither masks nor a box stands for an image in
             which nothing is marked: background patches are all that it gives, and none where
-            a lesion may lie that is not marked in it (`lesion_places`).
+            a lesion may lie that is not marked in it.
         raw_root: Folder that its paths are relative to.
         config: How to cut.
-        workers: Processes to cut with.
+        workers: Processes to cut with, see `CropPlan`.
         backend: Makes joblib's backend.
     """
     lesions = lesions.assign(no_backgrounds=_no_backgrounds(lesions)).sort_values("lesion_id")
@@ -118,11 +118,8 @@ def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
     parameters changed.
 
     Args:
-        plan: What to cut.
+        plan: What to cut, see `plan_crops`.
         folder: Where the store shall stand.
-
-    Returns:
-        The finished store.
 
     Raises:
         MiramError: Not a single crop could be cut.
@@ -144,15 +141,7 @@ def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
 
 
 def stale_because(store: CropStore, config: CropConfig) -> list[str]:
-    """List the parameters of a store that differ from those wanted.
-
-    Args:
-        store: A finished store.
-        config: How crops are wanted.
-
-    Returns:
-        One line per parameter, `context: 1.0 -> 1.25`; empty for a store that is up to date.
-    """
+    """List the parameters of a store that differ from those wanted, as `context: 1.0 -> 1.25`."""
     new_parameters = {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
     old, new = flatten(store.parameters), flatten(new_parameters)
     names = [*old, *(name for name in new if name not in old)]

@@ -42,13 +42,9 @@ _CHUNK = 64 * 2**20
 
 @dataclass(frozen=True)
 class CropStore:
-    """A finished store, opened for reading.
+    """A finished store, opened for reading: one manifest row per crop, and what could not be cut.
 
-    Attributes:
-        folder: Where it stands.
-        manifest: One row per crop.
-        audit: What could not be cut.
-        info: The content of `digest.json`.
+    `info` is the content of `digest.json`.
     """
 
     folder: Path
@@ -59,9 +55,6 @@ class CropStore:
     @classmethod
     def open(cls, folder: str | Path) -> "CropStore":
         """Open a store without reading its pixels.
-
-        Args:
-            folder: Folder of the store.
 
         Raises:
             MiramError: There is no finished store, or its parts do not fit together.
@@ -106,7 +99,7 @@ class CropStore:
         """Fingerprint of each mammogram's files and parameters, by image name.
 
         Raises:
-            MiramError: They cannot be read, so that nobody knows what the crops were cut from.
+            MiramError: They cannot be read, so that it is unknown what the crops were cut from.
         """
         return _read_tasks(self.folder)
 
@@ -127,10 +120,7 @@ class CropStore:
         return str(self.info["digest"])
 
     def rows(self, crop_ids: pd.Series | list[str]) -> NDArray[np.int64]:
-        """Positions of crops in the arrays.
-
-        Args:
-            crop_ids: Names of crops.
+        """Positions of crops in the arrays, by their names.
 
         Raises:
             MiramError: A crop is not in the store.
@@ -240,9 +230,6 @@ def file_sha256(path: Path) -> str:
 
 def verify_store(folder: Path) -> list[str]:
     """Recompute every hash of a store.
-
-    Args:
-        folder: Folder of the store.
 
     Returns:
         What differs, one line each; empty for a sound store.

@@ -30,13 +30,9 @@ class DecodingFailure(StrEnum):
 class DecodingError(MiramError):
     """A file that cannot be read as one monochrome image.
 
-    The three arguments are kept as `args`, so that the error survives pickling and
-    reaches the parent process whole when a worker raises it.
-
-    Attributes:
-        code: The reason, one of `DecodingFailure`.
-        path: The file.
-        detail: What is wrong and how to mend it, in words.
+    The three arguments are kept as `args`, so that the error survives pickling and reaches the
+    parent process whole when a worker raises it. `code` is the reason, `detail` says what is wrong
+    and how to mend it.
     """
 
     def __init__(self, code: DecodingFailure, path: str | Path, detail: str) -> None:

@@ -21,11 +21,7 @@ _JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 
 def check_file(path: Path, max_bytes: int) -> None:
-    """Refuse a file that is missing, empty, or larger than allowed, also when inflated.
-
-    Args:
-        path: The file.
-        max_bytes: Largest size in bytes, on disk and after inflating a deflated DICOM file.
+    """Refuse a file that is missing, empty, or larger than `max_bytes`, also when inflated.
 
     Raises:
         DecodingError: `not_found`, `empty` or `too_large`.
@@ -50,18 +46,7 @@ def check_file(path: Path, max_bytes: int) -> None:
 
 
 def check_size(path: Path, rows: int, columns: int, samples: int, max_pixels: int) -> None:
-    """Refuse an image whose header claims more samples than allowed.
-
-    Args:
-        path: The file, for the message.
-        rows: Height in pixels.
-        columns: Width in pixels.
-        samples: Samples per pixel, times the frames that are decoded at once.
-        max_pixels: Largest product of the three.
-
-    Raises:
-        DecodingError: `too_large`.
-    """
+    """Refuse an image whose header claims more than `max_pixels` rows x columns x samples."""
     if rows * columns * samples > max_pixels:
         detail = f"{rows} x {columns} x {samples} samples, more than max_pixels = {max_pixels:,}"
         raise DecodingError(DecodingFailure.TOO_LARGE, path, detail)
@@ -79,9 +64,6 @@ def check_codestream(path: Path, pixel_data: bytes, frame: int, frames: int, siz
         frame: Index of the frame, from 0.
         frames: Number of frames.
         size: Rows times columns of the DICOM header.
-
-    Raises:
-        DecodingError: `too_large`.
     """
     declared = codestream_size(get_frame(pixel_data, frame, number_of_frames=frames))
     if declared is not None and declared[0] * declared[1] > size:
@@ -90,14 +72,7 @@ def check_codestream(path: Path, pixel_data: bytes, frame: int, frames: int, siz
 
 
 def codestream_size(data: bytes) -> tuple[int, int] | None:
-    """Read rows and columns from a JPEG, JPEG-LS or JPEG 2000 codestream.
-
-    Args:
-        data: One compressed frame.
-
-    Returns:
-        (rows, columns), or None where the codestream is of another kind or broken off.
-    """
+    """Read rows and columns from one JPEG, JPEG-LS or JPEG 2000 frame; None for any other."""
     if data.startswith(_J2K_START):
         if len(data) < 24:
             return None

@@ -20,7 +20,7 @@ _HEADER_KEYWORDS = (
     "NumberOfFrames", "PatientID", "PatientOrientation", "PhotometricInterpretation",
     "PresentationIntentType", "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel",
     "SeriesDescription", "SeriesInstanceUID", "SpecificCharacterSet", "StudyInstanceUID",
-    "ViewPosition",
+    "ViewCodeSequence", "ViewPosition",
 )  # fmt: skip
 # pydicom takes plain integers as well, but turns each into a tag again for every file.
 _HEADER_TAGS: list[Any] = [Tag(keyword) for keyword in _HEADER_KEYWORDS]
@@ -65,7 +65,8 @@ class Header:
         modality: For example MG.
         photometric: Photometric interpretation.
         patient_orientation: As a text, parts joined by a backslash; CC or MLO in CBIS-DDSM.
-        view: CC, MLO or another view position, upper case.
+        view: CC, MLO or another view position, upper case: from ViewPosition, else from the view
+            code sequence, else from PatientOrientation, where CBIS-DDSM keeps it.
         laterality: L, R, B or empty.
         presentation_intent: FOR PROCESSING, FOR PRESENTATION or empty: by the tag, else by the
             SOP class.
@@ -92,43 +93,13 @@ class Header:
     presentation_intent: str
 
 
-@dataclass(frozen=True)
-class ImageTags:
-    """What later steps need to know about an image beside its pixels.
-
-    Attributes:
-        view: CC, MLO or another view position, upper case; empty where unknown.
-        laterality: L, R, B or empty.
-        patient_id: PatientID of the file.
-        presentation_intent: FOR PROCESSING, FOR PRESENTATION or empty: by the tag, else by the
-            SOP class. The two differ in contrast and must not be mixed silently.
-        photometric: MONOCHROME1 or MONOCHROME2 as the file has it.
-        manufacturer: Maker of the device.
-        modality: For example MG.
-        pixel_spacing: Row and column spacing in mm at the detector, or None.
-    """
-
-    view: str = ""
-    laterality: str = ""
-    patient_id: str = ""
-    presentation_intent: str = ""
-    photometric: str = "MONOCHROME2"
-    manufacturer: str = ""
-    modality: str = ""
-    pixel_spacing: tuple[float, float] | None = None
-
-
 def read_header(path: str | Path) -> Header:
-    """Read the header fields of one DICOM file, stopping before the pixels.
+    """Read the header fields of one DICOM file of any name, stopping before the pixels.
 
-    Args:
-        path: A DICOM file of any name.
-
-    Returns:
-        The fields; those the file lacks are empty, 0, or 1 for `frames`.
+    Fields the file lacks are empty, 0, or 1 for `frames` and `samples`.
 
     Raises:
-        DecodingError: If the file is missing, empty, too large or not DICOM.
+        DecodingError: The file is missing, empty, too large or not DICOM.
     """
     path = Path(path)
     check_file(path, LARGEST_FILE)
@@ -152,30 +123,6 @@ def read_header(path: str | Path) -> Header:
         detail = "no DICOM header: neither SOP class nor series nor size; download it again"
         raise DecodingError(DecodingFailure.NOT_DICOM, path, detail)
     return header
-
-
-def image_tags(dataset: Dataset) -> ImageTags:
-    """Collect what later steps need from a data set.
-
-    The view comes from ViewPosition, else from the view code sequence, else from
-    PatientOrientation, where CBIS-DDSM keeps it.
-
-    Args:
-        dataset: A DICOM data set.
-
-    Returns:
-        The tags, empty where absent.
-    """
-    return ImageTags(
-        view=_view(dataset),
-        laterality=_laterality(dataset),
-        patient_id=_text(dataset, "PatientID"),
-        presentation_intent=_intent(dataset),
-        photometric=_text(dataset, "PhotometricInterpretation").upper(),
-        manufacturer=_text(dataset, "Manufacturer"),
-        modality=_text(dataset, "Modality"),
-        pixel_spacing=_spacing(dataset),
-    )
 
 
 def _is_past_header(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -240,24 +187,11 @@ def _intent(dataset: Dataset) -> str:
     return intent or _INTENTS.get(_text(dataset, "SOPClassUID"), "")
 
 
-def _spacing(dataset: Dataset) -> tuple[float, float] | None:
-    # Detector spacing first: PixelSpacing of a projection may be calibrated to another plane.
-    for keyword in ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing"):
-        value = dataset.get(keyword)
-        if value is not None and not isinstance(value, (str, float)) and len(value) == 2:
-            return float(value[0]), float(value[1])
-    return None
-
-
 @dataclass(frozen=True)
 class ImageFacts:
-    """Size and depth of an image.
+    """Size and depth of an image; `header` is None for a picture.
 
-    Attributes:
-        rows: Height in pixels.
-        columns: Width in pixels.
-        bits: Bits stored per pixel; a two-valued picture counts as 8.
-        header: The DICOM header, or None for a picture.
+    A two-valued picture counts as 8 bits.
     """
 
     rows: int
@@ -283,9 +217,6 @@ def image_facts(path: Path) -> ImageFacts:
     Args:
         path: A DICOM file of any name, or a JPEG, PNG or TIFF picture.
 
-    Returns:
-        What its header says.
-
     Raises:
         DecodingError: The file is missing, broken, or no single grey image; `code` says why.
     """
@@ -308,10 +239,6 @@ def image_facts(path: Path) -> ImageFacts:
 
 def check_single_grey(path: Path, header: Header) -> None:
     """Refuse a DICOM object that is not one grey image of 8 or 16 bits.
-
-    Args:
-        path: The file, for the message.
-        header: Its header.
 
     Raises:
         DecodingError: `no_pixel_data`, `multi_frame`, `color` or `unsupported_depth`.

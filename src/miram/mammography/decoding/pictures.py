@@ -26,18 +26,15 @@ def is_picture_file(path: Path) -> bool:
 
 
 def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Decode a grey picture.
-
-    Args:
-        path: A JPEG, PNG or TIFF file.
-        max_pixels: Largest rows times columns.
+    """Decode a grey JPEG, PNG or TIFF picture.
 
     Returns:
-        (H, W) uint8 or uint16, bright is dense, using the full range of its type; and what
-        was applied to it.
+        (H, W) uint8 or uint16, bright is dense, using the full range of its type; and what was
+        applied to it.
 
     Raises:
-        DecodingError: If the picture is colored, has several pages, is too large or broken.
+        DecodingError: The picture is colored, has several pages, more than `max_pixels` pixels,
+            or is broken.
     """
     try:
         with Image.open(path, formats=FORMATS) as picture:
@@ -65,16 +62,10 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Read the size of a picture from its header alone.
-
-    Args:
-        path: A JPEG, PNG or TIFF file.
-
-    Returns:
-        (rows, columns).
+    """Read (rows, columns) of a picture from its header alone.
 
     Raises:
-        DecodingError: If there is no such picture.
+        DecodingError: There is no such picture.
     """
     try:
         with Image.open(path, formats=FORMATS) as picture:

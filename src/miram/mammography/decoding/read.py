@@ -25,7 +25,7 @@ from pydicom.uid import (
 from miram.configuration import Config
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure
 from miram.mammography.decoding.guards import LARGEST_FILE, check_codestream, check_file, check_size
-from miram.mammography.decoding.headers import GREY, Header, ImageTags, image_tags, read_header
+from miram.mammography.decoding.headers import GREY, Header, read_header
 from miram.mammography.decoding.pictures import is_picture_file, read_picture
 from miram.mammography.decoding.voi_lut import (
     BadLookupTableError,
@@ -42,7 +42,6 @@ __all__ = [
     "DecodingError",
     "DecodingFailure",
     "Header",
-    "ImageTags",
     "read_frames",
     "read_header",
     "read_image",
@@ -87,7 +86,6 @@ class DecodedImage:
             65535 after a window, 2^n - 1 after a lookup table of n bits. Divide by it.
         source_bits: Bits stored of the file. 8-bit and 16-bit sources must not be mixed silently.
         uid: SOPInstanceUID, or None for a picture.
-        tags: What later steps need to know beside the pixels.
         transforms: What was applied to the stored values, in order; empty where nothing was.
         frame: Index of the frame in its file, from 0.
     """
@@ -96,7 +94,6 @@ class DecodedImage:
     max_value: int
     source_bits: int
     uid: str | None
-    tags: ImageTags
     transforms: tuple[str, ...]
     frame: int = 0
 
@@ -131,12 +128,7 @@ def read_image(path: str | Path, config: DecodingConfig | None = None) -> Decode
 def read_frames(path: str | Path, config: DecodingConfig | None = None) -> Iterator[DecodedImage]:
     """Decode the frames of a file one after another, holding one at a time.
 
-    Args:
-        path: A file as for `read_image`; one with a single frame gives that.
-        config: How to decode; its `frames` has no effect here.
-
-    Yields:
-        The frames in the order of the file.
+    A file with a single frame gives that; `config.frames` has no effect here.
 
     Raises:
         DecodingError: While iterating, as `read_image` does.
@@ -156,7 +148,7 @@ def _picture(path: Path, config: DecodingConfig) -> DecodedImage:
     pixels, transforms = read_picture(path, config.max_pixels)
     pixels.setflags(write=False)
     bits = pixels.dtype.itemsize * 8
-    return DecodedImage(pixels, 2**bits - 1, bits, None, ImageTags(), transforms)
+    return DecodedImage(pixels, 2**bits - 1, bits, None, transforms)
 
 
 def _checked_header(path: Path, config: DecodingConfig) -> Header:
@@ -221,7 +213,6 @@ def _frame(
             max_value=table.max_value,
             source_bits=header.bits_stored,
             uid=header.sop_instance_uid or None,
-            tags=image_tags(dataset),
             transforms=table.transforms,
             frame=frame,
         )

@@ -41,13 +41,9 @@ class NoSuchVoiError(MiramError):
 
 @dataclass(frozen=True)
 class WordFormat:
-    """How a stored value sits in its word.
+    """How a stored value sits in its word of 8 or 16 bits.
 
-    Attributes:
-        bits_allocated: Bits of a word, 8 or 16.
-        bits_stored: Bits of the value.
-        signed: Whether the value is a two's complement.
-        shift: Bits below the value, High Bit + 1 - Bits Stored; 0 but in old files.
+    `shift` bits lie below the value: High Bit + 1 - Bits Stored, 0 but in old files.
     """
 
     bits_allocated: int
@@ -66,11 +62,7 @@ class WordFormat:
         return self.lowest + 2**self.bits_stored - 1
 
     def stored_values(self) -> np.ndarray:
-        """Give the stored value of every word.
-
-        Returns:
-            int64 of shape (2^bits_allocated,); bits outside the value are ignored.
-        """
+        """Give the stored value of every word, (2^bits_allocated,) int64."""
         words = np.arange(2**self.bits_allocated, dtype=np.int64)
         values = (words >> self.shift) & (2**self.bits_stored - 1)
         if self.signed:
@@ -80,12 +72,9 @@ class WordFormat:
 
 @dataclass(frozen=True)
 class GreyTable:
-    """The grey level of every word.
+    """The grey level of every word, (2^bits_allocated,) uint8 or uint16 in [0, max_value].
 
-    Attributes:
-        levels: uint8 or uint16 of shape (2^bits_allocated,): the level of each word, 0 black.
-        max_value: Greatest grey level; levels lie in [0, max_value].
-        transforms: What was applied, in order. Empty means that a level is the stored value.
+    `transforms` lists what was applied, in order; empty means that a level is the stored value.
     """
 
     levels: np.ndarray
@@ -93,14 +82,7 @@ class GreyTable:
     transforms: tuple[str, ...]
 
     def apply(self, words: np.ndarray) -> np.ndarray:
-        """Map words to levels.
-
-        Args:
-            words: (H, W) uint8 or uint16.
-
-        Returns:
-            (H, W) of the type of `levels`; `words` itself where nothing would change.
-        """
+        """Map (H, W) words to levels; `words` itself where nothing would change."""
         if not self.transforms and words.dtype == self.levels.dtype:
             full = self.max_value == np.iinfo(words.dtype).max
             if full or int(words.max(initial=0)) <= self.max_value:
@@ -176,17 +158,10 @@ def grey_table(
 
 
 def frame_attributes(dataset: Dataset, frame: int) -> Dataset:
-    """Collect the grey-level attributes that hold for one frame.
+    """Collect the Modality and VOI LUT attributes that hold for one frame.
 
     Enhanced multi-frame objects such as breast tomosynthesis keep them in functional groups:
     those of the frame win over the shared ones, which win over the top level (C.7.6.16).
-
-    Args:
-        dataset: A DICOM data set.
-        frame: Index of the frame, from 0.
-
-    Returns:
-        A data set with the Modality and VOI LUT attributes alone.
     """
     attributes = Dataset()
     for source in (dataset, *_functional_groups(dataset, frame)):
@@ -271,8 +246,8 @@ def _window(attributes: Dataset, values: np.ndarray, index: int) -> tuple[np.nda
 def _lookup(item: Dataset, values: np.ndarray, little_endian: bool) -> tuple[np.ndarray, int]:
     """Look values up in a LUT item of either module (PS3.3 C.11.1.1, C.11.2.1.1).
 
-    pydicom's own functions overflow where the image has more bits than the table's entries,
-    and know no modality table of 9 to 15 bits.
+    pydicom's own functions overflow where the image has more bits than the table's entries, and
+    know no modality table of 9 to 15 bits.
     """
     descriptor = _numbers(item, "LUTDescriptor")
     if len(descriptor) != 3:

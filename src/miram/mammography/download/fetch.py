@@ -47,11 +47,8 @@ _LONGEST_WAIT = 60.0  # seconds between two tries
 class DownloadRecord:
     """The finished series of a folder; may be used by several threads.
 
-    A line holds the sizes of the files of one series, whose hashes were checked before. A
-    line that a crash has cut off counts for nothing; its series is then checked by its hashes.
-
-    Args:
-        folder: The folder of the download.
+    A line holds the sizes of the files of one series, whose hashes were checked before. A line that
+    a crash has cut off counts for nothing; its series is then checked by its hashes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,14 +62,13 @@ class DownloadRecord:
     def has(self, uid: str, images: int | None, recheck: bool) -> bool:
         """Whether a series is finished on disk.
 
+        A folder that the record does not know, such as one of another program, counts if it holds
+        `md5hashes.csv` and fits it.
+
         Args:
             uid: SeriesInstanceUID; its folder has this name.
             images: Number of images that the server announces, None where it does not.
             recheck: Read all files and compare their hashes, not only counts and sizes.
-
-        Returns:
-            Whether all its files are there. A folder that the record does not know, such as
-            one of another program, counts if it holds `md5hashes.csv` and fits it.
         """
         folder = self.folder / uid
         if not folder.is_dir():
@@ -87,12 +83,7 @@ class DownloadRecord:
         return found is not None
 
     def add(self, uid: str, sizes: dict[str, int]) -> None:
-        """Note a finished series.
-
-        Args:
-            uid: SeriesInstanceUID.
-            sizes: Bytes of each of its files, which are in place.
-        """
+        """Note a finished series: bytes of each of its files, which are in place."""
         line = json.dumps({"series": uid, "files": sizes}, sort_keys=True)
         with self._lock:
             self._sizes[uid] = sizes
@@ -125,12 +116,8 @@ def _sizes_on_disk(folder: Path, names: dict[str, int]) -> dict[str, int]:
 class DownloadReport:
     """What a download did.
 
-    Attributes:
-        wanted: Number of series asked for.
-        present: Series that were finished before.
-        fetched: Series that are finished now, in the order of finishing.
-        failed: Reason for every series that could not be had.
-        bytes_fetched: Bytes of the files of `fetched`.
+    `present` series were finished before, those of `fetched` are now, in the order of finishing;
+    `failed` gives the reason for every series that could not be had.
     """
 
     wanted: int = 0
@@ -144,10 +131,8 @@ class DownloadReport:
 class Progress:
     """Callbacks of a running download, called from several threads.
 
-    Attributes:
-        on_plan: Called once with the number of series and of bytes to fetch.
-        on_bytes: Called with bytes as they arrive; negative when a try has failed.
-        on_series: Called after every series, finished or failed.
+    `on_plan` gets the number of series and of bytes to fetch, once; `on_bytes` bytes as they
+    arrive, negative when a try has failed; `on_series` follows every series, finished or failed.
     """
 
     on_plan: Callable[[int, int], None] = lambda series, size: None
@@ -158,14 +143,8 @@ class Progress:
 def download_collection(config: DownloadConfig, progress: Progress | None = None) -> DownloadReport:
     """Fetch what is not there yet of a collection.
 
-    Interrupted or failed downloads resume where they stopped when called again.
-
-    Args:
-        config: What to download and how.
-        progress: Called as it goes.
-
-    Returns:
-        What was done. Series that could not be had are in it; they do not end the download.
+    Interrupted or failed downloads resume where they stopped when called again. Series that could
+    not be had are in the report; they do not end the download.
 
     Raises:
         MiramError: The manifest is none, the server cannot be reached, the subset is empty, the
@@ -203,11 +182,6 @@ def patiently(
     attempt: Callable[[], Result], config: DownloadConfig, stop: threading.Event
 ) -> Result:
     """Try again what fails for a passing reason, after waits that double.
-
-    Args:
-        attempt: What to do.
-        config: Holds `retries` and `backoff`.
-        stop: Ends the waiting.
 
     Raises:
         MiramError: As `attempt` does, after the last try or for a lasting reason.

@@ -45,13 +45,9 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Series:
-    """One series as the server lists it.
+    """One series as the server lists it: number of files and their bytes, None where not given.
 
-    Attributes:
-        uid: SeriesInstanceUID.
-        patient_id: PatientID; in CBIS-DDSM the folder name, such as Mass-Test_P_00016_LEFT_CC.
-        images: Number of files, None where not given.
-        size: Bytes of its files together, None where not given.
+    In CBIS-DDSM the patient id is the folder name, such as Mass-Test_P_00016_LEFT_CC.
     """
 
     uid: str
@@ -75,13 +71,7 @@ class NbiaClient:
         self._sessions = threading.local()  # a requests.Session is not safe to share
 
     def list_collection(self, collection: str) -> dict[str, Series]:
-        """List the series of a collection.
-
-        Args:
-            collection: For example CBIS-DDSM.
-
-        Returns:
-            The series by UID, in the order of the server.
+        """List the series of a collection by UID, in the order of the server.
 
         Raises:
             NbiaError: No answer, or not one that can be understood.
@@ -111,11 +101,11 @@ class NbiaClient:
         return Series(uid, images=images, size=_whole(rows[0].get("TotalSizeInBytes")))
 
     def fetch_zip(self, uid: str, path: Path, on_bytes: Callable[[int], None]) -> None:
-        """Stream the zip of a series to a file.
+        """Stream the zip of a series to a file; a broken transfer leaves nothing of use there.
 
         Args:
             uid: SeriesInstanceUID.
-            path: Where to write; what a broken transfer leaves there is of no use.
+            path: Where to write.
             on_bytes: Called with the length of every piece that has arrived.
 
         Raises:

@@ -42,16 +42,10 @@ class DownloadConfig(Config):
 
 
 def read_manifest(path: Path) -> tuple[str, ...]:
-    """Read the series UIDs of a manifest.
+    """Read the series UIDs of a `.tcia` manifest, in its order, each once.
 
     The file holds `key=value` lines in no fixed number, then the marker
     `ListOfSeriesToDownload=`, then a UID per line.
-
-    Args:
-        path: A `.tcia` file.
-
-    Returns:
-        The UIDs in the order of the file, each once.
 
     Raises:
         MiramError: There is no such file, it has no marker or no UID, or a line is no UID.
@@ -120,16 +114,7 @@ def choose_series(
 
 
 def check_space(folder: Path, missing: Iterable[Series], workers: int) -> None:
-    """Refuse a download that the disk cannot hold.
-
-    Args:
-        folder: Where it shall go.
-        missing: The series to fetch.
-        workers: How many are unpacked at a time, each beside its zip.
-
-    Raises:
-        MiramError: There is too little room.
-    """
+    """Refuse a download that the disk cannot hold; each of `workers` unpacks beside its zip."""
     sizes = sorted((one.size or 0 for one in missing), reverse=True)
     needed = sum(sizes) + sum(sizes[:workers]) + (_SPARE if sizes else 0)
     free = shutil.disk_usage(folder).free

@@ -31,7 +31,7 @@ class ArchiveError(MiramError):
 
 
 def unpack_series(archive: Path, folder: Path, images: int | None) -> dict[str, int]:
-    """Unpack a zip of `getImageWithMD5Hash` and check all that it holds.
+    """Unpack a zip of `getImageWithMD5Hash` into an empty folder and check all that it holds.
 
     Args:
         archive: The zip.
@@ -42,9 +42,8 @@ def unpack_series(archive: Path, folder: Path, images: int | None) -> dict[str, 
         Size in bytes of every file, by name.
 
     Raises:
-        ArchiveError: The zip is broken off, a file is missing, has another hash than
-            `md5hashes.csv` says, or has a name that leads out of the folder; or the number of
-            files is not the announced one. The folder then holds nothing that counts.
+        ArchiveError: The zip is broken off, a file is missing, superfluous, differs from its hash,
+            or has a name that leads out of the folder. The folder then holds nothing that counts.
     """
     try:
         with zipfile.ZipFile(archive) as package:
@@ -64,13 +63,7 @@ def unpack_series(archive: Path, folder: Path, images: int | None) -> dict[str, 
 
 
 def read_hashes(path: Path) -> dict[str, str]:
-    """Read `md5hashes.csv`.
-
-    Args:
-        path: The table, with the columns Filename and MD5Hash.
-
-    Returns:
-        The hashes as 32 small hexadecimal digits, by file name.
+    """Read `md5hashes.csv`: 32 small hexadecimal digits by file name.
 
     Raises:
         ArchiveError: It is no such table.
@@ -97,12 +90,8 @@ def file_md5(path: Path) -> str:
 def matches_hashes(folder: Path, images: int | None) -> dict[str, int] | None:
     """Check an unpacked series again, file by file.
 
-    Args:
-        folder: Folder of the series.
-        images: How many images it shall have, None where that is not known.
-
     Returns:
-        Size in bytes of every file, or None where the folder is no finished download.
+        Size in bytes of every file, or None where the folder is no finished download of `images`.
     """
     try:
         expected = read_hashes(folder / HASHES)
@@ -159,13 +148,6 @@ def put_in_place(fetched: Path, final: Path) -> None:
     An older folder of that name is an unfinished or unchecked download of the series. Its files
     that the fetched series has as well are dropped: those of the same name, and DICOM files of
     the same SOPInstanceUID. All others, such as notes, go to `<final>.replaced` beside it.
-
-    Args:
-        fetched: Folder with the checked files.
-        final: Where they shall stand.
-
-    Raises:
-        OSError: A file cannot be moved or removed.
     """
     if final.exists():
         moved = _set_aside(fetched, final)

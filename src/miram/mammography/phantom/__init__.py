@@ -4,12 +4,11 @@ It lets everything run where the real data is absent. Its numbers say nothing ab
 """
 
 from miram.mammography.phantom.cases import draw_cases, phantom_ceiling
-from miram.mammography.phantom.config import PhantomConfig, PhantomQuirks, RatePerKind
+from miram.mammography.phantom.config import PhantomConfig, RatePerKind
 from miram.mammography.phantom.files import phantom_files
 
 __all__ = [
     "PhantomConfig",
-    "PhantomQuirks",
     "RatePerKind",
     "draw_cases",
     "phantom_ceiling",

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from miram.errors import MiramError
-from miram.mammography.phantom.config import KINDS, Kind, PhantomConfig
+from miram.mammography.phantom.config import KINDS, QUIRKS, Kind, PhantomConfig
 
 Weights = dict[str, float]
 
@@ -91,17 +91,8 @@ def draw_findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFra
 def pick(count: int, rate: float, rng: np.random.Generator, at_least: int = 0) -> np.ndarray:
     """Pick a share of an ordered list, one at random out of each of equally long stretches.
 
-    The number picked is exact, and where the list is sorted by some strata the share is kept
-    within each stratum as far as whole numbers allow.
-
-    Args:
-        count: Length of the list.
-        rate: Share to pick.
-        rng: Source of randomness.
-        at_least: Smallest number to pick, as far as the list is that long.
-
-    Returns:
-        (count,) bool.
+    The number picked is exact, `at_least` some, and where the list is sorted by some strata the
+    share is kept within each stratum as far as whole numbers allow. (count,) bool.
     """
     chosen = min(count, max(at_least, int(count * rate + 0.5)))
     flags = np.zeros(count, dtype=bool)
@@ -117,18 +108,18 @@ def _picked(count: int, rate: float, config: PhantomConfig, rng: np.random.Gener
 
 def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
     """Draw the findings: the lesions of one kind in one breast, which share one disease."""
-    quirks, count = config.quirks, config.patients
+    count = config.patients
     numbers = np.sort(rng.choice(max(2100, count * 4 // 3), size=count, replace=False)) + 1
     both = pick(count, config.both_kinds_share, rng, config.at_least(config.both_kinds_share, 4))
     first_kind = rng.permutation(np.arange(count) % 2)
     # Half of the patients with both kinds have them in one breast, on one image.
     same_breast = np.zeros(count, dtype=bool)
     same_breast[np.flatnonzero(both)[::2]] = True
-    second = _picked(count, quirks.second_breast, config, rng)
+    second = _picked(count, QUIRKS.second_breast, config, rng)
     density = rng.choice([1, 2, 3, 4], size=count, p=DENSITY_SHARES)
     only_calcifications = np.flatnonzero((first_kind == 1) & ~both)  # as in the real tables
     zero = np.zeros(count, dtype=bool)
-    zero[only_calcifications] = _picked(len(only_calcifications), quirks.zero_density, config, rng)
+    zero[only_calcifications] = _picked(len(only_calcifications), QUIRKS.zero_density, config, rng)
     records = []
     for patient in range(count):
         laterality, other = rng.permutation(["LEFT", "RIGHT"]).tolist()
@@ -156,13 +147,13 @@ def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
         of_kind = findings.index[findings["kind"] == kind]
         for name, rates in {
             "suspicious": config.suspicious_share,
-            "several": quirks.several_lesions,
+            "several": QUIRKS.several_lesions,
         }.items():
             rate = rates.of(kind)
             findings.loc[of_kind, name] = _picked(len(of_kind), rate, config, rng)
     several = findings.index[findings["several"].astype(bool)]
     mixed = max(
-        round(quirks.mixed_pathology * len(findings)), config.at_least(quirks.mixed_pathology)
+        round(QUIRKS.mixed_pathology * len(findings)), config.at_least(QUIRKS.mixed_pathology)
     )
     findings["mixed"] = False
     findings.loc[several[rng.permutation(len(several))[:mixed]], "mixed"] = True
@@ -186,8 +177,8 @@ def _with_splits(
     in_test = pick(len(patients), config.test_share, rng, smallest)
     is_test = pd.Series(in_test, index=patients.index)
     leaks = max(
-        round(config.quirks.leaking_patients * config.patients),
-        config.at_least(config.quirks.leaking_patients, 2),
+        round(QUIRKS.leaking_patients * config.patients),
+        config.at_least(QUIRKS.leaking_patients, 2),
     )
     able = patients[patients["kinds"].str.contains("+", regex=False)]
     able = able.sample(frac=1, random_state=rng).sort_values(
@@ -211,7 +202,7 @@ def _with_pathology(
         benign = findings.index[
             (findings["kind"] == kind) & (findings["suspicious"] == findings["contradicted"])
         ]
-        rate = config.quirks.without_callback.of(kind)
+        rate = QUIRKS.without_callback.of(kind)
         findings.loc[benign, "without_callback"] = pick(
             len(benign), rate, rng, config.at_least(rate)
         )
@@ -227,7 +218,7 @@ def draw_cases(config: PhantomConfig) -> pd.DataFrame:
         `first_written` and `second_written` what the CSV says; `suspicious` is the appearance,
         `pathology` the truth; `size` is the longer edge of the lesion box as a share of the image
         height, `reach` its place between chest wall (0) and skin (1); the boolean columns are the
-        quirks.
+        QUIRKS.
     """
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, 0]))
     findings = draw_findings(config, rng)
@@ -277,9 +268,7 @@ def _lesions(
     several = np.zeros((len(lesions), 2), dtype=bool)
     for kind in KINDS:
         of_kind = np.flatnonzero(lesions["kind"] == kind)
-        for column, rates in enumerate(
-            (config.quirks.several_first_labels, config.quirks.several_second_labels)
-        ):
+        for column, rates in enumerate((QUIRKS.several_first_labels, QUIRKS.several_second_labels)):
             rate = rates.of(kind)
             several[of_kind, column] = _picked(len(of_kind), rate, config, rng)
     labels = [
@@ -307,7 +296,7 @@ def _with_written_values(
         second_written=lesions["second"],
     )
     lucent = lesions.index[lesions["first"].str.contains("LUCENT_CENTER")]
-    rate = config.quirks.lucent_centered
+    rate = QUIRKS.lucent_centered
     renamed = lucent[_picked(len(lucent), rate, config, rng)]
     lesions.loc[renamed, "first_written"] = lesions.loc[renamed, "first"].str.replace(
         "LUCENT_CENTER", "LUCENT_CENTERED"
@@ -319,7 +308,7 @@ def _rows(lesions: pd.DataFrame, config: PhantomConfig, rng: np.random.Generator
     """Repeat each lesion for the views of its breast and add what belongs to the image."""
     breast = ["patient", "laterality"]
     breasts = lesions[breast].drop_duplicates().sort_values(breast)
-    rate = config.quirks.single_view if len(config.views) > 1 else 0.0
+    rate = QUIRKS.single_view if len(config.views) > 1 else 0.0
     single = _picked(len(breasts), rate, config, rng)
     only = rng.choice(len(config.views), size=len(breasts))
     images = pd.DataFrame(
@@ -331,7 +320,7 @@ def _rows(lesions: pd.DataFrame, config: PhantomConfig, rng: np.random.Generator
         columns=["patient", "laterality", "view"],
     )
     for name in ("mirrored", "white_strips"):
-        rate = getattr(config.quirks, name)
+        rate = getattr(QUIRKS, name)
         images[name] = _picked(len(images), rate, config, rng)
     images["aspect"] = np.clip(rng.normal(0.61, 0.07, len(images)), 0.45, 0.75)
     rows = lesions.merge(images, on=breast).drop(columns=["index"])
@@ -344,9 +333,8 @@ def _with_file_quirks(
     rows: pd.DataFrame, config: PhantomConfig, rng: np.random.Generator
 ) -> pd.DataFrame:
     """Mark the rows that carry each quirk of the files and of the written values."""
-    quirks = config.quirks
     for name in ("zero_assessment", "edge_lesions", "small_components"):
-        rate = getattr(quirks, name)
+        rate = getattr(QUIRKS, name)
         rows[name] = _picked(len(rows), rate, config, rng)
     rows.loc[rows["zero_assessment"], "assessment"] = 0
     for name in (
@@ -356,16 +344,16 @@ def _with_file_quirks(
         rows[name] = False
         for kind in KINDS:
             of_kind = rows.index[rows["kind"] == kind]
-            rate = getattr(quirks, name).of(kind)
+            rate = getattr(QUIRKS, name).of(kind)
             rows.loc[of_kind, name] = _picked(len(of_kind), rate, config, rng)
     rows["subtlety_written"] = rows["subtlety"].mask(rows["zero_subtlety"], 0)
     rows["first_written"] = rows["first_written"].mask(rows["missing_first_label"], "NA")
     rows["second_written"] = rows["second_written"].mask(rows["missing_second_label"], "NA")
     together = rows.index[~rows["separate_series"]]
     rows["swapped_files"] = False
-    rows.loc[together, "swapped_files"] = _picked(len(together), quirks.swapped_files, config, rng)
+    rows.loc[together, "swapped_files"] = _picked(len(together), QUIRKS.swapped_files, config, rng)
     for name in ("blank_image", "blank_crop", "blank_mask"):
-        rate = quirks.blank_description
+        rate = QUIRKS.blank_description
         rows[name] = _picked(len(rows), rate, config, rng)
     # A full image has one file however many lesions it holds.
     image = ["patient", "laterality", "view", "kind"]

@@ -27,86 +27,45 @@ class RatePerKind(Config):
         return self.mass if kind == "mass" else self.calcification
 
 
-class PhantomQuirks(Config):
+class Quirks:
     """How often each quirk of the real files occurs.
 
-    The defaults are the rates counted on the four real CSVs (3,568 lesions of 1,566 patients)
-    or measured on real images. A rate of 0 switches the quirk off.
+    The rates were counted on the four real CSVs (3,568 lesions of 1,566 patients) or measured on
+    real images.
     """
 
-    renamed: ClassVar[dict[str, str]] = {
-        "wrong_side": "mirrored",
-        "mask_crumbs": "small_components",
-    }
+    leaking_patients = 31 / 1566  # patients in train and test at once
+    second_breast = 110 / 1645  # patients with lesions in both breasts
+    single_view = 385 / 1645  # breasts seen in one view only
+    # Breasts with two to six lesions of this kind.
+    several_lesions = RatePerKind(mass=71 / 1592, calcification=222 / 1511)
+    mixed_pathology = 19 / 3103  # breasts with benign and malignant
+    # Benign lesions written BENIGN_WITHOUT_CALLBACK.
+    without_callback = RatePerKind(mass=141 / 912, calcification=541 / 1199)
+    # Rows without mass shape or calcification type; without margins or distribution.
+    missing_first_label = RatePerKind(mass=4 / 1696, calcification=24 / 1872)
+    missing_second_label = RatePerKind(mass=60 / 1696, calcification=439 / 1872)
+    # Lesions with hyphen-joined shapes or types; with hyphen-joined margins or distributions.
+    several_first_labels = RatePerKind(mass=80 / 1696, calcification=320 / 1872)
+    several_second_labels = RatePerKind(mass=135 / 1696, calcification=42 / 1872)
+    lucent_centered = 44 / 250  # LUCENT_CENTER rows that are written LUCENT_CENTERED
+    zero_density = 1 / 674  # patients with calcifications only whose density is written 0
+    zero_assessment = 238 / 3568  # rows with assessment 0, incomplete
+    # Rows with subtlety 0.
+    zero_subtlety = RatePerKind(mass=2 / 1696, calcification=0.0)
+    swapped_files = 587 / 1593  # rows whose crop column names the mask file, and vice versa
+    # Rows with crop and mask in two series, both named 000000.dcm.
+    separate_series = RatePerKind(mass=103 / 1696, calcification=1 / 1872)
+    # Masks 1.149 times smaller than their image in both axes.
+    mask_mismatch = RatePerKind(mass=78 / 1696, calcification=0.0)
+    small_components = 0.87  # masks with specks beside the lesion
+    blank_description = 566 / 10237  # files with blank SeriesDescription
+    mirrored = 0.37  # images with the chest wall at the opposite edge
+    white_strips = 0.70  # images with white strips at the border
+    edge_lesions = 6 / 263  # lesion boxes that touch the image's edge
 
-    leaking_patients: Rate = Field(
-        default=31 / 1566, description="patients in train and test at once"
-    )
-    second_breast: Rate = Field(
-        default=110 / 1645, description="patients with lesions in both breasts"
-    )
-    single_view: Rate = Field(default=385 / 1645, description="breasts seen in one view only")
-    several_lesions: RatePerKind = Field(
-        default=RatePerKind(mass=71 / 1592, calcification=222 / 1511),
-        description="breasts with two to six lesions of this kind",
-    )
-    mixed_pathology: Rate = Field(
-        default=19 / 3103, description="breasts with benign and malignant"
-    )
-    without_callback: RatePerKind = Field(
-        default=RatePerKind(mass=141 / 912, calcification=541 / 1199),
-        description="benign lesions written BENIGN_WITHOUT_CALLBACK",
-    )
-    missing_first_label: RatePerKind = Field(
-        default=RatePerKind(mass=4 / 1696, calcification=24 / 1872),
-        description="rows without mass shape or calcification type",
-    )
-    missing_second_label: RatePerKind = Field(
-        default=RatePerKind(mass=60 / 1696, calcification=439 / 1872),
-        description="rows without mass margins or calcification distribution",
-    )
-    several_first_labels: RatePerKind = Field(
-        default=RatePerKind(mass=80 / 1696, calcification=320 / 1872),
-        description="lesions with hyphen-joined shapes or types",
-    )
-    several_second_labels: RatePerKind = Field(
-        default=RatePerKind(mass=135 / 1696, calcification=42 / 1872),
-        description="lesions with hyphen-joined margins or distributions",
-    )
-    lucent_centered: Rate = Field(
-        default=44 / 250, description="LUCENT_CENTER rows that are written LUCENT_CENTERED"
-    )
-    zero_density: Rate = Field(
-        default=1 / 674, description="patients with calcifications only whose density is written 0"
-    )
-    zero_assessment: Rate = Field(
-        default=238 / 3568, description="rows with assessment 0, incomplete"
-    )
-    zero_subtlety: RatePerKind = Field(
-        default=RatePerKind(mass=2 / 1696, calcification=0.0), description="rows with subtlety 0"
-    )
-    swapped_files: Rate = Field(
-        default=587 / 1593, description="rows whose crop column names the mask file and vice versa"
-    )
-    separate_series: RatePerKind = Field(
-        default=RatePerKind(mass=103 / 1696, calcification=1 / 1872),
-        description="rows with crop and mask in two series, both named 000000.dcm",
-    )
-    mask_mismatch: RatePerKind = Field(
-        default=RatePerKind(mass=78 / 1696, calcification=0.0),
-        description="masks 1.149 times smaller than their image in both axes",
-    )
-    small_components: Rate = Field(default=0.87, description="masks with specks beside the lesion")
-    blank_description: Rate = Field(
-        default=566 / 10237, description="files with blank SeriesDescription"
-    )
-    mirrored: Rate = Field(
-        default=0.37, description="images with the chest wall at the opposite edge"
-    )
-    white_strips: Rate = Field(default=0.70, description="images with white strips at the border")
-    edge_lesions: Rate = Field(
-        default=6 / 263, description="lesion boxes that touch the image's edge"
-    )
+
+QUIRKS = Quirks()
 
 
 class PhantomConfig(Config):
@@ -142,9 +101,6 @@ class PhantomConfig(Config):
         ge=0.0,
         le=0.4,
         description="share of findings whose pathology contradicts their labels: sets the ceiling",
-    )
-    quirks: PhantomQuirks = Field(
-        default=PhantomQuirks(), description="how often each quirk occurs"
     )
 
     def at_least(self, rate: float, minimum: int = 1) -> int:

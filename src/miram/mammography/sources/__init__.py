@@ -34,11 +34,7 @@ SOURCES: dict[str, type[Source]] = {
 
 
 def make_source(name: str, options: dict[str, Any] | None = None) -> Source:
-    """Make the source of that name.
-
-    Args:
-        name: A key of `SOURCES`.
-        options: Values for the fields of the source.
+    """Make the source of that name with values for its fields.
 
     Raises:
         MiramError: There is no source of that name, or an option is not one of its own.
@@ -54,11 +50,7 @@ def make_source(name: str, options: dict[str, Any] | None = None) -> Source:
 
 
 def source_note(source: object) -> SourceNote:
-    """What is known of the data of a source.
-
-    Args:
-        source: Its name in the parameters, or None where these do not name one.
-    """
+    """What is known of the data of a source, by its name in the parameters, if these name one."""
     name = str(source or "")
     about = SOURCES[name].about if name in SOURCES else None
     title = f"Own data, read as {name}" if name else "Data of an unknown source"

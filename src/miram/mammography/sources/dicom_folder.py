@@ -70,10 +70,7 @@ class UnwantedImageError(Exception):
 def check_kind(path: Path, header: Header, wanted: WantedImages) -> None:
     """Refuse a file that is no single mammogram of a wanted kind, by its header alone.
 
-    Args:
-        path: The file; folders of CBIS-DDSM identify crops and masks by their names.
-        header: Its header.
-        wanted: What is taken.
+    Folders of CBIS-DDSM identify crops and masks by their names.
 
     Raises:
         UnwantedImageError: Another modality, a raw image, or a mask or a crop of CBIS-DDSM.
@@ -257,17 +254,11 @@ def laterality_of(code: str) -> str | None:
 
 
 def view_and_laterality_of_name(stem: str) -> tuple[str | None, str | None]:
-    """Read view and laterality from the words of a file name.
+    """Read view (such as CC) and LEFT or RIGHT from the words of a file name without suffix.
 
     Words are runs of letters, so that `P_00001_LEFT_CC`, `20586908_MG_R_ML_ANON` and
-    `case7-LMLO` are all understood. `LM` alone is a view, `LMLO` a laterality and a view.
-
-    Args:
-        stem: File name without its suffix.
-
-    Returns:
-        View (such as CC or MLO) and LEFT or RIGHT; None for what the name does not say, or
-        says twice differently.
+    `case7-LMLO` are all understood. `LM` alone is a view, `LMLO` a laterality and a view. None for
+    what the name does not say, or says twice differently.
     """
     views, lateralities = set(), set()
     for word in _WORD.findall(stem.upper()):

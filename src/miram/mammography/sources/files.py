@@ -19,12 +19,6 @@ def files_under(root: Path) -> Iterator[Path]:
     Links to folders are followed, since data often lie on another disk; a folder that was
     entered is not entered again, so that a link to its own parent ends.
 
-    Args:
-        root: The folder.
-
-    Yields:
-        The files, as paths that begin with `root`.
-
     Raises:
         MiramError: There is no such folder, or a part of it cannot be read.
     """
@@ -64,12 +58,5 @@ class KnownImages:
 
 
 def same_shape(rows: int, columns: int, image: ImageFacts, tolerance: float) -> bool:
-    """Whether a mask has the shape of its image, up to one scale for both axes.
-
-    Args:
-        rows: Height of the mask.
-        columns: Width of the mask.
-        image: The mammogram.
-        tolerance: Greatest relative difference of the two axis ratios.
-    """
+    """Whether a mask has the shape of its image: one scale in both axes, within `tolerance`."""
     return abs((image.rows / rows) / (image.columns / columns) - 1) <= tolerance

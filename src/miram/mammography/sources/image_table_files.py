@@ -18,13 +18,8 @@ from miram.mammography.sources.files import KnownImages, same_shape
 def path_inside(raw_root: Path, name: str, where: str) -> str:
     """Give a path relative to the raw root without detours, so that a file has one name.
 
-    Args:
-        raw_root: Folder of the raw data.
-        name: Path as the table has it.
-        where: The table and its line, for the message.
-
     Raises:
-        MiramError: The path leads out of the raw root.
+        MiramError: The path leads out of the raw root; `where` names table and line.
     """
     path = posixpath.normpath(name.replace("\\", "/"))
     if Path(path).is_absolute():
@@ -43,14 +38,8 @@ def path_inside(raw_root: Path, name: str, where: str) -> str:
 class TableFiles:
     """Checks the files of one row after the other and keeps the audit.
 
-    Args:
-        raw_root: Folder of the files.
-        aspect_tolerance: Greatest relative difference of mask and image aspect.
-        silent_labels: Labels that say nothing of a single row.
-
-    Attributes:
-        audit: What was left out or repaired.
-        unplaced: Rows of lesions that are known to be but have no place that can be used.
+    `silent_labels` say nothing of a single row. `unplaced` collects rows of lesions that are known
+    to exist but have no place that can be used.
     """
 
     def __init__(

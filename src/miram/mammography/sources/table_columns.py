@@ -22,10 +22,6 @@ _BY_NAME = {column.name: column for column in COLUMNS}
 def read_text_table(path: Path, delimiter: str) -> pd.DataFrame:
     """Read a CSV as text, cells stripped.
 
-    Args:
-        path: The table.
-        delimiter: Between the cells of a row.
-
     Returns:
         The rows that are not empty, with their line of the file as index. A row with fewer
         cells than the header has empty ones; columns without a name are left out.
@@ -73,16 +69,10 @@ def _check_cells(
 def filled_in(table: pd.DataFrame, recipe: str, where: str) -> pd.Series:
     """Take a column, or fill a template such as `images/{study}/{name}.dcm` from columns.
 
-    Args:
-        table: The lab's table, text.
-        recipe: Name of a column, or a template with names of columns in braces.
-        where: The table and the option, for the message.
-
-    Returns:
-        The text of each row; where a column of the template is missing, all of it is.
+    Where a column of the template is missing in a row, all of it is.
 
     Raises:
-        MiramError: A column is not in the table.
+        MiramError: A column is not in the table; `where` names the option.
     """
     if recipe in table:
         return _without_missing(table[recipe])
@@ -100,15 +90,9 @@ def filled_in(table: pd.DataFrame, recipe: str, where: str) -> pd.Series:
 def as_labels(
     texts: pd.Series, separator: str, values: Mapping[str, str]
 ) -> list[list[str] | None]:
-    """Split cells into labels and rename these.
+    """Split cells into sorted labels without repeats, renamed by `values`; None where none.
 
-    Args:
-        texts: Text or missing.
-        separator: Between two labels of a cell; empty where a cell is one label.
-        values: New names of labels; an empty one drops the label.
-
-    Returns:
-        Sorted labels without repeats, None where there is none.
+    An empty `separator` takes a cell for one label; an empty new name drops the label.
     """
     labels = []
     for text in texts:
@@ -126,9 +110,6 @@ def as_values(texts: pd.Series, column: str, values: Mapping[str, str], where: s
         column: Name of the column of the lesion table.
         values: New names of values; an empty one means missing.
         where: The table and its column, for the message.
-
-    Returns:
-        Text, or whole numbers for a column of that kind; None where missing.
 
     Raises:
         MiramError: A value is not allowed; the message gives the lines that would map it.
@@ -149,14 +130,7 @@ def as_values(texts: pd.Series, column: str, values: Mapping[str, str], where: s
 
 
 def as_pixels(texts: pd.Series, where: str) -> pd.Series:
-    """Turn cells into numbers of pixels.
-
-    Args:
-        texts: Text or missing.
-        where: The table and its column, for the message.
-
-    Returns:
-        float64, NaN where missing.
+    """Turn cells into numbers of pixels, float64, NaN where missing.
 
     Raises:
         MiramError: A cell is no number.

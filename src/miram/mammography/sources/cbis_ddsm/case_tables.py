@@ -49,14 +49,11 @@ _FOLDER_WORDS = {"mass": "Mass", "calcification": "Calc", "train": "Training", "
 
 
 def find_case_descriptions(raw_root: Path) -> dict[tuple[str, str], Path]:
-    """Find the case-description tables in a download of CBIS-DDSM.
-
-    Args:
-        raw_root: Folder of the download; the tables stand anywhere in it.
+    """Find the case-description tables anywhere in a download of CBIS-DDSM.
 
     Returns:
-        Path of each table found, by (abnormality type, official split). A download of
-        masses alone has two of the four. Of equal copies the first is given.
+        Path of each table found, by (abnormality type, official split). A download of masses
+        alone has two of the four. Of equal copies the first is given.
 
     Raises:
         MiramError: None of the tables is there, or one is there in two versions.
@@ -150,17 +147,10 @@ def _read_text(path: Path) -> pd.DataFrame:
 
 
 def whole_numbers(cells: pd.Series, path: Path) -> pd.Series:
-    """Read cells such as `16` or `16.0`.
-
-    Args:
-        cells: Text of one column, stripped.
-        path: The table, for the message.
-
-    Returns:
-        Int64, missing where nothing is given.
+    """Read cells such as `16` or `16.0` as Int64, missing where nothing is given.
 
     Raises:
-        MiramError: A cell holds something else.
+        MiramError: A cell holds something else; `path` is named.
     """
     numbers = pd.to_numeric(cells, errors="coerce")
     wrong = ~cells.isin(_NOT_GIVEN) & ~(numbers % 1 == 0)

@@ -91,13 +91,9 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class LesionFiles:
-    """The files of one lesion.
+    """The files of one lesion, the masks of the mask column's series first.
 
-    Attributes:
-        full: The full mammogram, or None.
-        masks: Its masks, those of the mask column's series first; empty where none was found.
-        crop: The crop that CBIS-DDSM made, or None.
-        notes: What was missing, odd or repaired.
+    `crop` is what CBIS-DDSM cut; `notes` say what was missing, odd or repaired.
     """
 
     full: ImageFile | None
@@ -107,13 +103,7 @@ class LesionFiles:
 
 
 class FileResolver:
-    """Finds the files of one lesion after the other.
-
-    Several lesions share an image, so that what is known of a file is remembered.
-
-    Args:
-        index: The files on disk.
-    """
+    """Finds the files of one lesion after the other; what is known of a file is remembered."""
 
     def __init__(self, index: SeriesIndex) -> None:
         self.index = index
@@ -229,14 +219,9 @@ class FileResolver:
 
 
 def identify(path: Path, index: SeriesIndex) -> ImageFile:
-    """Read what header and tables say of a file.
+    """Read what header and tables say of a file of the index.
 
-    Args:
-        path: An image file of the index.
-        index: For Kaggle's header table.
-
-    Returns:
-        Role and size. A picture without a row in the header table has role UNKNOWN.
+    A picture without a row in Kaggle's header table has the role UNKNOWN.
     """
     try:
         if is_picture_file(path):
@@ -266,9 +251,6 @@ def is_cbis_ddsm(description: str, *names: str) -> bool:
 
 def names_abnormality(folder: str) -> bool | None:
     """Whether a CBIS-DDSM folder name or PatientID belongs to one abnormality.
-
-    Args:
-        folder: For example `Calc-Test_P_00038_LEFT_CC_1`, or `P_00562_LEFT_CC_2.dcm`.
 
     Returns:
         True with an abnormality number (crops and masks), False without (full images), None
@@ -314,11 +296,7 @@ def shaped_alike(file: ImageFile, full: ImageFile) -> bool:
 def is_two_valued(path: Path) -> bool:
     """Whether the thumbnail of a file holds black and white alone, as a mask does.
 
-    Args:
-        path: An image file. JPEG is decoded at a reduced scale, which takes some 10 ms.
-
-    Returns:
-        Whether at most 3 % of the pixels are grey.
+    At most 3 % of its pixels are grey. JPEG is decoded at a reduced scale, in some 10 ms.
 
     Raises:
         DecodingError: A DICOM file cannot be decoded.

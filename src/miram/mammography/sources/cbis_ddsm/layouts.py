@@ -44,10 +44,7 @@ class Layout(StrEnum):
 class ImageInfo:
     """What Kaggle's `dicom_info.csv` keeps of the DICOM header behind a JPEG.
 
-    Attributes:
-        description: SeriesDescription, empty in 566 rows.
-        bits_allocated: Of the DICOM file, 8 or 16; 0 where unknown.
-        patient_id: The CBIS-DDSM folder name.
+    The description is empty in 566 rows; unknown bits are 0; the patient id is the folder name.
     """
 
     description: str
@@ -57,14 +54,7 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class UnplacedFile:
-    """A file that could not be given to a series.
-
-    Attributes:
-        path: The file.
-        code: Short reason: a decoding code, `no_series_uid`, `archive`, `duplicate` or
-            `table_unreadable`.
-        detail: The reason in words.
-    """
+    """A file that could not be given to a series, with a code of the audit and the reason."""
 
     path: Path
     code: str
@@ -75,10 +65,7 @@ class UnplacedFile:
 class SeriesIndex:
     """The files of every series under a folder.
 
-    Attributes:
-        root: The folder.
-        layout_counts: Number of files in each layout.
-        unplaced: Files whose series is unknown or that are held twice, each with its reason.
+    `unplaced` are files whose series is unknown or that are held twice, each with its reason.
     """
 
     root: Path
