@@ -17,7 +17,7 @@ from miram.errors import MiramError
 from miram.integrations.mlflow.hook import status_after
 from miram.serving.registry.tracking import MlflowConfig, flatten_metrics
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.logging.telemetry import tell
+from miram.training.logging.telemetry import log_metrics
 
 
 def training(*losses, result=1, pictures=None):
@@ -25,7 +25,7 @@ def training(*losses, result=1, pictures=None):
 
     def train(*_):
         for step, loss in enumerate(losses, 1):
-            tell(step, {"loss": loss}, pictures)
+            log_metrics(step, {"loss": loss}, pictures)
         return result
 
     return train
@@ -219,7 +219,7 @@ def test_methods_that_train_in_threads_have_their_own_steps(config, run_command)
         def train():
             for step in range(1, 30):
                 together.wait()
-                tell(step, {"loss": loss})
+                log_metrics(step, {"loss": loss})
             return 1
 
         return train
@@ -238,7 +238,7 @@ def test_names_that_mlflow_refuses_are_changed_and_every_parameter_arrives(
     many = {str(number): number for number in range(250)} | {"a!": "x" * 1000}
 
     def train(_):
-        tell(1, {"loss": 1.0, "birads 4+": 2.0})
+        log_metrics(1, {"loss": 1.0, "birads 4+": 2.0})
         return 1
 
     run_command(config, node("mae", train, "params:many"), **{"params:many": many})
@@ -282,7 +282,7 @@ def test_switched_off_it_records_nothing(run_command, tmp_path):
 
 def test_a_finished_command_no_longer_listens(config, run_command):
     run_command(config, node("mae", training(1.0)))
-    tell(2, {"loss": 2.0})
+    log_metrics(2, {"loss": 2.0})
     assert Recorded(config).points(Recorded(config).runs[0]) == [(1, 1.0)]
 
 

@@ -12,7 +12,7 @@ from mlflow_commands import Recorded, node
 
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.logging.telemetry import tell
+from miram.training.logging.telemetry import log_metrics
 
 STOP = TrainingInterrupted("stopped by SIGTERM", 143)
 
@@ -30,7 +30,7 @@ def train(run_command, folder):
     def run(config, *steps, interrupted=False, history=(), key="training_folder", **params):
         def function(folder, *_):
             for step in steps:
-                tell(step, {"loss": 1 / step})
+                log_metrics(step, {"loss": 1 / step})
             if interrupted:
                 (folder.path / f"step-{9:09d}.pt").write_text("a state")
                 raise STOP
@@ -121,7 +121,7 @@ from kedro.pipeline import Node, Pipeline
 from miram.integrations.mlflow.hook import MlflowHook
 from miram.serving.registry.tracking import MlflowConfig
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.logging.telemetry import tell
+from miram.training.logging.telemetry import log_metrics
 
 hook = MlflowHook()
 hook.config = MlflowConfig.model_validate_json(sys.argv[1])
@@ -131,8 +131,8 @@ hook.before_pipeline_run({"run_id": "0000"}, Pipeline([node]), catalog)
 folder = TrainingFolder(Path(sys.argv[2]))
 hook.before_node_run(node, {"mae.training_folder": folder})
 (folder.path / "step-000000002.pt").write_text("a state")
-tell(1, {"loss": 1.0})
-tell(2, {"loss": 0.5})
+log_metrics(1, {"loss": 1.0})
+log_metrics(2, {"loss": 0.5})
 hook.tracker.store._empty_queue()
 if sys.argv[3] == "SIGKILL":
     os.kill(os.getpid(), signal.SIGKILL)

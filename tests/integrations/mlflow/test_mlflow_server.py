@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from mlflow_commands import METRICS, Recorded, make_config, node
 
-from miram.training.logging.telemetry import tell
+from miram.training.logging.telemetry import log_metrics
 
 
 class ServerProcess:
@@ -79,7 +79,7 @@ def training(steps, before=None):
         for step in range(1, steps + 1):
             if before and step == before[0]:
                 before[1]()
-            tell(step, {"loss": 1 / step})
+            log_metrics(step, {"loss": 1 / step})
         return pd.DataFrame(
             {"step": range(1, steps + 1), "loss": [1 / n for n in range(1, steps + 1)]}
         )

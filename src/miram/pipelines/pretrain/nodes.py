@@ -11,8 +11,9 @@ from miram.mammography.splits import pretraining_crops
 from miram.pipelines.pretrain.seeds import each_training
 from miram.pipelines.pretrain.validation import EncoderValidation
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.distributed.engine import EngineConfig, launch
-from miram.training.logging.telemetry import told_under
+from miram.training.distributed.cluster import EngineConfig
+from miram.training.distributed.launch import launch
+from miram.training.logging.telemetry import log_prefix
 from miram.training.record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def pretrain_encoder(
         crops by the first seed.
     """
     from miram.models.checkpoints.joined import join_seeds
-    from miram.training.logging.telemetry import join_histories
+    from miram.training.logging.history import join_histories
     from miram.training.pretrain import pretrain
 
     if method.needs_labels:
@@ -72,7 +73,7 @@ def pretrain_encoder(
     validate = EncoderValidation(crops, rows, image_size, splits, lesions, evaluation)
     results = {}
     for one in each_training(training, training_folder):
-        with told_under(one.prefix):
+        with log_prefix(one.prefix):
             results[one.config.seed] = launch(
                 pretrain,
                 crops,
@@ -82,7 +83,7 @@ def pretrain_encoder(
                 one.config,
                 engine=engine if method.trained else EngineConfig(),  # nothing to distribute
                 folder=one.folder,
-                watch=validate,
+                validate=validate,
                 splits=splits,
             )
     return (
@@ -126,14 +127,14 @@ def train_supervised_encoder(
     """
     from miram.evaluation.tasks.targets import targets_of
     from miram.models.checkpoints.joined import join_seeds
-    from miram.training.logging.telemetry import join_histories
+    from miram.training.logging.history import join_histories
     from miram.training.supervised import train_supervised
 
     task, without_callback = evaluation.task(method.task), evaluation.without_callback
     targets = targets_of(lesions, splits, task, without_callback)
     results = {}
     for one in each_training(training, training_folder):
-        with told_under(one.prefix):
+        with log_prefix(one.prefix):
             results[one.config.seed] = launch(
                 train_supervised,
                 crops,

@@ -35,8 +35,8 @@ def each_training(training: "TrainingConfig", folder: TrainingFolder) -> Iterato
         training: The budget, with the seeds.
         folder: Of the method; with several seeds each has a part of it.
     """
-    from miram.training.checkpointing.manager import begun
+    from miram.training.checkpointing.manager import start_afresh_once
 
     for place, one in enumerate(training.each_seed()):
         part = folder.part(f"seed{one.seed}") if training.seeds else folder
-        yield OneTraining(*begun(one, part), f"seed{one.seed}/" if place else "")
+        yield OneTraining(*start_afresh_once(one, part), f"seed{one.seed}/" if place else "")
