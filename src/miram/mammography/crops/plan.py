@@ -15,7 +15,6 @@ import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from miram.configuration import flatten
 from miram.errors import MiramError
 from miram.files import atomic_path
 from miram.mammography.audit import audit_rows
@@ -142,14 +141,10 @@ def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
 
 def stale_because(store: CropStore, config: CropConfig) -> list[str]:
     """List the parameters of a store that differ from those wanted, as `context: 1.0 -> 1.25`."""
-    new_parameters = {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
-    old, new = flatten(store.parameters), flatten(new_parameters)
-    names = [*old, *(name for name in new if name not in old)]
-    return [
-        f"{name}: {old.get(name, 'not there')} -> {new.get(name, 'not there')}"
-        for name in names
-        if name not in old or name not in new or old[name] != new[name]
-    ]
+    wanted = {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
+    old, new = (pd.json_normalize(one).to_dict("records")[0] for one in (store.parameters, wanted))
+    pairs = {name: (old.get(name, "not there"), new.get(name, "not there")) for name in old | new}
+    return [f"{name}: {was} -> {now}" for name, (was, now) in pairs.items() if was != now]
 
 
 def _parameters(config: CropConfig) -> dict[str, Any]:
