@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from miram.reporting.charts.styles import metric_direction, metric_label
 
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig, ComparisonConfig
@@ -11,6 +10,7 @@ from miram.evaluation.statistics.comparison import compare_methods
 from miram.evaluation.statistics.metrics import METRICS, Metric
 from miram.evaluation.tasks.definitions import TASKS, TaskConfig
 from miram.reporting.facts.leaderboard import leaderboard_table
+from miram.reporting.styles import metric_direction, metric_label
 from miram.serving.registry.tracking import flatten_metrics
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
-from miram.evaluation.features.cache import ORIGIN, encoder_digest, plan_features
+from miram.evaluation.features.extract import ORIGIN, encoder_digest, plan_features
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.probes.fold_features import WHOLE, features_by_seed
 from miram.evaluation.probes.linear import LinearClassifier, LinearProbeConfig, fit_linear_probe
