@@ -32,7 +32,7 @@ class AtlasSource(PhantomSource):
 
     def ingest(self, raw_root):
         found = super().ingest(raw_root)
-        note = audit_rows([("", "page.txt", "odd_page", "kept", "by hand")])
+        note = audit_rows([{"file": "page.txt", "code": "odd_page", "action": "went on"}])
         return Ingested(found.lesions, note)
 
 
@@ -72,7 +72,11 @@ SOURCES["atlas"] = AtlasSource
 ATTENTIONS.add(MeanConfig)
 DECODERS.add(FlatDecoderConfig)
 METHODS["two_ways"] = Method(
-    "two_ways", "Two ways", "#123456", "solid", "circle", "Learns in two ways", "masked_autoencoder"
+    name="two_ways",
+    label="Two ways",
+    color="#123456",
+    summary="Learns in two ways",
+    kind="masked_autoencoder",
 )
 TASKS["breast"] = TaskConfig(name="breast", kind="binary", column="laterality", positive=("LEFT",))
 METRICS["missed"] = Metric(
