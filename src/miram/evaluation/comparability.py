@@ -21,7 +21,7 @@ def one_policy(metrics: Mapping[str, Mapping[str, Any]]) -> Policy | None:
         metrics: `metrics.json` by method.
 
     Raises:
-        MiramError: They were judged under several.
+        MiramError: They were evaluated under several.
     """
     found: dict[Policy, list[str]] = {}
     for method, one in metrics.items():
@@ -29,7 +29,7 @@ def one_policy(metrics: Mapping[str, Mapping[str, Any]]) -> Policy | None:
     if len(found) > 1:
         told = "; ".join(f"{', '.join(names)} under {words(one)}" for one, names in found.items())
         raise MiramError(
-            f"methods were judged under different splits and cannot be compared: {told}. Run "
+            f"methods were evaluated under different splits and cannot be compared: {told}. Run "
             "pretrain, probe and baselines for all of them with the same splits"
         )
     return next(iter(found), None)
@@ -38,7 +38,7 @@ def one_policy(metrics: Mapping[str, Mapping[str, Any]]) -> Policy | None:
 def under(
     policy: Policy | None, metrics: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Mapping[str, Any]]:
-    """Those methods that were judged under a policy; all if there is none."""
+    """Those methods that were evaluated under a policy; all if there is none."""
     return {name: one for name, one in metrics.items() if policy in (None, policy_of(one))}
 
 
