@@ -44,17 +44,6 @@ def pretrain_encoder(
 ) -> tuple[EncoderCheckpoint, PretrainedCheckpoint, TrainingRecord]:
     """Train one encoder without labels, or one per seed of `training.seeds`.
 
-    Args:
-        crops: The crop store.
-        splits: Which lesions may be seen.
-        lesions: The lesion table, whose labels serve validation; the training sees none.
-        encoder: The encoder.
-        method: How it is trained.
-        training: The budget.
-        evaluation: Its first task is probed in validation.
-        engine: Where it is computed.
-        training_folder: Where the training keeps its state.
-
     Returns:
         The encoder, all weights of the method, and the history with reconstructions of a few
         crops by the first seed.
@@ -109,17 +98,6 @@ def train_supervised_encoder(
     """Train one encoder from scratch on the labels of the training patients, or one per seed.
 
     The training of other methods sees no label; see `EncoderValidation`.
-
-    Args:
-        crops: The crop store.
-        splits: Which lesions lend their labels.
-        lesions: The lesion table.
-        encoder: The encoder.
-        method: The task and how long it is trained.
-        training: The budget.
-        evaluation: What the task means, such as how lesions without callback count.
-        engine: Where it is computed.
-        training_folder: Where the training keeps its state.
 
     Returns:
         The encoder, one per fold where the splits are folds, and the training history.
