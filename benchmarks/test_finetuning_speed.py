@@ -18,14 +18,14 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from miram.finetuning.config import FinetuningConfig, RecipeConfig
-from miram.finetuning.evaluate import ValidationJudge
+from miram.finetuning.evaluate import ClassifierMetrics
 from miram.finetuning.model import FineTuned, classify
 from miram.finetuning.train import LabeledCrops, finetune
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
 from miram.models.supervised import class_weights
-from miram.training.checkpointing.state_files import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import DRAWS, AugmentationConfig, augment
 from miram.training.optimizer import OptimizerConfig
@@ -96,7 +96,7 @@ def plain_loop(data: LabeledCrops, encoder: EncoderCheckpoint) -> None:
 
 def engine(data: LabeledCrops, encoder: EncoderCheckpoint, folder: TrainingFolder) -> None:
     _, history = finetune(
-        data, encoder, CONFIG, TRAINING, ValidationJudge("binary", 0), folder=folder
+        data, encoder, CONFIG, TRAINING, ClassifierMetrics("binary", 0), folder=folder
     )
     assert len(history)
 

@@ -1,10 +1,9 @@
-"""Memory: sizes as people write them, what is free, what is used, and how running out looks."""
+"""Memory: sizes as people write them, what is free, the peak of use, and how running out looks."""
 
 import contextlib
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -16,27 +15,17 @@ from miram.errors import MiramError
 _SIZE = re.compile(r"\s*(\d*\.?\d+)\s*([kmgtpe](?:i?b)?|b)\s*", re.IGNORECASE)
 _BYTES = TypeAdapter(ByteSize)
 
+# The CPU's allocator and CUDA's libraries raise plain errors; oneDNN, which multiplies on CPUs,
+# only says that it could not begin.
+_OUT_OF_MEMORY = re.compile(
+    "DefaultCPUAllocator: |out of memory|_ALLOC_FAILED|bad_alloc|could not create a primitive"
+)
+
 # Where Linux tells of this process; and a control group's limit, its use, and what of the use
 # are files in memory that make room when asked, in both versions of control groups.
 _PROCESS, _GROUPS = Path("/proc/self"), Path("/sys/fs/cgroup")
 _VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _VERSION_2 = ("memory.max", "memory.current", "inactive_file")
-
-
-@dataclass(frozen=True)
-class MemoryUse:
-    """Bytes in use.
-
-    Attributes:
-        current: Now.
-        peak: At most so far, or since `forget_peak`.
-    """
-
-    current: int
-    peak: int
-
-    def __str__(self) -> str:
-        return f"{show_size(self.current)}, at most {show_size(self.peak)}"
 
 
 def parse_size(text: str) -> int:
@@ -64,13 +53,10 @@ def show_size(size: float) -> str:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that this process can still take.
+    """Bytes that this process can still take on a CUDA device or the CPU.
 
     On a GPU, what PyTorch holds without using it counts as free. On a CPU, a limit of the
     container or batch job counts: who passes it is killed, however much the machine has left.
-
-    Args:
-        device: A CUDA device or the CPU.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -111,18 +97,27 @@ def _free_in(folder: Path, limit: str, usage: str, cache: str) -> Iterator[int]:
         yield max(0, int(most) - used + int(stat.get(cache, 0)))
 
 
-def memory_use(device: torch.device) -> MemoryUse:
-    """What tensors take on a GPU, or this process in the machine's memory.
+def peak_memory(device: torch.device) -> int:
+    """Bytes at most so far, or since `forget_peak`: of tensors on a GPU, else of this process.
 
     Args:
         device: A CUDA device or the CPU.
     """
     if device.type == "cuda":
-        return MemoryUse(
-            torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
-        )
+        return torch.cuda.max_memory_allocated(device)
     info = psutil.Process().memory_info()
-    return MemoryUse(info.rss, max(info.rss, getattr(info, "peak_wset", 0) or _peak_on_unix()))
+    # Not from getrusage where it can be helped: on Linux its figure begins with what the process
+    # was before it became this program.
+    status = _PROCESS / "status"
+    for line in status.read_text().splitlines() if status.is_file() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    if peak := getattr(info, "peak_wset", 0):  # on Windows
+        return int(peak)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return max(info.rss, peak if sys.platform == "darwin" else peak * 1024)
 
 
 def forget_peak(device: torch.device) -> None:
@@ -138,19 +133,6 @@ def forget_peak(device: torch.device) -> None:
         (_PROCESS / "clear_refs").write_text("5")
 
 
-def _peak_on_unix() -> int:
-    # Not from getrusage where it can be helped: on Linux its metric begins with what the process
-    # was before it became this program.
-    status = _PROCESS / "status"
-    for line in status.read_text().splitlines() if status.is_file() else ():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on any device.
 
@@ -159,13 +141,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU's allocator and CUDA's libraries raise plain errors.
-    # oneDNN, which multiplies on CPUs, only says that it could not begin.
-    marks = (
-        "DefaultCPUAllocator: ",
-        "out of memory",
-        "_ALLOC_FAILED",
-        "std::bad_alloc",
-        "could not create a primitive",
-    )
-    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in marks)
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))

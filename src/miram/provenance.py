@@ -1,5 +1,6 @@
 """What a result came from: the code, its state, the versions it ran with."""
 
+import ast
 import hashlib
 import platform
 import subprocess
@@ -8,7 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("miram", "torch", "timm", "scikit-learn", "pydicom", "kedro", "mlflow")
-_TRAINING_CODE = ("models", "training")
+
+TRAINING_CODE = ("models", "training")
+FEATURE_CODE = ("models", "evaluation/features")
 
 
 @cache
@@ -24,13 +27,28 @@ def git_commit() -> str:
 
 
 @cache
-def source_digest() -> str:
-    """Digest of the code that trained weights depend on."""
+def code_digest(*packages: str, root: Path = Path(__file__).parent) -> str:
+    """Digest of what code does: comments, layout and docstrings do not count.
+
+    Args:
+        packages: Folders such as those of `TRAINING_CODE`, on which trained weights depend, or
+            of `FEATURE_CODE`, on which features do.
+        root: Where the folders are.
+    """
     digest = hashlib.sha256()
-    for package in _TRAINING_CODE:
-        for path in sorted((Path(__file__).parent / package).rglob("*.py")):
-            digest.update(path.read_bytes())
+    for package in packages:
+        for path in sorted((root / package).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            digest.update(f"{path.relative_to(root)}: {_without_docstrings(tree)}\n".encode())
     return digest.hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.dump(tree)
 
 
 @cache

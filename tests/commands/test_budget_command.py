@@ -32,16 +32,11 @@ def test_people_get_a_table_and_machines_the_same_metrics(capsys):
     assert name == "supervised"
     assert found["batch_size"] * found["accumulation"] == 64
     assert found["limit"] == 3_000_000_000
-    assert found["peak"] == found["bytes_fixed"] + 64 * found["bytes_per_image"]
     assert run(*arguments, "--env", "test") == 0
-    text = capsys.readouterr().out
-    heading, row = (
-        line.split() for line in text.splitlines() if "peak" in line or "supervised" in line
-    )
-    assert heading[:2] == ["method", "batch"]
-    assert row[:4] == ["supervised", "64", "1", "kept"]
-    assert "for 3.0GB of memory" in text
-    assert found["reason"] in text
+    heading, row, caption = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["method", "batch", "micro-batches", "peak"]
+    assert row.split()[:3] == ["supervised", "64", "1"]
+    assert caption.startswith("estimated in") and caption.endswith("for 3.0GB of memory")
 
 
 def test_crops_on_the_device_and_precision_change_the_metrics(capsys):
@@ -49,13 +44,13 @@ def test_crops_on_the_device_and_precision_change_the_metrics(capsys):
     plain = told(capsys, *given, "fp32")["supervised"]
     loaded = told(capsys, *given, "fp32", "--crops", 1000)["supervised"]
     half = told(capsys, *given, "bf16")["supervised"]
-    side = 64  # rois.image_size of the environment
-    assert loaded["bytes_fixed"] - plain["bytes_fixed"] == 1000 * side**2 * 2
+    size = 64  # rois.image_size of the environment
+    assert loaded["peak"] - plain["peak"] == 1000 * size**2 * 2
     assert (plain["precision"], half["precision"]) == ("fp32", "bf16")
-    assert half["bytes_per_image"] < plain["bytes_per_image"]
+    assert half["peak"] < plain["peak"]
 
 
-def test_methods_that_cannot_be_planned_tell_why_beside_the_others():
+def test_methods_that_cannot_be_planned_say_why_beside_the_others():
     parameters = load_parameters("test")
     few = {name: parameters[name] for name in ("random", "mae", "moco_v3")}
     shared = {name: parameters[name] for name in ("encoder", "training", "rois")}
@@ -71,7 +66,7 @@ def test_methods_that_cannot_be_planned_tell_why_beside_the_others():
     [
         (["mea"], "there is no method 'mea': one of random, supervised, "),
         (["mae", "--memory", "lots"], "'lots' is no amount of memory: write one such as 12GB"),
-        (["mae", "--memory", "1GB"], "mae: without any image a training takes "),
+        (["mae", "--memory", "1GB"], "mae: with one image a training takes "),
         (["mae", "--precision", "int8"], "precision: Input should be"),
         (["random"], "random: is not trained"),
         (["--env", "papre"], "there is no environment 'papre': one of base, "),

@@ -122,7 +122,7 @@ def test_a_method_without_the_task_is_left_out_and_named(data_root, tmp_path, ca
     text = json.dumps({**metrics, "tasks": {}})
     (there / "metrics.json" / "2026-02" / "metrics.json").write_text(text)
     assert run("--data-root", root, "--draws", DRAWS) == 0
-    assert "Left out: odd was not judged on this task." in capsys.readouterr().out
+    assert "Left out: odd was not evaluated on this task." in capsys.readouterr().out
 
 
 def test_means_over_trainings_are_called_so(data_root, tmp_path, capsys):
@@ -143,8 +143,11 @@ def test_means_over_trainings_are_called_so(data_root, tmp_path, capsys):
     [
         (["moco"], "'moco' is not in this study: choose among random, mae, hog, odd"),
         (["--reference", "moco"], "'moco' is not in this study"),
-        (["--task", "density"], "random was not judged on the task 'density': choose among path"),
-        (["--metric", "auc_macro"], "the binary task 'pathology' has no metric 'auc_macro'"),
+        (
+            ["--task", "density"],
+            "random was not evaluated on the task 'density': choose",
+        ),
+        (["--metric", "auc_macro"], "no metric 'auc_macro' for a binary task: choose among auc,"),
         (["--metric", "luck"], "no metric 'luck': choose among"),
         (["random"], "there is no other method to compare with 'random'"),
         (["--protocol", "finetuned"], "'random' was not fine-tuned in this study: choose method"),

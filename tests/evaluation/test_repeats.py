@@ -9,7 +9,7 @@ from miram.evaluation.assess import assess_features, assess_seeds
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import task_scores
 from miram.evaluation.probes.fold_features import WHOLE
-from miram.evaluation.score_files.evaluate import ExternalConfig, evaluate_scores
+from miram.evaluation.score_files import ScoreFilesConfig, evaluate_scores
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.evaluation.statistics.comparison import compare_methods
@@ -17,6 +17,7 @@ from miram.evaluation.statistics.inputs import SeedScores, same_folds
 from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.statistics.per_class import class_rows
 from miram.evaluation.statistics.subgroups import subgroup_rows
+from miram.evaluation.tasks.definitions import TASKS
 from miram.mammography.splits import SplitConfig, assign_splits, split_repeats
 
 OPTIONS = {"draws": 200, "seed": 0}
@@ -138,15 +139,14 @@ def test_predictions_hold_every_repeat_of_every_seed(given):
 def test_exported_predictions_give_the_metrics_of_the_study(given):
     sample, splits = given
     found = assess_features({WHOLE: sample.features}, sample.lesions, splits, CONFIG)
-    config = ExternalConfig(draws=100, seed=0, reference="same")
+    config = ScoreFilesConfig(draws=100, seed=0, reference="same")
     table = found.predictions.sample(frac=1, random_state=0)
     models = {"ours": table, "same": found.predictions}
-    judged = evaluate_scores(models, sample.lesions, config).models["ours"]
-    assert (judged.seeds, judged.repeats) == (1, 3)
-    assert judged.metrics["auc"].estimate == pytest.approx(areas(found)["estimate"])
-    assert judged.metrics["auc"].lower == pytest.approx(areas(found)["lower"])
-    assert judged.repeat_deviation["auc"] == pytest.approx(areas(found)["repeat_deviation"])
-    assert judged.delong is None
+    again = evaluate_scores(models, sample.lesions, TASKS["pathology"], config).models["ours"]
+    assert (again["seeds"], again["repeats"]) == (1, 3)
+    for name in ("estimate", "lower", "repeat_deviation"):
+        assert again["metrics"]["auc"][name] == pytest.approx(areas(found)[name])
+    assert again["delong"] is None
 
 
 def test_a_seed_without_one_of_the_repeats_is_refused(given):
@@ -154,11 +154,12 @@ def test_a_seed_without_one_of_the_repeats_is_refused(given):
     by_seed = {seed: {WHOLE: sample.features} for seed in (1, 2)}
     table = assess_seeds(by_seed, sample.lesions, splits, CONFIG).predictions
     torn = table[(table["seed"] == 1) | (table["repeat"] < 3)]
-    with pytest.raises(MiramError, match="model m: every seed needs the same repeats"):
-        evaluate_scores({"m": torn}, sample.lesions, ExternalConfig(draws=100))
+    asked = (sample.lesions, TASKS["pathology"], ScoreFilesConfig(draws=100))
+    with pytest.raises(StatisticsError, match="cross-validated equally often"):
+        evaluate_scores({"m": torn}, *asked)
     empty = table.assign(repeat=table["repeat"].where(table.index > 0))
-    with pytest.raises(MiramError, match="model m: repeat is empty in row 1"):
-        evaluate_scores({"m": empty}, sample.lesions, ExternalConfig(draws=100))
+    with pytest.raises(MiramError, match="model m leaves a key empty"):
+        evaluate_scores({"m": empty}, *asked)
 
 
 def test_methods_judged_in_other_folds_are_told_apart(given):

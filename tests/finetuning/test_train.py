@@ -10,11 +10,13 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from tiny import told_losses
+from typer.testing import CliRunner
 
+from miram.commands.app import app
 from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
 from miram.finetuning.config import FinetuningConfig, RecipeConfig
-from miram.finetuning.evaluate import ValidationJudge, assess_finetuned
+from miram.finetuning.evaluate import ClassifierMetrics, assess_finetuned
 from miram.finetuning.model import (
     ABOUT,
     VALIDATION_AUC,
@@ -22,7 +24,7 @@ from miram.finetuning.model import (
     classify,
     split_models,
 )
-from miram.finetuning.split import cut_by_patient, finetuning_sides
+from miram.finetuning.split import cut_by_patient, finetuning_splits
 from miram.finetuning.train import LabeledCrops, finetune
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.backbone import TimmBackboneConfig
@@ -118,7 +120,7 @@ def data(store, strategy="official", labels=LABELS):
 
 
 def run(lesions, encoder, judge=None, folder=None, config=CONFIG, **changes):
-    judge = judge or ValidationJudge(lesions.kind, 0)
+    judge = judge or ClassifierMetrics(lesions.kind, 0)
     training = TRAINING.model_copy(update=changes)
     return finetune(lesions, encoder, config, training, judge, folder=folder)
 
@@ -296,7 +298,7 @@ def test_validation_is_cut_by_patient_and_shows_every_class(store):
         assert 0.1 < len(validate) / COUNT < 0.45
         hot = labels if labels.ndim == 2 else labels[:, None] == np.arange(2)
         assert hot[validate].any(axis=0).all()
-    for fold, side in finetuning_sides(table("cv"), LABELS, 0.25, 0).items():
+    for fold, side in finetuning_splits(table("cv"), LABELS, 0.25, 0).items():
         outside = np.flatnonzero(table("cv")["split"] != fold)
         assert sorted([*side.train, *side.validate]) == outside.tolist()
 
@@ -304,13 +306,13 @@ def test_validation_is_cut_by_patient_and_shows_every_class(store):
 def test_a_validation_part_of_one_class_is_cut_anew_without_the_patients_to_be_judged():
     lesions = table()
     alike = np.where(lesions["split"] == "val", 1, LABELS)
-    (side,) = finetuning_sides(lesions, alike, 0.25, 0).values()
+    (side,) = finetuning_splits(lesions, alike, 0.25, 0).values()
     assert side.cut
-    assert side.told_apart(alike) == 2
+    assert side.classes_shown(alike) == 2
     assert not set(PATIENTS[side.train]) & set(PATIENTS[side.validate])
     known = np.flatnonzero(lesions["split"] != "test")
     assert sorted([*side.train, *side.validate]) == known.tolist()
-    (own,) = finetuning_sides(lesions, LABELS, 0.25, 0).values()
+    (own,) = finetuning_splits(lesions, LABELS, 0.25, 0).values()
     assert not own.cut
     assert set(lesions["split"].iloc[own.validate]) == {"val"}
 
@@ -375,7 +377,9 @@ def test_what_cannot_work_is_told_before_training(store, encoder):
 
 
 def test_arguments_travel_to_a_worker(store, encoder):
-    assert pickle.loads(pickle.dumps(ValidationJudge("binary", 0))) == ValidationJudge("binary", 0)
+    assert pickle.loads(pickle.dumps(ClassifierMetrics("binary", 0))) == ClassifierMetrics(
+        "binary", 0
+    )
     sent, got = encoder, pickle.loads(pickle.dumps(encoder))
     assert same(got.state, sent.state)
     assert pickle.loads(pickle.dumps(CONFIG)) == CONFIG
@@ -388,12 +392,31 @@ def test_the_judge_takes_the_classes_that_validation_shows():
     labels = np.repeat([0, 1], 10)  # the third class is not there
     scores = random.dirichlet(np.ones(3), 20)
     patients = np.arange(20)
-    found = ValidationJudge("single", 0)(labels, scores, patients)
+    found = ClassifierMetrics("single", 0)(labels, scores, patients)
     expected = np.mean([roc_auc_score(labels == k, scores[:, k]) for k in (0, 1)])
     assert found[VALIDATION_AUC] == pytest.approx(expected)
     assert found[f"{VALIDATION_AUC}.lower"] <= found[VALIDATION_AUC]
     two = np.column_stack([1 - scores[:, 0], scores[:, 0]])
-    binary = ValidationJudge("binary", 0)(labels, two, patients)
+    binary = ClassifierMetrics("binary", 0)(labels, two, patients)
     assert binary[VALIDATION_AUC] == pytest.approx(roc_auc_score(labels, scores[:, 0]))
     assert binary["validation_lesions"] == 20
     assert binary["validation_log_loss"] == pytest.approx(log_loss(labels, scores[:, 0]))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_step_that_was_not_finite_is_taken_again_by_the_command(
+    store, encoder, tmp_path, several
+):
+    labels = np.column_stack([LABELS, np.roll(LABELS, 2)]) if several else LABELS
+    rates = OptimizerConfig(base_lr=1e30, warmup_epochs=0)
+    with pytest.raises(MiramError, match="miram replay"):
+        run(
+            data(store, labels=labels),
+            encoder,
+            folder=TrainingFolder(tmp_path),
+            config=with_recipe(optimizer=rates),
+        )
+    (folder,) = tmp_path.glob("nonfinite-step-*")
+    result = CliRunner().invoke(app, ["replay", str(folder)])
+    assert result.exit_code == 1, result.output
+    assert "first at: " in result.output

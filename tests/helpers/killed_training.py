@@ -21,7 +21,7 @@ from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.moco import MocoV3Config
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.logging.telemetry import LOGGER
@@ -80,8 +80,8 @@ def train_on(folder, method, kill_after=None):
     config = TrainingConfig(**{**dict(CONFIG), **changes})
     model = chosen.build(ENCODER, 0)
     crops = np.random.default_rng(0).integers(0, 65_536, (20, 32, 32), dtype=np.uint16)
-    keep = Keep(TrainingFolder(folder), {"method": method}) if folder else None
-    history = train(model, crops, chosen.crop_size(ENCODER), config, keep=keep).history
+    keep = Checkpoints(TrainingFolder(folder), {"method": method}) if folder else None
+    history = train(model, crops, chosen.crop_size(ENCODER), config, checkpoints=keep).history
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode() + value.numpy().tobytes())

@@ -23,13 +23,12 @@ from miram.errors import MiramError
 from miram.models.moco import MocoV3Config
 from miram.models.supervised import SupervisedConfig, SupervisedOutput, class_weights
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import TrainingConfig
-from miram.training.device import make_accelerator
-from miram.training.logging.telemetry import Looks
+from miram.training.device import make_accelerator, processes_here
+from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
 from miram.training.optimizer import OptimizerConfig
-from miram.training.preparation import processes_here
 
 CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
 LABELS = np.arange(20) % 3 % 2
@@ -76,7 +75,7 @@ class Spoiled(nn.Module):
 def stop(model):
     """Look at a model and end the training."""
     signal.raise_signal(signal.SIGTERM)
-    return Looks()
+    return Validation()
 
 
 def train_in(base, case, rank, workers):
@@ -93,16 +92,16 @@ def train_in(base, case, rank, workers):
     else:
         model = METHOD.build(ENCODER, 0)
     if case == "apart":  # as on a disk that each machine has for itself
-        keep = Keep(TrainingFolder(base / f"disk{rank}"), {})
+        keep = Checkpoints(TrainingFolder(base / f"disk{rank}"), {})
         if workers == 1:
-            named, settings = {"watch": stop}, SETTINGS.model_copy(update={"validate_every": 1})
+            named, settings = {"validate": stop}, SETTINGS.model_copy(update={"validate_every": 1})
     if case == "spoiled":
         crops, model = CROPS.copy(), Spoiled(model)
         crops[0] = 65_535
-        keep = Keep(TrainingFolder(base / "kept"), {})
+        keep = Checkpoints(TrainingFolder(base / "kept"), {})
     if case == "auto":
         settings = settings.model_copy(update={"batch_size": "auto", "effective_batch": 8})
-    history = train(model, crops, 16, settings, keep=keep, **named).history
+    history = train(model, crops, 16, settings, checkpoints=keep, **named).history
     here = processes_here(make_accelerator(settings))
     return {"loss": history["loss"].tolist(), "state": model.state_dict(), "here": here}
 

@@ -16,7 +16,7 @@ from miram.pipelines.pretrain.nodes import pretrain_encoder
 from miram.pipelines.pretrain.validation import EncoderValidation
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
-from miram.training.distributed.engine import EngineConfig
+from miram.training.distributed.cluster import EngineConfig
 
 METHOD = MaskedAutoencoderConfig(
     decoder_dim=16,

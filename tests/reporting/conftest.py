@@ -18,7 +18,7 @@ from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.splits import SplitConfig, assign_splits
 from miram.reporting.facts.leaderboard import leaderboard_table
 from miram.reporting.facts.study import MethodResult, Study
-from miram.training.logging.telemetry import join_histories
+from miram.training.logging.history import join_histories
 
 METHODS = {"random": 0.0, "mae": 0.6, "miram_nystrom": 1.2}  # by how much features tell pathology
 PATIENTS, SIDE = 32, 32

@@ -16,9 +16,8 @@ from tiny import ENCODER, METHOD
 from miram.errors import MiramError
 from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.models.moco import MocoV3Config
-from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.checkpointing.manager import Keep
-from miram.training.checkpointing.state_files import read_state
+from miram.training.checkpointing.folder import TrainingFolder, read_state
+from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.logging.telemetry import LOGGER
 from miram.training.loop import train
@@ -37,7 +36,7 @@ CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint
 def run(keep=None, crops=CROPS, rows=None, **changes):
     model = METHOD.build(ENCODER, 0)
     config = CONFIG.model_copy(update=changes)
-    trained = train(model, crops, 16, config, rows=rows, keep=keep)
+    trained = train(model, crops, 16, config, rows=rows, checkpoints=keep)
     return model.state_dict(), trained.history
 
 
@@ -72,7 +71,7 @@ def disk_full_after():
 def test_on_a_full_disk_the_old_state_survives_and_the_end_is_told(
     tmp_path, disk_full_after, caplog
 ):
-    keep = Keep(TrainingFolder(tmp_path), {})
+    keep = Checkpoints(TrainingFolder(tmp_path), {})
     disk_full_after(3)
     with pytest.raises(MiramError, match=r"cannot be written .* make room, then run the same"):
         run(keep)
@@ -85,7 +84,7 @@ def test_after_room_was_made_the_training_ends_as_if_nothing_had_happened(
     tmp_path, disk_full_after
 ):
     expected, _ = run()
-    keep = Keep(TrainingFolder(tmp_path), {})
+    keep = Checkpoints(TrainingFolder(tmp_path), {})
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     disk_full_after(3)
     with pytest.raises(MiramError):
@@ -117,7 +116,7 @@ def test_a_file_system_without_room_keeps_the_old_state(tmp_path, caplog):
     )
     if made.returncode:
         pytest.skip("no permission to mount a small file system")
-    keep = Keep(TrainingFolder(tmp_path / "training"), {})
+    keep = Checkpoints(TrainingFolder(tmp_path / "training"), {})
     filling = FillDisk(3, tmp_path / "ballast")
     LOGGER.addHandler(filling)
     try:
@@ -140,16 +139,16 @@ def test_crops_in_a_file_give_the_weights_of_crops_in_memory(tmp_path):
     np.save(tmp_path / "crops.npy", CROPS)
     rows = np.array([3, 1, 4, 5, 9, 2, 6, 8, 7, 12, 11, 10])
     expected, history = run(crops=CROPS[rows])
-    found, waiting = run(
+    found, on_host = run(
         crops=np.load(tmp_path / "crops.npy", mmap_mode="r"), rows=rows, crop_cache="host"
     )
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
-    assert waiting["data_wait"].between(0, 1).all()
+    assert on_host["data_wait"].between(0, 1).all()
     assert history["data_wait"].between(0, 1).all()
 
 
-def test_a_method_that_compares_samples_refuses_portions():
+def test_a_method_that_compares_samples_refuses_micro_batches():
     model = MocoV3Config(hidden=16, width=8).build(ENCODER, 0)
     config = CONFIG.model_copy(update={"batch_size": 4, "effective_batch": 8})
     with pytest.raises(MiramError, match=r"set training\.batch_size to effective_batch \(8\)"):
@@ -192,10 +191,10 @@ def small_machine(megabytes, side=64, count=64):
     )
 
 
-def test_out_of_memory_halves_the_portion_and_keeps_the_step():
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step():
     plenty, tight = small_machine(20_000), small_machine(120)
     assert "out of memory" not in plenty.stderr
-    assert "out of memory with 64 samples at once: going on with 32" in tight.stderr
+    assert "out of memory with 64 samples at once: continuing with 32" in tight.stderr
     assert "a step still takes 64" in tight.stderr
     losses = [float(run.stdout.split("loss")[-1]) for run in (plenty, tight)]
     np.testing.assert_allclose(*losses, rtol=1e-4)

@@ -16,12 +16,11 @@ from torch.utils._pytree import tree_leaves
 from miram.evaluation.features.pooling import FeatureConfig, encode_parts
 from miram.integrations.parameters import load_parameters
 from miram.models.encoder import EncoderConfig
-from miram.models.method_kinds import METHOD_KINDS
+from miram.models.method_kinds import METHOD_KINDS, build_on_meta_device
 from miram.models.methods import METHODS
-from miram.models.supervised import SupervisedConfig
 from miram.training.config import TrainingConfig, recipe_of
 from miram.training.data.augmentation import AugmentationConfig
-from miram.training.data.batches import Needs, Portion, Samples, draw_portion, make_batch
+from miram.training.data.batches import HostBatch, InputSpec, Samples, draw_batch, make_batch
 from miram.training.optimizer import make_optimizer
 
 GPU = torch.device("cuda")
@@ -50,11 +49,7 @@ def build(name, parameters):
     """A method without numbers, the side of its images, and its recipe."""
     encoder = EncoderConfig.model_validate(parameters["encoder"])
     method = METHOD_KINDS.model_validate(parameters[name]["method"])
-    with torch.device("meta"):
-        if isinstance(method, SupervisedConfig):
-            model = method.build_classifier(encoder, 0, torch.ones(2), several=False)
-        else:
-            model = method.build(encoder, seed=0)
+    model = build_on_meta_device(method, encoder)
     training = TrainingConfig.model_validate(parameters["training"])
     return model, method.crop_size(encoder), recipe_of(method, training)
 
@@ -72,13 +67,13 @@ def samples(side, device):
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_step_of_a_method_mixes_no_devices(name, parameters):
     model, side, recipe = build(name, parameters)
-    needs = Needs.of(model.train())
+    spec = InputSpec.of(model.train())
     # The blur reads its widths on the host.
     plain = recipe.augmentation.model_copy(update={"blur": 0.0})
     with on_fake_gpu(model):
-        portion = Portion(torch.arange(BATCH), torch.zeros(BATCH, needs.uniforms), None)
+        drawn = HostBatch(torch.arange(BATCH), torch.zeros(BATCH, spec.uniforms), None)
         kept = samples(parameters["rois"]["image_size"], GPU)
-        arguments = make_batch(kept, portion, side, needs, plain)
+        arguments = make_batch(kept, drawn, side, spec, plain)
         output = model(**arguments)
         found = [*arguments.values(), output.loss, *output.losses.values()]
         assert {value.device.type for value in found} == {"cuda"}
@@ -117,11 +112,11 @@ class Uint16(TorchDispatchMode):
 
 def test_crops_only_meet_operations_that_a_gpu_has_for_uint16():
     kept = samples(16, torch.device("cpu"))
-    waiting = dataclasses.replace(kept, crops=kept.crops.numpy())
-    needs = Needs(views=2, noise_width=2)
+    on_host = dataclasses.replace(kept, crops=kept.crops.numpy())
+    spec = InputSpec(views=2, noise_width=2)
     with Uint16() as mode:
-        for source in (kept, waiting):
-            portion = draw_portion(source, np.array([4, 1, 2]), 0, needs, 0).split(2)[0]
-            make_batch(source, portion, 8, needs, ALL_PARTS)
+        for source in (kept, on_host):
+            drawn = draw_batch(source, np.array([4, 1, 2]), 0, spec, 0).micro_batches(2)[0]
+            make_batch(source, drawn, 8, spec, ALL_PARTS)
     assert mode.seen <= ON_UINT16
     assert {"view", "_to_copy"} <= mode.seen

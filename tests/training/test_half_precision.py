@@ -10,7 +10,7 @@ from miram.errors import MiramError
 from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.training import loop
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.loop import train
 from miram.training.optimizer import OptimizerConfig
@@ -95,9 +95,9 @@ def test_an_overflow_leaves_no_gap_in_the_mean_of_the_gradient_norms(scaler):
 
 
 def test_a_gradient_that_no_scale_cures_stops_the_training(scaler, tmp_path):
-    keep = Keep(TrainingFolder(tmp_path), {})
+    keep = Checkpoints(TrainingFolder(tmp_path), {})
     with pytest.raises(MiramError, match=r"norm nan at step 23; .*precision=fp32"):
-        train(Steep(1.0, bad_from=2), CROPS, 16, CONFIG, keep=keep)
+        train(Steep(1.0, bad_from=2), CROPS, 16, CONFIG, checkpoints=keep)
 
 
 def test_the_scale_goes_on_where_it_stood(scaler, tmp_path, monkeypatch):
@@ -114,12 +114,12 @@ def test_the_scale_goes_on_where_it_stood(scaler, tmp_path, monkeypatch):
             if step == 17:
                 raise Killed
 
-    keep = Keep(TrainingFolder(tmp_path), {})
+    keep = Checkpoints(TrainingFolder(tmp_path), {})
     scaler.load_state_dict(torch.amp.GradScaler("cpu").state_dict())
     with pytest.raises(Killed):
-        train(Dying(), CROPS, 16, stops, keep=keep)
+        train(Dying(), CROPS, 16, stops, checkpoints=keep)
     scaler.load_state_dict(torch.amp.GradScaler("cpu").state_dict())
     resumed = Steep()
-    train(resumed, CROPS, 16, stops, keep=keep)
+    train(resumed, CROPS, 16, stops, checkpoints=keep)
     assert len(resumed.seen) < len(whole.seen)
     assert torch.equal(resumed.weight, whole.weight)

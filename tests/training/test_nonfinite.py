@@ -14,11 +14,11 @@ from miram.commands.app import app
 from miram.errors import MiramError
 from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import TrainingConfig
-from miram.training.logging.telemetry import Looks
+from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
-from miram.training.nonfinite import Replay, advice, keep_replay, load_replay, take_again
+from miram.training.nonfinite import FILE, advice, examine, load_step, take_again
 from miram.training.optimizer import OptimizerConfig
 
 CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
@@ -51,16 +51,17 @@ class Diverging(nn.Module):
 
 
 def overflowing():
-    """A step of a real model whose first block overflows."""
+    """A real model whose first block overflows, and a batch."""
     model = METHOD.build(ENCODER, 0)
     with torch.no_grad():
         model.encoder.blocks[0].mlp.fc2.weight.fill_(3e38)
     images, noise = torch.randn(2, 1, 16, 16), torch.rand(2, model.noise_width)
-    return Replay(model, [{"images": images, "noise": noise}], "no", 0, 11, 2, [3, 1])
+    return model, {"images": images, "noise": noise}
 
 
 def test_the_first_module_whose_output_is_not_finite_is_named():
-    finding = take_again(overflowing())
+    model, batch = overflowing()
+    finding = examine(model, [batch], 0, "no")
     assert not finding.finite
     assert finding.where == "output of encoder.blocks.0.mlp.fc2 (Linear)"
 
@@ -76,48 +77,82 @@ def test_a_gradient_that_is_not_finite_is_found_where_it_begins():
             root = self.last(hidden * 0).sqrt()  # at 0 the gradient of a root is infinite
             return MaskedAutoencoderOutput(root.mean(), {}, (), images)
 
-    finding = take_again(Replay(Model(), [{"images": torch.ones(2)}], "no", 0, 0, 0, [0]))
+    finding = examine(Model(), [{"images": torch.ones(2)}], 0, "no")
     assert np.isfinite(finding.loss)
     assert finding.where == "gradient at last (Identity)"
 
 
-def test_weights_and_inputs_that_were_not_finite_before_are_told_first():
-    replay = overflowing()
-    replay.batches[0]["images"][0, 0, 0, 0] = torch.nan
-    assert take_again(replay).where == "input images"
-    assert "miram verify" in advice(take_again(replay), "no")
+def test_weights_and_inputs_that_were_not_finite_before_are_named_first():
+    model, batch = overflowing()
+    batch["images"][0, 0, 0, 0] = torch.nan
+    finding = examine(model, [batch], 0, "no")
+    assert finding.where == "input images"
+    assert "miram verify" in advice(finding, "no")
     with torch.no_grad():
-        replay.model.embed.bias[0] = torch.inf
-    assert take_again(replay).where == "weight embed.bias, before the step"
+        model.embed.bias[0] = torch.inf
+    assert examine(model, [batch], 0, "no").where == "weight embed.bias, before the step"
 
 
 def test_a_finite_step_is_said_to_be_finite():
     model = METHOD.build(ENCODER, 0)
     batch = {"images": torch.randn(2, 1, 16, 16), "noise": torch.rand(2, model.noise_width)}
-    finding = take_again(Replay(model, [batch], "no", 0, 0, 0, [0, 1]))
+    finding = examine(model, [batch], 0, "no")
     assert finding.finite
     assert finding.gradient_norm > 0
 
 
 def test_training_stops_within_the_step_and_keeps_it_for_replay(tmp_path):
-    keep = Keep(TrainingFolder(tmp_path), {})
+    keep = Checkpoints(TrainingFolder(tmp_path), {})
     model = Diverging({3})
     with pytest.raises(MiramError, match=r"at step 4; first at: .*before the step") as error:
-        train(model, CROPS, 16, CONFIG, keep=keep)
+        train(model, CROPS, 16, CONFIG, checkpoints=keep)
     assert model.weight.isfinite().all()
     folder = Path(re.search(r"miram replay (\S+)`", str(error.value)).group(1))
-    kept = load_replay(folder)
-    assert kept.step == 3
-    assert len(kept.indices) == 8
-    assert torch.equal(kept.model.weight, model.weight)
+    kept = load_step(folder)
+    assert (kept.step, len(kept.indices)) == (3, 8)
+    assert torch.equal(kept.model["weight"], model.weight)
+    assert torch.equal(kept.crops, torch.from_numpy(CROPS[kept.indices]))
+
+
+class Recording(nn.Module):
+    """Keeps what it is called with, and has no finite loss."""
+
+    views, noise_width, needs_labels = 2, 3, True
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.batches = nn.Parameter(torch.ones(1)), []
+
+    def forward(self, **batch):
+        self.batches.append(batch)
+        loss = (self.weight * batch["images"].mean() * torch.nan).sum()
+        return MaskedAutoencoderOutput(loss, {}, (), batch["images"])
+
+
+@pytest.mark.parametrize("cache", ["device", "host"])
+def test_a_step_is_made_again_from_its_number_and_its_crops(tmp_path, cache):
+    keep, model = Checkpoints(TrainingFolder(tmp_path), {}), Recording()
+    split = {"batch_size": 3, "effective_batch": 8, "crop_cache": cache}
+    config = CONFIG.model_copy(update=split)
+    with pytest.raises(MiramError):
+        train(model, CROPS, 8, config, labels=np.arange(20), checkpoints=keep)
+    (folder,) = tmp_path.glob("nonfinite-step-*")
+    again = Recording()
+    assert not take_again(load_step(folder), again).finite
+    assert len(again.batches) == 3
+    for taken, made in zip(model.batches, again.batches, strict=True):
+        assert taken.keys() == made.keys() == {"images", "noise", "labels"}
+        assert all(torch.equal(value, made[name]) for name, value in taken.items())
 
 
 def test_a_step_that_diverged_is_reproduced_by_the_command(tmp_path):
-    keep = Keep(TrainingFolder(tmp_path), {})
+    dumped = {"encoder": ENCODER, "method": METHOD}
+    identity = {name: config.model_dump(mode="json") for name, config in dumped.items()}
+    keep = Checkpoints(TrainingFolder(tmp_path), identity)
     rates = OptimizerConfig(base_lr=1e6, warmup_epochs=0)
     config = CONFIG.model_copy(update={"epochs": 30, "optimizer": rates})
     with pytest.raises(MiramError, match=r"Lower training\.optimizer\.base_lr") as error:
-        train(METHOD.build(ENCODER, 0), CROPS, 16, config, keep=keep)
+        train(METHOD.build(ENCODER, 0), CROPS, 16, config, checkpoints=keep)
     (folder,) = tmp_path.glob("nonfinite-step-*")
     result = CliRunner().invoke(app, ["replay", str(folder), "--json"])
     assert result.exit_code == 1
@@ -155,9 +190,11 @@ def test_steps_left_out_are_in_the_history_whatever_their_place():
     assert "skipped" not in train(Diverging(set()), CROPS, 16, CONFIG).history
 
 
-def test_a_look_after_a_last_step_that_was_left_out_is_in_the_history():
+def test_a_validation_after_a_last_step_that_was_left_out_is_in_the_history():
     skip = CONFIG.model_copy(update={"on_nan": "skip", "validate_every": 4})
-    found = train(Diverging({7}), CROPS, 16, skip, watch=lambda model: Looks({"seen": 1.0})).history
+    found = train(
+        Diverging({7}), CROPS, 16, skip, validate=lambda model: Validation({"seen": 1.0})
+    ).history
     assert found["seen"].tolist()[-1] == 1.0
 
 
@@ -191,23 +228,24 @@ def test_a_step_left_out_leaves_running_means_as_they_were():
 
 
 @pytest.mark.parametrize("on_nan", ["skip", "stop"])
-def test_a_step_that_cannot_be_kept_for_replay_is_told_all_the_same(tmp_path, caplog, on_nan):
+def test_a_step_that_cannot_be_kept_for_replay_is_reported_all_the_same(tmp_path, caplog, on_nan):
     (tmp_path / "nonfinite-step-000000004").write_text("in the way")
-    keep, config = Keep(TrainingFolder(tmp_path), {}), CONFIG.model_copy(update={"on_nan": on_nan})
+    keep, config = (
+        Checkpoints(TrainingFolder(tmp_path), {}),
+        CONFIG.model_copy(update={"on_nan": on_nan}),
+    )
     told = r"at step 4; first at: .*; the step could not be kept for `miram replay` \(.*Exists?"
     if on_nan == "skip":
-        assert len(train(Diverging({3}), CROPS, 16, config, keep=keep).history) == 7
+        assert len(train(Diverging({3}), CROPS, 16, config, checkpoints=keep).history) == 7
         assert re.search(told, caplog.text, re.IGNORECASE)
     else:
         with pytest.raises(MiramError, match=f"(?i){told}"):
-            train(Diverging({3}), CROPS, 16, config, keep=keep)
+            train(Diverging({3}), CROPS, 16, config, checkpoints=keep)
 
 
 def test_a_folder_without_a_step_is_refused(tmp_path):
-    with pytest.raises(MiramError, match=r"there is no replay\.pt"):
-        load_replay(tmp_path)
-    keep_replay(tmp_path, overflowing())
-    (folder,) = tmp_path.iterdir()
-    (folder / "replay.pt").write_bytes(b"nothing")
+    with pytest.raises(MiramError, match=rf"there is no {FILE}"):
+        load_step(tmp_path)
+    (tmp_path / FILE).write_bytes(b"nothing")
     with pytest.raises(MiramError, match="cannot be read"):
-        load_replay(folder)
+        load_step(tmp_path)

@@ -12,12 +12,13 @@ from miram.memory import free_memory
 from miram.models.encoder import EncoderConfig
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import CheckpointConfig, TrainingConfig
-from miram.training.distributed.engine import EngineConfig, launch
-from miram.training.logging.telemetry import Looks
+from miram.training.distributed.cluster import EngineConfig
+from miram.training.distributed.launch import launch
+from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
-from miram.training.memory.budget import plan_budget
+from miram.training.memory_budget import plan_budget
 from miram.training.optimizer import OptimizerConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -36,11 +37,11 @@ CONFIG = TrainingConfig(
 )
 
 
-def trained(keep=None, watch=None, **values):
+def trained(keep=None, validate=None, **values):
     """Weights and history of a training on the GPU."""
     model = METHOD.build(ENCODER, 0)
     config = CONFIG.model_copy(update=values)
-    history = train(model, CROPS, SIDE, config, keep=keep, watch=watch).history
+    history = train(model, CROPS, SIDE, config, checkpoints=keep, validate=validate).history
     return {name: value.cpu() for name, value in model.state_dict().items()}, history
 
 
@@ -70,17 +71,17 @@ def test_crops_from_pinned_memory_give_the_weights_of_crops_on_the_device():
 
 
 def test_a_resumed_run_equals_an_uninterrupted_run(tmp_path):
-    keep = Keep(TrainingFolder(tmp_path), {})
+    keep = Checkpoints(TrainingFolder(tmp_path), {})
 
     def stop(model):
         signal.raise_signal(signal.SIGTERM)
-        return Looks({})
+        return Validation({})
 
     settings = {"deterministic": True, "precision": "fp16", "validate_every": 2}
-    whole, _ = trained(**settings, watch=lambda model: Looks({}))
+    whole, _ = trained(**settings, validate=lambda model: Validation({}))
     with pytest.raises(TrainingInterrupted):
         trained(keep, stop, **settings)
-    resumed, _ = trained(keep, lambda model: Looks({}), **settings)
+    resumed, _ = trained(keep, lambda model: Validation({}), **settings)
     assert_same(resumed, whole)
 
 
@@ -95,12 +96,11 @@ def test_what_is_measured_fits_and_is_nearly_used():
     crops = RANDOM.integers(0, 65_536, (budget.batch_size, WIDE, WIDE), dtype=np.uint16)
     torch.cuda.reset_peak_memory_stats()
     once = {"epochs": 1, "batch_size": budget.batch_size, "crop_cache": "host"}
-    recompute = {"activation_checkpointing": budget.activation_checkpointing}
-    train(METHOD.build(LARGE, 0), crops, WIDE, CONFIG.model_copy(update=once | recompute))
+    train(METHOD.build(LARGE, 0), crops, WIDE, CONFIG.model_copy(update=once))
     assert 0.7 * budget.peak < torch.cuda.max_memory_allocated() < limit
 
 
-def test_out_of_memory_halves_the_portion_and_keeps_the_step(caplog):
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(caplog):
     crops = RANDOM.integers(0, 65_536, (256, WIDE, WIDE), dtype=np.uint16)
     config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 256})
     torch.cuda.reset_peak_memory_stats()
@@ -112,7 +112,7 @@ def test_out_of_memory_halves_the_portion_and_keeps_the_step(caplog):
     try:
         with caplog.at_level(logging.WARNING):
             tight = train(METHOD.build(LARGE, 0), crops, WIDE, config).history
-        assert "out of memory with 256 samples at once: going on with 128" in caplog.text
+        assert "out of memory with 256 samples at once: continuing with 128" in caplog.text
         np.testing.assert_allclose(tight["loss"], plenty["loss"], rtol=1e-3)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

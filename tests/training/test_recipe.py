@@ -38,7 +38,6 @@ def test_a_method_may_train_for_other_epochs():
     [
         ({"optimizer": {"weight_dekay": 0.1}}, r"method\.optimizer.*did you mean weight_decay"),
         ({"augmentation": {"blur": 2}}, r"method\.augmentation: blur"),
-        ({"augmentation": {"min_area": 0.9, "max_area": 0.5}}, "above max_area"),
     ],
 )
 def test_impossible_settings_are_named(settings, message):

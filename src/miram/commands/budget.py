@@ -1,4 +1,4 @@
-"""`miram budget`: in which portions a method is trained on the memory there is."""
+"""`miram budget`: in which micro-batches a method is trained on the memory there is."""
 
 import json
 from dataclasses import asdict
@@ -9,17 +9,14 @@ import typer
 from miram.commands.study import OneOrAllMethods
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from miram.models.encoder import EncoderConfig
     from miram.models.method_config import MethodConfig
-    from miram.training.memory.budget import Budget
+    from miram.training.memory_budget import Budget
 
-# By method; a text tells why there is no budget.
+# By method; a text says why there is no budget.
 Budgets = dict[str, "Budget | str"]
 
 _BYTES_PER_PIXEL = 2  # of a crop
-_WIDTH = 120  # of a table that no terminal limits
 
 
 def budget(
@@ -27,13 +24,13 @@ def budget(
     env: Annotated[str | None, typer.Option(help="environment of the parameters")] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="such as 12GB; without it training.memory, or what the device has free"),
+        typer.Option(help="such as 12GB; default: training.memory, or what the device has free"),
     ] = None,
     effective_batch: Annotated[
-        int | None, typer.Option(min=1, help="samples per step; without it those of the training")
+        int | None, typer.Option(min=1, help="samples per step; default: those of the training")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="bf16, fp16 or fp32; without it training.precision")
+        str | None, typer.Option(help="bf16, fp16 or fp32; default: training.precision")
     ] = None,
     crops: Annotated[
         int, typer.Option(min=0, help="crops that stay on the device, to be counted in")
@@ -42,7 +39,7 @@ def budget(
         bool, typer.Option("--json", help="print the result for machines, on one line")
     ] = False,
 ) -> None:
-    """Choose batch size, portions of a step and activation checkpointing for a given memory.
+    """Choose how many samples of a step go through the model at once, for a given memory.
 
     With a GPU a few steps are taken on it. Without one memory is estimated: nothing is computed,
     and --memory may be that of another machine.
@@ -57,9 +54,10 @@ def budget(
     if method is not None and isinstance(fault := budgets[method], str):
         raise MiramError(f"{method}: {fault}")
     if as_json:
-        typer.echo(json.dumps({name: _plain(found) for name, found in budgets.items()}))
+        plain = {n: {"fault": b} if isinstance(b, str) else asdict(b) for n, b in budgets.items()}
+        typer.echo(json.dumps(plain))
     else:
-        _show(budgets)
+        typer.echo(text_table(budgets))
 
 
 def plan_methods(
@@ -120,18 +118,16 @@ def _plan(
     import torch
 
     from miram.errors import MiramError
+    from miram.models.method_kinds import build_on_meta_device
     from miram.training.config import recipe_of
-    from miram.training.memory.budget import plan_budget
+    from miram.training.memory_budget import plan_budget
 
     if not method.trained:
         return "is not trained, so any memory that holds its weights will do"
     on_gpu = training.device == "auto" and torch.cuda.is_available()
-    # An estimate needs shapes only, and weights are half of its time.
-    with torch.device("cpu" if on_gpu else "meta"):
-        model = method.without_files().build(encoder, seed=0)
     try:
         return plan_budget(
-            model,
+            build_on_meta_device(method, encoder),
             method.crop_size(encoder),
             store_size,
             recipe_of(method, training),
@@ -142,50 +138,18 @@ def _plan(
         return str(error)
 
 
-def _plain(found: "Budget | str") -> dict[str, Any]:
-    return {"fault": found} if isinstance(found, str) else {**asdict(found), "peak": found.peak}
-
-
-def _show(budgets: Budgets) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH)
-    console.print(_table(budgets))
-    for name, found in budgets.items():
-        if isinstance(found, str):
-            console.print(f"{name}: {found}", markup=False)
-        elif len(budgets) == 1:
-            console.print(found.reason, markup=False)
-
-
-def _table(budgets: Budgets) -> "Table":
-    from rich import box
-    from rich.table import Table
-
+def text_table(budgets: Budgets) -> str:
+    """The budgets as aligned text."""
     from miram.memory import show_size
 
-    table = Table(box=box.SIMPLE_HEAD, caption=_caption(budgets), caption_justify="left")
-    table.add_column("method")
-    for heading in ("batch", "portions", "activations", "fixed", "per image", "peak"):
-        table.add_column(heading, justify="right")
+    lines = [f"{'method':<18}{'batch':>8}{'micro-batches':>16}{'peak':>10}"]
+    faults, caption = [], ""
     for name, found in budgets.items():
         if isinstance(found, str):
-            table.add_row(name, *6 * ["-"])
+            faults.append(f"{name}: {found}")
             continue
-        sizes = (found.bytes_fixed, found.bytes_per_image, found.peak)
-        activations = "recomputed" if found.activation_checkpointing else "kept"
-        counts = (str(found.batch_size), str(found.accumulation))
-        table.add_row(name, *counts, activations, *map(show_size, sizes))
-    return table
-
-
-def _caption(budgets: Budgets) -> str | None:
-    from miram.memory import show_size
-
-    for found in budgets.values():
-        if not isinstance(found, str):
-            how = "measured" if found.measured else "estimated"
-            return f"{how} in {found.precision} for {show_size(found.limit)} of memory"
-    return None
+        peak = show_size(found.peak)
+        lines.append(f"{name:<18}{found.batch_size:>8}{found.accumulation:>16}{peak:>10}")
+        how = "measured" if found.measured else "estimated"
+        caption = f"{how} in {found.precision} for {show_size(found.limit)} of memory"
+    return "\n".join([*lines, caption, *faults])

@@ -3,11 +3,12 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from miram.commands.study import Protocol, complete_result
+from miram.commands.completion import complete_result
+from miram.commands.study_files import Protocol
 
 if TYPE_CHECKING:
     from miram.evaluation.config import AssessmentConfig
@@ -21,14 +22,14 @@ class Compared:
     Attributes:
         task: Name of the task.
         metric: The metric compared.
-        protocol: How methods were judged: `linear` or `finetuned`.
+        protocol: How methods were evaluated: `linear` or `finetuned`.
         strategy: How patients were split.
-        leakage: What became of patients on both sides of the split.
-        repeats: How often patients were dealt into folds; metrics are means over these.
-        data_digests: Name of the crop store that each was judged on; None where it was not told.
+        leakage: What became of patients in both parts of the split.
+        repeats: Number of cross-validations; metrics are means over these.
+        data_digests: Name of the crop store that each was evaluated on; None where unknown.
         seed: Seed of the draws.
         comparisons: One per method, paired; Holm over all of them.
-        left_out: Methods of the study that were not judged on the task.
+        left_out: Methods of the study that were not evaluated on the task.
     """
 
     task: str
@@ -47,7 +48,7 @@ def compare(
     methods: Annotated[
         list[str] | None,
         typer.Argument(
-            help="methods or anchors; without names all methods of the study",
+            help="methods or hand-crafted baselines; without names all methods of the study",
             autocompletion=complete_result,
         ),
     ] = None,
@@ -74,18 +75,21 @@ def compare(
 ) -> None:
     """Compare methods of a finished study with one of them, on the same patients.
 
-    Differences are paired: each bootstrap draw judges both methods on the same
+    Differences are paired: each bootstrap draw evaluates both methods on the same
     patients. p is two-sided, and corrected after Holm for the number of methods.
 
     Example: miram compare miram_nystrom mae --reference random --task pathology
     """
-    config = _config(
-        {"bootstrap_draws": draws, "seed": seed}, {"reference": reference, "metric": metric}
-    )
+    from miram.evaluation.config import AssessmentConfig
+    from miram.evaluation.score_files import json_values
+
+    given = {"bootstrap_draws": draws, "seed": seed}
+    comparison = {"reference": reference, "metric": metric}
+    settings = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in comparison.items() if value is not None}
+    config = AssessmentConfig.model_validate({**settings, "comparison": chosen})
     found = compare_study(data_root, tuple(methods or ()), task, config, protocol)
     if as_json:
-        from miram.evaluation.score_files.evaluate import json_values
-
         typer.echo(json.dumps(json_values(asdict(found)), allow_nan=False))
     else:
         _print(found)
@@ -102,38 +106,42 @@ def compare_study(
 
     Args:
         data_root: Folder of the study's data.
-        methods: Their names; empty for all that were judged on the task.
+        methods: Their names; empty for all that were evaluated on the task.
         task: Name of the task.
         config: Reference, metric, draws and seed.
-        protocol: How methods were judged.
+        protocol: How methods were evaluated.
 
     Raises:
-        MiramError: There is no such method, task or metric, nothing to compare, or methods were
-            judged under different splits or on different lesions.
+        MiramError: There is no such method or task, nothing to compare, or methods were evaluated
+            under different splits or on different lesions.
+        StatisticsError: The task has no such metric.
     """
-    from miram.commands.study import read_results
+    from miram.commands.study_files import read_results
     from miram.errors import MiramError
     from miram.evaluation.comparability import data_digest, one_policy
+    from miram.evaluation.statistics.metrics import require_metric
     from miram.reporting.facts.findings import paired_with_reference
 
     comparison = config.comparison
     wanted = _wanted(data_root, methods, comparison.reference, protocol)
     results = {name: read_results(data_root, name, protocol) for name in wanted}
-    judged = {name: item for name, item in results.items() if task in item.metrics["tasks"]}
-    missing = [name for name in (comparison.reference, *methods) if name not in judged]
+    found = {name: item for name, item in results.items() if task in item.metrics["tasks"]}
+    missing = [name for name in (comparison.reference, *methods) if name not in found]
     if missing:
         answered = results[missing[0]].metrics["tasks"]
         raise MiramError(
-            f"{missing[0]} was not judged on the task {task!r}: choose among {', '.join(answered)}"
+            f"{missing[0]} was not evaluated on the task {task!r}: choose among "
+            f"{', '.join(answered)}"
         )
-    if len(judged) < 2:
+    if len(found) < 2:
         raise MiramError(f"there is no other method to compare with {comparison.reference!r}")
-    one_policy({name: item.metrics for name, item in judged.items()})
-    facts = judged[comparison.reference].metrics
+    one_policy({name: item.metrics for name, item in found.items()})
+    facts = found[comparison.reference].metrics
     kind = facts["tasks"][task]["kind"]
-    _require_figure(comparison.metric, kind, task)
+    if comparison.metric is not None:
+        require_metric(comparison.metric, kind)
     rows = paired_with_reference(
-        {name: item.predictions for name, item in judged.items()},
+        {name: item.predictions for name, item in found.items()},
         task,
         kind,
         comparison,
@@ -147,33 +155,23 @@ def compare_study(
         strategy=facts["strategy"],
         leakage=facts["leakage"],
         repeats=facts.get("repeats", 1),
-        data_digests={name: data_digest(item.metrics) for name, item in judged.items()},
+        data_digests={name: data_digest(item.metrics) for name, item in found.items()},
         seed=config.seed,
         comparisons=tuple(rows),
-        left_out=tuple(name for name in wanted if name not in judged),
+        left_out=tuple(name for name in wanted if name not in found),
     )
-
-
-def _config(given: dict[str, Any], comparison: dict[str, Any]) -> "AssessmentConfig":
-    """Check what was given; what was not keeps the default of the evaluation."""
-    from miram.evaluation.config import AssessmentConfig
-
-    def named(values: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if value is not None}
-
-    return AssessmentConfig.model_validate({**named(given), "comparison": named(comparison)})
 
 
 def _wanted(
     data_root: Path, methods: tuple[str, ...], reference: str, protocol: Protocol
 ) -> tuple[str, ...]:
     """The methods to read, the reference among them, each once."""
-    from miram.commands.study import methods_of
+    from miram.commands.study_files import methods_of
     from miram.errors import MiramError
     from miram.models.methods import BASELINES
 
     there = methods_of(data_root, protocol)
-    # As in the report, anchors take no part unless they are named: Holm counts every model.
+    # As in the report, baselines take no part unless they are named: Holm counts every model.
     usual = [name for name in there if name not in BASELINES]
     wanted = tuple(dict.fromkeys((reference, *(methods or usual))))
     for name in wanted:
@@ -187,53 +185,33 @@ def _wanted(
     return wanted
 
 
-def _require_figure(metric: str | None, kind: Any, task: str) -> None:
-    from miram.errors import MiramError
-    from miram.evaluation.statistics.metrics import metrics_of
-
-    if metric is not None and metric not in metrics_of(kind):
-        raise MiramError(
-            f"the {kind} task {task!r} has no metric {metric!r}: choose among "
-            f"{', '.join(metrics_of(kind))}"
-        )
-
-
 def _print(found: Compared) -> None:
     from rich.console import Console
 
-    from miram.commands.comparison_table import (
-        comparison_table,
-        holm_note,
-        means_note,
-        too_few_note,
-    )
+    from miram.commands.comparison_table import comparison_table, metric_notes
     from miram.reporting.facts.words import counted
 
     first = found.comparisons[0]
     counts = f"{counted(first.lesions, 'lesion')} of {counted(first.patients, 'patient')}"
     console = Console(highlight=False)
     console.print(comparison_table(found.comparisons, f"{found.task}, {counts}"))
+    digests = {name: digest or "unknown" for name, digest in found.data_digests.items()}
+    versions = set(digests.values())
+    each = ", ".join(f"{digest} of {name}" for name, digest in digests.items())
+    repeats = f", mean over {found.repeats} repeats" if found.repeats > 1 else ""
+    seeds = {row.method: row.seeds for row in found.comparisons}
     lines = [
-        f"Protocol: {found.protocol}. Data version: {_data_versions(found.data_digests)}.",
-        f"Split: {found.strategy}{f', mean over {found.repeats} repeats' * (found.repeats > 1)}; "
-        f"lesions of patients on both sides: {found.leakage}.",
-        "Intervals: 95 % percentile intervals of a bootstrap over patients, "
-        f"{first.draws} draws, seed {found.seed}.",
-        holm_note(found.comparisons),
-        *means_note(
-            {first.reference: first.reference_seeds}
-            | {row.method: row.seeds for row in found.comparisons}
+        f"Protocol: {found.protocol}. "
+        f"Data version: {versions.pop() if len(versions) == 1 else each}.",
+        f"Split: {found.strategy}{repeats}; lesions of patients in both parts: {found.leakage}.",
+        *metric_notes(
+            found.comparisons,
+            {first.reference: first.reference_seeds} | seeds,
+            first.patients,
+            draws=first.draws,
+            seed=found.seed,
         ),
-        *too_few_note(first.patients),
-        *(f"Left out: {name} was not judged on this task." for name in found.left_out),
+        *(f"Left out: {name} was not evaluated on this task." for name in found.left_out),
     ]
     for line in lines:
         console.print(line, markup=False)
-
-
-def _data_versions(digests: dict[str, str | None]) -> str:
-    """The crop store of all methods, or that of each where they differ."""
-    told = {name: digest or "not told" for name, digest in digests.items()}
-    if len(set(told.values())) == 1:
-        return next(iter(told.values()))
-    return ", ".join(f"{digest} of {name}" for name, digest in told.items())

@@ -16,7 +16,7 @@ def comparison_table(
 
     Args:
         rows: At least one, all against one reference.
-        where: On what they were judged.
+        where: On what they were evaluated.
         delong: p-values of DeLong's test by method, for a column of their own.
     """
     from rich.table import Table
@@ -39,37 +39,41 @@ def comparison_table(
     return table
 
 
-def holm_note(rows: "Sequence[Comparison]") -> str:
-    """What the p-values are, and for how many models they are corrected."""
-    from miram.reporting.facts.words import counted
-
-    models = counted(len(rows), "model")
-    return f"Differences: paired bootstrap over patients, two-sided p, Holm over {models}."
-
-
-def means_note(seeds: Mapping[str, int], *, delong: bool = False) -> list[str]:
-    """A line where metrics are means over several trainings, else none.
+def metric_notes(
+    rows: "Sequence[Comparison]",
+    seeds: Mapping[str, int],
+    patients: int,
+    *,
+    draws: int,
+    seed: int,
+) -> list[str]:
+    """Lines that say what intervals and p-values are, and what they rest on.
 
     Args:
+        rows: The comparisons shown, if any.
         seeds: Number of trainings by model.
-        delong: Whether DeLong's method would stand beside the metrics of a single training.
+        patients: Number of patients.
+        draws: Bootstrap draws.
+        seed: Their seed.
     """
-    from miram.reporting.facts.words import listed
-
-    several = {name: count for name, count in seeds.items() if count > 1}
-    if not several:
-        return []
-    if len(several) == len(seeds) and len(set(several.values())) == 1:
-        line = f"Metrics: mean over {next(iter(several.values()))} trainings of each model"
-    else:
-        counts = listed(f"{count} of {name}" for name, count in several.items())
-        line = f"Metrics: mean over trainings, {counts}"
-    return [f"{line}; DeLong is for one." if delong else f"{line}."]
-
-
-def too_few_note(patients: int) -> list[str]:
-    """A line where the patients are too few for any verdict, else none."""
     from miram.reporting.facts.findings import VERDICT_PATIENTS
+    from miram.reporting.facts.words import counted, listed
 
-    few = patients < VERDICT_PATIENTS
-    return [f"{patients} patients are too few for a verdict."] if few else []
+    lines = [
+        "Intervals: 95 % percentile intervals of a bootstrap over patients, "
+        f"{draws} draws, seed {seed}."
+    ]
+    if rows:
+        models = counted(len(rows), "model")
+        lines.append(
+            f"Differences: paired bootstrap over patients, two-sided p, Holm over {models}."
+        )
+    several = {name: count for name, count in seeds.items() if count > 1}
+    if len(several) == len(seeds) and len(set(several.values())) == 1:
+        lines.append(f"Metrics: mean over {next(iter(several.values()))} trainings of each model.")
+    elif several:
+        counts = listed(f"{count} of {name}" for name, count in several.items())
+        lines.append(f"Metrics: mean over trainings, {counts}.")
+    if patients < VERDICT_PATIENTS:
+        lines.append(f"{patients} patients are too few for a verdict.")
+    return lines

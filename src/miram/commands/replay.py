@@ -2,33 +2,53 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from miram.training.nonfinite import BadStep
 
 
 def replay(
     folder: Annotated[Path, typer.Argument(help="a folder nonfinite-step-..., left by a training")],
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
-    """Take a step again and tell the first place that is not finite.
-
-    The folder holds a pickled model: open only your own.
+    """Take a step again and name the first place that is not finite.
 
     Example: miram replay data/06_models/mae/training/nonfinite-step-000000123
     """
-    from miram.training.nonfinite import advice, facts, load_replay, take_again
+    from miram.training.nonfinite import advice, facts, load_step, take_again
 
-    kept = load_replay(folder)
-    finding = take_again(kept)
+    bad = load_step(folder)
+    finding = take_again(bad, build_again(bad))
     if as_json:
-        typer.echo(json.dumps(facts(kept, finding)))
+        typer.echo(json.dumps(facts(bad, finding)))
     else:
-        typer.echo(f"step {kept.step + 1}, epoch {kept.epoch}, {len(kept.indices)} samples")
+        typer.echo(f"step {bad.step + 1}, epoch {bad.epoch}, {len(bad.indices)} samples")
         typer.echo(f"loss {finding.loss:g}, gradient norm {finding.gradient_norm:g}")
         if finding.finite:
             typer.echo("all is finite here: it may be the device or its precision")
         else:
             typer.echo(f"first at: {finding.where}")
-            typer.echo(f"advice: {advice(finding, kept.precision)}")
+            typer.echo(f"advice: {advice(finding, bad.precision)}")
     raise typer.Exit(code=0 if finding.finite else 1)
+
+
+def build_again(bad: "BadStep") -> "nn.Module":
+    """Make the model of a step with fresh weights."""
+    from miram.finetuning.model import build_again as build_finetuned
+    from miram.models.encoder import EncoderConfig
+    from miram.models.method_kinds import METHOD_KINDS
+    from miram.models.supervised import SupervisedConfig
+
+    if "method" not in bad.identity:
+        return build_finetuned(bad.identity, bad.model)
+    method = METHOD_KINDS.model_validate(bad.identity["method"]).without_files()
+    encoder = EncoderConfig.model_validate(bad.identity["encoder"])
+    if isinstance(method, SupervisedConfig):
+        several = bad.labels is not None and bad.labels.ndim == 2
+        return method.build_classifier(encoder, 0, bad.model["weights"], several=several)
+    return method.build(encoder, seed=0)

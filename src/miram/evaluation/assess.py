@@ -13,12 +13,12 @@ from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import COLUMNS, prediction_table
 from miram.evaluation.probes.fold_features import Features
-from miram.evaluation.probes.protocols import MAIN
+from miram.evaluation.probes.protocols import MAIN, Protocol
 from miram.evaluation.probes.scoring import ScoredTask, score_task
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import Interval, cluster_bootstrap
 from miram.evaluation.statistics.delong import auc_interval
-from miram.evaluation.statistics.inputs import SeedScores
+from miram.evaluation.statistics.inputs import SeedScores, kind_of
 from miram.evaluation.statistics.metrics import compute_metrics, metrics_of
 from miram.evaluation.statistics.per_class import ClassRow, class_rows, confusion_matrix
 from miram.evaluation.statistics.subgroups import VARIABLES
@@ -29,6 +29,51 @@ from miram.mammography.splits import split_repeats
 Array = npt.NDArray[np.float64]
 
 log = logging.getLogger(__name__)
+
+
+def metrics_entry(
+    labels: npt.NDArray,
+    scores: SeedScores,
+    patients: npt.NDArray,
+    classes: Sequence[str],
+    *,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Give all metrics of scores.
+
+    Args:
+        labels: (n,) or (n, K), as in `inputs`.
+        scores: Of every seed and repeat.
+        patients: (n,).
+        classes: K names, two of a binary task.
+        draws: Bootstrap draws per metric.
+        seed: Seed of the draws.
+
+    Returns:
+        `kind`, `classes`, `repeats`; `lesions` and `patients` evaluated; `majority`, the accuracy
+        of the most frequent answer; `metrics`, `per_class`, `confusion_matrix`, and `delong` (None
+        where it is not defined). Each metric has `estimate`, `lower`, `upper` and
+        `undefined_draws`; with several seeds or repeats it is their mean, and `metrics` have
+        `by_seed` and `seed_deviation`, or `by_repeat` and `repeat_deviation`, besides. The
+        confusion matrix is the mean over both.
+    """
+    kind = kind_of(labels, scores.each[0])
+    intervals = _plain(cluster_bootstrap(labels, scores, patients, draws=draws, seed=seed))
+    rows = class_rows(labels, scores, patients, classes, draws=draws, seed=seed)
+    delong = kind == "binary" and len(scores.each) == 1
+    return {
+        "kind": kind,
+        "classes": list(classes),
+        "repeats": scores.repeats,
+        "lesions": len(labels),
+        "patients": len(np.unique(patients)),
+        "majority": float(np.max(_class_shares(labels, kind))),
+        "metrics": _with_spread(intervals, labels, scores),
+        "per_class": [_class_entry(row) for row in rows],
+        "confusion_matrix": _mean_confusion(labels, scores),
+        "delong": _delong(labels, scores, patients) if delong else None,
+    }
 
 
 def task_metrics(
@@ -43,51 +88,37 @@ def task_metrics(
         seed: Seed of the draws.
 
     Returns:
-        `kind`, `classes`, `without_callback`, `seeds`, `repeats`; `lesions` and `patients` judged;
-        `training`, the lesions and patients learned from by pair of the first repeat; `majority`,
-        the accuracy of the most frequent answer; of the linear probe `metrics`, `per_class`,
-        `confusion_matrix`, `delong` (None where it is not defined) and `calibration`; and
-        `protocols`, the metrics of the others. Each metric has `estimate`, `lower`, `upper` and
-        `undefined_draws`; with several seeds or repeats it is their mean, and `metrics` have
-        `by_seed` and `seed_deviation`, or `by_repeat` and `repeat_deviation`, besides. The
-        confusion matrix is the mean over both.
+        What `metrics_entry` gives for the linear probe; `without_callback`, `seeds`; `training`,
+        the lesions and patients learned from by pair of the first repeat; `calibration`; and
+        `protocols`, the metrics of the others.
     """
     each = [one for repeats in runs.values() for one in repeats]
     first = each[0]
     targets, labels, patients = first.targets, first.labels, first.patients
-
-    def metrics(scores: SeedScores, names: Sequence[str] | None = None) -> dict[str, Any]:
-        found = _plain(cluster_bootstrap(labels, scores, patients, names, draws=draws, seed=seed))
-        return found if names else _with_spread(found, labels, scores)
-
     folds = np.stack([one.lesions["fold"].to_numpy() for one in each])
-    repeats = len(each) // len(runs)
-    scores = {
-        name: SeedScores(tuple(one.scores[name] for one in each), folds, repeats)
-        for name in first.scores
-    }
-    main = scores.pop(MAIN)
-    calibrated = SeedScores(tuple(one.calibrated for one in each), folds, repeats)
-    rows = class_rows(labels, main, patients, targets.classes, draws=draws, seed=seed)
+
+    def scores(name: Protocol | None) -> SeedScores:
+        values = tuple(one.calibrated if name is None else one.scores[name] for one in each)
+        return SeedScores(values, folds, len(each) // len(runs))
+
+    stated = metrics_of(targets.kind, "probabilities")
+    options: dict[str, Any] = {"draws": draws, "seed": seed}
+    calibrated = _plain(cluster_bootstrap(labels, scores(None), patients, stated, **options))
+    protocols = {}
+    for name in first.scores:
+        if name != MAIN:
+            found = _plain(cluster_bootstrap(labels, scores(name), patients, **options))
+            protocols[name] = {"metrics": _with_spread(found, labels, scores(name))}
     return {
-        "kind": targets.kind,
-        "classes": list(targets.classes),
+        **metrics_entry(labels, scores(MAIN), patients, targets.classes, **options),
         "without_callback": targets.without_callback,
         "seeds": list(runs),
-        "repeats": repeats,
-        "lesions": len(labels),
-        "patients": len(np.unique(patients)),
         "training": [{"lesions": one, "patients": other} for one, other in first.training],
-        "majority": float(np.max(_class_shares(labels, targets.kind))),
-        "metrics": metrics(main),
-        "per_class": [_class_entry(row) for row in rows],
-        "confusion_matrix": _mean_confusion(labels, main),
-        "delong": _delong(first) if targets.kind == "binary" and len(each) == 1 else None,
         "calibration": {
             "temperatures": [value for one in each for value in one.temperatures],
-            "metrics": metrics(calibrated, metrics_of(targets.kind, "probabilities")),
+            "metrics": calibrated,
         },
-        "protocols": {name: {"metrics": metrics(values)} for name, values in scores.items()},
+        "protocols": protocols,
     }
 
 
@@ -129,10 +160,13 @@ def _class_entry(row: ClassRow) -> dict[str, Any]:
     }
 
 
-def _delong(task: ScoredTask) -> dict[str, float | None] | None:
+def _delong(
+    labels: npt.NDArray, scores: SeedScores, patients: npt.NDArray
+) -> dict[str, float | None] | None:
     """DeLong's interval, clustered by patient: a cross-check of the bootstrap's."""
+    [(only, folds)] = scores.parts()
     try:
-        found = auc_interval(task.labels, task.scores[MAIN], task.patients, task.lesions["fold"])
+        found = auc_interval(labels, only, patients, folds)
     except StatisticsError:  # fewer than two patients of a class: there is no variance
         return None
     return {

@@ -25,17 +25,17 @@ class RecipeConfig(Config):
     def over(self, training: TrainingConfig) -> TrainingConfig:
         """Put the recipe over what all trainings share.
 
-        Seed, device, precision, checkpoints and portions stay. A moving average and public
+        Seed, device, precision, checkpoints and micro-batches stay. A moving average and public
         weights to start from are matters of pretraining and do not come along.
 
         Args:
             training: The shared settings.
         """
-        portion = training.batch_size
+        at_once = training.batch_size
         return training.model_copy(
             update={
                 "epochs": self.epochs,
-                "batch_size": portion if portion == AUTO else min(portion, self.batch_size),
+                "batch_size": at_once if at_once == AUTO else min(at_once, self.batch_size),
                 "effective_batch": self.batch_size,
                 "optimizer": self.optimizer,
                 "augmentation": self.augmentation,

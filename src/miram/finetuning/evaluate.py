@@ -1,4 +1,4 @@
-"""Fine-tuned models: how an epoch is chosen, and how the patients kept apart are judged, once."""
+"""Fine-tuned models: the metrics that choose an epoch, and the evaluation of held-out patients."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,6 @@ from miram.evaluation.tasks.targets import TaskTargets, targets_of
 from miram.finetuning.model import (
     ABOUT,
     VALIDATION_AUC,
-    VALIDATION_LOSS,
     FineTuned,
     classify,
     split_models,
@@ -32,15 +31,16 @@ from miram.mammography.crops.store import CropStore
 from miram.models.checkpoints.files import PretrainedCheckpoint
 from miram.models.checkpoints.joined import WHOLE
 from miram.models.checkpoints.split_record import sides_digest
+from miram.training.checkpointing.manager import VALIDATION_LOSS
 
 PROTOCOL = "finetuned"  # in the tables of predictions
-_DRAWS = 200  # of an interval that is looked at after every epoch
+_DRAWS = 200  # of the interval after every epoch
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class ValidationJudge:
+class ClassifierMetrics:
     """Metrics of validation lesions, by which the epoch and the temperature are chosen.
 
     Attributes:
@@ -54,7 +54,7 @@ class ValidationJudge:
     def __call__(
         self, labels: npt.NDArray[np.int64], scores: Array, patients: npt.NDArray
     ) -> dict[str, float]:
-        """Judge the lesions.
+        """Compute the metrics.
 
         Args:
             labels: (n,) classes from 0, or (n, K) of 0 and 1.
@@ -62,7 +62,7 @@ class ValidationJudge:
             patients: (n,).
 
         Returns:
-            `validation_auc`, the mean over the classes that can be told apart in these lesions,
+            `validation_auc`, the mean over the classes that these lesions can separate,
             with its interval; `validation_lesions` and `validation_patients`;
             `validation_log_loss`; and `validation_temperature`, see `fit_temperature`.
         """
@@ -102,13 +102,13 @@ def assess_finetuned(
     splits: pd.DataFrame,
     config: AssessmentConfig,
 ) -> Assessment:
-    """Judge fine-tuned models on the patients that neither trained nor validated.
+    """Evaluate fine-tuned models on the patients that neither trained nor validated.
 
     Args:
         checkpoint: The models, see `miram.finetuning.model`.
         store: The crop store.
         lesions: Lesion table.
-        splits: Which lesion is on which side. Their order does not matter.
+        splits: Which lesion is in which split. Their order does not matter.
         config: Statistics, and how the task is meant.
 
     Returns:
@@ -147,7 +147,7 @@ def _check(about: dict[str, Any], targets: TaskTargets, rows: pd.DataFrame) -> N
     if not same or about["classes"] != list(targets.classes):
         raise MiramError(
             f"the model was fine-tuned on {targets.task} for other splits, lesions or classes, so "
-            "patients to be judged may have trained it: run `kedro run --pipeline finetune` again"
+            "held-out patients may have trained it: run `kedro run --pipeline finetune` again"
         )
 
 
@@ -162,13 +162,13 @@ def _score(
     pairs = check_pairs(patients_apart(rows), evaluation_pairs(rows))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tables, labels, scores, calibrated, temperatures, training = [], [], [], [], [], []
-    for number, (_, judged) in enumerate(pairs):
-        table = rows.iloc[judged]
+    for number, (_, held_out) in enumerate(pairs):
+        table = rows.iloc[held_out]
         fold = WHOLE if WHOLE in models else str(table["split"].iloc[0])
         found = classify(models[fold].to(device), store.crops, store.rows(table["lesion_id"]))
         temperature = float(folds[fold]["validation"]["validation_temperature"])
         tables.append(table[["lesion_id", "patient_id"]].assign(fold=number))
-        labels.append(targets.labels[judged])
+        labels.append(targets.labels[held_out])
         scores.append(of_kind(found, kind))
         calibrated.append(apply_temperature(scores[-1], temperature, multi=kind == "multi"))
         temperatures.append(temperature)

@@ -21,10 +21,10 @@ from miram.models.images import PIXEL_MEAN, PIXEL_STD, plain_views
 from miram.models.supervised import Supervised
 
 Pooling = Literal["patches", "cls"]
-ABOUT = "finetuning"  # field of the header that tells how the model was trained
+ABOUT = "finetuning"  # field of the header that says how the model was trained
 VALIDATION_AUC = "validation_auc"  # the metric by which the epoch is chosen
-VALIDATION_LOSS = "validation_log_loss"  # and that by which one of equals is
-_PORTION = 64  # crops that are classified at once
+READ = ("timm", "image_size", "pixel_mean", "pixel_std")  # of the header of an encoder
+_BATCH = 64  # crops that are classified at once
 
 
 class FineTuned(Supervised):
@@ -59,7 +59,7 @@ class FineTuned(Supervised):
         nn.Module.__init__(self)  # the encoder is not made afresh, as Supervised would
         self.pooling, self.several = pooling, several
         self.encoder = _build(start, drop_path)
-        self.channels, self.side, _ = start.input_shape
+        self.channels, self.image_size, _ = start.input_shape
         mean, deviation = start.pixels
         self.scale, self.shift = PIXEL_STD / deviation, (PIXEL_MEAN - mean) / deviation
         with torch.random.fork_rng(devices=[]):
@@ -107,9 +107,9 @@ def classify(
     """
     device = next(model.parameters()).device
     found = [torch.empty(0, len(model.weights), dtype=torch.float64)]
-    for start in range(0, len(rows), _PORTION):
-        part = torch.from_numpy(crops[rows[start : start + _PORTION]]).to(device)
-        logits = model.logits(plain_views(part, model.side)).double().cpu()
+    for start in range(0, len(rows), _BATCH):
+        part = torch.from_numpy(crops[rows[start : start + _BATCH]]).to(device)
+        logits = model.logits(plain_views(part, model.image_size)).double().cpu()
         found.append(logits.sigmoid() if model.several else logits.softmax(dim=1))
     return torch.cat(found).numpy()
 
@@ -119,7 +119,7 @@ def join_models(models: Mapping[str, FineTuned], header: dict[str, Any]) -> Pret
 
     Args:
         models: Model by fold; {`WHOLE`: model} where one serves all.
-        header: What the encoder's header told, and `ABOUT`.
+        header: That of the encoder, and `ABOUT`.
     """
     parts = nn.ModuleDict(models) if WHOLE not in models else models[WHOLE]
     header = {key: value for key, value in header.items() if key not in ("folds", "holds")}
@@ -156,3 +156,19 @@ def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
+
+
+def build_again(identity: Mapping[str, Any], state: Mapping[str, Tensor]) -> FineTuned:
+    """Make the model of a training from what its checkpoints say of it.
+
+    Args:
+        identity: Of the training.
+        state: Weights.
+    """
+    start = EncoderCheckpoint(_below(state, "encoder."), identity["encoder"])
+    weights, several = state["weights"], identity["kind"] == "multi"
+    model = FineTuned(
+        start, identity["pooling"], weights, several=several, drop_path=identity["drop_path"]
+    )
+    model.load_state_dict(state)
+    return model

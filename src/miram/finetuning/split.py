@@ -1,4 +1,4 @@
-"""Which lesions train and which validate, in front of those that are judged."""
+"""Which lesions train and which validate, apart from those that are evaluated."""
 
 import logging
 import warnings
@@ -20,8 +20,8 @@ Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Side:
-    """What may be known before lesions are judged.
+class TrainingSplit:
+    """What may be known before the held-out lesions are evaluated.
 
     Attributes:
         train: Positions of the lesions whose labels are learned.
@@ -33,15 +33,15 @@ class Side:
     validate: Rows
     cut: bool
 
-    def told_apart(self, labels: NDArray[np.int64]) -> int:
+    def classes_shown(self, labels: NDArray[np.int64]) -> int:
         """How many classes validation shows beside lesions without them."""
-        return _told_apart(labels[self.validate])
+        return _classes_shown(labels[self.validate])
 
 
-def finetuning_sides(
+def finetuning_splits(
     table: pd.DataFrame, labels: NDArray[np.int64], share: float, seed: int
-) -> dict[str, Side]:
-    """Training and validation lesions, by the fold that is judged.
+) -> dict[str, TrainingSplit]:
+    """Training and validation lesions, by the fold that is evaluated.
 
     Under the official split validation is the split's own. Under cross-validation it is cut, by
     patient, from the training patients of each fold; and so it is from training and validation
@@ -54,15 +54,15 @@ def finetuning_sides(
         seed: Of the cuts.
 
     Returns:
-        {`WHOLE`: side}, or a side by fold.
+        {`WHOLE`: split}, or a split by fold.
 
     Raises:
         MiramError: There are fewer than two patients to cut.
     """
     found, split = training_sides(table), table["split"].to_numpy()
     if WHOLE in found:
-        own = Side(found[WHOLE], np.flatnonzero(split == "val"), cut=False)
-        if own.told_apart(labels):
+        own = TrainingSplit(found[WHOLE], np.flatnonzero(split == "val"), cut=False)
+        if own.classes_shown(labels):
             return {WHOLE: own}
         log.warning(
             "the %d validation lesions show no class beside another: validation is cut anew from "
@@ -71,11 +71,11 @@ def finetuning_sides(
         )
         found = {WHOLE: np.flatnonzero(np.isin(split, ["train", "val"]))}
     patients = table["patient_id"].to_numpy(dtype=object)
-    sides = {}
+    splits = {}
     for fold, rows in found.items():
         train, validate = cut_by_patient(labels[rows], patients[rows], share, seed)
-        sides[fold] = Side(rows[train], rows[validate], cut=True)
-    return sides
+        splits[fold] = TrainingSplit(rows[train], rows[validate], cut=True)
+    return splits
 
 
 def cut_by_patient(
@@ -109,10 +109,10 @@ def cut_by_patient(
         # A rare class cannot be in every part; that is no reason to tell the user.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         cuts = list(splitter.split(strata, strata, patients))
-    return max(cuts, key=lambda cut: _told_apart(labels[cut[1]]))
+    return max(cuts, key=lambda cut: _classes_shown(labels[cut[1]]))
 
 
-def _told_apart(labels: NDArray[np.int64]) -> int:
+def _classes_shown(labels: NDArray[np.int64]) -> int:
     if not len(labels):
         return 0
     hot = labels > 0 if labels.ndim == 2 else labels[:, None] == np.unique(labels)

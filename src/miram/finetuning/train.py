@@ -1,7 +1,7 @@
 """Fine-tuning: a pretrained encoder and a linear head learn the labels of one task.
 
-The epoch is chosen on validation patients. Patients who are judged lend neither pixels nor labels;
-see `miram.finetuning.evaluate` for how they are judged.
+The epoch is chosen on validation patients. Held-out patients lend neither pixels nor labels;
+see `miram.finetuning.evaluate` for how they are evaluated.
 """
 
 import hashlib
@@ -19,31 +19,40 @@ from miram.errors import MiramError
 from miram.finetuning.config import FinetuningConfig
 from miram.finetuning.model import (
     ABOUT,
+    READ,
     VALIDATION_AUC,
-    VALIDATION_LOSS,
     FineTuned,
     classify,
     join_models,
 )
-from miram.finetuning.split import Side, finetuning_sides
+from miram.finetuning.split import TrainingSplit, finetuning_splits
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import assert_patients_apart
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint, weights_digest
 from miram.models.checkpoints.joined import WHOLE, split_folds
 from miram.models.checkpoints.split_record import sides_digest
 from miram.models.supervised import class_weights
+from miram.provenance import TRAINING_CODE
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.manager import VALIDATION_LOSS, Checkpoints
 from miram.training.config import TrainingConfig
-from miram.training.logging.facts import OTHERWISE, Facts, joined_facts
-from miram.training.logging.telemetry import Looks, join_histories, last_step, told_after
+from miram.training.logging.history import (
+    OTHERWISE,
+    Facts,
+    join_histories,
+    joined_facts,
+    last_step,
+)
+from miram.training.logging.telemetry import Validation, log_step_offset
 from miram.training.loop import train
 
 log = logging.getLogger(__name__)
 
-Judge = Callable[[NDArray[np.int64], NDArray[np.float64], NDArray], dict[str, float]]
-"""Takes labels (n,) or (n, K), probabilities (n, K) and patients (n,) of validation lesions; gives
-metrics by name, `VALIDATION_AUC` among them, and `VALIDATION_LOSS` to choose among equals."""
+_CODE = (*TRAINING_CODE, "finetuning")
+
+ValidationMetrics = Callable[[NDArray[np.int64], NDArray[np.float64], NDArray], dict[str, float]]
+"""From labels (n,) or (n, K), probabilities (n, K) and patients (n,) of validation lesions to
+metrics by name: `VALIDATION_AUC` among them, and `VALIDATION_LOSS` to choose among equals."""
 
 
 @dataclass(frozen=True)
@@ -81,28 +90,28 @@ def finetune(
     encoder: EncoderCheckpoint,
     config: FinetuningConfig,
     training: TrainingConfig,
-    judge: Judge,
+    metrics: ValidationMetrics,
     *,
     folder: TrainingFolder | None = None,
 ) -> tuple[PretrainedCheckpoint, pd.DataFrame]:
     """Fine-tune an encoder on one task: one model, or under cross-validation one per fold.
 
     Args:
-        data: The lesions with a label, those to be judged among them.
+        data: The lesions with a label, held-out ones among them.
         encoder: Where to start; if it holds an encoder per fold, every fold starts from its own.
         config: Task and recipe.
         training: What all trainings share, such as device and precision.
-        judge: Metrics of validation lesions.
+        metrics: Of validation lesions.
         folder: Where the training keeps its state; None keeps nothing.
 
     Returns:
         The models with their heads, see `miram.finetuning.model`; and the history with the
-        metrics of `judge`, and with `fold` if there are several, whose steps go on from fold to
-        fold.
+        metrics of validation, and with `fold` if there are several, whose steps are counted on
+        from fold to fold.
 
     Raises:
         MiramError: There are too few lesions or patients to learn from or to validate on, a
-            patient is on two sides, or the encoder was made for other folds.
+            patient is in two splits, or the encoder was made for other folds.
     """
     data = data.in_order()
     if data.table.empty:
@@ -112,45 +121,45 @@ def finetune(
         )
     assert_patients_apart(data.table)
     recipe = config.chosen.over(training)
-    sides = finetuning_sides(data.table, data.labels, config.validation_share, recipe.seed)
-    starts = _starts(encoder, list(sides))
+    splits = finetuning_splits(data.table, data.labels, config.validation_share, recipe.seed)
+    starts = _starts(encoder, list(splits))
     models: dict[str, FineTuned] = {}
-    told: list[dict[str, Any]] = []
+    folds: list[dict[str, Any]] = []
     facts: dict[str, Facts] = {}
     histories: dict[str | int, pd.DataFrame] = {}
-    for fold, side in sides.items():
-        _check(data, side, recipe, config)
+    for fold, split in splits.items():
+        _check(data, split, recipe, config)
         part = folder.part(fold) if folder and fold else folder
-        with told_after(sum(map(last_step, histories.values()))):
-            one = _finetune_side(data, side, starts[fold], config, recipe, judge, part)
+        with log_step_offset(sum(map(last_step, histories.values()))):
+            one = _finetune_split(data, split, starts[fold], config, recipe, metrics, part)
         models[fold] = one.model
-        told.append({"fold": fold, **one.about})
+        folds.append({"fold": fold, **one.about})
         facts[fold], histories[fold] = one.facts, one.history
-    header = _header(data, encoder, config, joined_facts(facts), told)
+    header = _header(data, encoder, config, joined_facts(facts), folds)
     return join_models(models, header), join_histories(histories, "fold")
 
 
 @dataclass(frozen=True)
-class ValidationWatch:
-    """Judges the validation lesions while a model trains.
+class ClassifierValidation:
+    """Evaluates the validation lesions while a model trains.
 
     Attributes:
         data: All lesions.
         validate: Positions of those that validate.
-        judge: Their metrics.
+        metrics: Of them.
     """
 
     data: LabeledCrops
     validate: NDArray[np.intp]
-    judge: Judge
+    metrics: ValidationMetrics
 
-    def __call__(self, model: nn.Module) -> Looks:
-        """Look at a model in evaluation mode."""
+    def __call__(self, model: nn.Module) -> Validation:
+        """Evaluate a model in evaluation mode."""
         assert isinstance(model, FineTuned)
         table = self.data.table.iloc[self.validate]
         scores = classify(model, self.data.store.crops, self.data.rows[self.validate])
         patients = table["patient_id"].to_numpy(dtype=object)
-        return Looks(self.judge(self.data.labels[self.validate], scores, patients))
+        return Validation(self.metrics(self.data.labels[self.validate], scores, patients))
 
 
 @dataclass(frozen=True)
@@ -161,16 +170,16 @@ class _Finetuned:
     about: dict[str, Any]
 
 
-def _finetune_side(
+def _finetune_split(
     data: LabeledCrops,
-    side: Side,
+    split: TrainingSplit,
     start: EncoderCheckpoint,
     config: FinetuningConfig,
     recipe: TrainingConfig,
-    judge: Judge,
+    metrics: ValidationMetrics,
     folder: TrainingFolder | None,
 ) -> _Finetuned:
-    chosen, labels = config.chosen, data.labels[side.train]
+    chosen, labels = config.chosen, data.labels[split.train]
     model = FineTuned(
         start,
         chosen.pooling,
@@ -179,25 +188,27 @@ def _finetune_side(
         drop_path=chosen.drop_path,
         seed=recipe.seed,
     )
-    log.info("fine-tuning on %d crops, validating on %d", len(side.train), len(side.validate))
-    # Every epoch has a row of its own, so that no look is lost between two rows.
-    often = min(recipe.log_every, len(side.train) // recipe.samples_per_step)
-    watch = ValidationWatch(data, side.validate, judge)
+    log.info("fine-tuning on %d crops, validating on %d", len(split.train), len(split.validate))
+    # Every epoch has a row of its own, so that no validation is lost between two rows.
+    often = min(recipe.log_every, len(split.train) // recipe.samples_per_step)
+    validate = ClassifierValidation(data, split.validate, metrics)
+    identity = _identity(data, split, start, config)
+    checkpoints = Checkpoints(folder, identity, _CODE) if folder else None
     trained = train(
         model,
         data.store.crops,
-        model.side,
+        model.image_size,
         recipe.model_copy(update={"log_every": often}),
-        rows=data.rows[side.train],
+        rows=data.rows[split.train],
         labels=labels,
-        keep=None if folder is None else Keep(folder, _identity(data, side, start, config)),
-        watch=watch,
+        checkpoints=checkpoints,
+        validate=validate,
     )
-    metrics = watch(model.eval()).metrics
+    found = validate(model.eval()).metrics
     about = {
         "epoch": _chosen_epoch(trained.history),
-        "training": _numbers(data, side.train),
-        "validation": {**_numbers(data, side.validate), "cut": side.cut, **metrics},
+        "training": _numbers(data, split.train),
+        "validation": {**_numbers(data, split.validate), "cut": split.cut, **found},
     }
     # What was asked for: folds of other sizes have been logged at other steps.
     asked = {**trained.facts["training"], "log_every": recipe.log_every}
@@ -205,12 +216,13 @@ def _finetune_side(
 
 
 def _chosen_epoch(history: pd.DataFrame) -> int:
-    """Which epoch `Selection` took, from 1."""
+    """Which epoch `BestWeights` took, from 1."""
     if VALIDATION_AUC not in history:
-        return 0  # one process of several looks, and its answer is the one that counts
-    looks = history.dropna(subset=[VALIDATION_AUC]).reset_index(drop=True)
-    equals = looks[looks[VALIDATION_AUC] == looks[VALIDATION_AUC].max()]
-    if VALIDATION_LOSS in looks:
+        return 0  # one process of several validates, and its answer is the one that counts
+    validated = history.dropna(subset=[VALIDATION_AUC]).reset_index(drop=True)
+    best = validated[VALIDATION_AUC].max()
+    equals = validated[validated[VALIDATION_AUC] == best]
+    if VALIDATION_LOSS in validated:
         equals = equals.sort_values(VALIDATION_LOSS, kind="stable")
     return int(equals.index[0]) + 1
 
@@ -220,7 +232,7 @@ def _numbers(data: LabeledCrops, rows: NDArray[np.intp]) -> dict[str, int]:
 
 
 def _identity(
-    data: LabeledCrops, side: Side, start: EncoderCheckpoint, config: FinetuningConfig
+    data: LabeledCrops, split: TrainingSplit, start: EncoderCheckpoint, config: FinetuningConfig
 ) -> dict[str, Any]:
     """Whatever besides the recipe's steps the selected weights depend on."""
 
@@ -230,12 +242,14 @@ def _identity(
 
     return {
         "task": config.task,
+        "kind": data.kind,
         "classes": list(data.classes),
         "pooling": config.chosen.pooling,
         "drop_path": config.chosen.drop_path,
         "data_digest": data.store.digest,
-        "training_lesions": digest(side.train),
-        "validation_lesions": digest(side.validate),
+        "training_lesions": digest(split.train),
+        "validation_lesions": digest(split.validate),
+        "encoder": {name: start.metadata[name] for name in READ if name in start.metadata},
         "start": weights_digest(start.state),
     }
 
@@ -277,15 +291,16 @@ def _starts(encoder: EncoderCheckpoint, folds: list[str]) -> dict[str, EncoderCh
 
 
 def _check(
-    data: LabeledCrops, side: Side, recipe: TrainingConfig, config: FinetuningConfig
+    data: LabeledCrops, split: TrainingSplit, recipe: TrainingConfig, config: FinetuningConfig
 ) -> None:
-    if len(side.train) < recipe.samples_per_step:
+    if len(split.train) < recipe.samples_per_step:
         raise MiramError(
-            f"{len(side.train)} training lesions of task {config.task!r} are fewer than one batch: "
-            f"lower finetuning.recipes.{config.recipe}.batch_size ({recipe.samples_per_step})"
+            f"{len(split.train)} training lesions of task {config.task!r} are fewer than one "
+            f"batch: lower finetuning.recipes.{config.recipe}.batch_size "
+            f"({recipe.samples_per_step})"
         )
-    if not side.told_apart(data.labels):
+    if not split.classes_shown(data.labels):
         raise MiramError(
-            f"the {len(side.validate)} validation lesions of task {config.task!r} show no class "
+            f"the {len(split.validate)} validation lesions of task {config.task!r} show no class "
             "beside another, so no epoch can be chosen by them: raise finetuning.validation_share"
         )

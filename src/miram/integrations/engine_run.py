@@ -10,7 +10,7 @@ from kedro.utils import find_kedro_project
 
 from miram.errors import MiramError
 from miram.training.checkpointing.interruption import passing_signals_on
-from miram.training.distributed.engine import EngineConfig, shared_cluster
+from miram.training.distributed.cluster import EngineConfig, shared_cluster
 
 _ONE_BY_ONE = (None, "SequentialRunner")
 

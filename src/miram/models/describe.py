@@ -156,16 +156,24 @@ class _Meter:
 
 @contextmanager
 def _metered() -> Iterator[_Meter]:
-    meter = _Meter()
+    with FlopCounterMode(display=False) as counter, kept_for_backward() as kept:
+        meter = _Meter(saved=kept)
+        yield meter
+    meter.flops = counter.get_total_flops()
+
+
+@contextmanager
+def kept_for_backward() -> Iterator[dict[int, Tensor]]:
+    """Gather what forward passes within the block keep for the backward pass, by storage."""
+    kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         # A tensor that several operations keep, or several views of it, takes memory once.
-        meter.saved.setdefault(_storage(tensor), tensor)
+        kept.setdefault(_storage(tensor), tensor)
         return tensor
 
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda kept: kept):
-        yield meter
-    meter.flops = counter.get_total_flops()
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield kept
 
 
 def _storage(tensor: Tensor) -> int:

@@ -1,4 +1,4 @@
-"""The budget of a training: how long, in which portions, with which precision, kept how."""
+"""The budget of a training: how long, in which micro-batches and precision, kept how."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Self, TypeVar
@@ -17,19 +17,18 @@ LAST = "last"
 
 
 class CheckpointConfig(Config):
-    """How often the state of a running training is written down, to go on from."""
+    """How often the state of a running training is written down, to resume from."""
 
     every_minutes: float | None = Field(5.0, gt=0, description="null for never")
     every_epochs: int | None = Field(None, ge=1, description="null for never")
-    keep: int = Field(2, ge=1, description="how many of the newest stay")
 
 
 class TrainingConfig(Config):
     """The budget, the same for every method of a study.
 
     A step takes `effective_batch` samples. Where they do not fit into memory at once, they go
-    through the model in portions of `batch_size`, and gradients add up: the result is the same
-    but for rounding. MoCo-v3 contrasts the samples of a portion, so it takes them whole.
+    through the model in micro-batches of `batch_size`, and gradients add up: the result is the
+    same but for rounding. MoCo-v3 contrasts the samples of a step, so it takes them whole.
     """
 
     renamed: ClassVar[dict[str, str]] = {
@@ -56,7 +55,7 @@ class TrainingConfig(Config):
     )
     device: Literal["auto", "cpu"] = AUTO
     crop_cache: Literal["auto", "device", "host"] = Field(
-        AUTO, description="where crops wait: on the device as long as they fit, or on the host"
+        AUTO, description="where crops are kept; auto: on the device as long as they fit"
     )
     activation_checkpointing: bool = Field(
         False, description="compute activations again in the backward pass: less memory, slower"
@@ -72,19 +71,19 @@ class TrainingConfig(Config):
     max_skips: int = Field(10, ge=1, description="steps that on_nan: skip may leave out")
     log_every: int = Field(10, ge=1, description="steps between two logged records")
     validate_every: int | None = Field(
-        None, ge=1, description="epochs between two looks at the features; null for none"
+        None, ge=1, description="epochs between two validations; null for none"
     )
     select: str = Field(
-        LAST, description="what is the result: the last state, or the best by a watched metric"
+        LAST, description="the result: the last state, or the best by a metric of validation"
     )
-    resume: bool = Field(True, description="go on from what an earlier run left; false: afresh")
+    resume: bool = Field(True, description="from what an earlier run left; false: start afresh")
     checkpoints: CheckpointConfig = CheckpointConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     initialization: InitializationConfig = InitializationConfig()
 
     @model_validator(mode="after")
-    def _portions(self) -> Self:
+    def _batches(self) -> Self:
         if self.batch_size == AUTO:
             if self.effective_batch is None:
                 raise ValueError("batch_size auto needs effective_batch, the samples per step")
@@ -97,7 +96,7 @@ class TrainingConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _looks_to_select_by(self) -> Self:
+    def _validated_to_select_by(self) -> Self:
         if self.select != LAST and (
             self.validate_every is None or self.validate_every > self.epochs
         ):
@@ -122,15 +121,15 @@ class TrainingConfig(Config):
         return self.batch_size
 
     @property
-    def portion(self) -> int:
+    def micro_batch(self) -> int:
         """Samples that go through the model at once."""
         if self.batch_size == AUTO:
-            raise ValueError("batch_size auto is not settled: see miram.training.memory.budget")
+            raise ValueError("batch_size auto is not settled: see miram.training.memory_budget")
         return self.batch_size
 
 
-# What may differ between a training and the one that goes on with it: how it is watched and
-# kept, and where and in which portions it is computed. All else changes what is learned.
+# What may differ between a training and the one that resumes it: how it is validated and kept,
+# and where and in which micro-batches it is computed. All else changes what is learned.
 OPERATIONAL = {
     "activation_checkpointing",
     "batch_size",

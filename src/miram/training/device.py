@@ -1,14 +1,15 @@
-"""Where and with which numbers a training computes."""
+"""Where and with which numbers a training computes, and whether all its processes agree."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import TorchDynamoPlugin
+from accelerate.utils import TorchDynamoPlugin, gather_object
 
 from miram.errors import MiramError
 from miram.training.config import TrainingConfig
@@ -52,7 +53,7 @@ def fastest_precision(cpu: bool) -> str:
 
 
 def device_facts(config: TrainingConfig) -> dict[str, Any]:
-    """What a checkpoint's header tells of the machine that trained it."""
+    """What a checkpoint's header says of the machine that trained it."""
     accelerator = make_accelerator(config)
     on_gpu = accelerator.device.type == "cuda"
     return {
@@ -63,6 +64,34 @@ def device_facts(config: TrainingConfig) -> dict[str, Any]:
         "deterministic": config.deterministic,
         "compile": config.compile,
     }
+
+
+def processes_here(accelerator: Accelerator) -> int:
+    """How many of the processes run on this machine, as their launcher says."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return min(here, accelerator.num_processes)
+
+
+def check_ranks_agree(accelerator: Accelerator, step: int, folder: Path | None) -> None:
+    """Let all processes resume from the same step, or none.
+
+    Args:
+        accelerator: Of this process.
+        step: Taken so far, as this process knows.
+        folder: Where it looked for the state; None if nothing is kept.
+
+    Raises:
+        MiramError: Another process resumes from another step.
+    """
+    if accelerator.num_processes == 1:
+        return
+    steps = gather_object([step])
+    if len(set(steps)) > 1:
+        found = ", ".join(f"worker {rank} after step {one}" for rank, one in enumerate(steps))
+        raise MiramError(
+            f"the workers do not resume from the same state in {folder}: {found}. data_root must "
+            "be on a disk that all workers share, under the same name"
+        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The gradients of one step, in portions that memory holds."""
+"""The gradients of one step, in micro-batches that memory holds."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -12,31 +12,30 @@ from torch import nn
 from miram.errors import MiramError
 from miram.memory import is_out_of_memory
 from miram.training.config import TrainingConfig
-from miram.training.data.batches import ModelOutput, Needs, Portion
-from miram.training.data.prefetch import Served
+from miram.training.data.batches import HostBatch, InputSpec, ModelOutput, Prefetched
 from miram.training.data.sampling import step_seed
-from miram.training.logging.recorder import StepMetrics
+from miram.training.logging.recorder import Metrics
 
 log = logging.getLogger(__name__)
 
-MakeBatch = Callable[[Portion], dict[str, Any]]
+MakeBatch = Callable[[HostBatch], dict[str, Any]]
 
 
 class Gradients:
-    """Adds up the gradients of a step; where memory runs out, in smaller portions.
+    """Adds up the gradients of a step; where memory runs out, in smaller micro-batches.
 
     Args:
         model: What to call, perhaps in the wrapper that lets processes share gradients.
         accelerator: Where and how.
         config: The budget.
-        needs: What the model declares.
-        make_batch: Makes the model's arguments for a portion.
+        spec: What the model declares.
+        make_batch: Makes the model's arguments.
 
     Attributes:
-        portion: Samples that go through the model at once.
+        micro_batch: Samples that go through the model at once.
 
     Raises:
-        MiramError: The samples of a step cannot be cut into these portions.
+        MiramError: The samples of a step cannot be cut into such micro-batches.
     """
 
     def __init__(
@@ -44,15 +43,30 @@ class Gradients:
         model: nn.Module,
         accelerator: Accelerator,
         config: TrainingConfig,
-        needs: Needs,
+        spec: InputSpec,
         make_batch: MakeBatch,
     ) -> None:
         self.model, self.accelerator, self.config = model, accelerator, config
-        self.needs, self.make_batch = needs, make_batch
-        self.portion = first_portion(config, needs, accelerator.num_processes)
+        self.spec, self.make_batch = spec, make_batch
+        samples, processes = config.samples_per_step, accelerator.num_processes
+        if samples % processes:
+            raise MiramError(
+                f"{samples} samples per step do not share out evenly to {processes} workers: "
+                "change training.effective_batch or engine.num_workers"
+            )
+        if spec.needs_whole_batch and config.micro_batch < samples:
+            raise MiramError(
+                "this method compares the samples of a step with each other, so they cannot go "
+                "through in micro-batches: set training.batch_size to effective_batch "
+                f"({samples})"
+            )
+        self.micro_batch = min(config.micro_batch, samples // processes)
 
-    def add(self, served: Served) -> StepMetrics:
+    def add(self, step: Prefetched) -> Metrics:
         """Go forward and backward with all samples of a step.
+
+        Returns:
+            Means over the samples: `loss` and the single losses.
 
         Raises:
             MiramError: Memory does not hold one sample, or not the whole batch of a model that
@@ -60,61 +74,59 @@ class Gradients:
         """
         while True:
             try:
-                return self._add(served)
+                return self._add(step)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve(len(served.portion), error)
-            # Only now: what the failed portion held is free once its error is forgotten.
+                self._halve(len(step.batch), error)
+            # Only now: what the failed micro-batch held is free once its error is forgotten.
             if self.accelerator.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _add(self, served: Served) -> StepMetrics:
-        metrics = StepMetrics()
+    def _add(self, step: Prefetched) -> Metrics:
+        metrics: Metrics = {}
         self.model.zero_grad()
-        torch.manual_seed(self.seed(served))
-        portions = served.portion.split(self.portion)
-        for place, portion in enumerate(portions, start=1):
-            weight = len(portion) / len(served.portion)
-            last = place == len(portions)
-            # Processes exchange gradients once, with the last portion.
+        torch.manual_seed(self.seed(step))
+        parts = step.batch.micro_batches(self.micro_batch)
+        for place, part in enumerate(parts, start=1):
+            weight = len(part) / len(step.batch)
+            last = place == len(parts)
+            # Processes exchange gradients once, with the last micro-batch.
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 # In full precision: coordinates in bf16 would be wrong by up to a pixel.
-                batch = self.make_batch(portion)
+                batch = self.make_batch(part)
                 output: ModelOutput
                 with self.accelerator.autocast():
                     output = self.model(**batch)
                 self.accelerator.backward(output.loss * weight)
-            metrics.add({"loss": output.loss, **output.losses}, weight)
+            for name, value in {"loss": output.loss, **output.losses}.items():
+                metrics[name] = metrics.get(name, 0) + weight * value.detach()
         return metrics
 
-    def seed(self, served: Served) -> int:
+    def seed(self, step: Prefetched) -> int:
         """Seed of whatever the model draws by itself in a step."""
-        return step_seed(self.config.seed, served.step.number, self.accelerator.process_index)
+        return step_seed(self.config.seed, step.step.number, self.accelerator.process_index)
 
     def _halve(self, share: int, error: RuntimeError) -> None:
-        held = self.portion
-        if held == 1 or self.needs.needs_whole_batch or self.accelerator.num_processes > 1:
+        held = self.micro_batch
+        if held == 1 or self.spec.needs_whole_batch or self.accelerator.num_processes > 1:
             raise MiramError(
                 f"{self.accelerator.device} has too little memory for {held} samples at once: "
                 "lower training.batch_size, set training.activation_checkpointing=true, or see "
                 "what fits with `miram budget`"
             ) from error
-        self.portion = -(-held // 2)
+        self.micro_batch = -(-held // 2)
         log.warning(
-            "out of memory with %d samples at once: going on with %d; a step still takes %d",
+            "out of memory with %d samples at once: continuing with %d; a step still takes %d",
             held,
-            self.portion,
+            self.micro_batch,
             share,
         )
 
 
 @contextmanager
 def room_for_moments(device: torch.device) -> Iterator[None]:
-    """Tell what helps if the optimizer, which makes its moments in the first step, has no room.
-
-    Args:
-        device: Where it makes them.
+    """Say what helps if the optimizer, which makes its moments in the first step, has no room.
 
     Raises:
         MiramError: Memory does not hold them.
@@ -130,28 +142,3 @@ def room_for_moments(device: torch.device) -> Iterator[None]:
             "smaller decoders, set training.ema_decay=null or training.crop_cache=host, or see "
             "what fits with `miram budget`"
         ) from error
-
-
-def first_portion(config: TrainingConfig, needs: Needs, processes: int) -> int:
-    """Samples that go through the model at once, as long as memory holds them.
-
-    Args:
-        config: The budget.
-        needs: What the model declares.
-        processes: How many share a step.
-
-    Raises:
-        MiramError: The samples of a step cannot be cut into such portions.
-    """
-    samples = config.samples_per_step
-    if samples % processes:
-        raise MiramError(
-            f"{samples} samples per step do not share out evenly to {processes} workers: change "
-            "training.effective_batch or engine.num_workers"
-        )
-    if needs.needs_whole_batch and config.portion < samples:
-        raise MiramError(
-            "this method compares the samples of a step with each other, so they cannot go "
-            f"through in portions: set training.batch_size to effective_batch ({samples})"
-        )
-    return min(config.portion, samples // processes)

@@ -1,44 +1,81 @@
-"""When a loss or gradient is not finite: find where it began, and keep what replays it."""
+"""When a loss or gradient is not finite: find where it began, and keep what replays the step.
+
+A step follows from its weights, its samples and (seed, epoch, sample): these are kept, as tensors
+and plain values, and the step is made again from them.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from miram.errors import MiramError
-from miram.files import atomic_path
 from miram.models.processes import alone
+from miram.training.checkpointing.folder import State, read_state, write_state
+from miram.training.data.augmentation import AugmentationConfig
+from miram.training.data.batches import HostBatch, InputSpec, Samples, make_batch
+from miram.training.data.sampling import sample_uniforms, step_seed
 
-FILE = "replay.pt"
+FILE = "step.pt"
 
 
 @dataclass(frozen=True)
-class Replay:
+class BadStep:
     """A step that can be taken again.
 
     Attributes:
-        model: The model as it was before the step.
-        batches: What it was called with, portion by portion.
-        precision: `no`, `bf16` or `fp16`, as accelerate names them.
-        seed: Of what the model draws by itself.
+        model: Weights and buffers before the step.
+        identity: Of the training, see `Checkpoints`; the model is built from it.
         step: From 0.
+        total: Steps of the whole training.
         epoch: From 0.
-        indices: The samples of the step.
-        worker: Which one of several took it, with its share of the samples; None for a single one.
+        seed: Of the run.
+        indices: The samples of the step, those of this worker.
+        rank: Of the worker.
+        processes: How many workers shared the step.
+        crops: (B, H, H) uint16.
+        labels: (B,) or (B, K) int64, if there are any.
+        lesion: (B, h, h) uint8 coverage, if there is any.
+        image_size: Of the images the model takes, in pixels.
+        augmentation: How views are made.
+        micro_batch: Samples that go through the model at once.
+        precision: `no`, `bf16` or `fp16`, as accelerate names them.
     """
 
-    model: nn.Module
-    batches: list[dict[str, Tensor]]
-    precision: str
-    seed: int
+    model: State
+    identity: dict[str, Any]
     step: int
+    total: int
     epoch: int
+    seed: int
     indices: list[int]
-    worker: int | None = None
+    rank: int
+    processes: int
+    crops: Tensor
+    labels: Tensor | None
+    lesion: Tensor | None
+    image_size: int
+    augmentation: dict[str, Any]
+    micro_batch: int
+    precision: str
+
+    def batches(self, spec: InputSpec) -> list[dict[str, Tensor]]:
+        """What the model was called with, on the CPU."""
+        indices = np.array(self.indices)
+        uniforms = torch.from_numpy(sample_uniforms(self.seed, self.epoch, indices, spec.uniforms))
+        cpu = torch.device("cpu")
+        samples = Samples(self.crops, np.arange(len(indices)), self.labels, self.lesion, cpu)
+        whole = HostBatch(torch.arange(len(indices)), uniforms, None)
+        augmentation = AugmentationConfig.model_validate(self.augmentation)
+        return [
+            make_batch(samples, part, self.image_size, spec, augmentation)
+            for part in whole.micro_batches(self.micro_batch)
+        ]
 
 
 @dataclass(frozen=True)
@@ -46,7 +83,7 @@ class Finding:
     """What is not finite, and where it began.
 
     Attributes:
-        loss: Sum of the portions' losses, each weighing alike.
+        loss: Sum of the micro-batches' losses, each weighing alike.
         gradient_norm: Of all gradients together.
         where: The first place; empty where all is finite.
     """
@@ -61,24 +98,20 @@ class Finding:
         return not self.where
 
 
-def keep_replay(folder: Path, replay: Replay) -> Path:
+def keep_step(folder: Path, bad: BadStep) -> Path:
     """Write a step down, so that `miram replay` can take it again.
 
     Returns:
         The folder of the step.
     """
-    worker = "" if replay.worker is None else f"-worker-{replay.worker}"
-    target = folder / f"nonfinite-step-{replay.step + 1:09d}{worker}"
-    parts = {name: getattr(replay, name) for name in replay.__dataclass_fields__}
-    with atomic_path(target / FILE) as temporary, temporary.open("wb") as file:
-        torch.save(parts, file)
+    worker = "" if bad.processes == 1 else f"-worker-{bad.rank}"
+    target = folder / f"nonfinite-step-{bad.step + 1:09d}{worker}"
+    write_state(target / FILE, vars(bad))
     return target
 
 
-def load_replay(folder: Path) -> Replay:
+def load_step(folder: Path) -> BadStep:
     """Read a step that was kept.
-
-    The file holds a pickled model: open only your own.
 
     Raises:
         MiramError: There is none, or it cannot be read.
@@ -87,40 +120,67 @@ def load_replay(folder: Path) -> Replay:
     if not path.is_file():
         raise MiramError(f"there is no {FILE} in {folder}: name a folder nonfinite-step-...")
     try:
-        return Replay(**torch.load(path, map_location="cpu", weights_only=False))
-    except Exception as error:  # whatever a damaged or older file makes pickle raise
+        return BadStep(**read_state(path))
+    except Exception as error:  # whatever a damaged or older file makes the reader raise
         raise MiramError(f"{path} cannot be read ({error}): was it written by this version?") from (
             error
         )
 
 
-def take_again(replay: Replay) -> Finding:
-    """Take a step again, without changing weights, and find where it goes wrong."""
-    model = replay.model.train()
-    device = next(model.parameters()).device
-    batches = [{k: v.to(device) for k, v in batch.items()} for batch in replay.batches]
+def take_again(bad: BadStep, model: nn.Module) -> Finding:
+    """Take a step again on the CPU, without changing weights, and find where it goes wrong.
+
+    Args:
+        bad: The step.
+        model: With the architecture of the training; it is given the weights of the step.
+    """
+    model.load_state_dict(bad.model)
+    on_step: list[Any] = [m.on_step for m in model.modules() if hasattr(m, "on_step")]
+    for call in on_step:
+        call(bad.step, bad.total)
+    return examine(
+        model.train(),
+        bad.batches(InputSpec.of(model)),
+        step_seed(bad.seed, bad.step, bad.rank),
+        bad.precision,
+    )
+
+
+def examine(
+    model: nn.Module, batches: list[dict[str, Tensor]], seed: int, precision: str
+) -> Finding:
+    """Go forward and backward on the CPU and find the first place that is not finite.
+
+    Args:
+        model: On the CPU.
+        batches: Its arguments, micro-batch by micro-batch.
+        seed: Of whatever the model draws by itself.
+        precision: `no`, `bf16` or `fp16`.
+    """
     model.zero_grad(set_to_none=True)
     place = _bad_before(model, batches)
-    watcher = _Watcher(model)
+    hooks = _Hooks(model)
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     losses = []
     with torch.random.fork_rng(devices=[]), alone():
-        torch.manual_seed(replay.seed)
+        torch.manual_seed(seed)
         for batch in batches:
-            with _autocast(device, replay.precision):
+            with torch.autocast("cpu", half, enabled=half is not None):
                 loss = model(**batch).loss
             (loss / len(batches)).backward()
             losses.append(float(loss.detach()))
-    watcher.remove()
+    hooks.remove()
     gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
     norm = float(torch.nn.utils.get_total_norm(gradients))
     total = sum(losses) / len(losses)
-    if not place and not (_finite(total) and _finite(norm)):
-        place = watcher.first or "the loss itself"
+    if not place and not (np.isfinite(total) and np.isfinite(norm)):
+        place = hooks.first or "the loss itself"
     return Finding(total, norm, place)
 
 
-def tell_nonfinite(
-    replay: Replay,
+def describe_nonfinite(
+    bad: BadStep,
+    model: nn.Module,
     folder: Path | None,
     *,
     lost: bool = True,
@@ -131,7 +191,8 @@ def tell_nonfinite(
     Of several workers only those at fault keep their share of it.
 
     Args:
-        replay: The step.
+        bad: The step.
+        model: A copy of the model on the CPU.
         folder: Where to keep it; None keeps nothing.
         lost: Whether this worker's own loss was not finite.
         gather: Joins a list with those of the other workers.
@@ -139,33 +200,30 @@ def tell_nonfinite(
     Returns:
         What happened and what to change, the same in all workers.
     """
-    finding = take_again(replay)
+    finding = take_again(bad, model)
     at_fault = lost or not finding.finite
     blameless = not any(gather([at_fault]))  # such as what overflowed on the GPU alone
-    told: list[str] = gather([_told(replay, finding, folder)] if at_fault or blameless else [])
-    return told[0]
+    found: list[str] = gather([_message(bad, finding, folder)] if at_fault or blameless else [])
+    return found[0]
 
 
-def _told(replay: Replay, finding: Finding, folder: Path | None) -> str:
-    kept = _kept(folder, replay) if folder else ""
-    whose = "" if replay.worker is None else f"worker {replay.worker}: "
+def _message(bad: BadStep, finding: Finding, folder: Path | None) -> str:
+    whose, kept = "" if bad.processes == 1 else f"worker {bad.rank}: ", ""
+    if folder:
+        try:
+            kept = f"; `miram replay {keep_step(folder, bad)}` takes the step again"
+        except (OSError, RuntimeError) as error:  # a full disk hides neither step nor cause
+            kept = f"; the step could not be kept for `miram replay` ({error})"
     return (
         f"{whose}loss {finding.loss:g}, gradient norm {finding.gradient_norm:g} at step "
-        f"{replay.step + 1}; first at: {finding.where or 'not seen again on the CPU'}{kept}. "
-        f"The weights are those before the step. {advice(finding, replay.precision)}"
+        f"{bad.step + 1}; first at: {finding.where or 'not seen again on the CPU'}{kept}. "
+        f"The weights are those before the step. {advice(finding, bad.precision)}"
     )
 
 
-def _kept(folder: Path, replay: Replay) -> str:
-    try:
-        return f"; `miram replay {keep_replay(folder, replay)}` takes the step again"
-    except (OSError, RuntimeError) as error:  # a full disk hides neither the step nor its cause
-        return f"; the step could not be kept for `miram replay` ({error})"
-
-
-def facts(replay: Replay, finding: Finding) -> dict[str, Any]:
+def facts(bad: BadStep, finding: Finding) -> dict[str, Any]:
     """Step and finding as plain values."""
-    step = {"step": replay.step + 1, "epoch": replay.epoch, "indices": replay.indices}
+    step = {"step": bad.step + 1, "epoch": bad.epoch, "indices": bad.indices}
     return {**step, **asdict(finding), "finite": finding.finite}
 
 
@@ -175,11 +233,9 @@ def advice(finding: Finding, precision: str) -> str:
         return "The data itself is not finite: run `miram verify` on the crop store"
     lower = (
         "Lower training.optimizer.base_lr or set training.optimizer.clip_norm=1. A training does "
-        "not go on with other settings: start afresh with training.resume=false"
+        "not resume with other settings: start afresh with training.resume=false"
     )
-    if precision != "no":
-        return f"Set training.precision=fp32. {lower}"
-    return lower
+    return lower if precision == "no" else f"Set training.precision=fp32. {lower}"
 
 
 def _bad_before(model: nn.Module, batches: list[dict[str, Tensor]]) -> str:
@@ -193,13 +249,13 @@ def _bad_before(model: nn.Module, batches: list[dict[str, Tensor]]) -> str:
     return ""
 
 
-class _Watcher:
-    """Remembers the first module with an output, or else a gradient, that is not finite."""
+class _Hooks:
+    """Remember the first module with an output, or else a gradient, that is not finite."""
 
     def __init__(self, model: nn.Module) -> None:
         self.first = ""
         self.handles: list[RemovableHandle] = [
-            module.register_forward_hook(self._look_at(f"{name} ({type(module).__name__})"))
+            module.register_forward_hook(self._hook(f"{name} ({type(module).__name__})"))
             for name, module in model.named_modules()
             if not any(module.children())  # what holds others goes wrong after them
         ]
@@ -208,7 +264,7 @@ class _Watcher:
         for handle in self.handles:
             handle.remove()
 
-    def _look_at(self, name: str) -> Callable[..., None]:
+    def _hook(self, name: str) -> Callable[..., None]:
         def forward(_: nn.Module, inputs: Any, output: Any) -> None:
             if not isinstance(output, Tensor):
                 return
@@ -222,12 +278,3 @@ class _Watcher:
     def _note(self, place: str, value: Tensor) -> None:
         if not self.first and not bool(value.isfinite().all()):
             self.first = place
-
-
-def _finite(value: float) -> bool:
-    return abs(value) < float("inf")
-
-
-def _autocast(device: torch.device, precision: str) -> torch.autocast:
-    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return torch.autocast(device.type, kinds.get(precision), enabled=precision in kinds)

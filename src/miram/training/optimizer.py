@@ -11,6 +11,8 @@ from torch import nn
 
 from miram.configuration import Config
 
+_BETA1 = 0.9
+
 
 class OptimizerConfig(Config):
     """Adam or AdamW with linear warm-up and half a cosine, per step (He et al., 2022)."""
@@ -20,7 +22,6 @@ class OptimizerConfig(Config):
     )
     base_lr: float = Field(1.5e-4, gt=0, description="per 256 samples of the effective batch")
     weight_decay: float = Field(0.05, ge=0)
-    beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.95, ge=0, lt=1)
     warmup_epochs: float = Field(40.0, ge=0)
     clip_norm: float | None = Field(None, gt=0, description="greatest norm of the gradient")
@@ -47,7 +48,7 @@ def make_optimizer(
     return kinds[config.kind](
         [{**group, "lr": peak * group.get("lr_scale", 1.0)} for group in groups],
         lr=peak,
-        betas=(config.beta1, config.beta2),
+        betas=(_BETA1, config.beta2),
         fused=True,
     )
 

@@ -20,10 +20,10 @@ from miram.models.masked_autoencoder import MaskedAutoencoder
 from miram.models.method_config import MethodConfig
 from miram.models.pretrained_weights.load import initialize_from
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import TrainingConfig, recipe_of
-from miram.training.logging.facts import Facts, facts_of
-from miram.training.logging.telemetry import Watch
+from miram.training.logging.history import Facts, facts_of
+from miram.training.logging.telemetry import ValidationCallback
 from miram.training.loop import train
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def pretrain(
     training: TrainingConfig,
     *,
     folder: TrainingFolder | None = None,
-    watch: Watch | None = None,
+    validate: ValidationCallback | None = None,
     splits: pd.DataFrame | None = None,
 ) -> PretrainingResult:
     """Train one encoder without labels.
@@ -70,11 +70,11 @@ def pretrain(
         encoder: The encoder.
         method: How it is trained.
         training: The budget that all methods share.
-        folder: Where the training keeps its state, to go on after an interruption; None keeps
+        folder: Where the training keeps its state, to resume after an interruption; None keeps
             nothing.
-        watch: Looks at the model now and then, see `train`.
-        splits: Those that `rows` follow from; the header tells them, so that the encoder is not
-            judged under others.
+        validate: Called with the model now and then, see `train`.
+        splits: Those that `rows` follow from; the header names them, so that the encoder is not
+            evaluated under others.
 
     Raises:
         MiramError: The checkpoint to start from does not fit, or as `train`.
@@ -91,17 +91,17 @@ def pretrain(
         )
     start = initialize_from(model, recipe.initialization)
     log.info("training on %d crops for %d epochs", len(rows), recipe.epochs)
-    side = method.crop_size(encoder)
+    image_size = method.crop_size(encoder)
     about = identity(store, rows, encoder, method, start.sha256)
     trained = train(
         model,
         store.crops,
-        side,
+        image_size,
         recipe,
         rows=rows,
         lesion=store.masks[rows],
-        keep=None if folder is None else Keep(folder, about),
-        watch=watch,
+        checkpoints=Checkpoints(folder, about) if folder else None,
+        validate=validate,
     )
     metadata = header(store, encoder, method, trained.facts, splits)
     metadata |= {"initialization": start.header()}
@@ -111,7 +111,7 @@ def pretrain(
     if isinstance(model, MaskedAutoencoder):
         examples = rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]
         shown = reconstruct_examples(
-            model, store.crops[examples], store.masks[examples], side, recipe.seed
+            model, store.crops[examples], store.masks[examples], image_size, recipe.seed
         )
     return PretrainingResult(
         EncoderCheckpoint.of(model.encoder, metadata),
@@ -153,7 +153,7 @@ def header(
     facts: Facts,
     splits: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """What a checkpoint's header tells of the encoder and what it came from.
+    """What a checkpoint's header says of the encoder and what it came from.
 
     Args:
         store: The crop store.
@@ -180,7 +180,7 @@ def reconstruct_examples(
     model: MaskedAutoencoder,
     crops: NDArray[np.uint16],
     coverage: NDArray[np.uint8],
-    side: int,
+    image_size: int,
     seed: int,
 ) -> dict[str, NDArray[np.uint8]]:
     """Reconstruct crops at every scale, in true grey levels.
@@ -189,14 +189,14 @@ def reconstruct_examples(
         model: The trained model.
         crops: (n, H, H) uint16.
         coverage: (n, h, h) uint8 lesion coverage.
-        side: Side of the images the model takes.
+        image_size: Of the images the model takes, in pixels.
         seed: Of the masks.
 
     Returns:
         `scale<s>_target`, `scale<s>_masked`, `scale<s>_prediction`: (n, s*S, s*S) uint8.
     """
     device = next(model.parameters()).device
-    images = plain_views(torch.from_numpy(np.array(crops)), side).to(device)
+    images = plain_views(torch.from_numpy(np.array(crops)), image_size).to(device)
     lesion = torch.from_numpy(np.array(coverage)).to(device)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(len(images), model.noise_width, generator=generator).to(device)

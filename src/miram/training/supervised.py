@@ -1,4 +1,4 @@
-"""Training from scratch on labels, without a label of a patient who is judged later."""
+"""Training from scratch on labels, without a label of a patient who is evaluated later."""
 
 import hashlib
 import logging
@@ -17,10 +17,15 @@ from miram.models.encoder import EncoderConfig
 from miram.models.pretrained_weights.load import initialize_from
 from miram.models.supervised import SupervisedConfig, class_weights
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.checkpointing.manager import Keep
+from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import TrainingConfig, recipe_of
-from miram.training.logging.facts import Facts, joined_facts
-from miram.training.logging.telemetry import join_histories, last_step, told_after
+from miram.training.logging.history import (
+    Facts,
+    join_histories,
+    joined_facts,
+    last_step,
+)
+from miram.training.logging.telemetry import log_step_offset
 from miram.training.loop import train
 from miram.training.pretrain import header, identity
 
@@ -57,8 +62,8 @@ def train_supervised(
 ) -> tuple[EncoderCheckpoint, pd.DataFrame]:
     """Train an encoder on labels: one, or under cross-validation one per fold and repeat.
 
-    The encoder of a fold has seen no label of the fold's patients. Lesions are to be judged in
-    its features alone; features of different encoders do not mix.
+    The encoder of a fold has seen no label of the fold's patients. Its features alone serve to
+    evaluate their lesions; features of different encoders do not mix.
 
     Args:
         store: The crop store.
@@ -73,7 +78,7 @@ def train_supervised(
 
     Returns:
         The encoders in one checkpoint, see `miram.models.checkpoints.joined`; and the history, with
-        `fold` if there are several, whose steps go on from fold to fold.
+        `fold` if there are several, whose steps are counted on from fold to fold.
 
     Raises:
         MiramError: There are no labels.
@@ -98,7 +103,8 @@ def train_supervised(
             start = initialize_from(model, recipe.initialization).sha256
         about = identity(store, crops[seen], encoder, method, start)
         about["labels"] = hashlib.sha256(np.ascontiguousarray(labels[seen]).tobytes()).hexdigest()
-        with told_after(sum(map(last_step, histories.values()))):
+        part = folder.part(fold) if folder and fold else folder
+        with log_step_offset(sum(map(last_step, histories.values()))):
             trained = train(
                 model,
                 store.crops,
@@ -106,7 +112,7 @@ def train_supervised(
                 recipe,
                 rows=crops[seen],
                 labels=labels[seen],
-                keep=None if folder is None else Keep(folder.part(fold) if fold else folder, about),
+                checkpoints=Checkpoints(part, about) if part else None,
             )
         encoders[fold], facts[fold] = model.encoder.cpu(), trained.facts
         histories[fold] = trained.history

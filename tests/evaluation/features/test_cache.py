@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from miram.evaluation.features import cache
 from miram.evaluation.features.cache import encoder_digest, plan_features, stored_origin
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.mammography.crops.store import CropStore, write_store
@@ -55,6 +56,14 @@ def test_a_change_of_encoder_crops_lesions_or_settings_changes_the_origin(checkp
         plan_features(checkpoint, crops, NAMES, FeatureConfig(symmetries=True)),
     ]
     assert all(other.origin != origin for other in others)
+
+
+def test_a_change_of_the_code_of_features_changes_the_origin(checkpoint, tmp_path, monkeypatch):
+    crops = store(tmp_path / "crops")
+    origin = plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
+    monkeypatch.setattr(cache, "code_digest", lambda *packages: f"edited {packages}")
+    other = plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
+    assert {name for name in origin if origin[name] != other[name]} == {"code"}
 
 
 def test_what_does_not_change_features_does_not_change_the_origin(checkpoint, tmp_path):

@@ -18,7 +18,7 @@ from miram.integrations.mlflow.hook import MlflowHook, status_after
 from miram.integrations.mlflow.values import flatten, flatten_metrics
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.config import TrainingConfig
-from miram.training.logging.telemetry import tell
+from miram.training.logging.telemetry import log_metrics as tell
 
 FIGURE = {"estimate": 0.6, "lower": 0.5, "upper": 0.7, "undefined_draws": 0}
 METRICS = {"tasks": {"pathology": {"lesions": 9, "patients": 4, "metrics": {"auc": FIGURE}}}}

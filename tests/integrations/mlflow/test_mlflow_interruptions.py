@@ -20,7 +20,7 @@ from miram.integrations.mlflow.config import MlflowConfig
 from miram.integrations.mlflow.hook import MlflowHook
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.logging.telemetry import tell
+from miram.training.logging.telemetry import log_metrics as tell
 
 FIGURE = {"estimate": 0.6, "lower": 0.5, "upper": 0.7}
 METRICS = {"tasks": {"pathology": {"lesions": 9, "patients": 4, "metrics": {"auc": FIGURE}}}}
@@ -284,7 +284,7 @@ from types import SimpleNamespace
 from miram.integrations.mlflow.config import MlflowConfig
 from miram.integrations.mlflow.hook import MlflowHook
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.logging.telemetry import tell
+from miram.training.logging.telemetry import log_metrics as tell
 
 hook = MlflowHook()
 hook.config = MlflowConfig.model_validate_json(sys.argv[1])

@@ -14,7 +14,7 @@ from miram.integrations.mlflow.hook import MlflowHook
 from miram.integrations.mlflow.journal import Journal, leftovers
 from miram.integrations.mlflow.operations import MOST_METRICS, Operation, first_request
 from miram.integrations.mlflow.sender import MOST_TRIES
-from miram.training.logging.telemetry import tell
+from miram.training.logging.telemetry import log_metrics as tell
 
 MAE = SimpleNamespace(namespace="mae", name="mae.pretrain_encoder")
 

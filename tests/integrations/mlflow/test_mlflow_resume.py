@@ -14,7 +14,7 @@ from miram.integrations.mlflow.operations import Operation
 from miram.integrations.mlflow.server import Server
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.logging.telemetry import tell
+from miram.training.logging.telemetry import log_metrics as tell
 
 MAE = SimpleNamespace(namespace="mae", name="mae.pretrain_encoder")
 STOP = TrainingInterrupted("stopped by SIGTERM after step 1 of 9", 143)

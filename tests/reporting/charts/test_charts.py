@@ -19,7 +19,7 @@ from miram.reporting.charts.training import (
 from miram.reporting.facts.study import Study
 from miram.reporting.sections.leaderboard import leaderboard_figure
 from miram.reporting.styles import method_style
-from miram.training.logging.telemetry import join_histories
+from miram.training.logging.history import join_histories
 
 
 @pytest.fixture

@@ -13,12 +13,11 @@ from tiny import ENCODER, METHOD
 
 from miram.errors import MiramError
 from miram.models.supervised import SupervisedConfig, class_weights
-from miram.training.checkpointing.folder import TrainingFolder
+from miram.training.checkpointing.folder import TrainingFolder, read_state, write_state
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.checkpointing.manager import Keep, begun
-from miram.training.checkpointing.state_files import read_state, write_state
+from miram.training.checkpointing.manager import Checkpoints, start_afresh_once
 from miram.training.config import CheckpointConfig, TrainingConfig
-from miram.training.logging.telemetry import Looks
+from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
 from miram.training.optimizer import OptimizerConfig
 
@@ -36,13 +35,13 @@ CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint
 
 @pytest.fixture
 def keep(tmp_path):
-    return Keep(TrainingFolder(tmp_path / "training"), {"data_digest": "abc"})
+    return Checkpoints(TrainingFolder(tmp_path / "training"), {"data_digest": "abc"})
 
 
-def run(keep=None, watch=None, **changes):
+def run(keep=None, validate=None, **changes):
     model = METHOD.build(ENCODER, 0)
     config = CONFIG.model_copy(update=changes)
-    history = train(model, CROPS, 16, config, keep=keep, watch=watch).history
+    history = train(model, CROPS, 16, config, checkpoints=keep, validate=validate).history
     return model.state_dict(), history
 
 
@@ -50,13 +49,13 @@ def stop_after(epoch, number=signal.SIGTERM):
     """Send a signal to this process at the end of an epoch."""
     seen = []
 
-    def watch(model):
+    def validate(model):
         seen.append(1)
         if len(seen) == epoch:
             signal.raise_signal(number)
-        return Looks({"seen": float(len(seen))})
+        return Validation({"seen": float(len(seen))})
 
-    return watch
+    return validate
 
 
 def assert_same(first, second):
@@ -80,25 +79,25 @@ def test_a_training_killed_at_any_step_ends_with_the_weights_of_an_uninterrupted
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_training_with_its_state_kept(keep, number):
-    expected, history = run(watch=None)
-    with pytest.raises(TrainingInterrupted, match=r"after step 4 of 8.*same command goes on") as it:
-        run(keep, watch=stop_after(2, number), validate_every=1)
+    expected, history = run(validate=None)
+    with pytest.raises(TrainingInterrupted, match=r"after step 4 of 8.*same command resumes") as it:
+        run(keep, validate=stop_after(2, number), validate_every=1)
     assert it.value.exit_code == 128 + number
     assert keep.folder.unfinished
-    found, resumed = run(keep, watch=lambda model: Looks(), validate_every=1)
+    found, resumed = run(keep, validate=lambda model: Validation(), validate_every=1)
     assert_same(found, expected)
     assert resumed["loss"].tolist() == history["loss"].tolist()
     assert not keep.folder.unfinished
 
 
-def test_what_is_watched_joins_the_history(keep):
-    _, history = run(watch=stop_after(99), validate_every=2)
+def test_the_metrics_of_validation_join_the_history(keep):
+    _, history = run(validate=stop_after(99), validate_every=2)
     assert history.loc[[3, 7], "seen"].tolist() == [1.0, 2.0]
 
 
 def test_the_newest_states_stay(keep):
     with pytest.raises(TrainingInterrupted):
-        run(keep, watch=stop_after(3), validate_every=1)
+        run(keep, validate=stop_after(3), validate_every=1)
     assert sorted(path.name for path in keep.folder.path.iterdir()) == [
         "step-000000004.pt",
         "step-000000006.pt",
@@ -108,7 +107,7 @@ def test_the_newest_states_stay(keep):
 def test_a_damaged_state_is_passed_over(keep):
     expected, _ = run()
     with pytest.raises(TrainingInterrupted):
-        run(keep, watch=stop_after(2), validate_every=1)
+        run(keep, validate=stop_after(2), validate_every=1)
     newest = max(keep.folder.path.glob("step-*.pt"))
     newest.write_bytes(newest.read_bytes()[:1000])
     found, _ = run(keep)
@@ -117,7 +116,7 @@ def test_a_damaged_state_is_passed_over(keep):
 
 def test_other_settings_are_refused_with_their_names(keep):
     with pytest.raises(TrainingInterrupted):
-        run(keep, watch=stop_after(1), validate_every=1)
+        run(keep, validate=stop_after(1), validate_every=1)
     with pytest.raises(MiramError, match=r"training\.optimizer\.base_lr: was 0\.01, is 0\.02"):
         run(keep, optimizer=OptimizerConfig(base_lr=0.02, warmup_epochs=1))
     with pytest.raises(MiramError, match="data_digest: was abc, is xyz"):
@@ -128,21 +127,21 @@ def test_other_settings_are_refused_with_their_names(keep):
 
 def test_resume_false_starts_afresh(keep):
     with pytest.raises(TrainingInterrupted):
-        run(keep, watch=stop_after(1), validate_every=1)
+        run(keep, validate=stop_after(1), validate_every=1)
     _, history = run(keep, resume=False, seed=3)
     assert history["step"].tolist() == list(range(1, 9))
 
 
-def test_afresh_is_once_so_that_workers_that_start_again_go_on(keep):
+def test_afresh_is_once_so_that_workers_that_start_again_resume(keep):
     part = keep.part("fold1")
     for kept in (keep, part):
         with pytest.raises(TrainingInterrupted):
-            run(kept, watch=stop_after(1), validate_every=1)
-    config, _ = begun(CONFIG.model_copy(update={"resume": False}), keep.folder)
+            run(kept, validate=stop_after(1), validate_every=1)
+    config, _ = start_afresh_once(CONFIG.model_copy(update={"resume": False}), keep.folder)
     assert not keep.folder.unfinished and not part.folder.unfinished
     with pytest.raises(TrainingInterrupted):
-        run(part, resume=config.resume, watch=stop_after(2), validate_every=1)
-    assert begun(config, keep.folder)[0].resume
+        run(part, resume=config.resume, validate=stop_after(2), validate_every=1)
+    assert start_afresh_once(config, keep.folder)[0].resume
     expected, _ = run()
     again, _ = run(part, resume=config.resume)
     assert_same(again, expected)
@@ -158,10 +157,10 @@ def test_a_finished_training_is_taken_as_it_is(keep):
     assert keep.folder.finished.stat().st_mtime_ns == finished
 
 
-def test_a_signal_in_the_last_look_loses_neither_the_average_nor_the_end(keep):
+def test_a_signal_in_the_last_validation_loses_neither_the_average_nor_the_end(keep):
     expected, history = run(ema_decay=0.9)
     with pytest.raises(TrainingInterrupted, match="after step 8 of 8"):
-        run(keep, watch=stop_after(4), validate_every=1, ema_decay=0.9)
+        run(keep, validate=stop_after(4), validate_every=1, ema_decay=0.9)
     assert keep.folder.unfinished
     found, resumed = run(keep, ema_decay=0.9)
     assert_same(found, expected)
@@ -169,15 +168,15 @@ def test_a_signal_in_the_last_look_loses_neither_the_average_nor_the_end(keep):
     assert keep.folder.finished.exists() and not keep.folder.unfinished
 
 
-def test_after_a_start_afresh_the_message_names_the_command_that_goes_on(keep):
-    told = r"; the same command without training\.resume=false goes on from there"
+def test_after_a_start_afresh_the_message_names_the_command_that_resumes(keep):
+    told = r"; the same command without training\.resume=false resumes from there"
     with pytest.raises(TrainingInterrupted, match=told):
-        run(keep, watch=stop_after(2), validate_every=1, resume=False)
-    _, folder = begun(CONFIG.model_copy(update={"resume": False}), keep.folder)
+        run(keep, validate=stop_after(2), validate_every=1, resume=False)
+    _, folder = start_afresh_once(CONFIG.model_copy(update={"resume": False}), keep.folder)
     assert not folder.unfinished
     part = replace(keep, folder=folder).part("fold1")  # of a pipeline, in whose workers it goes on
     with pytest.raises(TrainingInterrupted, match=told):
-        run(part, watch=stop_after(2), validate_every=1)
+        run(part, validate=stop_after(2), validate_every=1)
     expected, _ = run()
     assert_same(run(keep.part("fold1"))[0], expected)
 
@@ -193,9 +192,9 @@ def test_a_damaged_result_is_trained_again(keep, caplog):
     assert len(keep.folder.finished.read_bytes()) == len(whole)
 
 
-def test_a_training_goes_on_in_the_precision_that_auto_stood_for(keep):
+def test_a_training_resumes_in_the_precision_that_auto_stood_for(keep):
     with pytest.raises(TrainingInterrupted):
-        run(keep, watch=stop_after(2), validate_every=1, precision="auto")
+        run(keep, validate=stop_after(2), validate_every=1, precision="auto")
     (newest, *_) = sorted(keep.folder.path.glob("step-*.pt"), reverse=True)
     state = read_state(newest)
     own = state["precision"]
@@ -224,7 +223,7 @@ def test_a_finished_training_gives_way_to_other_settings(keep):
 
 def test_a_folder_that_cannot_be_written_to_is_told_before_training(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    keep = Keep(TrainingFolder(tmp_path / "file" / "training"), {})
+    keep = Checkpoints(TrainingFolder(tmp_path / "file" / "training"), {})
     with pytest.raises(MiramError, match=r"cannot keep its state in .* choose a folder"):
         run(keep)
 
@@ -238,7 +237,7 @@ def test_the_average_of_the_weights_is_the_result():
     assert 0 < less < 0.2 * moved
 
 
-def test_portions_give_the_weights_of_the_whole_step():
+def test_micro_batches_give_the_weights_of_the_whole_step():
     whole, history = run()
     parts, pieces = run(batch_size=3, effective_batch=8)
     np.testing.assert_allclose(pieces["loss"], history["loss"], rtol=1e-5)
@@ -246,7 +245,7 @@ def test_portions_give_the_weights_of_the_whole_step():
         torch.testing.assert_close(parts[name], value, atol=2e-4, rtol=0)
 
 
-def test_portions_of_unequal_classes_give_the_weights_of_the_whole_step():
+def test_micro_batches_of_unequal_classes_give_the_weights_of_the_whole_step():
     labels = (np.arange(len(CROPS)) % 5 == 0).astype(np.int64)
     found = []
     for portion in (8, 3, 1):

@@ -7,8 +7,10 @@ import sys
 import pytest
 import torch
 from project_paths import PROJECT
+from tiny import ENCODER, METHOD
+from two_workers import Spoiled
 
-from miram.training.nonfinite import load_replay, take_again
+from miram.training.nonfinite import load_step, take_again
 
 HELPERS = PROJECT / "tests/helpers"
 
@@ -17,7 +19,8 @@ HELPERS = PROJECT / "tests/helpers"
 def base(tmp_path_factory):
     """Results of all trainings: one process imports PyTorch and forks the others."""
     folder = tmp_path_factory.mktemp("workers")
-    environment = {**os.environ, "PYTHONPATH": str(HELPERS)}
+    paths = [str(HELPERS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     code = "import two_workers; two_workers.main()"
     subprocess.run([sys.executable, "-c", code, folder], check=True, env=environment)
     return folder
@@ -56,6 +59,6 @@ def test_only_the_worker_at_fault_keeps_its_share_of_a_step_that_was_not_finite(
     worker = int(folder.name[-1])
     assert f"worker {worker}: loss nan" in first["error"]
     assert f"`miram replay {folder}`" in first["error"]
-    replay = load_replay(folder)
-    assert 0 in replay.indices and len(replay.indices) == len(replay.batches[0]["images"]) == 4
-    assert not take_again(replay).finite
+    kept = load_step(folder)
+    assert 0 in kept.indices and len(kept.indices) == len(kept.crops) == 4
+    assert not take_again(kept, Spoiled(METHOD.build(ENCODER, 0))).finite

@@ -1,4 +1,4 @@
-"""What a training tells, and under which names."""
+"""What a training logs, and under which names."""
 
 import logging
 import logging.config
@@ -7,7 +7,8 @@ import threading
 import pandas as pd
 import pytest
 
-from miram.training.logging.telemetry import LOGGER, join_histories, tell, told_after, told_under
+from miram.training.logging.history import join_histories
+from miram.training.logging.telemetry import LOGGER, log_metrics, log_prefix, log_step_offset
 
 
 @pytest.fixture
@@ -21,12 +22,12 @@ def heard():
 
 
 def test_a_prefix_is_put_before_the_names_of_this_thread_alone(heard):
-    with told_under("seed1/"):
-        tell(1, {"loss": 2.0})
-        other = threading.Thread(target=tell, args=(1, {"loss": 3.0}))
+    with log_prefix("seed1/"):
+        log_metrics(1, {"loss": 2.0})
+        other = threading.Thread(target=log_metrics, args=(1, {"loss": 3.0}))
         other.start()
         other.join()
-    tell(2, {"loss": 1.0})
+    log_metrics(2, {"loss": 1.0})
     assert heard == [{"seed1/loss": 2.0}, {"loss": 3.0}, {"loss": 1.0}]
 
 
@@ -34,27 +35,27 @@ def test_logging_that_is_configured_later_takes_no_listener_away(heard):
     before = logging.getLogger("miram").level
     quiet = {"miram": {"level": "WARNING"}}
     logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "loggers": quiet})
-    tell(1, {"loss": 2.0})
+    log_metrics(1, {"loss": 2.0})
     logging.getLogger("miram").setLevel(before)
     assert heard == [{"loss": 2.0}]
 
 
-def test_steps_go_on_after_those_of_an_earlier_training():
+def test_steps_are_counted_on_after_those_of_an_earlier_training():
     steps = []
     handler = logging.Handler()
     handler.emit = lambda record: steps.append(record.step)
     LOGGER.addHandler(handler)
     for before in (0, 4):
-        with told_after(before), told_under("seed1/"):
-            tell(1, {"loss": 2.0})
-            tell(4, {"loss": 1.0})
-    tell(1, {"loss": 2.0})
+        with log_step_offset(before), log_prefix("seed1/"):
+            log_metrics(1, {"loss": 2.0})
+            log_metrics(4, {"loss": 1.0})
+    log_metrics(1, {"loss": 2.0})
     LOGGER.removeHandler(handler)
     assert steps == [1, 4, 5, 8, 1]
 
 
 @pytest.mark.parametrize(("column", "steps"), [("fold", [2, 4, 6, 8]), ("seed", [2, 4, 2, 4])])
-def test_steps_go_on_from_fold_to_fold_and_begin_again_with_every_seed(column, steps):
+def test_steps_are_counted_on_from_fold_to_fold_and_begin_again_with_every_seed(column, steps):
     one = pd.DataFrame({"step": [2, 4], "loss": [1.0, 0.5]})
     joined = join_histories({5: one, 6: one}, column)
     assert joined["step"].tolist() == steps

@@ -20,6 +20,7 @@ from miram.evaluation.tasks.pairs import require_lesions
 from miram.mammography.crops.store import CropStore
 from miram.models.checkpoints.files import EncoderCheckpoint, weights_digest
 from miram.models.checkpoints.split_record import SPLITS
+from miram.provenance import FEATURE_CODE, code_digest
 
 ORIGIN = "origin"
 _READS = (
@@ -30,7 +31,6 @@ _READS = (
     "folds",
     "seeds",
 )  # of an encoder's header
-_FORMAT = 2  # to be raised when the same encoder and settings give other features
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def plan_features(
         "lesions": _digest("\n".join(sorted(map(str, lesion_ids))).encode()),
         # The batch size is a matter of memory, not of the result.
         "settings": config.model_dump(mode="json", exclude={"batch_size"}),
-        "format": _FORMAT,
+        "code": code_digest(*FEATURE_CODE)[:16],
     }
     if record := checkpoint.metadata.get(SPLITS):
         origin[SPLITS] = record

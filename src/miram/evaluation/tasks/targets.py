@@ -155,6 +155,20 @@ def task_targets(
     )
 
 
+def class_names(task: TaskConfig, lesions: pd.DataFrame) -> tuple[str, ...]:
+    """Names of the classes of a task; those found where it names none.
+
+    Raises:
+        MiramError: There are none.
+    """
+    _require_columns(lesions, task)
+    found, reasons = _found_values(lesions, task, "benign")
+    names, _ = _classes(task, found[reasons.eq("").to_numpy()])
+    if not names:
+        raise MiramError(f"task {task.name!r} names no classes, and {task.column} holds none")
+    return names
+
+
 def _require_columns(lesions: pd.DataFrame, task: TaskConfig) -> None:
     needed = ["patient_id", task.column, *([task.by] if task.by else [])]
     needed += ["abnormality_type"] if task.abnormality_type else []

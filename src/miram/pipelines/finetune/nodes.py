@@ -9,7 +9,8 @@ from miram.evaluation.results import Evaluation
 from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.distributed.engine import EngineConfig, launch
+from miram.training.distributed.cluster import EngineConfig
+from miram.training.distributed.launch import launch
 
 if TYPE_CHECKING:
     from miram.evaluation.config import AssessmentConfig
@@ -45,11 +46,11 @@ def finetune_encoder(
         MiramError: The encoder was trained under other splits, or the data cannot answer the task.
     """
     from miram.evaluation.tasks.targets import targets_of
-    from miram.finetuning.evaluate import ValidationJudge
+    from miram.finetuning.evaluate import ClassifierMetrics
     from miram.finetuning.train import LabeledCrops, finetune
     from miram.models.checkpoints.joined import first_seed
     from miram.models.checkpoints.split_record import SPLITS, require_same_splits
-    from miram.training.checkpointing.manager import begun
+    from miram.training.checkpointing.manager import start_afresh_once
 
     require_same_splits(encoder.metadata.get(SPLITS), splits)
     task, without_callback = evaluation.task(config.task), evaluation.without_callback
@@ -61,8 +62,8 @@ def finetune_encoder(
         )
     labeled = splits.iloc[targets.rows].reset_index(drop=True)
     data = LabeledCrops(crops, labeled, targets.labels, targets.classes, targets.kind)
-    judge = ValidationJudge(targets.kind, evaluation.seed)
-    recipe, folder = begun(training.each_seed()[0], finetuning_folder)
+    judge = ClassifierMetrics(targets.kind, evaluation.seed)
+    recipe, folder = start_afresh_once(training.each_seed()[0], finetuning_folder)
     return launch(
         finetune,
         data,

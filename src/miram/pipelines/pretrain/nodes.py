@@ -1,5 +1,7 @@
 """Nodes of the pretrain pipeline; torch is imported when a node runs."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -8,11 +10,11 @@ from miram.errors import MiramError
 from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import pretraining_crops
-from miram.pipelines.pretrain.seeds import each_training
 from miram.pipelines.pretrain.validation import EncoderValidation
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.distributed.engine import EngineConfig, launch
-from miram.training.logging.telemetry import told_under
+from miram.training.distributed.cluster import EngineConfig
+from miram.training.distributed.launch import launch
+from miram.training.logging.telemetry import log_prefix
 from miram.training.record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def pretrain_encoder(
         crops by the first seed.
     """
     from miram.models.checkpoints.joined import join_seeds
-    from miram.training.logging.telemetry import join_histories
+    from miram.training.logging.history import join_histories
     from miram.training.pretrain import pretrain
 
     if method.needs_labels:
@@ -59,21 +61,10 @@ def pretrain_encoder(
     rows = pretraining_crops(crops.manifest, splits)
     image_size = method.crop_size(encoder)
     validate = EncoderValidation(crops, rows, image_size, splits, lesions, evaluation)
-    results = {}
-    for one in each_training(training, training_folder):
-        with told_under(one.prefix):
-            results[one.config.seed] = launch(
-                pretrain,
-                crops,
-                rows,
-                encoder,
-                method,
-                one.config,
-                engine=engine if method.trained else EngineConfig(),  # nothing to distribute
-                folder=one.folder,
-                watch=validate,
-                splits=splits,
-            )
+    train = partial(pretrain, crops, rows, encoder, method, validate=validate, splits=splits)
+    # There is nothing to distribute where nothing is trained.
+    where = engine if method.trained else EngineConfig()
+    results = _each_seed(train, training, where, training_folder)
     return (
         join_seeds({seed: result.encoder for seed, result in results.items()}),
         join_seeds({seed: result.pretrained for seed, result in results.items()}),
@@ -104,30 +95,39 @@ def train_supervised_encoder(
     """
     from miram.evaluation.tasks.targets import targets_of
     from miram.models.checkpoints.joined import join_seeds
-    from miram.training.logging.telemetry import join_histories
+    from miram.training.logging.history import join_histories
     from miram.training.supervised import train_supervised
 
     task, without_callback = evaluation.task(method.task), evaluation.without_callback
     targets = targets_of(lesions, splits, task, without_callback)
-    results = {}
-    for one in each_training(training, training_folder):
-        with told_under(one.prefix):
-            results[one.config.seed] = launch(
-                train_supervised,
-                crops,
-                splits,
-                targets.rows,
-                targets.labels,
-                len(targets.classes),
-                encoder,
-                method,
-                one.config,
-                engine=engine,
-                folder=one.folder,
-            )
+    labels = (targets.rows, targets.labels, len(targets.classes))
+    train = partial(train_supervised, crops, splits, *labels, encoder, method)
+    results = _each_seed(train, training, engine, training_folder)
     return (
         join_seeds({seed: encoder for seed, (encoder, _) in results.items()}),
         TrainingRecord(
             join_histories({seed: history for seed, (_, history) in results.items()}, "seed")
         ),
     )
+
+
+def _each_seed(
+    train: Callable[..., Any],
+    training: TrainingConfig,
+    engine: EngineConfig,
+    folder: TrainingFolder,
+) -> dict[int, Any]:
+    """Train once per seed, each in a part of the folder if there are several.
+
+    The metrics of the first are logged by their plain names, on which methods compare; those of
+    the others under a prefix such as `seed1/`.
+    """
+    from miram.training.checkpointing.manager import start_afresh_once
+
+    results = {}
+    for place, one in enumerate(training.each_seed()):
+        part = folder.part(f"seed{one.seed}") if training.seeds else folder
+        recipe, part = start_afresh_once(one, part)
+        with log_prefix(f"seed{one.seed}/" if place else ""):
+            results[one.seed] = launch(train, recipe, engine=engine, folder=part)
+    return results

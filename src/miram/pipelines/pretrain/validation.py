@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from miram.evaluation.config import AssessmentConfig
     from miram.models.masked_autoencoder import MaskedAutoencoder
-    from miram.training.logging.telemetry import Looks
+    from miram.training.logging.telemetry import Validation
 
 _MOST = 1024  # crops encoded for the effective rank
 _BATCH = 64
@@ -48,18 +48,18 @@ class EncoderValidation:
     lesions: pd.DataFrame
     evaluation: "AssessmentConfig"
 
-    def __call__(self, model: "nn.Module") -> "Looks":
+    def __call__(self, model: "nn.Module") -> "Validation":
         """Validate a model in evaluation mode."""
         from miram.evaluation.features.rank_me import rank_me
         from miram.models.masked_autoencoder import MaskedAutoencoder
-        from miram.training.logging.telemetry import Looks
+        from miram.training.logging.telemetry import Validation
 
         rows = self._validation_rows()
         features = self._encode(model, rows[:: -(-len(rows) // _MOST)])
         pictures = {}
         if isinstance(model, MaskedAutoencoder):
             pictures["reconstructions"] = self._picture(model, rows)
-        return Looks({"rankme": rank_me(features), **self._probe(model)}, pictures)
+        return Validation({"rankme": rank_me(features), **self._probe(model)}, pictures)
 
     def _validation_rows(self) -> NDArray[np.int64]:
         patients = self.splits.loc[self.splits["split"] == "val", "patient_id"]

@@ -10,7 +10,7 @@ from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import SplitConfig, assign_splits
-from miram.training.distributed.engine import EngineConfig, cropping_backend
+from miram.training.distributed.cluster import EngineConfig, cropping_backend
 
 
 def cut_crops(

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 from miram.errors import MiramError
@@ -14,6 +14,18 @@ log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _asked: list[signal.Signals] = []
+
+
+class TrainingInterrupted(MiramError):
+    """The training was asked to stop and can be resumed later.
+
+    Attributes:
+        exit_code: 128 and the number of the signal, as shells have it.
+    """
+
+    def __init__(self, message: str, exit_code: int = 128 + signal.SIGTERM) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def ask_to_stop(by: signal.Signals) -> None:
@@ -30,51 +42,10 @@ def asked_to_stop() -> signal.Signals | None:
     return _asked[0] if _asked else None
 
 
-@contextmanager
-def passing_signals_on() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a wish that reaches all threads; to be entered in the main one.
-
-    The first signal asks, a second one acts as it would have outside.
-    """
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        restore()
-        ask_to_stop(signal.Signals(number))
-        log.warning("%s: ending after this step", signal.Signals(number).name)
-
-    before = {name: signal.signal(name, ask) for name in _SIGNALS}
-
-    def restore() -> None:
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-    try:
-        yield
-    finally:
-        restore()
-        _asked.clear()
-
-
-log = logging.getLogger(__name__)
-
-
-class TrainingInterrupted(MiramError):
-    """The training was asked to stop and can go on later.
-
-    Attributes:
-        exit_code: 128 and the number of the signal, as shells have it.
-    """
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 class Interruption:
     """Remembers a signal within the block; a second one acts as it would have outside.
 
-    Signals reach the main thread of a process alone; elsewhere a wish to stop comes by
-    `miram.training.checkpointing.interruption`.
+    Signals reach the main thread of a process alone; other threads learn by `asked_to_stop`.
     """
 
     def __init__(self) -> None:
@@ -91,12 +62,7 @@ class Interruption:
             self._before = {name: signal.signal(name, self._remember) for name in _SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._restore()
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
@@ -115,15 +81,33 @@ class Interruption:
         Args:
             step: Steps taken.
             total: Steps of the whole training.
-            again: The command that goes on, in words; None if the state was not written down.
+            again: The command that resumes it, in words; None if the state was not written down.
         """
         by = self.signal or signal.SIGTERM  # it may have reached another process only
         advice = (
-            f"{again} goes on from there"
+            f"{again} resumes from there"
             if again
             else "nothing was kept, as this training has no folder"
         )
         return TrainingInterrupted(
-            f"stopped by {by.name} after step {step} of {total}; {advice}",
-            128 + by.value,
+            f"stopped by {by.name} after step {step} of {total}; {advice}", 128 + by.value
         )
+
+
+@contextmanager
+def passing_signals_on() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM reach the trainings of all threads; to be entered in the main one.
+
+    The first signal asks them to stop, a second one acts as it would have outside.
+    """
+
+    class ForAll(Interruption):
+        def _remember(self, number: int, frame: FrameType | None) -> None:
+            super()._remember(number, frame)
+            ask_to_stop(signal.Signals(number))
+
+    try:
+        with ForAll():
+            yield
+    finally:
+        _asked.clear()

@@ -1,56 +1,54 @@
-"""What a training keeps on the way, and when it may go on from what was kept."""
+"""What a training keeps on the way, when it may resume from it, and which weights were best."""
 
 import logging
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from miram.provenance import source_digest
-from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.checkpointing.state_files import (
-    State,
-    check_writable,
-    differences,
-    finish,
-    finished_state,
-    latest_state,
-    refuse_difference,
-    restart,
-    save_state,
-)
+from torch import Tensor, nn
+
+from miram.errors import MiramError
+from miram.provenance import TRAINING_CODE, code_digest
+from miram.training.checkpointing.folder import State, TrainingFolder
 from miram.training.config import TrainingConfig, identity_of
-from miram.training.logging.facts import Facts
+from miram.training.logging.history import Facts
 
 log = logging.getLogger(__name__)
 
+VALIDATION_LOSS = "validation_log_loss"  # the metric that decides between equals
 _RESULT = ("step", "model", "recorder")  # what stays of the state when a training has ended
 _AFRESH = "training.resume=false"
+_NAMED = 6  # differences named in one message
 
 
 @dataclass(frozen=True)
-class Keep:
+class Checkpoints:
     """Where a training keeps its state, and what it is of.
 
     Attributes:
         folder: Where.
         identity: Whatever besides the budget the trained weights depend on, such as the method
             and the digest of the data; plain values.
+        code: Packages of miram whose code the weights depend on.
     """
 
     folder: TrainingFolder
     identity: dict[str, Any]
+    code: tuple[str, ...] = TRAINING_CODE
 
-    def part(self, name: str, **identity: Any) -> "Keep":
+    def part(self, name: str, **identity: Any) -> "Checkpoints":
         """Of one of several trainings of a method, such as a fold."""
-        return Keep(self.folder.part(name), {**self.identity, **identity})
+        return replace(self, folder=self.folder.part(name), identity={**self.identity, **identity})
 
 
-def begun(
+def start_afresh_once(
     training: TrainingConfig, folder: TrainingFolder
 ) -> tuple[TrainingConfig, TrainingFolder]:
-    """Drop what earlier runs left, where that is asked for; once, before workers start.
+    """Drop what earlier runs left, where `resume` is false; to be called before workers start.
 
-    A worker that dies lets all start again. They are to go on from what they kept, whatever the
+    A worker that dies lets all start again. They are to resume from what they kept, whatever the
     user asked of the run as a whole.
 
     Args:
@@ -58,20 +56,20 @@ def begun(
         folder: Of the training; those of its parts are emptied as well.
 
     Returns:
-        The budget for the workers, which go on from what they find, and the folder.
+        The budget for the workers, which resume from what they find, and the folder.
     """
     if training.resume:
         return training, folder
     for place in {folder.path, *(path.parent for path in folder.path.rglob("*.pt"))}:
-        restart(TrainingFolder(place))
+        TrainingFolder(place).clear()
     return training.model_copy(update={"resume": True}), replace(folder, afresh=True)
 
 
-class Keeper:
-    """Writes states when they are due and finds the one to go on from.
+class CheckpointManager:
+    """Writes states when they are due and finds the one to resume from.
 
     Args:
-        keep: Where and what; None keeps nothing.
+        checkpoints: Where and what; None keeps nothing.
         config: The budget.
         samples: How many are trained on.
         precision: In which it is computed, where the budget says `auto`.
@@ -81,7 +79,7 @@ class Keeper:
 
     def __init__(
         self,
-        keep: Keep | None,
+        checkpoints: Checkpoints | None,
         config: TrainingConfig,
         samples: int,
         precision: str,
@@ -89,49 +87,46 @@ class Keeper:
         *,
         writes: bool,
     ) -> None:
-        self.keep, self.config, self.writes = keep, config, writes
-        self.saved_at = time.monotonic()
-        self.about: State = {"code": source_digest(), "precision": precision, "facts": facts}
-        if keep is not None:
+        self.folder = checkpoints.folder if checkpoints else None
+        self.config, self.writes, self.saved_at = config, writes, time.monotonic()
+        self.about: State = {"precision": precision, "facts": facts}
+        if checkpoints:
             own = {"training": identity_of(config), "samples": samples}
-            self.about["identity"] = own | keep.identity
+            self.about["identity"] = own | checkpoints.identity
+            self.about["code"] = code_digest(*checkpoints.code)
 
     def find(self) -> State | None:
-        """The state to go on from, or that of a finished training with the same settings.
+        """The state to resume from, or that of a finished training with the same settings.
 
         Raises:
             MiramError: The folder cannot be written to, or an interrupted training in it had
                 other settings.
         """
-        if self.keep is None:
+        if self.folder is None:
             return None
-        folder = self.keep.folder
-        check_writable(folder)
+        self.folder.check_writable()
         if not self.config.resume:
-            restart(folder)
+            self.folder.clear()
             return None
-        state = finished_state(folder)
+        state = self.folder.result()
         if state is not None:
             if self._same(state):
                 log.info(
                     "trained before with the same settings, data and code: taken from %s; %s "
                     "trains again",
-                    folder.path,
+                    self.folder.path,
                     _AFRESH,
                 )
                 return state
             if self.writes:
-                restart(folder)
+                self.folder.clear()
             return None
-        found = latest_state(folder)
-        if found is not None:
-            kept, now = found["identity"], self.about["identity"]
-            if "precision" in found:  # a training goes on in the numbers it began in
-                kept, now = _with_precision(found), _with_precision(self.about)
-            refuse_difference(kept, now, folder.path)
-            if found["code"] != self.about["code"]:
-                log.warning("the code changed since step %d was reached", found["step"])
-        return found
+        state = self.folder.latest()
+        if state is not None:
+            self._refuse_other_settings(state)
+            if state["code"] != self.about["code"]:
+                log.warning("the code changed since step %d was reached", state["step"])
+        return state
 
     def _same(self, state: State) -> bool:
         changed = differences(state["identity"], self.about["identity"])
@@ -141,10 +136,21 @@ class Keeper:
             log.info("trained before, but training again: %s", "; ".join(changed[:3]))
         return not changed
 
+    def _refuse_other_settings(self, state: State) -> None:
+        # A training resumes in the numbers it began in, also where `auto` stood for them.
+        found = differences(_with_precision(state), _with_precision(self.about))
+        if found and self.folder:
+            more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+            raise MiramError(
+                f"an interrupted training in {self.folder.path} had other settings: "
+                f"{'; '.join(found[:_NAMED])}{more}. Give the settings it had, or start afresh "
+                f"with --params {_AFRESH}"
+            )
+
     @property
     def same_command(self) -> str:
-        """The command that goes on from what was kept, in words."""
-        afresh = not self.config.resume or (self.keep is not None and self.keep.folder.afresh)
+        """The command that resumes from what was kept, in words."""
+        afresh = not self.config.resume or (self.folder is not None and self.folder.afresh)
         return f"the same command without {_AFRESH}" if afresh else "the same command"
 
     def due(self, epochs: int | None) -> bool:
@@ -162,17 +168,15 @@ class Keeper:
     def save(self, state: State) -> bool:
         """Write a state down, if this process does that; whether there is one on disk now."""
         self.saved_at = time.monotonic()
-        if self.keep is None:
+        if self.folder is None:
             return False
-        if not self.writes:
-            return True
-        return save_state(self.keep.folder, self.about | state, self.config.checkpoints.keep)
+        return self.folder.save(self.about | state) if self.writes else True
 
     def finish(self, state: State) -> None:
         """Keep the result alone."""
-        if self.keep is not None and self.writes:
+        if self.folder is not None and self.writes:
             result = self.about | {name: state[name] for name in _RESULT}
-            finish(self.keep.folder, result, self.same_command)
+            self.folder.finish(result, self.same_command)
 
 
 def _with_precision(state: State) -> dict[str, Any]:
@@ -180,3 +184,85 @@ def _with_precision(state: State) -> dict[str, Any]:
     identity: dict[str, Any] = state["identity"]
     training = {**identity["training"], "precision": state["precision"]}
     return {**identity, "training": training}
+
+
+def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Where two nested sets of settings differ, such as `training.seed: was 0, is 1`."""
+    before, after = _flat(kept), _flat(now)
+    return [
+        f"{name}: was {before.get(name, 'absent')}, is {after.get(name, 'absent')}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        return {prefix.removesuffix("."): values}
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.")
+    return flat
+
+
+class BestWeights:
+    """The weights with which a validation metric was highest.
+
+    Of equals those with the least `validation_log_loss` count, where validation gives it, and
+    else the earliest: where classes are separated perfectly, early weights have the AUC of late
+    ones, with probabilities that decide nothing. It is a part of the training's state, so that a
+    training that was interrupted selects what one that was not would have.
+
+    Args:
+        metric: Name of the metric; higher is better.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.value, self.loss, self.step = -math.inf, math.inf, 0
+        self.weights: dict[str, Tensor] | None = None
+
+    def offer(self, model: nn.Module, metrics: Mapping[str, float], step: int) -> None:
+        """Take a copy of the weights if they are better than all before.
+
+        Args:
+            model: What was validated.
+            metrics: What validation found; a metric that is NaN is never the best.
+            step: Steps taken.
+
+        Raises:
+            MiramError: Validation does not give the metric.
+        """
+        if self.metric not in metrics:
+            raise MiramError(
+                f"validation gives no metric {self.metric!r}, by which the best state should be "
+                f"selected: set select to last or to one of {', '.join(metrics) or 'none'}"
+            )
+        value = float(metrics[self.metric])
+        loss = float(metrics.get(VALIDATION_LOSS, math.inf))
+        if (value, -loss) > (self.value, -self.loss):
+            self.value, self.loss, self.step = value, loss, step
+            self.weights = {
+                name: weight.detach().to("cpu", copy=True)
+                for name, weight in model.state_dict().items()
+            }
+
+    def load_into(self, model: nn.Module) -> None:
+        """Give a model the best weights.
+
+        Raises:
+            MiramError: No validation gave a metric that is a number.
+        """
+        if self.weights is None:
+            raise MiramError(f"no validation gave a number for {self.metric!r}: set select to last")
+        model.load_state_dict(self.weights)
+        log.info("selected after step %d: %s %.4g", self.step, self.metric, self.value)
+
+    def state(self) -> dict[str, Any]:
+        """What has to be known to select on as if nothing had happened."""
+        names = ("value", "loss", "step", "weights")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Resume from a state."""
+        vars(self).update(state)

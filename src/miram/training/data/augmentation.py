@@ -1,46 +1,38 @@
 """Augmentation of a whole batch on its device, each sample from its own random numbers."""
 
 import math
-from typing import Self
 
 import torch
 import torch.nn.functional as F
 from kornia.enhance import adjust_brightness, adjust_contrast
 from kornia.filters import gaussian_blur2d
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from miram.configuration import Config
 from miram.models.images import standardize_pixels, to_unit
 
 DRAWS = 12  # random numbers that one view of one sample takes
-_LEAST_BLUR = 0.05  # of the greatest deviation, as SimCLR's 0.1 to 2 pixels
+
+# Greatest deviation of the blur as a share of the crop's size, and the least of it: SimCLR's 0.1
+# to 2 pixels at 224.
+_BLUR_SIGMA, _LEAST_BLUR = 2 / 224, 0.05
 
 
 class AugmentationConfig(Config):
     """Random resized crop, flips, rotation, intensity, blur; zeros switch a part off."""
 
     min_area: float = Field(0.2, gt=0, le=1, description="least share of the crop's area kept")
-    max_area: float = Field(1.0, gt=0, le=1, description="greatest share")
-    aspect: float = Field(4 / 3, ge=1, description="greatest ratio of the sides")
+    aspect: float = Field(4 / 3, ge=1, description="greatest ratio of width and height")
     horizontal_flip: float = Field(0.5, ge=0, le=1, description="probability")
     vertical_flip: float = Field(0.0, ge=0, le=1, description="probability")
     rotation: float = Field(0.0, ge=0, le=180, description="greatest angle in degrees")
     brightness: float = Field(0.0, ge=0, le=1, description="greatest shift of [0, 1] grey levels")
     contrast: float = Field(0.0, ge=0, lt=1, description="greatest relative change")
     blur: float = Field(0.0, ge=0, le=1, description="probability")
-    blur_sigma: float = Field(
-        2 / 224, gt=0, le=0.1, description="greatest deviation of the blur, share of the side"
-    )
     solarize: float = Field(
         0.0, ge=0, le=1, description="probability of turning grey levels above 1/2 over"
     )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min_area > self.max_area:
-            raise ValueError(f"min_area ({self.min_area}) is above max_area ({self.max_area})")
-        return self
 
 
 def augment(crops: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tensor:
@@ -62,9 +54,7 @@ def augment(crops: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tens
     if config.brightness:
         images = adjust_brightness(images, config.brightness * (2 * uniforms[:, 8] - 1))
     if config.blur:
-        images = _sometimes(
-            uniforms[:, 9] < config.blur, _blur(images, uniforms[:, 10], config), images
-        )
+        images = _sometimes(uniforms[:, 9] < config.blur, _blur(images, uniforms[:, 10]), images)
     if config.solarize:
         turned = torch.where(images < 0.5, images, 1 - images)
         images = _sometimes(uniforms[:, 11] < config.solarize, turned, images)
@@ -91,8 +81,8 @@ def _warp(images: Tensor, uniforms: Tensor, config: AugmentationConfig, mode: st
     return F.grid_sample(images, grid, mode, padding_mode="reflection", align_corners=False)
 
 
-def _blur(images: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tensor:
-    greatest = config.blur_sigma * images.shape[-1]  # share of the side -> pixels
+def _blur(images: Tensor, uniforms: Tensor) -> Tensor:
+    greatest = _BLUR_SIGMA * images.shape[-1]  # share of the size -> pixels
     sigma = greatest * (_LEAST_BLUR + (1 - _LEAST_BLUR) * uniforms)
     kernel = 2 * max(1, math.ceil(3 * greatest)) + 1
     return gaussian_blur2d(images, kernel, sigma.unsqueeze(1).expand(-1, 2))
@@ -112,10 +102,10 @@ def crop_matrices(uniforms: Tensor, config: AugmentationConfig) -> Tensor:
     Returns:
         (B, 2, 3): a box of random area, aspect and place, flipped and turned about its center.
     """
-    area = config.min_area + (config.max_area - config.min_area) * uniforms[:, 0]
+    area = config.min_area + (1 - config.min_area) * uniforms[:, 0]
     log_aspect = torch.log(torch.tensor(config.aspect, device=uniforms.device))
     stretch = torch.exp(log_aspect * (2 * uniforms[:, 1] - 1)).sqrt()
-    width = (area.sqrt() * stretch).clamp(max=1)  # share of the crop's side
+    width = (area.sqrt() * stretch).clamp(max=1)  # share of the crop's
     height = (area.sqrt() / stretch).clamp(max=1)
     center_x = (1 - width) * (2 * uniforms[:, 2] - 1)
     center_y = (1 - height) * (2 * uniforms[:, 3] - 1)

@@ -7,11 +7,14 @@ The loop gives a model what it declares and nothing else, by name:
     labels   (B,) or (B, K) int64, if it has `needs_labels`
     lesion   (B, h, h) uint8 coverage of the view, if it has `needs_lesion`
 
-A model gives back an output with `loss` and `losses` (metrics to log, by name). A module with
-`on_step(step, total)` is told before every step. A model with `needs_whole_batch` compares
-samples with each other, so a batch cannot go through it in portions.
+A model gives back an output with `loss` and `losses` (metrics to log, by name). `on_step(step,
+total)` of a module, if it has one, is called before every step. A model with `needs_whole_batch`
+compares samples with each other, so a batch cannot go through it in micro-batches.
 """
 
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -21,8 +24,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from miram.memory import free_memory
 from miram.training.data.augmentation import DRAWS, AugmentationConfig, augment, augment_coverage
-from miram.training.data.sampling import sample_uniforms
+from miram.training.data.sampling import Step, sample_uniforms
+
+_FREE_SHARE = 0.5  # of the device's free memory that crops may take
 
 
 class ModelOutput(Protocol):
@@ -38,7 +44,7 @@ class ModelOutput(Protocol):
 
 
 @dataclass(frozen=True)
-class Needs:
+class InputSpec:
     """What a model declares; see the module for the meaning of each field."""
 
     views: int = 1
@@ -48,7 +54,7 @@ class Needs:
     needs_whole_batch: bool = False
 
     @classmethod
-    def of(cls, model: nn.Module) -> "Needs":
+    def of(cls, model: nn.Module) -> "InputSpec":
         """Read the declarations of a model; what it does not declare it does not need."""
         names = [field.name for field in fields(cls) if hasattr(model, field.name)]
         return cls(**{name: getattr(model, name) for name in names})
@@ -77,15 +83,66 @@ class Samples:
     lesion: Tensor | None
     device: torch.device
 
+    @classmethod
+    def place(
+        cls,
+        crops: NDArray[np.uint16],
+        rows: NDArray[np.int64],
+        labels: NDArray[np.int64] | None,
+        lesion: NDArray[np.uint8] | None,
+        device: torch.device,
+        cache: str,
+    ) -> "Samples":
+        """Put the samples where they are cached.
+
+        Args:
+            crops: (N, H, H), perhaps an array in a file.
+            rows: (n,) positions of the samples among the crops.
+            labels: (n,) or (n, K).
+            lesion: (n, h, h).
+            device: Where batches are made.
+            cache: `device`, `host`, or `auto`: on the device if they fit.
+        """
+
+        def move(values: NDArray | None) -> Tensor | None:
+            if values is None:
+                return None
+            return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+        if resident_bytes(crops, rows, device, cache):
+            there = move(crops[rows])
+            assert there is not None
+            return cls(there, np.arange(len(rows)), move(labels), move(lesion), device)
+        return cls(crops, rows, move(labels), move(lesion), device)
+
+    def crops_of(self, indices: Tensor) -> Tensor:
+        """(B, H, H) uint16 crops of samples, where the crops are cached."""
+        if isinstance(self.crops, Tensor):
+            # On a GPU PyTorch gathers int16, but no uint16: the bits are the same.
+            return self.crops.view(torch.int16)[indices].view(torch.uint16)
+        return torch.from_numpy(np.ascontiguousarray(self.crops[self.rows[indices.numpy()]]))
+
+
+def resident_bytes(
+    crops: NDArray[np.uint16], rows: NDArray[np.int64], device: torch.device, cache: str
+) -> int:
+    """Bytes that the crops of the samples take on the device; 0 if they stay on the host.
+
+    Args: As `Samples.place`.
+    """
+    size = len(rows) * crops[0].nbytes
+    fits = cache == "auto" and size <= _FREE_SHARE * free_memory(device)
+    return size if cache == "device" or fits else 0
+
 
 @dataclass(frozen=True)
-class Portion:
-    """Some samples of a step, with their random numbers, still on the host.
+class HostBatch:
+    """Samples of a step with their random numbers, still on the host.
 
     Attributes:
         indices: (B,) which of the samples.
         uniforms: (B, m) float32.
-        crops: (B, H, H) uint16 where crops wait on the host.
+        crops: (B, H, H) uint16 where crops are cached on the host.
     """
 
     indices: Tensor
@@ -95,86 +152,127 @@ class Portion:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def split(self, size: int) -> list["Portion"]:
-        """Cut into portions of a size; the last may be smaller."""
-        starts = range(0, len(self), size)
-        return [self._cut(slice(start, start + size)) for start in starts]
+    def micro_batches(self, size: int) -> list["HostBatch"]:
+        """Cut into micro-batches of a size; the last may be smaller."""
+        parts = [slice(start, start + size) for start in range(0, len(self), size)]
+        crops = [None if self.crops is None else self.crops[part] for part in parts]
+        return [
+            HostBatch(self.indices[part], self.uniforms[part], some)
+            for part, some in zip(parts, crops, strict=True)
+        ]
 
-    def _cut(self, part: slice) -> "Portion":
-        crops = None if self.crops is None else self.crops[part]
-        return Portion(self.indices[part], self.uniforms[part], crops)
 
+def draw_batch(
+    samples: Samples, indices: NDArray[np.int64], epoch: int, spec: InputSpec, seed: int
+) -> HostBatch:
+    """Gather samples and draw their random numbers, on the host.
 
-def draw_portion(
-    samples: Samples, indices: NDArray[np.int64], epoch: int, needs: Needs, seed: int
-) -> Portion:
-    """Gather what a step needs on the host.
-
-    View v of sample i in epoch e follows from (seed, e, i, v) alone; the noise comes after
-    the numbers of the views.
+    A sample's noise comes after the numbers of its views.
 
     Args:
         samples: All samples.
         indices: (B,) which of them.
         epoch: Number of the epoch.
-        needs: What the model declares.
+        spec: What the model declares.
         seed: Of the run.
     """
-    crops = None
-    if not isinstance(samples.crops, Tensor):
-        crops = _pinned(np.ascontiguousarray(samples.crops[samples.rows[indices]]), samples.device)
-    return Portion(
-        _pinned(indices, samples.device),
-        _pinned(sample_uniforms(seed, epoch, indices, needs.uniforms), samples.device),
-        crops,
-    )
+    places = torch.from_numpy(indices)
+    uniforms = torch.from_numpy(sample_uniforms(seed, epoch, indices, spec.uniforms))
+    crops = None if isinstance(samples.crops, Tensor) else samples.crops_of(places)
+    if samples.device.type == "cuda":  # only from pinned memory a copy runs beside its work
+        places, uniforms = places.pin_memory(), uniforms.pin_memory()
+        crops = None if crops is None else crops.pin_memory()
+    return HostBatch(places, uniforms, crops)
 
 
 def make_batch(
     samples: Samples,
-    portion: Portion,
-    side: int,
-    needs: Needs,
+    batch: HostBatch,
+    image_size: int,
+    spec: InputSpec,
     augmentation: AugmentationConfig,
 ) -> dict[str, Any]:
     """Make the arguments of a model, on the device.
 
     Args:
         samples: All samples.
-        portion: Which of them, with their random numbers.
-        side: Side of the images the model takes, in pixels.
-        needs: What the model declares.
+        batch: Which of them, with their random numbers.
+        image_size: Of the images the model takes, in pixels.
+        spec: What the model declares.
         augmentation: How views are made.
     """
-    indices = portion.indices.to(samples.device, non_blocking=True)
-    uniforms = portion.uniforms.to(samples.device, non_blocking=True)
-    if portion.crops is not None:
-        crops = portion.crops.to(samples.device, non_blocking=True)
+    indices = batch.indices.to(samples.device, non_blocking=True)
+    uniforms = batch.uniforms.to(samples.device, non_blocking=True)
+    if batch.crops is None:
+        crops = samples.crops_of(indices)
     else:
-        assert isinstance(samples.crops, Tensor)
-        # On a GPU PyTorch gathers int16, but no uint16: the bits are the same.
-        crops = samples.crops.view(torch.int16)[indices].view(torch.uint16)
-    draws = uniforms[:, : needs.views * DRAWS].split(DRAWS, dim=1)
-    views = [_shrink(augment(crops, numbers, augmentation), side) for numbers in draws]
-    batch = {"images": views[0] if needs.views == 1 else torch.stack(views, dim=1)}
-    if needs.noise_width:
-        batch["noise"] = uniforms[:, needs.views * DRAWS :]
-    if needs.needs_labels:
+        crops = batch.crops.to(samples.device, non_blocking=True)
+    draws = uniforms[:, : spec.views * DRAWS].split(DRAWS, dim=1)
+    views = [_shrink(augment(crops, numbers, augmentation), image_size) for numbers in draws]
+    made = {"images": views[0] if spec.views == 1 else torch.stack(views, dim=1)}
+    if spec.noise_width:
+        made["noise"] = uniforms[:, spec.views * DRAWS :]
+    if spec.needs_labels:
         assert samples.labels is not None
-        batch["labels"] = samples.labels[indices]
-    if needs.needs_lesion and samples.lesion is not None:
-        batch["lesion"] = augment_coverage(samples.lesion[indices], draws[0], augmentation)
-    return batch
+        made["labels"] = samples.labels[indices]
+    if spec.needs_lesion and samples.lesion is not None:
+        made["lesion"] = augment_coverage(samples.lesion[indices], draws[0], augmentation)
+    return made
 
 
-def _pinned(values: NDArray, device: torch.device) -> Tensor:
-    # Only from pinned memory does a copy to a GPU run beside its work.
-    tensor = torch.from_numpy(values)
-    return tensor.pin_memory() if device.type == "cuda" else tensor
-
-
-def _shrink(images: Tensor, side: int) -> Tensor:
-    # Every method augments at the side of the store, so that all see the same views.
-    if side < images.shape[-1]:
-        return F.interpolate(images, size=(side, side), mode="area")
+def _shrink(images: Tensor, image_size: int) -> Tensor:
+    # Every method augments at the size of the store, so that all see the same views.
+    if image_size < images.shape[-1]:
+        return F.interpolate(images, size=(image_size, image_size), mode="area")
     return images
+
+
+@dataclass(frozen=True)
+class Prefetched:
+    """A step and what this process takes of it.
+
+    Attributes:
+        step: The step.
+        batch: This process's share of its samples.
+        waited: Seconds that the loop waited for it.
+    """
+
+    step: Step
+    batch: HostBatch
+    waited: float
+
+
+def prefetch(
+    steps: Iterator[Step],
+    samples: Samples,
+    spec: InputSpec,
+    seed: int,
+    rank: int = 0,
+    processes: int = 1,
+) -> Iterator[Prefetched]:
+    """Draw the batch of each step while the device still works on the one before.
+
+    Args:
+        steps: The steps, in order.
+        samples: All samples.
+        spec: What the model declares.
+        seed: Of the run.
+        rank: Of this process.
+        processes: How many share a step; each takes every so many-th sample.
+    """
+
+    def wait(step: Step, batch: "Future[HostBatch]") -> Prefetched:
+        started = time.perf_counter()
+        ready = batch.result()
+        return Prefetched(step, ready, time.perf_counter() - started)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="miram-prefetch") as worker:
+        ahead: tuple[Step, Future[HostBatch]] | None = None
+        for step in steps:
+            share = step.indices[rank::processes]
+            drawn = worker.submit(draw_batch, samples, share, step.epoch, spec, seed)
+            if ahead:
+                yield wait(*ahead)
+            ahead = (step, drawn)
+        if ahead:
+            yield wait(*ahead)

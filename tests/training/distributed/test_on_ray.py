@@ -21,7 +21,8 @@ from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.config import CheckpointConfig, TrainingConfig
-from miram.training.distributed.engine import EngineConfig, cropping_backend, launch, shared_cluster
+from miram.training.distributed.cluster import EngineConfig, cropping_backend, shared_cluster
+from miram.training.distributed.launch import launch
 from miram.training.optimizer import OptimizerConfig
 from miram.training.pretrain import pretrain
 
@@ -162,7 +163,7 @@ def test_two_workers_one_of_them_killed_train_to_the_weights_of_one(
     assert steps[-3:] == [4, 5, 6] and steps[:-3] == [1, 2, 3, 4][: len(steps) - 3]
     assert listener.threads == {threading.get_ident()}
     assert "workers: 2, threads of each: 1" in caplog.messages
-    assert "going on after step 3 of 6" in caplog.messages  # a line of the worker
+    assert "resuming after step 3 of 6" in caplog.messages  # a line of the worker
     (told,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert told.startswith("worker 0 died")
     assert told.endswith("all start again, 1 of 1 times allowed")
@@ -176,13 +177,13 @@ def pretraining_that_ends_in_one_worker():
         from accelerate import Accelerator
 
         from miram.training.checkpointing.interruption import TrainingInterrupted
-        from miram.training.logging.telemetry import tell
+        from miram.training.logging.telemetry import log_metrics
         from miram.training.pretrain import pretrain
 
         processes = Accelerator(cpu=True).gather(torch.tensor([float(os.getpid())]))
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
         told = {f"process{rank}": float(one) for rank, one in enumerate(processes)}
-        tell(0, {**told, "hidden": float(hidden)})
+        log_metrics(0, {**told, "hidden": float(hidden)})
         try:
             pretrain(*arguments, **named)
         except TrainingInterrupted:

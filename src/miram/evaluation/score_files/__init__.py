@@ -1,1 +1,0 @@
-"""Metrics for scores that any other program wrote."""

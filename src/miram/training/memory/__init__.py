@@ -1,1 +1,0 @@
-"""How many samples of a step fit into memory at once."""
