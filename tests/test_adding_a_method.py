@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from miram.reporting.charts.styles import method_style
 from tests.helpers.tiny import ENCODER
 
 from miram.configuration import Registry
@@ -18,6 +17,7 @@ from miram.models.describe import describe
 from miram.models.method_kinds import METHOD_KINDS
 from miram.models.methods import METHODS, Method
 from miram.pipelines.pretrain.pipeline import create_pipeline
+from miram.reporting.styles import method_style
 from miram.training.config import TrainingConfig
 from miram.training.loop import train
 

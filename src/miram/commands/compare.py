@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from miram.commands.completion import complete_result
-from miram.commands.study_files import Protocol
+from miram.commands.study import Protocol, complete_result
 
 if TYPE_CHECKING:
     from miram.evaluation.config import AssessmentConfig
@@ -116,7 +115,7 @@ def compare_study(
             under different splits or on different lesions.
         StatisticsError: The task has no such metric.
     """
-    from miram.commands.study_files import read_results
+    from miram.commands.study import read_results
     from miram.errors import MiramError
     from miram.evaluation.comparability import data_digest, one_policy
     from miram.evaluation.statistics.metrics import require_metric
@@ -166,7 +165,7 @@ def _wanted(
     data_root: Path, methods: tuple[str, ...], reference: str, protocol: Protocol
 ) -> tuple[str, ...]:
     """The methods to read, the reference among them, each once."""
-    from miram.commands.study_files import methods_of
+    from miram.commands.study import methods_of
     from miram.errors import MiramError
     from miram.models.methods import BASELINES
 

@@ -18,7 +18,7 @@ def download(
     collection: Annotated[str, typer.Argument(help=f"one of: {', '.join(_COLLECTIONS)}")],
     to: Annotated[Path, typer.Option(help="folder for the series; made where missing")],
     manifest: Annotated[
-        Path | None, typer.Option(help=".tcia file; without it the whole collection")
+        Path | None, typer.Option(help=".tcia file; default: the whole collection")
     ] = None,
     collection_subset: Annotated[
         str | None, typer.Option(help="mass or calc: only the series of these lesions")

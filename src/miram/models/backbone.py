@@ -29,7 +29,9 @@ class TimmBackboneConfig(MethodConfig):
     kind: Literal["timm_backbone"] = "timm_backbone"
     name: str = Field(description="name of a timm model, with its tag if weights are wanted")
     image_size: int | None = Field(
-        None, ge=16, description="side of the input in pixels; the model's own if not given"
+        None,
+        ge=16,
+        description="height and width of the input in pixels; the model's own by default",
     )
     pretrained: str | None = Field(
         None, description="a file of weights under timm's names, or `hub`; fresh if not given"
@@ -49,13 +51,13 @@ class TimmBackboneConfig(MethodConfig):
         return timm.get_pretrained_cfg(self.name) or PretrainedCfg()
 
     @property
-    def side(self) -> int:
-        """Side of the input in pixels."""
+    def input_size(self) -> int:
+        """Height and width of the input in pixels."""
         return self.image_size or int(self._published.input_size[-1])
 
     def crop_size(self, encoder: EncoderConfig) -> int:
-        """Side of the images to look at, in pixels."""
-        return self.side
+        """Height and width of the images to look at, in pixels."""
+        return self.input_size
 
     @property
     def timm_arguments(self) -> dict[str, Any]:
@@ -64,7 +66,7 @@ class TimmBackboneConfig(MethodConfig):
         fixed = self._published.fixed_input_size
         return {
             "model_name": self.name,
-            **({"img_size": self.side} if fixed else {}),
+            **({"img_size": self.input_size} if fixed else {}),
             "in_chans": 1,
             "num_classes": 0,
             **self.overrides,
@@ -72,7 +74,7 @@ class TimmBackboneConfig(MethodConfig):
 
     def encoder_facts(self, encoder: EncoderConfig) -> dict[str, Any]:
         """What a checkpoint's header says of the encoder: `timm`, `image_size`, pixels."""
-        return {"timm": self.timm_arguments, "image_size": self.side, **self.pixels}
+        return {"timm": self.timm_arguments, "image_size": self.input_size, **self.pixels}
 
     @property
     def pixels(self) -> dict[str, float]:

@@ -49,14 +49,14 @@ class EncoderConfig(Config):
     renamed: ClassVar[dict[str, str]] = {"image_side": "image_size", "patch_side": "patch_size"}
 
     name: str = Field(description="name of a timm vit_* model")
-    image_size: int = Field(ge=16, description="side of the input in pixels")
-    patch_size: int = Field(ge=2, description="side of a patch in pixels")
+    image_size: int = Field(ge=16, description="height and width of the input in pixels")
+    patch_size: int = Field(ge=2, description="height and width of a patch in pixels")
     channels: int = Field(1, ge=1, le=3)
     overrides: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("overrides")
     @classmethod
-    def _heard(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+    def _known_to_timm(cls, overrides: dict[str, Any]) -> dict[str, Any]:
         known = inspect.signature(VisionTransformer).parameters.keys() - _NOT_OVERRIDDEN
         for name in overrides:
             if name in _NOT_OVERRIDDEN:
@@ -68,7 +68,7 @@ class EncoderConfig(Config):
         return overrides
 
     @model_validator(mode="after")
-    def _sides_fit(self) -> Self:
+    def _sizes_fit(self) -> Self:
         if self.image_size % self.patch_size:
             nearest = max(1, round(self.image_size / self.patch_size)) * self.patch_size
             raise ValueError(
@@ -82,7 +82,7 @@ class EncoderConfig(Config):
 
     @property
     def grid_side(self) -> int:
-        """Patches along each side of the image."""
+        """Patches along each axis of the image."""
         return self.image_size // self.patch_size
 
     @property
@@ -121,8 +121,8 @@ class EncoderConfig(Config):
         try:
             vit = timm.create_model(**self.timm_arguments)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-            told = str(error) or type(error).__name__
-            raise MiramError(f"timm cannot make the {what} ({told}): {_CHOOSE}") from error
+            reason = str(error) or type(error).__name__
+            raise MiramError(f"timm cannot make the {what} ({reason}): {_CHOOSE}") from error
         fault = _fault(vit)
         if fault is not None or not isinstance(vit, VisionTransformer):
             raise MiramError(f"the {what} cannot be trained here, as it {fault}: {_CHOOSE}")
@@ -168,13 +168,8 @@ def initialize(module: nn.Module) -> None:
 def encode_visible(vit: VisionTransformer, images: Tensor, keep: Tensor) -> Tensor:
     """Encode the visible patches alone: hidden ones cost nothing, not even an embedding.
 
-    Args:
-        vit: The encoder, with N patches.
-        images: (B, C, H, W).
-        keep: (B, K) indices of the visible patches.
-
-    Returns:
-        (B, 1 + K, D): CLS and visible tokens after the last norm.
+    Images (B, C, H, W) and indices `keep` (B, K) -> (B, 1 + K, D): CLS and visible tokens after
+    the last norm.
     """
     return encode_levels(vit, images, keep)[len(vit.blocks)]
 
@@ -207,16 +202,7 @@ def encode_levels(
 
 
 def embed_visible(vit: VisionTransformer, images: Tensor, keep: Tensor) -> Tensor:
-    """Embed the visible patches and put CLS before them.
-
-    Args:
-        vit: The encoder, with N patches.
-        images: (B, C, H, W).
-        keep: (B, K) indices of the visible patches.
-
-    Returns:
-        (B, 1 + K, D), with positions.
-    """
+    """CLS and the visible patches with their positions: (B, C, H, W), (B, K) -> (B, 1 + K, D)."""
     projection = vit.patch_embed.proj
     patches = gather_tokens(patchify(images, projection.kernel_size[0]), keep)
     tokens = F.linear(patches, projection.weight.flatten(1), projection.bias)  # (B, K, D)

@@ -45,8 +45,8 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     """Cut images into patches, row by row.
 
     Args:
-        images: (B, C, H, W); H and W are multiples of the patch side.
-        patch_size: Side of a patch in pixels, p.
+        images: (B, C, H, W); H and W are multiples of the patch size.
+        patch_size: p, pixels.
 
     Returns:
         (B, L, C*p*p) with L = H/p * W/p, each patch in the order of a convolution's weight.
@@ -59,15 +59,15 @@ def unpatchify(patches: Tensor, patch_size: int, channels: int = 1) -> Tensor:
 
     Args:
         patches: (B, L, C*p*p) with L a square number.
-        patch_size: Side of a patch in pixels, p.
+        patch_size: p, pixels.
         channels: C.
 
     Returns:
         (B, C, H, W).
     """
-    side = round(patches.shape[1] ** 0.5) * patch_size
+    size = round(patches.shape[1] ** 0.5) * patch_size
     assert patches.shape[2] == channels * patch_size**2
-    return F.fold(patches.transpose(1, 2), (side, side), patch_size, stride=patch_size)
+    return F.fold(patches.transpose(1, 2), (size, size), patch_size, stride=patch_size)
 
 
 def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:

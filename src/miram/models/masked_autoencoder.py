@@ -17,8 +17,8 @@ from miram.models.decoders import AnyDecoder, DecodedPatches, DecoderSizes, Enco
 from miram.models.encoder import EncoderConfig, encode_levels, initialize
 from miram.models.images import repeat_mask
 from miram.models.masking import (
+    AnyMasking,
     Masking,
-    MaskingConfig,
     RandomMaskingConfig,
     hide_highest,
     visible_patches,
@@ -38,7 +38,7 @@ class MaskedAutoencoderConfig(TrainedMethodConfig):
     decoders: tuple[AnyDecoder, ...] = Field(min_length=1)
     decoder_dim: int = Field(512, ge=8, multiple_of=4, description="width shared by all decoders")
     mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches hidden")
-    masking: MaskingConfig = Field(RandomMaskingConfig(), description="which patches are hidden")
+    masking: AnyMasking = Field(RandomMaskingConfig(), description="which patches are hidden")
     norm_pix: bool = Field(True, description="standardize each target patch")
     target: Literal["true", "nearest"] = "true"
 
@@ -63,7 +63,7 @@ class MaskedAutoencoderConfig(TrainedMethodConfig):
         return max(decoder.scale for decoder in self.decoders)
 
     def crop_size(self, encoder: EncoderConfig) -> int:
-        """Side of the crops to train on, in pixels."""
+        """Height and width of the crops to train on, in pixels."""
         return encoder.image_size * (self.max_scale if self.target == "true" else 1)
 
     def build(self, encoder: EncoderConfig, seed: int) -> "MaskedAutoencoder":
@@ -130,9 +130,10 @@ class MaskedAutoencoder(nn.Module):
         decoders = [decoder.build(sizes) for decoder in config.decoders]
         self.decoders = nn.ModuleList(decoders)
         self.levels = {level for decoder in decoders for level in decoder.levels}
-        # A sample's noise is dealt out to the mask and to each decoder.
+        # Of a sample's noise the mask takes its part, then each decoder.
         self.noise_widths = [
-            part.noise_width(self.patches) for part in (config.masking, *config.decoders)
+            config.masking.noise_width(self.patches),
+            *(decoder.noise_width(self.patches) for decoder in config.decoders),
         ]
         initialize(self.embed)
         initialize(self.decoders)
@@ -151,7 +152,7 @@ class MaskedAutoencoder(nn.Module):
     @property
     def needs_lesion(self) -> bool:
         """Whether the mask depends on where the lesion is."""
-        return self.config.masking.kind == "lesion"
+        return self.config.masking.needs_lesion
 
     def forward(
         self, images: Tensor, noise: Tensor | None = None, lesion: Tensor | None = None
@@ -160,15 +161,14 @@ class MaskedAutoencoder(nn.Module):
 
         Args:
             images: (B, C, s_max*S, s_max*S), or (B, C, S, S) for `target: nearest`.
-            noise: (B, noise_width) uniform; the same noise gives the same mask. Drawn from
-                torch's own generator if not given.
+            noise: (B, noise_width) uniform; the same noise gives the same mask. Drawn by default.
             lesion: (B, m, m) uint8 coverage by the lesion, 255 for all of a cell, for
                 `masking: {kind: lesion}`; None where there is none.
         """
         if noise is None:
             noise = torch.rand(len(images), self.noise_width, device=images.device)
         views = self.pyramid(images)
-        for_mask, *for_decoders = self._deal(noise)
+        for_mask, *for_decoders = self._split(noise)
         encoded = self.encode(views[1], self.mask(for_mask, lesion))
         decoded = tuple(
             decoder(encoded, numbers)
@@ -188,40 +188,25 @@ class MaskedAutoencoder(nn.Module):
         )
 
     def mask(self, noise: Tensor, lesion: Tensor | None = None) -> Masking:
-        """Choose the patches to hide.
-
-        Args:
-            noise: (B, m) uniform, the part of a sample's noise that is the mask's.
-            lesion: As for `forward`.
-        """
+        """Choose the patches to hide; `noise` (B, m) is the mask's part of a sample's noise."""
         ratio = self.config.mask_ratio
         hidden = self.patches - visible_patches(self.patches, ratio)
         return hide_highest(self.config.masking.scores(noise, hidden, lesion), ratio)
 
     def encode(self, images: Tensor, masking: Masking) -> EncodedImage:
-        """Encode the visible patches, and bring them to the decoders' width.
-
-        Args:
-            images: (B, C, S, S).
-            masking: Which patches are visible.
-        """
+        """Encode the visible patches of images (B, C, S, S), in the decoders' width."""
         levels = encode_levels(self.encoder, images, masking.keep, self.levels)
         tokens = self.embed(levels[len(self.encoder.blocks)])  # (B, 1 + K, E) -> (B, 1 + K, D)
         return EncodedImage(tokens, self.mask_token, masking, levels)
 
     def pyramid(self, images: Tensor) -> dict[int, Tensor]:
-        """The images at scale 1 and at every decoder's scale.
+        """The images (B, C, s*S, s*S) at scale 1 and at every decoder's scale s.
 
-        Args:
-            images: As for `forward`.
-
-        Returns:
-            Images (B, C, s*S, s*S) by scale s: area averages of the crop, or for
-            `target: nearest` enlargements of the encoder's input.
+        Area averages of the crop, or for `target: nearest` enlargements of the encoder's input.
         """
-        side = self.config.crop_size(self.encoder_config)
-        if images.shape[-2:] != (side, side):
-            raise ValueError(f"images must have side {side}, got {tuple(images.shape)}")
+        size = self.config.crop_size(self.encoder_config)
+        if images.shape[-2:] != (size, size):
+            raise ValueError(f"images must be {size} x {size}, got {tuple(images.shape)}")
         scales = {1, *(decoder.scale for decoder in self.config.decoders)}
         if self.config.target == "nearest":
             return enlargements(images, scales)
@@ -231,18 +216,9 @@ class MaskedAutoencoder(nn.Module):
     def reconstruct(
         self, images: Tensor, noise: Tensor, lesion: Tensor | None = None
     ) -> list[Reconstruction]:
-        """Reconstruct images in the units of the input, for looking at.
-
-        Args:
-            images: As for `forward`.
-            noise: As for `forward`.
-            lesion: As for `forward`.
-
-        Returns:
-            One item per decoder.
-        """
+        """Reconstruct images in the units of the input, one item per decoder; see `forward`."""
         views = self.pyramid(images)
-        masking = self.mask(self._deal(noise)[0], lesion)
+        masking = self.mask(self._split(noise)[0], lesion)
         encoded = self.encode(views[1], masking)
         return [
             to_pixels(
@@ -257,7 +233,7 @@ class MaskedAutoencoder(nn.Module):
             for config, decoder in zip(self.config.decoders, self.decoders, strict=True)
         ]
 
-    def _deal(self, noise: Tensor) -> tuple[Tensor, ...]:
+    def _split(self, noise: Tensor) -> tuple[Tensor, ...]:
         if noise.shape[1] != self.noise_width:
             raise ValueError(
                 f"a sample takes {self.noise_width} uniform numbers (noise_width), "

@@ -26,7 +26,7 @@ class MethodConfig(Config, ABC):
     kind: str
 
     def crop_size(self, encoder: EncoderConfig) -> int:
-        """Side of the images that the model takes, in pixels."""
+        """Height and width of the images that the model takes, in pixels."""
         return encoder.image_size
 
     @abstractmethod

@@ -6,7 +6,8 @@ says how the method is made. To add one: a `Method` below and its block. This mo
 
 import difflib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import Any
 
 from miram.errors import MiramError
@@ -20,23 +21,23 @@ class Method:
         name: Its namespace.
         label: Its name in the field's words.
         color: Hexadecimal color of its marks, at least 3:1 on white and on near black.
-        dash: Plotly line style; a second cue, so that color is never the only one.
-        symbol: Plotly marker, a third cue.
         summary: What it is and learns from, a sentence without its full stop.
         kind: `method.kind` of the block that `summary` speaks of; empty for a baseline.
         papers: What to cite.
         needs_labels: Whether it is trained on the labels of the training patients.
+        dash: Plotly line style; a second cue, so that color is never the only one.
+        symbol: Plotly marker, a third cue.
     """
 
     name: str
     label: str
     color: str
-    dash: str
-    symbol: str
     summary: str
     kind: str = ""
     papers: tuple[str, ...] = ()
     needs_labels: bool = False
+    dash: str = "solid"
+    symbol: str = "circle"
 
 
 _MIRAM = (
@@ -47,168 +48,130 @@ _MASKED = (
     "The encoder of a masked autoencoder, pretrained without labels: patches of lesion crops were "
     "hidden, and {}, left behind, had to reconstruct the crop from the rest"
 )
-_TWO_SCALES = "two decoders, one of them at twice the resolution with {},"
+_TWO_SCALES = "two decoders, one of them at twice the resolution with {}"
 
 
-def _by_name(methods: Iterable[Method]) -> dict[str, Method]:
-    return {method.name: method for method in methods}
+def _drawn_apart(dashes: str, symbols: str, *methods: Method) -> dict[str, Method]:
+    """The methods by name, each with a dash and a symbol of its own."""
+    marks = zip(cycle(dashes.split()), cycle(symbols.split()), strict=False)
+    return {
+        method.name: replace(method, dash=dash, symbol=symbol)
+        for method, (dash, symbol) in zip(methods, marks, strict=False)
+    }
 
 
-def _miram(name: str, label: str, color: str, dash: str, symbol: str, high: str) -> Method:
+def _miram(name: str, label: str, color: str, high: str, *papers: str) -> Method:
     summary = _MASKED.format(_TWO_SCALES.format(high))
-    return Method(name, label, color, dash, symbol, summary, "masked_autoencoder", (_MIRAM,))
+    return Method(name, label, color, summary, "masked_autoencoder", (_MIRAM, *papers))
 
 
 SUPERVISED = "supervised"
 
 # The colors stay apart by 15 and more (CIELAB) for the common color blindnesses; those of the
 # baselines are greys, told apart by their marks.
-METHODS = _by_name(
-    (
-        Method(
-            "random",
-            "Random (untrained)",
-            "#7d7d7d",
-            "dot",
-            "x",
-            "An encoder with fresh weights. Nothing was trained: it is what every other method has "
-            "to beat",
-            "random",
+METHODS = _drawn_apart(
+    "dot dash solid solid dash dashdot longdash solid dot longdashdot",
+    "x cross circle square diamond triangle-up star pentagon hexagon triangle-down",
+    Method(
+        "random",
+        "Random (untrained)",
+        "#7d7d7d",
+        "An encoder with fresh weights. Nothing was trained: it is what every other method has "
+        "to beat",
+        "random",
+    ),
+    Method(
+        SUPERVISED,
+        "Supervised",
+        "#9d5708",
+        "An encoder trained from scratch on the labels of the training patients: what "
+        "pretraining without labels has to justify",
+        "supervised",
+        needs_labels=True,
+    ),
+    Method(
+        "mae",
+        "MAE",
+        "#2c96f4",
+        _MASKED.format("a decoder"),
+        "masked_autoencoder",
+        (
+            "He K et al. (2022). Masked Autoencoders Are Scalable Vision Learners. CVPR. "
+            "arXiv 2111.06377",
         ),
-        Method(
-            SUPERVISED,
-            "Supervised",
-            "#9d5708",
-            "dash",
-            "cross",
-            "An encoder trained from scratch on the labels of the training patients: what "
-            "pretraining without labels has to justify",
-            "supervised",
-            needs_labels=True,
+    ),
+    _miram("miram_softmax", "MIRAM, softmax", "#d35846", "softmax attention"),
+    _miram("miram_linformer", "MIRAM, Linformer", "#1aa75f", "the Linformer"),
+    _miram("miram_performer", "MIRAM, Performer", "#e343b5", "the Performer"),
+    _miram("miram_nystrom", "MIRAM, Nyström", "#695cf7", "the Nyströmformer"),
+    _miram(
+        "miram_cross",
+        "MIRAM, cross decoder",
+        "#b38a0c",
+        "queries that read the visible patches alone",
+        "Fu L et al. (2025). Rethinking Patch Dependence for Masked Autoencoders. TMLR. "
+        "arXiv 2401.14391",
+    ),
+    Method(
+        "hiend_mae",
+        "Hi-End-MAE",
+        "#067a9f",
+        _MASKED.format("a decoder that reads several levels of the encoder"),
+        "masked_autoencoder",
+        (
+            "Tang F et al. (2025). Hi-End-MAE: Hierarchical encoder-driven masked autoencoders "
+            "are stronger vision learners for medical image segmentation. arXiv 2502.08347",
         ),
-        Method(
-            "mae",
-            "MAE",
-            "#2c96f4",
-            "solid",
-            "circle",
-            _MASKED.format("a decoder"),
-            "masked_autoencoder",
-            (
-                "He K et al. (2022). Masked Autoencoders Are Scalable Vision Learners. CVPR. "
-                "arXiv 2111.06377",
-            ),
+    ),
+    Method(
+        "moco_v3",
+        "MoCo-v3",
+        "#a928c2",
+        "An encoder pretrained without labels by contrast (MoCo-v3): two views of a crop had "
+        "to be told from views of other crops",
+        "moco_v3",
+        (
+            "Chen X, Xie S, He K (2021). An Empirical Study of Training Self-Supervised Vision "
+            "Transformers. ICCV. arXiv 2104.02057",
         ),
-        _miram(
-            "miram_softmax", "MIRAM, softmax", "#d35846", "solid", "square", "softmax attention"
-        ),
-        _miram(
-            "miram_linformer", "MIRAM, Linformer", "#1aa75f", "dash", "diamond", "the Linformer"
-        ),
-        _miram(
-            "miram_performer",
-            "MIRAM, Performer",
-            "#e343b5",
-            "dashdot",
-            "triangle-up",
-            "the Performer",
-        ),
-        _miram(
-            "miram_nystrom",
-            "MIRAM, Nyström",
-            "#695cf7",
-            "longdash",
-            "star",
-            "the Nyströmformer",
-        ),
-        Method(
-            "miram_cross",
-            "MIRAM, cross decoder",
-            "#b38a0c",
-            "solid",
-            "pentagon",
-            _MASKED.format(_TWO_SCALES.format("queries that read the visible patches alone")),
-            "masked_autoencoder",
-            (
-                _MIRAM,
-                "Fu L et al. (2025). Rethinking Patch Dependence for Masked Autoencoders. TMLR. "
-                "arXiv 2401.14391",
-            ),
-        ),
-        Method(
-            "hiend_mae",
-            "Hi-End-MAE",
-            "#067a9f",
-            "dot",
-            "hexagon",
-            _MASKED.format("a decoder that reads several levels of the encoder"),
-            "masked_autoencoder",
-            (
-                "Tang F et al. (2025). Hi-End-MAE: Hierarchical encoder-driven masked autoencoders "
-                "are stronger vision learners for medical image segmentation. arXiv 2502.08347",
-            ),
-        ),
-        Method(
-            "moco_v3",
-            "MoCo-v3",
-            "#a928c2",
-            "longdashdot",
-            "triangle-down",
-            "An encoder pretrained without labels by contrast (MoCo-v3): two views of a crop had "
-            "to be told from views of other crops",
-            "moco_v3",
-            (
-                "Chen X, Xie S, He K (2021). An Empirical Study of Training Self-Supervised Vision "
-                "Transformers. ICCV. arXiv 2104.02057",
-            ),
-        ),
-    )
+    ),
 )
 
 # Hand-crafted features before the same probe: what an encoder has to beat to be worth anything.
-BASELINES = _by_name(
-    (
-        Method(
-            "hog",
-            "HOG",
-            "#66727c",
-            "solid",
-            "square-open",
-            "Histograms of oriented gradients of the crop",
-            papers=(
-                "Dalal N, Triggs B (2005). Histograms of Oriented Gradients for Human Detection. "
-                "CVPR",
-            ),
+BASELINES = _drawn_apart(
+    "solid dash dot dashdot",
+    "square-open circle-open diamond-open hexagon-open",
+    Method(
+        "hog",
+        "HOG",
+        "#66727c",
+        "Histograms of oriented gradients of the crop",
+        papers=(
+            "Dalal N, Triggs B (2005). Histograms of Oriented Gradients for Human Detection. CVPR",
         ),
-        Method(
-            "lbp",
-            "LBP",
-            "#66727c",
-            "dash",
-            "circle-open",
-            "Uniform local binary patterns of the crop, blind to rotation",
-            papers=(
-                "Ojala T, Pietikäinen M, Mäenpää T (2002). Multiresolution Gray-Scale and Rotation "
-                "Invariant Texture Classification with Local Binary Patterns. IEEE PAMI 24:971",
-            ),
+    ),
+    Method(
+        "lbp",
+        "LBP",
+        "#66727c",
+        "Uniform local binary patterns of the crop, blind to rotation",
+        papers=(
+            "Ojala T, Pietikäinen M, Mäenpää T (2002). Multiresolution Gray-Scale and Rotation "
+            "Invariant Texture Classification with Local Binary Patterns. IEEE PAMI 24:971",
         ),
-        Method(
-            "intensity",
-            "Intensity",
-            "#66727c",
-            "dot",
-            "diamond-open",
-            "Statistics of the grey levels of crop and lesion",
-        ),
-        Method(
-            "box_size",
-            "Box size",
-            "#66727c",
-            "dashdot",
-            "hexagon-open",
-            "The area of the lesion's box",
-        ),
-    )
+    ),
+    Method(
+        "intensity",
+        "Intensity",
+        "#66727c",
+        "Statistics of the grey levels of crop and lesion",
+    ),
+    Method(
+        "box_size",
+        "Box size",
+        "#66727c",
+        "The area of the lesion's box",
+    ),
 )
 
 
@@ -230,16 +193,13 @@ def choose_methods(asked: Any) -> tuple[str, ...]:
     return tuple(name for name in METHODS if name in names)
 
 
-def check_names(names: Iterable[str], known: Collection[str] = (*METHODS, *BASELINES)) -> None:
-    """Refuse a name that no method, or no baseline, has.
-
-    Args:
-        names: Names that were given.
-        known: Those that are allowed.
+def check_names(names: Iterable[str], known: Collection[str] = ()) -> None:
+    """Refuse a name that is not known, by default of no method and no baseline.
 
     Raises:
         MiramError: With the nearest name.
     """
+    known = known or (*METHODS, *BASELINES)
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -86,13 +86,7 @@ class MocoV3Output:
 
 
 class MocoV3(nn.Module):
-    """Query encoder, projector and predictor; key encoder and projector that follow.
-
-    Args:
-        config: Heads and momentum.
-        encoder: Which encoder.
-        seed: Of the encoder's weights.
-    """
+    """Query encoder, projector and predictor; key encoder and projector that follow."""
 
     views = 2
     needs_whole_batch = True
@@ -110,12 +104,7 @@ class MocoV3(nn.Module):
         self.key_projector = copy.deepcopy(self.projector).requires_grad_(False)
 
     def on_step(self, step: int, total: int) -> None:
-        """Let the key encoder follow the query encoder.
-
-        Args:
-            step: Number of the step about to be taken, from 0.
-            total: Steps of the whole run.
-        """
+        """Let the key encoder follow the query encoder, before step `step` of `total`."""
         momentum = momentum_at(step, total, self.config.momentum)
         followers = [*self.key_encoder.parameters(), *self.key_projector.parameters()]
         leaders = [*self.encoder.parameters(), *self.projector.parameters()]
@@ -157,11 +146,7 @@ class MocoV3(nn.Module):
 
 
 def perceptron(*widths: int) -> nn.Sequential:
-    """Linear maps with batch normalization and ReLU; the last one has neither ReLU nor affine.
-
-    Args:
-        widths: Of the input, the hidden layers and the output.
-    """
+    """Linear maps with batch normalization and ReLU; the last one has neither ReLU nor affine."""
 
     def layers() -> Iterator[nn.Module]:
         for depth, (before, after) in enumerate(pairwise(widths)):
@@ -175,24 +160,12 @@ def perceptron(*widths: int) -> nn.Sequential:
 
 
 def momentum_at(step: int, total: int, first: float) -> float:
-    """Momentum of the key encoder: from `first` to 1 by half a cosine.
-
-    Args:
-        step: From 0.
-        total: Steps of the whole run.
-        first: Momentum at step 0.
-    """
+    """Momentum of the key encoder at a step from 0: from `first` to 1 by half a cosine."""
     return 1 - (1 - first) * 0.5 * (1 + math.cos(math.pi * step / max(1, total)))
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """One direction of the contrast.
-
-    Attributes:
-        loss: () InfoNCE times twice the temperature.
-        accuracy: () share of queries whose own key is the nearest.
-    """
+class Contrast(NamedTuple):
+    """One direction: () InfoNCE times 2τ, and () share of queries whose own key is the nearest."""
 
     loss: Tensor
     accuracy: Tensor
@@ -217,14 +190,7 @@ def contrast(queries: Tensor, keys: Tensor, temperature: float) -> Contrast:
 
 
 def gather(keys: Tensor) -> tuple[Tensor, int]:
-    """Collect the keys of all processes, each with as many.
-
-    Args:
-        keys: (B, E) without gradient.
-
-    Returns:
-        (B * processes, E), and the row at which this process's keys begin.
-    """
+    """Keys (B, E) of all processes: (B * processes, E), and the row at which our own begin."""
     if processes() == 1:
         return keys, 0
     parts = [torch.empty_like(keys) for _ in range(processes())]

@@ -30,11 +30,7 @@ def alone() -> Iterator[None]:
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
-    """Average over all processes, with a gradient that reaches the values of all of them.
-
-    Args:
-        values: Of the same shape in every process.
-    """
+    """Average over all processes, with a gradient that reaches the values of all of them."""
     total: Tensor = _Sum.apply(values)
     return total / processes()
 

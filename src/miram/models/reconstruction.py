@@ -17,15 +17,7 @@ EPSILON = 1e-6  # added to a patch's variance before the square root
 
 
 def pyramid(images: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
-    """Area averages of a crop at each scale.
-
-    Args:
-        images: (B, C, s_max*S, s_max*S).
-        scales: Scales s, each a divisor of the highest.
-
-    Returns:
-        (B, C, s*S, s*S) by s.
-    """
+    """Area averages (B, C, s*S, s*S) of crops (B, C, s_max*S, s_max*S), by scale s."""
     scales = set(scales)
     top = max(scales)
     return {s: F.avg_pool2d(images, top // s) if s < top else images for s in scales}
@@ -37,39 +29,22 @@ def enlargements(images: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
 
 
 def gradient_map(images: Tensor) -> Tensor:
-    """Sobel gradient magnitude, as reconstructed beside the image by Uni4Eye (Cai et al., 2022).
-
-    Args:
-        images: (B, C, H, W).
-
-    Returns:
-        (B, C, H, W) in grey levels per pixel.
-    """
+    """Sobel gradient magnitude (B, C, H, W), as reconstructed by Uni4Eye (Cai et al., 2022)."""
     with no_autocast(images):
         return sobel(images.float())
 
 
 @dataclass(frozen=True)
 class Standardized:
-    """Patches with zero mean and unit variance, and the way back.
+    """Patches with zero mean and unit variance, and the way back."""
 
-    Attributes:
-        values: (B, L, P).
-        mean: (B, L, 1).
-        deviation: (B, L, 1).
-    """
-
-    values: Tensor
-    mean: Tensor
-    deviation: Tensor
+    values: Tensor  # (B, L, P)
+    mean: Tensor  # (B, L, 1)
+    deviation: Tensor  # (B, L, 1)
 
 
 def standardize(patches: Tensor) -> Standardized:
-    """Standardize each patch with its mean and unbiased variance (He et al., 2022).
-
-    Args:
-        patches: (B, L, P).
-    """
+    """Standardize patches (B, L, P), each with its mean and unbiased variance (He et al., 2022)."""
     mean = patches.mean(dim=-1, keepdim=True)
     deviation = (patches.var(dim=-1, keepdim=True) + EPSILON).sqrt()
     return Standardized((patches - mean) / deviation, mean, deviation)
@@ -77,17 +52,11 @@ def standardize(patches: Tensor) -> Standardized:
 
 @dataclass(frozen=True)
 class LossTerm:
-    """One summand of the loss.
-
-    Attributes:
-        name: Such as `loss_scale2` or `loss_scale2_gradient`.
-        weight: Its factor in the sum.
-        loss: A scalar.
-    """
+    """One summand of the loss, such as `loss_scale2` or `loss_scale2_gradient`."""
 
     name: str
     weight: float
-    loss: Tensor
+    loss: Tensor  # ()
 
 
 def loss_terms(
@@ -127,13 +96,9 @@ def loss_terms(
 def mean_squared_error(
     prediction: Tensor, target: Tensor, counted: Tensor, norm_pix: bool
 ) -> Tensor:
-    """Mean squared error over the patches that count.
+    """Mean squared error of patches (B, Q, P) over those `counted` (B, Q) as 1.
 
-    Args:
-        prediction: (B, Q, P).
-        target: (B, Q, P) patches.
-        counted: (B, Q) 1 for patches that count, 0 for others.
-        norm_pix: Whether each target patch is standardized.
+    With `norm_pix` each target patch is standardized.
     """
     if norm_pix:
         target = standardize(target).values

@@ -34,8 +34,8 @@ class SupervisedConfig(TrainedMethodConfig):
     )
 
     def crop_size(self, encoder: EncoderConfig) -> int:
-        """Side of the crops to train on, in pixels."""
-        return self.backbone.side if self.backbone else encoder.image_size
+        """Height and width of the crops to train on, in pixels."""
+        return self.backbone.input_size if self.backbone else encoder.image_size
 
     def without_files(self) -> "SupervisedConfig":
         """The same model with fresh weights."""
@@ -83,15 +83,7 @@ class SupervisedOutput:
 
 
 class Supervised(nn.Module):
-    """An encoder and a linear classifier.
-
-    Args:
-        config: Pooling.
-        encoder: Which encoder.
-        seed: Of the encoder's weights.
-        weights: (K,) of the classes.
-        several: Whether a sample may have several labels.
-    """
+    """An encoder and a linear classifier; arguments as of `SupervisedConfig.build_classifier`."""
 
     needs_labels = True
     weights: Tensor
@@ -114,19 +106,14 @@ class Supervised(nn.Module):
         self.register_buffer("weights", weights)
 
     def forward(self, images: Tensor, labels: Tensor) -> SupervisedOutput:
-        """Classify images and compare with their labels.
-
-        Args:
-            images: (B, C, S, S).
-            labels: (B,) classes from 0, or (B, K) of 0 and 1 for several labels.
-        """
+        """Classify images (B, C, S, S); labels (B,) from 0, or (B, K) of 0 and 1 for several."""
         logits = self.logits(images).float()  # the loss is in float32 under autocast
         if self.several:
             hot = labels.float()
             loss = F.binary_cross_entropy_with_logits(logits, hot, pos_weight=self.weights)
             hits = (logits.detach() > 0) == (labels > 0)
         else:
-            # Not divided by the weights at hand, which would cancel them in a portion of one class;
+            # Not divided by the weights at hand, which would cancel in a micro-batch of one class;
             # over all samples they average 1.
             loss = F.cross_entropy(logits, labels, self.weights, reduction="sum") / len(labels)
             hits = logits.detach().argmax(dim=1) == labels

@@ -437,7 +437,7 @@ def _encoder_input(study: Study, method: str) -> dict[str, Any] | None:
             return found | {
                 "name": backbone.name,
                 "channels": backbone.timm_arguments["in_chans"],
-                "size": backbone.side,
+                "size": backbone.input_size,
                 "mean": pixels.get("pixel_mean", PIXEL_MEAN),
                 "deviation": pixels.get("pixel_std", PIXEL_STD),
             }

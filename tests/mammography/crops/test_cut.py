@@ -67,7 +67,7 @@ def test_a_crop_is_the_square_around_the_lesion_in_true_pixels(film):
     assert not cut.problems
 
 
-def test_a_mask_cell_tells_how_much_of_it_the_lesion_covers(film):
+def test_a_mask_cell_says_how_much_of_it_the_lesion_covers(film):
     config = CropConfig(image_size=80, context=1.0)
     cells = cut_image(task(LesionTask("a", ("mask.png",))), film, config).masks[0]
     assert cells.shape == (10, 10)
@@ -231,11 +231,11 @@ def test_no_background_is_cut_where_another_lesion_may_lie_and_the_audit_says_so
     )
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.59, False), (0.61, True)])
-def test_a_mask_of_most_of_the_image_is_told(film, share, told):
+@pytest.mark.parametrize(("share", "reported"), [(0.59, False), (0.61, True)])
+def test_a_mask_of_most_of_the_image_is_reported(film, share, reported):
     save(film / "inverted.png", mask_of(Box(0, 0, 400, round(600 * share))))
     cut = cut_image(task(LesionTask("a", ("inverted.png",))), film, PLAIN)
-    assert (("mask_covers_image", "went on") in codes(cut)) == told and len(cut.rows) == 1
+    assert (("mask_covers_image", "went on") in codes(cut)) == reported and len(cut.rows) == 1
 
 
 def test_a_box_of_the_whole_image_is_a_label_of_it(film):
@@ -243,7 +243,7 @@ def test_a_box_of_the_whole_image_is_a_label_of_it(film):
     assert not codes(cut) and cut.rows[0]["box_x1"] == 400
 
 
-def test_a_crop_of_one_grey_level_is_told(film):
+def test_a_crop_of_one_grey_level_is_reported(film):
     save(film / "dark.png", mask_of(Box(300, 100, 380, 180)))  # beside the breast
     cut = cut_image(task(LesionTask("a", ("dark.png",))), film, PLAIN)
     assert codes(cut) == [("flat_crop", "went on")]

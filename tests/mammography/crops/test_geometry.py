@@ -47,7 +47,7 @@ def test_an_empty_mask_has_no_box():
     assert lesion_box(np.zeros((5, 5), dtype=bool)) is None
 
 
-def test_crumbs_do_not_widen_the_box():
+def test_small_components_do_not_widen_the_box():
     mask = marked(Box(40, 40, 80, 80), 200, 200)
     mask[5, 5] = mask[190:193, 190:193] = True  # 1 and 9 pixels beside 1,600
     assert lesion_box(mask) == Box(40, 40, 80, 80)

@@ -43,7 +43,7 @@ def test_holes_are_filled(mask):
     assert (without_holes(mask) == ndimage.binary_fill_holes(mask)).all()
 
 
-def test_components_at_the_border_are_told_from_those_inside():
+def test_components_at_the_border_are_distinguished_from_those_inside():
     picture = np.zeros((9, 9), dtype=bool)
     picture[0, 3] = picture[4, 4] = picture[6:9, 8] = True
     components = label(picture, connectivity=1)

@@ -111,7 +111,7 @@ def test_a_changed_file_is_cut_again(lesions, tiny_phantom, built, tmp_path, cap
     assert cut == 1 and store.digest == built.digest
 
 
-def test_a_changed_parameter_cuts_all_anew_and_is_named(
+def test_a_changed_parameter_cuts_all_again_and_is_named(
     lesions, tiny_phantom, built, tmp_path, caplog
 ):
     shutil.copytree(built.folder, tmp_path / "crops")
@@ -136,7 +136,7 @@ def test_a_store_of_an_older_version_names_what_is_new(built):
     ]
 
 
-def test_a_damaged_store_is_built_anew_and_named(lesions, tiny_phantom, built, tmp_path, caplog):
+def test_a_damaged_store_is_built_again_and_named(lesions, tiny_phantom, built, tmp_path, caplog):
     shutil.copytree(built.folder, tmp_path / "crops")
     with (tmp_path / "crops" / "crops.npy").open("r+b") as file:
         file.seek(500)
@@ -149,7 +149,7 @@ def test_a_damaged_store_is_built_anew_and_named(lesions, tiny_phantom, built, t
 @pytest.mark.parametrize(
     ("name", "content"), [("tasks.json", "{"), ("digest.json", "[]"), ("crops.npy", "")]
 )
-def test_a_store_with_a_broken_file_is_built_anew(
+def test_a_store_with_a_broken_file_is_built_again(
     lesions, tiny_phantom, tmp_path, caplog, name, content
 ):
     some = lesions[lesions["image_id"] == lesions["image_id"].iloc[0]]
@@ -175,7 +175,7 @@ build_crop_store(plan_crops(pd.read_parquet(table), Path(raw_root), config), Pat
 """
 
 
-def test_an_interrupted_build_goes_on_where_it_stopped(
+def test_an_interrupted_build_resumes_where_it_stopped(
     lesions, tiny_phantom, built, tmp_path, caplog
 ):
     lesions.to_parquet(tmp_path / "lesions.parquet")

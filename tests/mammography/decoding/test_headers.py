@@ -114,14 +114,14 @@ def save_text(path):
 @pytest.mark.parametrize(
     ("name", "save"), [("a.npy", save_npy), ("a.bmp", save_bmp), ("a.dcm", save_text)]
 )
-def test_a_file_of_another_format_is_told_what_is_read(tmp_path, name, save):
+def test_a_file_of_another_format_is_refused_with_what_is_read(tmp_path, name, save):
     save(tmp_path / name)
     with pytest.raises(DecodingError, match="neither DICOM nor a JPEG, PNG or TIFF") as caught:
         image_facts(tmp_path / name)
     assert caught.value.code == "not_dicom"
 
 
-def test_a_damaged_dicom_file_is_told_its_own_fault(tmp_path):
+def test_a_damaged_dicom_file_keeps_its_own_fault(tmp_path):
     (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + b"junk" * 50)
     with pytest.raises(DecodingError) as caught:
         image_facts(tmp_path / "a.dcm")

@@ -137,7 +137,7 @@ def test_a_slow_answer_within_the_timeout_is_waited_for(archive, tmp_path):
     assert fetch(archive, tmp_path, retries=0).fetched == [uid]
 
 
-def test_a_missing_series_is_told_and_the_others_come(archive, tmp_path):
+def test_a_missing_series_is_reported_and_the_others_come(archive, tmp_path):
     here = archive.add(1)
     gone = nbia_server.series_uid(99)
     report = fetch(archive, tmp_path / "to", manifest=manifest_of(tmp_path, [gone, here]))
@@ -303,7 +303,7 @@ def test_hashes_that_lost_their_leading_zeros_are_understood(archive, tmp_path):
     assert fetch(archive, tmp_path, retries=0).fetched == [uid]
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(archive, tmp_path):
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_fetched(archive, tmp_path):
     uid = archive.add(1)
     archive.sizes[uid] = 10**18
     with pytest.raises(MiramError, match=r"needs .* GB in .* free"):

@@ -46,7 +46,7 @@ def test_any_number_of_keys_may_stand_before_the_list(
         (None, "cannot be read"),
     ],
 )
-def test_what_is_no_manifest_is_told(tmp_path, text, words):
+def test_what_is_no_manifest_is_refused(tmp_path, text, words):
     path = tmp_path / "a.tcia"
     if text is not None:
         path.write_text(text)

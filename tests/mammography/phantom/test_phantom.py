@@ -1,4 +1,4 @@
-"""The phantom: a look-alike of CBIS-DDSM with all its quirks, the same bytes for the same seed."""
+"""The phantom: an imitation of CBIS-DDSM with all its quirks, the same bytes for the same seed."""
 
 import csv
 import itertools
@@ -343,7 +343,7 @@ def test_a_view_in_both_tables_has_one_image_under_two_uids(written):
         assert len({_read(files, place.path).PixelData for place in places}) == 1
 
 
-def test_images_look_like_film(lesions):
+def test_images_resemble_film(lesions):
     images = lesions.drop_duplicates(VIEW)
     zero = images["image"].map(lambda image: (image == 0).mean())
     assert 0.4 < zero.median() < 0.6
@@ -455,7 +455,7 @@ def _cross_validated_auc(features: np.ndarray, lesions: pd.DataFrame, truth: np.
     return float(roc_auc_score(truth, score))
 
 
-def test_pixels_tell_pathology_up_to_the_ceiling_and_permuted_labels_do_not(written, lesions):
+def test_pixels_predict_pathology_up_to_the_ceiling_and_permuted_labels_do_not(written, lesions):
     config, _ = written
     features = np.array([_describe(row) for row in lesions.to_dict("records")])
     malignant = (lesions["pathology"] == "MALIGNANT").to_numpy()

@@ -183,7 +183,7 @@ def test_names_as_data_sets_write_them(stem, view, side):
     assert view_and_laterality_of_name(stem) == (view, side)
 
 
-def test_patients_without_a_patient_id_are_told_apart_by_their_study(tmp_path):
+def test_patients_without_a_patient_id_are_distinguished_by_their_study(tmp_path):
     mammogram(tmp_path / "a.dcm", "1.2.1", PatientID="", StudyInstanceUID="1.5.1")
     mammogram(tmp_path / "b.dcm", "1.2.2", PatientID="", StudyInstanceUID="1.5.1")
     ingested = ingest(tmp_path)

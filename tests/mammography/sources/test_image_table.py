@@ -222,7 +222,7 @@ def test_letters_in_a_column_of_numbers_say_how_to_map_them(root):
         ({"delimiter": ";"}, "there is no column '.*'; it has: file,who"),
     ],
 )
-def test_mistakes_in_the_options_are_told(root, options, words):
+def test_mistakes_in_the_options_are_reported(root, options, words):
     table(root, {"file": ["a.png"], "who": ["x"]})
     with pytest.raises(MiramError, match=words):
         ingest(root, **options)
@@ -254,7 +254,7 @@ def test_patients_on_both_sides_of_the_split_are_marked(root):
     assert list(lesions["leaks"]) == [True, True, False]
 
 
-def test_an_empty_patient_is_told_with_its_line(root):
+def test_an_empty_patient_is_reported_with_its_line(root):
     table(root, {"file": ["a.png", "a.png"], "who": ["x", ""]})
     with pytest.raises(MiramError, match="line 3: patient_id is empty"):
         ingest(root)

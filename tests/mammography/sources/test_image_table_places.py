@@ -57,7 +57,7 @@ def test_columns_of_a_box_have_their_own_option(root):
         ingest(root, HALF, columns={"box_x0": "left"})
 
 
-def test_a_labelled_row_without_a_place_is_told_and_its_image_gives_no_background(root):
+def test_a_labelled_row_without_a_place_is_reported_and_its_image_gives_no_background(root):
     ingested = ingest(root, HALF)
     audit = ingested.audit[["lesion_id", "file", "code", "action"]]
     assert audit.to_numpy().tolist() == [["b.png_1", "b.png", "no_location", "went on"]]

@@ -336,7 +336,7 @@ def test_patches_of_another_side_answer_alike_to_resized_patches(tmp_path):
     torch.save(source.state_dict(), tmp_path / "patch8.pth")
     vit = encoder_config(image_size=2 * SIDE, patch_size=2 * PATCH).build(seed=0).eval()
     report = start(vit, tmp_path / "patch8.pth", strict=True)
-    assert report.resized == {"patch_embed.proj.weight": "patch side 8 resampled to 16"}
+    assert report.resized == {"patch_embed.proj.weight": "patch size 8 resampled to 16"}
     small = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(4))
     patches = small.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)  # (B, 1, n, n, p, p)
     large = nn.functional.interpolate(
@@ -550,11 +550,6 @@ def test_a_bias_that_a_checkpoint_has_not_stays_zero(tmp_path):
     report = start(vit, tmp_path / "no_bias.pth")
     assert "blocks.0.attn.qkv.bias" in report.missing
     assert not vit.state_dict()["blocks.0.attn.qkv.bias"].any()
-
-
-def test_a_misspelled_setting_is_refused():
-    with pytest.raises(MiramError, match="did you mean strict"):
-        InitializationConfig.model_validate({"stict": True})
 
 
 def test_a_file_of_several_seeds_starts_from_the_first(tmp_path):

@@ -141,27 +141,14 @@ def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
 
 def stale_because(store: CropStore, config: CropConfig) -> list[str]:
     """List the parameters of a store that differ from those wanted, as `context: 1.0 -> 1.25`."""
-    new_parameters = {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
-    old, new = _flat(store.parameters), _flat(new_parameters)
-    names = [*old, *(name for name in new if name not in old)]
-    return [
-        f"{name}: {old.get(name, 'not there')} -> {new.get(name, 'not there')}"
-        for name in names
-        if name not in old or name not in new or old[name] != new[name]
-    ]
+    wanted = {**config.model_dump(mode="json"), "version": CROPPING_VERSION}
+    old, new = (pd.json_normalize(one).to_dict("records")[0] for one in (store.parameters, wanted))
+    pairs = {name: (old.get(name, "not there"), new.get(name, "not there")) for name in old | new}
+    return [f"{name}: {was} -> {now}" for name, (was, now) in pairs.items() if was != now]
 
 
 def _parameters(config: CropConfig) -> dict[str, Any]:
     return {**config.stored(), "version": CROPPING_VERSION}
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
-    return flat
 
 
 def _assemble(plan: CropPlan, cache: "_Cache", folder: Path) -> str:

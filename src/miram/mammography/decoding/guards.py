@@ -105,7 +105,7 @@ def _inflates_within(path: Path, start: bytes, max_bytes: int) -> bool:
         while data and not inflater.eof:
             try:
                 total += len(inflater.decompress(data, _CHUNK))
-            except zlib.error:  # the reader will tell this better
+            except zlib.error:  # the reader reports this better
                 return True
             if total > max_bytes:
                 return False

@@ -85,7 +85,7 @@ def _pixels_of(picture: ImageFile.ImageFile) -> np.ndarray:
     """
     if picture.format != "JPEG":
         return np.asarray(picture)
-    # Arrow takes over one piece of memory, but Pillow splits large pictures unless told not to.
+    # Arrow takes over one piece of memory, but Pillow splits large pictures by default.
     Image.core.set_use_block_allocator(1)
     try:
         picture.load()

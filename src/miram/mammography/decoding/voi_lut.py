@@ -229,7 +229,7 @@ def _window(attributes: Dataset, values: np.ndarray, index: int) -> tuple[np.nda
     """Apply a window, with [0, 65535] as the output range y_min to y_max of the standard."""
     function = str(attributes.get("VOILUTFunction") or "LINEAR").strip().upper()
     alone = Dataset()
-    # A 16-bit unsigned image without rescale is how pydicom is told of that output range.
+    # A 16-bit unsigned image without rescale makes pydicom use that output range.
     alone.PhotometricInterpretation = "MONOCHROME2"
     alone.BitsStored = 16
     alone.PixelRepresentation = 0

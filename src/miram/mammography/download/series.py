@@ -138,7 +138,7 @@ def _unpack(package: zipfile.ZipFile, name: str, folder: Path) -> tuple[int, str
 
 
 def _md5() -> "hashlib._Hash":
-    # MD5 finds transfer errors here and keeps no secret; FIPS builds must be told so.
+    # MD5 finds transfer errors here and keeps no secret; FIPS builds require the flag.
     return hashlib.md5(usedforsecurity=False)
 
 

@@ -105,32 +105,14 @@ class MultiHeadAttention(nn.Module, ABC):
 
     @abstractmethod
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Mix the values of the tokens.
-
-        Args:
-            q: queries, (B, H, N, D).
-            k: keys, (B, kv_heads, N, D).
-            v: values, (B, kv_heads, N, D).
-
-        Returns:
-            (B, H, N, D).
-        """
+        """Mix the values: q (B, H, N, D), k and v (B, kv_heads, N, D) -> (B, H, N, D)."""
 
     def forward(
         self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor:
-        """Project to heads, attend, merge the heads.
+        """Project to heads, attend, merge the heads: (B, N, C) -> (B, N, C).
 
-        Args:
-            x: tokens, (B, N, C).
-            attn_mask: must be None; here because timm's ``Block`` passes it.
-            is_causal: must be False; likewise.
-
-        Returns:
-            (B, N, C).
-
-        Raises:
-            MiramError: if a mask is asked for.
+        timm's ``Block`` passes ``attn_mask`` and ``is_causal``; both are refused.
         """
         if attn_mask is not None or is_causal:
             raise MiramError(f"{type(self).__name__} takes no mask: give it whole images")

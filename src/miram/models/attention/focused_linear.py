@@ -75,12 +75,7 @@ class LocalConcentration(nn.Module):
     """norm -> 7 x 7 depthwise -> GELU -> norm -> 7 x 7 depthwise, on an image of tokens."""
 
     def __init__(self, dim: int, kernel: int) -> None:
-        """Build the layers.
-
-        Args:
-            dim: channels C.
-            kernel: side of the convolutions.
-        """
+        """Build the layers for C = ``dim`` channels."""
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.conv1 = nn.Conv2d(dim, dim, kernel, padding="same", groups=dim)

@@ -28,32 +28,14 @@ def require_grid(num_tokens: int, num_prefix_tokens: int, grid_size: GridSize) -
 
 
 def to_image(x: Tensor, num_prefix_tokens: int, grid_size: GridSize) -> Tensor:
-    """Lay the grid tokens of all heads out as an image, without the prefix.
-
-    Args:
-        x: tokens by head, (B, H, N, D).
-        num_prefix_tokens: tokens before the grid.
-        grid_size: (h, w).
-
-    Returns:
-        (B, H*D, h, w).
-    """
+    """Lay the grid tokens of all heads out as an image: (B, H, N, D) -> (B, H*D, h, w)."""
     require_grid(x.shape[2], num_prefix_tokens, grid_size)
     x = x[:, :, num_prefix_tokens:].transpose(2, 3)  # (B, H, N, D) -> (B, H, D, T)
     return x.flatten(1, 2).unflatten(2, grid_size)  # -> (B, H*D, h, w)
 
 
 def from_image(image: Tensor, num_prefix_tokens: int, num_heads: int) -> Tensor:
-    """Undo :func:`to_image`; the prefix tokens are zeros, ready for a residual sum.
-
-    Args:
-        image: (B, H*D, h, w).
-        num_prefix_tokens: zero tokens to put before the grid.
-        num_heads: H.
-
-    Returns:
-        (B, H, N, D).
-    """
+    """Undo :func:`to_image`, (B, H*D, h, w) -> (B, H, N, D); the prefix tokens are zeros."""
     x = image.flatten(2).unflatten(1, (num_heads, -1))  # (B, H*D, h, w) -> (B, H, D, T)
     return F.pad(x.transpose(2, 3), (0, 0, num_prefix_tokens, 0))  # -> (B, H, N, D)
 

@@ -73,16 +73,13 @@ def axis_attention(
     """Exact attention within every group of one axis, and of the prefix tokens to all tokens.
 
     Args:
-        q: queries, (B, H, N, D).
-        k: keys, (B, H, N, D).
-        v: values, (B, H, N, D).
+        q: queries, (B, H, N, D), like keys, values and what is returned.
+        k: keys.
+        v: values.
         axis: ``block`` for neighbors, ``grid`` for tokens spread over the image.
-        window: rows and columns of a group; they must divide the grid.
+        window: rows and columns of a group.
         num_prefix_tokens: tokens before the grid.
         grid_size: (h, w).
-
-    Returns:
-        (B, H, N, D).
 
     Raises:
         MiramError: if the window does not divide the grid.
@@ -131,11 +128,7 @@ def multi_axis_attention(
 
 
 def fit_window(side: int, window: int) -> int:
-    """Largest divisor of a side of the grid that is at most ``window``.
-
-    Raises:
-        MiramError: if that is 1 (a prime side), which would be no window at all.
-    """
+    """Largest divisor of a side of the grid that is at most ``window``; 1 is refused."""
     fitted = max(n for n in range(1, min(side, window) + 1) if side % n == 0)
     if fitted == 1 and side > 1:
         raise MiramError(

@@ -32,18 +32,10 @@ from miram.models.attention.softmax import softmax_attention
 
 
 def segment_means(x: Tensor, segments: int, dim: int) -> Tensor:
-    """Means of consecutive segments of an axis that differ in length by one at most.
+    """Means of consecutive segments of axis ``dim`` that differ in length by one at most.
 
     Nothing is padded: every element counts once and every segment has an element. The first
     ``length % segments`` segments are the longer ones.
-
-    Args:
-        x: any shape.
-        segments: number of segments, at most the length of the axis.
-        dim: axis to cut, 0 or above.
-
-    Returns:
-        Shape of ``x`` with ``segments`` in place of the length of the axis.
 
     Raises:
         MiramError: if there are more segments than elements.
@@ -66,16 +58,7 @@ def sequence_landmarks(x: Tensor, landmarks: int) -> Tensor:
 
 
 def grid_landmarks(x: Tensor, shape: tuple[int, int], grid_size: GridSize) -> Tensor:
-    """Means of blocks of the grid.
-
-    Args:
-        x: grid tokens, (B, H, T, D) with T = h * w.
-        shape: rows and columns of blocks.
-        grid_size: (h, w).
-
-    Returns:
-        (B, H, rows * columns, D).
-    """
+    """Means of rows x columns blocks of the grid: (B, H, h*w, D) -> (B, H, rows*columns, D)."""
     image = x.unflatten(2, grid_size)  # (B, H, T, D) -> (B, H, h, w, D)
     return segment_means(segment_means(image, shape[0], 2), shape[1], 3).flatten(2, 3)
 
@@ -126,12 +109,7 @@ def iterative_pinv(a: Tensor, steps: int) -> Tensor:
     Z ← ¼ Z (13 I - A Z (15 I - A Z (7 I - A Z))), from Z₀ = Aᵀ / (‖A‖₁ ‖A‖∞), each matrix by its
     own norms: a norm shared by the batch would couple samples and slow the others down.
 
-    Args:
-        a: square matrices, (..., m, m), in float32 or float64 (half precision diverges).
-        steps: iterations.
-
-    Returns:
-        (..., m, m).
+    ``a`` is (..., m, m) in float32 or float64; half precision diverges.
     """
     magnitude = a.abs()
     norms = magnitude.sum(-2).amax(-1) * magnitude.sum(-1).amax(-1)  # ‖A‖₁ ‖A‖∞, (...)
@@ -157,15 +135,12 @@ def nystrom_attention(
     pseudo-inverse has converged. The pseudo-inverse is taken in float32 whatever the autocast.
 
     Args:
-        q: queries, (B, H, N, D).
-        k: keys, (B, H, N, D).
-        v: values, (B, H, N, D).
+        q: queries, (B, H, N, D), like keys, values and what is returned.
+        k: keys.
+        v: values.
         q_landmarks: landmarks q̃ of the queries, (B, H, m, D).
         k_landmarks: landmarks k̃ of the keys, (B, H, m, D).
         pinv_steps: iterations of the pseudo-inverse.
-
-    Returns:
-        (B, H, N, D).
     """
     summary = softmax_attention(q_landmarks, k, v)  # B v, (B, H, m, D)
     with no_autocast(q):

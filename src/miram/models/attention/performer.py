@@ -52,15 +52,8 @@ class PerformerConfig(AttentionConfig):
 def orthogonal_features(features: int, dim: int, generator: torch.Generator) -> Tensor:
     """Draw rows that are each N(0, I), and orthogonal within every block of ``dim`` rows.
 
-    Orthogonality lowers the variance and keeps the mean (section 2.4 of the paper).
-
-    Args:
-        features: rows m.
-        dim: columns D.
-        generator: source of randomness, on the CPU.
-
-    Returns:
-        (m, D), float32, on the CPU.
+    Orthogonality lowers the variance and keeps the mean (section 2.4 of the paper). Gives
+    (features, dim) in float32, on the CPU like the generator.
     """
     blocks = []
     for _ in range(math.ceil(features / dim)):
@@ -75,13 +68,7 @@ def log_features(x: Tensor, projection: Tensor) -> Tensor:
     """Logarithm of the positive features φ of the softmax kernel, up to 1 / √m.
 
     For any x and y, exp(xᵀy / √D) is the expected value of mean(exp(log φ(x) + log φ(y))).
-
-    Args:
-        x: queries or keys, (B, H, N, D).
-        projection: random directions, (m, D).
-
-    Returns:
-        (B, H, N, m).
+    Queries or keys (B, H, N, D) and random directions (m, D) -> (B, H, N, m).
     """
     root = x.shape[-1] ** -0.25  # each of q and k takes half of the 1 / √D
     half_norm = x.square().sum(-1, keepdim=True) * (root**2 / 2)
@@ -122,7 +109,7 @@ class PerformerAttention(MultiHeadAttention):
     """Performer attention; any number of tokens, and equivariant to their order.
 
     The random projection is shared by the heads and replaced every ``redraw_every`` training
-    steps, if :meth:`on_step` is told of them. Draw number i follows from ``(seed, place, i)``
+    steps, if :meth:`on_step` is called before them. Draw number i follows from ``(seed, place, i)``
     alone, with the place among the decoder's layers, so that their errors do not add up; and the
     projection is a buffer of the state dict: ranks agree, a resumed run equals an uninterrupted
     one, and evaluation is deterministic.
@@ -159,12 +146,7 @@ class PerformerAttention(MultiHeadAttention):
         return orthogonal_features(self.features, self.head_dim, generator)
 
     def on_step(self, step: int, total: int) -> None:
-        """Take a new projection when it is due.
-
-        Args:
-            step: Number of the step about to be taken, from 0.
-            total: Steps of the whole run.
-        """
+        """Take a new projection when it is due, before step `step` of `total`."""
         number = step // self.config.redraw_every if self.config.redraw_every else 0
         if number != self.number:
             # Not in place: a graph that still waits for its backward keeps the old tensor.

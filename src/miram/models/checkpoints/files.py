@@ -20,17 +20,10 @@ from miram.files import atomic_path
 from miram.models.encoder import EncoderConfig
 from miram.models.images import PIXEL_MEAN, PIXEL_STD
 
-# What the header of a finished checkpoint tells; `describe_checkpoint` names what is absent.
+# What the header of a finished checkpoint holds; `describe_checkpoint` names what is absent.
 HEADER = (
-    "holds",
-    "timm",
-    "method",
-    "training",
-    "data_digest",
-    "git_commit",
-    "license",
-    "pixel_mean",
-    "pixel_std",
+    *("holds", "timm", "method", "training", "data_digest", "git_commit", "license"),
+    *("pixel_mean", "pixel_std"),
 )
 RENAMED = {
     "image_side": "image_size",
@@ -59,12 +52,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, model: nn.Module, metadata: dict[str, Any]) -> Self:
-        """Take a copy of the weights of a model, on the CPU.
-
-        Args:
-            model: What to save; it may be trained on afterwards.
-            metadata: See the class; what pixels are expected is added.
-        """
+        """Copy the weights of a model to the CPU; the expected pixels go into the metadata."""
         state = {
             name: value.detach().to("cpu", copy=True).contiguous()
             for name, value in model.state_dict().items()
@@ -96,11 +84,7 @@ class Checkpoint:
             return cls({key: file.get_tensor(key) for key in file.keys()}, metadata)  # noqa: SIM118
 
     def require_one(self) -> None:
-        """Refuse a file of several trainings, whose weights have names of their own.
-
-        Raises:
-            MiramError: It holds several seeds or folds.
-        """
+        """Refuse a file of several trainings, whose weights have names of their own."""
         for several, taken in (("seeds", "first_seed or split_seeds"), ("folds", "split_folds")):
             if several in self.metadata:
                 raise MiramError(
@@ -130,22 +114,14 @@ class EncoderCheckpoint(Checkpoint):
     holds: ClassVar[str] = "encoder"
 
     def build(self) -> nn.Module:
-        """Make the encoder with these weights, in evaluation mode: any model of timm.
-
-        Raises:
-            MiramError: There are several.
-        """
+        """Make the encoder with these weights, in evaluation mode: any model of timm."""
         self.require_one()
         encoder: nn.Module = timm.create_model(**self.timm_arguments())
         encoder.load_state_dict(self.state)
         return encoder.eval()
 
     def build_vision_transformer(self) -> VisionTransformer:
-        """Make the encoder, which must be a vision transformer with one CLS token.
-
-        Raises:
-            MiramError: It is another model.
-        """
+        """Make the encoder, which must be a vision transformer with one CLS token."""
         encoder = self.build()
         if not isinstance(encoder, VisionTransformer) or encoder.num_prefix_tokens != 1:
             name = self.timm_arguments()["model_name"]
@@ -154,16 +130,12 @@ class EncoderCheckpoint(Checkpoint):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, S, S) of the images that the encoder takes.
-
-        Raises:
-            MiramError: The header does not say.
-        """
+        """(C, S, S) of the images that the encoder takes."""
         arguments = self.timm_arguments()
-        side = self.metadata.get("image_size") or arguments.get("img_size")
-        if side is None:
-            raise MiramError("the checkpoint's header does not say the side of its images")
-        return int(arguments.get("in_chans", 3)), int(side), int(side)
+        size = self.metadata.get("image_size") or arguments.get("img_size")
+        if size is None:
+            raise MiramError("the checkpoint's header does not say the size of its images")
+        return int(arguments.get("in_chans", 3)), int(size), int(size)
 
     @property
     def pixels(self) -> tuple[float, float]:
@@ -188,8 +160,7 @@ class PretrainedCheckpoint(Checkpoint):
         """Make the method's model with these weights, in evaluation mode.
 
         Raises:
-            MiramError: The header does not say which method it is, or is not enough to make it;
-                or there are several.
+            MiramError: The header is not enough to make it, or there are several.
         """
         self.require_one()
         from miram.models.method_kinds import METHOD_KINDS
@@ -204,11 +175,7 @@ class PretrainedCheckpoint(Checkpoint):
         return model.eval()
 
     def encoder(self) -> EncoderCheckpoint:
-        """The encoder alone, with the same header.
-
-        Raises:
-            MiramError: There are several.
-        """
+        """The encoder alone, with the same header."""
         self.require_one()
         state = {
             name.removeprefix(ENCODER_PREFIX): value
@@ -232,14 +199,11 @@ def load_checkpoint(path: str | Path) -> EncoderCheckpoint | PretrainedCheckpoin
 
 
 def describe_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Tell what a checkpoint holds and came from, without reading its weights.
-
-    Args:
-        path: A safetensors file, ours or not.
+    """Describe any safetensors file without reading its weights.
 
     Returns:
-        `file`, `bytes`, `tensors`, `parameters`, `header_lacks` (what a header of ours would
-        tell and this one does not) and every field of the header.
+        `file`, `bytes`, `tensors`, `parameters`, `header_lacks` (the fields of a header of ours
+        that are absent) and every field of the header.
 
     Raises:
         MiramError: There is no such file, or it is damaged.

@@ -1,9 +1,9 @@
 """Several encoders of one method in one file: one per seed, one per fold, or both.
 
-An encoder that was trained on labels may judge only patients whose labels it has not seen.
-Under cross-validation that takes an encoder per fold; and a method whose luck is to be known is
-trained with several seeds. They travel as one checkpoint: the weights of fold `fold0` stand under
-`fold0.`, those of seed 1 under `seed1.`, and `folds` and `seeds` in the header name them all.
+An encoder trained on labels may be evaluated only on patients whose labels it has not seen. Under
+cross-validation that takes an encoder per fold; and a method whose spread is to be known is trained
+with several seeds. They travel as one checkpoint: the weights of fold `fold0` stand under `fold0.`,
+those of seed 1 under `seed1.`, and `folds` and `seeds` in the header name them all.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,9 @@ Some = TypeVar("Some", bound=Checkpoint)
 
 
 def join_folds(encoders: Mapping[str, EncoderCheckpoint]) -> EncoderCheckpoint:
-    """Put the encoders of all folds into one checkpoint.
+    """Put the encoders of all folds, by fold, into one checkpoint.
 
-    Args:
-        encoders: Encoder by fold, all with the same header; {`WHOLE`: encoder} stays as it is.
-
-    Raises:
-        ValueError: There is no encoder, or the headers differ.
+    All have the same header; {`WHOLE`: encoder} stays as it is.
     """
     headers = [encoder.metadata for encoder in encoders.values()]
     if not headers or any(header != headers[0] for header in headers):
@@ -52,11 +48,7 @@ def split_folds(checkpoint: EncoderCheckpoint) -> dict[str, EncoderCheckpoint]:
 
 
 def join_seeds(checkpoints: Mapping[int, Some]) -> Some:
-    """Put the checkpoints of all seeds into one.
-
-    Args:
-        checkpoints: Checkpoint by seed, at least one; a single one stays as it is.
-    """
+    """Put the checkpoints of all seeds, by seed, into one; a single one stays as it is."""
     first, *others = checkpoints.values()
     if not others:
         return first

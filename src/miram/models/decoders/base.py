@@ -18,7 +18,7 @@ class DecoderConfig(Config, ABC):
     """What every decoder sets: its scale, its blocks' shape, its share of the loss."""
 
     kind: str
-    scale: int = Field(ge=1, le=8, description="reconstructs scale times the input's side")
+    scale: int = Field(ge=1, le=8, description="reconstructs scale times the input's size")
     heads: int = Field(16, ge=1)
     mlp_ratio: float = Field(4.0, gt=0)
     loss_on: Literal["masked", "all"] = "masked"
@@ -144,25 +144,9 @@ class Decoder(nn.Module, ABC):
         return DecodedPatches(self.head(tokens), gradients, chosen)
 
     def choose(self, masking: Masking, noise: Tensor) -> Tensor | None:
-        """Choose the patches that a training step needs.
-
-        Args:
-            masking: Which patches are visible.
-            noise: (B, noise_width) uniform.
-
-        Returns:
-            (B, Q) indices; None for all patches.
-        """
+        """Indices (B, Q) of the patches that a training step needs, by noise; None for all."""
         return None
 
     @abstractmethod
     def decode(self, encoded: EncodedImage, chosen: Tensor | None) -> Tensor:
-        """Give the tokens of the patches to predict.
-
-        Args:
-            encoded: What the encoder saw.
-            chosen: (B, Q) indices, or None for all s*s*L.
-
-        Returns:
-            (B, Q, D).
-        """
+        """Tokens (B, Q, D) of the chosen patches (B, Q), or of all s*s*L for None."""

@@ -26,12 +26,7 @@ from miram.models.masking import Masking
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention on a memory, with timm's names: ``q``, ``kv``, ``proj``.
-
-    Args:
-        dim: Width of all tokens, D.
-        heads: H, a divisor of D.
-    """
+    """Multi-head attention on a memory, with timm's names: ``q``, ``kv``, ``proj``."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -41,15 +36,7 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Read the memory.
-
-        Args:
-            x: (B, Q, D) tokens that ask.
-            memory: (B, M, D) tokens that are read.
-
-        Returns:
-            (B, Q, D).
-        """
+        """Let tokens (B, Q, D) read a memory (B, M, D) -> (B, Q, D)."""
         q, k, v = (self._split(part) for part in (self.q(x), *self.kv(memory).chunk(2, dim=-1)))
         x = F.scaled_dot_product_attention(q, k, v)  # (B, H, Q, D/H)
         return self.proj(x.transpose(1, 2).flatten(2))  # -> (B, Q, D)

@@ -107,16 +107,7 @@ class LevelBlock(DecoderBlock):
         self.mlp = Mlp(dim, int(dim * config.mlp_ratio))
 
     def forward(self, x: Tensor, level: Tensor, positions: Tensor) -> Tensor:
-        """Refine the tokens by what a level knows.
-
-        Args:
-            x: (B, 1 + s*s*L, D) tokens that ask.
-            level: (B, 1 + K, E) CLS and visible tokens of the level.
-            positions: (B, 1 + K, D) where they stand.
-
-        Returns:
-            (B, 1 + s*s*L, D).
-        """
+        """Refine tokens (B, 1 + s*s*L, D) by a level (B, 1 + K, E) at positions (B, 1 + K, D)."""
         memory = self.embed(self.norm_level(level)) + positions
         x = x + self.attn(self.norm1(x))
         x = x + self.cross_attn(self.norm2(x), memory)

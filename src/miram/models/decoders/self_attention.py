@@ -81,16 +81,7 @@ def self_attention_blocks(
 
 
 def refine(grid: Tensor, scale: int, upsampling: Literal["nearest", "bilinear"]) -> Tensor:
-    """Bring a grid of tokens to a scale and lay it out as a sequence.
-
-    Args:
-        grid: (B, n, n, D).
-        scale: s.
-        upsampling: Whether tokens are repeated or interpolated.
-
-    Returns:
-        (B, s*s*n*n, D).
-    """
+    """Bring a grid of tokens to scale s as a sequence: (B, n, n, D) -> (B, s*s*n*n, D)."""
     if scale > 1 and upsampling == "bilinear":
         planes = grid.permute(0, 3, 1, 2)  # (B, n, n, D) -> (B, D, n, n)
         planes = F.interpolate(planes, scale_factor=scale, mode="bilinear", align_corners=False)

@@ -43,15 +43,10 @@ class Exported:
 
 
 def export_encoder(checkpoint: "EncoderCheckpoint", folder: str | Path, form: ExportFormat) -> Path:
-    """Write an encoder in one format; it is kept if it gives the encoder's numbers.
-
-    Args:
-        checkpoint: The encoder.
-        folder: Where the file or folder of the format is made.
-        form: The format.
+    """Write an encoder in one format, below a folder; kept if it gives the encoder's numbers.
 
     Returns:
-        The file or folder.
+        The file or folder of the format.
 
     Raises:
         MiramError: The format cannot express the encoder, packages of the extra `export` are not
@@ -80,14 +75,6 @@ def export_all(
 
     Exports of an earlier encoder are replaced, so that none stays beside one it did not come
     from. A format that is not possible does not stop the others.
-
-    Args:
-        checkpoint: The encoder.
-        formats: Which formats.
-        folder: Where they stand together.
-
-    Returns:
-        What was written, and what was not and why.
     """
     from miram.models.export.shared import atomic_folder, license_of
 

@@ -43,11 +43,7 @@ What they came from:
 
 
 def require_packages(*names: str) -> None:
-    """Check that packages of the extra `export` can be imported.
-
-    Raises:
-        MiramError: One cannot.
-    """
+    """Check that packages of the extra `export` can be imported."""
     for name in names:
         try:
             importlib.import_module(name)
@@ -74,11 +70,7 @@ def encode(encoder: nn.Module, images: Tensor) -> Tensor:
 
 
 def require_same(theirs: Tensor, ours: Tensor, what: str) -> None:
-    """Check that an export computes what the encoder computes.
-
-    Raises:
-        MiramError: It does not, within `TOLERANCE`.
-    """
+    """Check that an export computes what the encoder computes, within `TOLERANCE`."""
     if theirs.shape != ours.shape:
         raise MiramError(f"{what} gives {tuple(theirs.shape)}, the encoder {tuple(ours.shape)}")
     if not torch.allclose(theirs, ours, atol=TOLERANCE, rtol=TOLERANCE):
@@ -88,15 +80,7 @@ def require_same(theirs: Tensor, ours: Tensor, what: str) -> None:
 
 @contextmanager
 def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give a temporary folder that becomes `folder` when the block ends without an error.
-
-    Args:
-        folder: Where the finished folder shall be; missing parents are made.
-        replace: Whether it takes the place of one that is there.
-
-    Raises:
-        MiramError: There is something already, and it is not to be replaced.
-    """
+    """Give a temporary folder that becomes `folder` when the block ends without an error."""
     folder = Path(folder)
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if taken and not replace:
@@ -114,14 +98,7 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
 
 
 def write_card(checkpoint: EncoderCheckpoint, folder: Path, library: str, loading: str) -> None:
-    """Write `README.md` in the format of model hubs.
-
-    Args:
-        checkpoint: The encoder.
-        folder: Where the weights are.
-        library: Name of the package that loads them.
-        loading: Code that loads them.
-    """
+    """Write `README.md` for a hub: the library that loads the weights, and the code to do it."""
     (channels, side, _), (mean, deviation) = checkpoint.input_shape, checkpoint.pixels
     known = {key: checkpoint.metadata[key] for key in HEADER if key in checkpoint.metadata}
     page = _PAGE.format(

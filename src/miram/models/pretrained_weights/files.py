@@ -39,7 +39,7 @@ class SourceWeights:
     Attributes:
         format: `miram`, `miram_encoder`, `hugging_face`, or `mae` for that and timm's own.
         file: The file that was read.
-        weights: float32 by the names of `weight_names`.
+        weights: float32 by the names of `miram.models.pretrained_weights.names`.
         heads: Attention heads of the encoder, where something says how many.
         decoder_heads: Likewise of each decoder, by what it is (`decoder_slots`).
         pixels: Mean and deviation of each channel, or one for all, by which the header or a file

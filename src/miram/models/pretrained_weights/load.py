@@ -125,7 +125,9 @@ def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportRep
     _check_blocks(report, values, encoder)
     _check_decoder_heads(source, model, values)
     if config.strict and not report.complete:
-        raise MiramError(f"strict import refused; {report}; strict: false goes on nevertheless")
+        raise MiramError(
+            f"strict import refused; {report}; set strict to false to start nevertheless"
+        )
     model.load_state_dict(values, strict=False)
     if isinstance(model, MocoV3):
         model.key_encoder.load_state_dict(model.encoder.state_dict())
@@ -204,7 +206,7 @@ def _encoder_of(model: nn.Module) -> VisionTransformer:
 
 
 def _common_names(model: nn.Module) -> dict[str, str]:
-    """Names in the model's state dict by the names of `weight_names`."""
+    """Names in the model's state dict by the names of `miram.models.pretrained_weights.names`."""
     if isinstance(model, VisionTransformer):
         return {ENCODER + name: name for name in model.state_dict()}
     config = getattr(model, "config", None)
@@ -240,13 +242,7 @@ def _decoder_heads(model: nn.Module) -> list[tuple[str, int]]:
 
 
 def _check_blocks(report: ImportReport, taken: Iterable[str], encoder: str) -> None:
-    """Refuse blocks that would be taken in part, such as those with layer scale on one side only.
-
-    Args:
-        report: What became of every weight.
-        taken: Names of the model's weights that are to be loaded.
-        encoder: Before the names of the encoder's weights in the model.
-    """
+    """Refuse blocks that would be taken in part, as with layer scale on one side only."""
 
     def block(name: str, prefix: str) -> str:
         found = re.match(rf"{re.escape(prefix)}(blocks\.\d+)\.", name)
@@ -288,28 +284,20 @@ def _shape(value: Tensor) -> str:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A weight in the shape that is wanted.
-
-    Attributes:
-        value: The weight.
-        how: What was done to it; empty for nothing.
-    """
+    """A weight in the shape that is wanted."""
 
     value: Tensor
-    how: str
+    how: str  # what was done to it; empty for nothing
 
 
 def fit(name: str, value: Tensor, wanted: tuple[int, ...], channels: int) -> Fitted | None:
-    """Bring a weight to the shape that a model wants, where that keeps its meaning.
+    """Bring a weight to the shape that a model wants; None where that would change its meaning.
 
     Args:
-        name: By the names of `weight_names`.
+        name: By the names of `miram.models.pretrained_weights.names`.
         value: The weight of the checkpoint.
         wanted: Shape of the model's weight.
         channels: Channels of the checkpoint's images.
-
-    Returns:
-        The weight; None where it cannot be brought to that shape.
     """
     if tuple(value.shape) == wanted:
         return Fitted(value, "")
@@ -343,7 +331,7 @@ def _fit_patches(value: Tensor, wanted: tuple[int, ...]) -> Fitted | None:
         value = adapt_input_conv(1, value)  # (D, 3, p, p) -> (D, 1, p, p)
         steps.append("3 channels summed")
     if value.shape[2:] != wanted[2:]:
-        steps.append(f"patch side {value.shape[2]} resampled to {wanted[2]}")
+        steps.append(f"patch size {value.shape[2]} resampled to {wanted[2]}")
         value = resample_patch_embed(value, list(wanted[2:]))
     return Fitted(value, ", ".join(steps)) if tuple(value.shape) == wanted else None
 
@@ -372,11 +360,6 @@ def absorb_pixels(
 
     With u = (x - 0.5) / 0.5 ours and (x - mean) / deviation theirs, theirs is affine in u for
     each channel: the factor goes into the weights, the shift into the bias.
-
-    Args:
-        weights: Weights with a patch embedding (D, C, p, p) and its bias (D,).
-        mean: Of each channel.
-        deviation: Of each channel.
 
     Raises:
         MiramError: The patch embedding takes another number of channels, or has no bias.

@@ -14,7 +14,7 @@ _CHUNK = 32  # files written at a time
 
 
 def write_phantom(source: str, config: PhantomConfig) -> Iterator[dict[str, bytes]]:
-    """Draw a CBIS-DDSM look-alike, a few files at a time; nothing where the source is real.
+    """Draw an imitation of CBIS-DDSM, a few files at a time; nothing where the source is real.
 
     Yields:
         Files by their names relative to the raw root.

@@ -128,18 +128,6 @@ def test_lesions_of_one_view_and_kind_share_their_image(lesions, cases):
     assert lesions.groupby("image_id").size().to_dict() == shared.to_dict()
 
 
-def test_both_breasts_single_views_and_both_kinds_are_there(lesions, cases):
-    truth = cases.groupby("patient_id")
-    found = lesions.groupby("patient_id")
-    for column, name in (
-        ("laterality", "laterality"),
-        ("view", "view"),
-        ("kind", "abnormality_type"),
-    ):
-        assert (found[name].nunique() == truth[column].nunique()).all()
-        assert truth[column].nunique().nunique() == 2
-
-
 def test_missing_values_are_missing(lesions, cases):
     mass = cases["kind"] == "mass"
     for kind, first, second in (
@@ -174,12 +162,6 @@ def test_written_labels_come_out_as_drawn(lesions, cases):
             ]
             assert labels.tolist() == expected
             assert labels.map(len).max() > 1
-
-
-def test_both_spellings_of_lucent_center_were_there_and_one_is_left(lesions, cases):
-    written = "-".join(cases["first_written"]).split("-")
-    assert {"LUCENT_CENTER", "LUCENT_CENTERED"} <= set(written)
-    assert "LUCENT_CENTER" not in set(lesions["calc_type"].dropna().explode())
 
 
 def test_pathology_and_split_are_the_tables(lesions, cases):

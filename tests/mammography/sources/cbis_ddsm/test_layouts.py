@@ -101,7 +101,7 @@ def test_the_retriever_table_places_files_without_opening_them(tmp_path, slash):
     assert index.layout_counts == {Layout.NBIA_DESCRIPTIVE: 2}
 
 
-def test_two_series_in_one_descriptive_folder_are_told_apart_by_their_headers(tmp_path):
+def test_two_series_in_one_descriptive_folder_are_distinguished_by_their_headers(tmp_path):
     twins = [f"{ROOT}1{SERIES[0][-5:]}", f"{ROOT}2{SERIES[0][-5:]}"]
     folder = tmp_path / DESCRIPTIVE / f"1.000000-cropped images-{SERIES[0][-5:]}"
     files = [write_file(folder / f"1-{i}.dcm", uid) for i, uid in enumerate(twins)]
@@ -119,7 +119,7 @@ def test_another_programs_metadata_table_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n1,2,3,4\n"])
-def test_a_metadata_table_that_cannot_be_read_is_told_and_does_no_harm(tmp_path, content):
+def test_a_metadata_table_that_cannot_be_read_is_reported_and_does_no_harm(tmp_path, content):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "metadata.csv").write_text(content)
     files = descriptive(tmp_path, SERIES[0])
@@ -130,7 +130,7 @@ def test_a_metadata_table_that_cannot_be_read_is_told_and_does_no_harm(tmp_path,
 
 
 @pytest.mark.parametrize("name", ["notes", "IM0001", "image.dcm"])
-def test_a_file_that_cannot_be_opened_is_told_and_does_no_harm(tmp_path, name):
+def test_a_file_that_cannot_be_opened_is_reported_and_does_no_harm(tmp_path, name):
     files = tcia_utils(tmp_path, SERIES[0])
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / name).symlink_to(tmp_path / "gone")

@@ -77,7 +77,9 @@ def make(request, tmp_path):
 
 
 @pytest.mark.parametrize("names", [("1-1", "2-2"), ("2-2", "1-1")])
-def test_crop_and_mask_in_one_series_are_told_apart_whatever_their_numbers(tmp_path, make, names):
+def test_crop_and_mask_in_one_series_are_distinguished_whatever_their_numbers(
+    tmp_path, make, names
+):
     full = make(IMAGE, "1-9", FileRole.FULL)
     crop = make(CROP, names[0], FileRole.CROP)
     mask = make(CROP, names[1], FileRole.MASK)
@@ -164,7 +166,7 @@ def test_a_mask_of_the_other_scanner_has_the_shape_of_its_image(tmp_path):
     assert (files.masks, files.crop, files.notes) == ((mask,), crop, ())
 
 
-def test_a_crop_as_large_as_the_image_is_told_from_the_mask_by_content(tmp_path):
+def test_a_crop_as_large_as_the_image_is_distinguished_from_the_mask_by_content(tmp_path):
     jpeg(tmp_path, IMAGE, "a.jpg", FileRole.FULL)
     crop = jpeg(tmp_path, CROP, "a.jpg", FileRole.CROP, grey(290, 195))
     mask = jpeg(tmp_path, CROP, "b.jpg", FileRole.MASK)
@@ -280,7 +282,7 @@ def test_a_file_that_several_lesions_share_is_read_once(tmp_path, make):
         (16, "", ["anonymous"], FileRole.UNKNOWN),
     ],
 )
-def test_header_fields_tell_the_role(bits, description, names, role):
+def test_header_fields_determine_the_role(bits, description, names, role):
     assert role_of(bits, description, *names) == role
 
 

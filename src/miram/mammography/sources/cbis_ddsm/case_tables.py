@@ -176,7 +176,7 @@ def _lesion_ids(table: pd.DataFrame, abnormality_type: str, split: str) -> pd.Se
 
 @dataclass(frozen=True)
 class CbisPath:
-    """What a path cell of the case descriptions tells.
+    """What a path cell of the case descriptions says.
 
     Attributes:
         folder: Its first part, which CBIS-DDSM also uses as DICOM PatientID.
