@@ -92,7 +92,7 @@ def shared_facts(study: Study) -> dict[str, Any]:
 
 
 def _environment(sections: Sequence[Section]) -> Environment:
-    folders = {Path(inspect.getfile(type(section))).parent for section in sections}
+    folders = {Path(inspect.getfile(type(section).data)).parent for section in sections}
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("miram.reporting"), FileSystemLoader(sorted(folders))]),
         autoescape=True,

@@ -300,7 +300,7 @@ def _in_words(item: PaperDifference) -> str:
         else "more than chance explains"
     )
     return (
-        f"{first[0].upper()}{first[1:]} is {_points(item.difference)} {second}, which is "
+        f"{first[0].upper()}{first[1:]} is {_points(item.difference)} {second}, or "
         f"{lesions} of {TEST_LESIONS} lesions (95 % interval of the difference "
         f"{100 * item.lower:+.1f} to {100 * item.upper:+.1f} points, p {_p(item.p_value)}, after "
         f"Holm {_p(item.p_holm)}): {verdict}."
