@@ -1,5 +1,6 @@
 # make demo   from nothing to a report on synthetic mammograms
-# make test   the tests
+# make test   all tests
+# make test-fast   those that neither train for long nor run a study: what to run while working
 # make lint   style, types and layering
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test lint format benchmark docs ui viz-site clean
+.PHONY: demo test test-fast lint format benchmark docs ui viz-site clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
@@ -29,6 +30,9 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/installed
+	$(BIN)/python -m pytest -m "not slow and not browser"
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check src tests benchmarks notebooks

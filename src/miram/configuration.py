@@ -1,6 +1,7 @@
 """The base of every typed configuration: frozen, validated, closed to unknown names."""
 
 import difflib
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import (
@@ -155,15 +156,22 @@ class Registry(dict[str, type[Member]]):
         return core_schema.no_info_plain_validator_function(self._validate)
 
 
-def new_names() -> dict[str, str]:
-    """New name by old one, of every renamed setting of the classes imported so far."""
+def new_name(name: str, known: Collection[str]) -> str | None:
+    """What a dotted setting is called now, by the classes imported so far, if it was renamed.
+
+    An old name that is still one elsewhere counts only where its new one is `known`.
+    """
+    group, _, last = name.rpartition(".")
     classes: list[type[Config]] = [Config]
     renamed: dict[str, str] = {}
+    fields: set[str] = set()
     while classes:
         one = classes.pop()
         renamed |= one.renamed
+        fields |= one.model_fields.keys()
         classes += one.__subclasses__()
-    return renamed
+    new = renamed.get(last)
+    return new if f"{group}.{new}" in known or last not in fields else None
 
 
 def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:

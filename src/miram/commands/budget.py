@@ -77,18 +77,10 @@ def plan_methods(
     Raises:
         MiramError: There is no such method, or a setting is impossible.
     """
-    from miram.errors import MiramError
     from miram.models.encoder import EncoderConfig
-    from miram.models.method_kinds import METHOD_KINDS
+    from miram.models.method_kinds import methods_of
     from miram.training.config import TrainingConfig
 
-    blocks = {
-        name: block["method"]
-        for name, block in parameters.items()
-        if isinstance(block, dict) and "method" in block
-    }
-    if method is not None and method not in blocks:
-        raise MiramError(f"there is no method {method!r}: one of {', '.join(blocks)}")
     given = {name: value for name, value in (asked or {}).items() if value is not None}
     shared = TrainingConfig.model_validate(parameters["training"])
     training = TrainingConfig.model_validate(
@@ -102,9 +94,8 @@ def plan_methods(
     encoder = EncoderConfig.model_validate(parameters["encoder"])
     side = parameters["rois"]["image_size"]
     return {
-        name: _plan(METHOD_KINDS.model_validate(block), encoder, training, side, crops)
-        for name, block in blocks.items()
-        if method in (None, name)
+        name: _plan(config, encoder, training, side, crops)
+        for name, config in methods_of(parameters, method).items()
     }
 
 

@@ -30,7 +30,7 @@ def describe(
 ) -> None:
     """Count trained parameters, multiplications and activation memory of each part of a method.
 
-    Metrics are for one image and one forward pass, memory for float32.
+    Costs are for one image and one forward pass, memory for float32.
 
     Example: miram describe miram_nystrom --env paper
     """
@@ -55,24 +55,13 @@ def describe_methods(parameters: dict[str, Any], method: str | None = None) -> C
     Raises:
         MiramError: There is no such method.
     """
-    from miram.errors import MiramError
     from miram.models.describe import describe as measure
     from miram.models.encoder import EncoderConfig
-    from miram.models.method_kinds import METHOD_KINDS
+    from miram.models.method_kinds import methods_of
 
-    blocks = {
-        name: block["method"]
-        for name, block in parameters.items()
-        if isinstance(block, dict) and "method" in block
-    }
-    if method is not None and method not in blocks:
-        raise MiramError(f"there is no method {method!r}: one of {', '.join(blocks)}")
     encoder = EncoderConfig.model_validate(parameters["encoder"])
-    return {
-        name: measure(METHOD_KINDS.model_validate(block), encoder)
-        for name, block in blocks.items()
-        if method in (None, name)
-    }
+    methods = methods_of(parameters, method)
+    return {name: measure(config, encoder) for name, config in methods.items()}
 
 
 def renew(page: Path, costs: Costs) -> None:
@@ -118,14 +107,14 @@ def _rows(costs: Costs) -> list[tuple[str, ...]]:
         name = method
         for part in parts:
             tokens = str(part.tokens or "")
-            rows.append((name, part.name, *_metrics([part]), tokens, _memory([part])))
+            rows.append((name, part.name, *_costs([part]), tokens, _memory([part])))
             name = ""
         if len(parts) > 1:
-            rows.append(("", "sum", *_metrics(parts), "", _memory(parts)))
+            rows.append(("", "sum", *_costs(parts), "", _memory(parts)))
     return rows
 
 
-def _metrics(parts: "list[Part]") -> tuple[str, str]:
+def _costs(parts: "list[Part]") -> tuple[str, str]:
     parameters = sum(part.parameters for part in parts)
     return f"{parameters / 1e6:.1f}", f"{sum(part.macs for part in parts) / 1e9:.2f}"
 

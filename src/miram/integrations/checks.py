@@ -11,7 +11,7 @@ from kedro.framework.project import pipelines, settings
 from kedro.io import DatasetError
 from kedro.pipeline import Pipeline
 
-from miram.configuration import new_names
+from miram.configuration import new_name
 from miram.errors import MiramError
 from miram.integrations.deferred import import_deferred
 from miram.models.methods import METHODS, SUPERVISED
@@ -90,16 +90,12 @@ def check_parameters(given: dict[str, Any], known: set[str]) -> None:
     """
     for name in given:
         if name not in known:
-            if new := _renamed().get(name.rpartition(".")[2]):
+            list(pipelines)  # imports the nodes, and so the classes of their parameters
+            import_deferred()
+            if new := new_name(name, known):
                 raise MiramError(f"there is no setting {name}: it is now {new}")
             near = difflib.get_close_matches(name, known, n=3) or sorted(known)
             raise MiramError(f"unknown parameter {name!r}: did you mean {' or '.join(near)}?")
-
-
-def _renamed() -> dict[str, str]:
-    list(pipelines)  # imports the nodes, and so the classes of their parameters
-    import_deferred()
-    return new_names()
 
 
 def check_models(pipeline: Pipeline, catalog: Any) -> None:

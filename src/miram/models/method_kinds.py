@@ -4,12 +4,14 @@ To add one: write its file (a configuration with a new ``kind`` and ``build`` be
 and name its configuration in the registry below. Its name, color and paper: `miram.models.methods`.
 """
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
 from miram.configuration import Registry
+from miram.errors import MiramError
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
@@ -38,6 +40,23 @@ METHOD_KINDS: Registry[MethodConfig] = Registry(
     MocoV3Config,
     SupervisedConfig,
 )
+
+
+def methods_of(parameters: Mapping[str, Any], name: str | None = None) -> dict[str, MethodConfig]:
+    """The methods of a project's parameters by name, or one of them.
+
+    Raises:
+        MiramError: There is no such method, or a setting is impossible.
+    """
+    blocks = {
+        key: block["method"]
+        for key, block in parameters.items()
+        if isinstance(block, dict) and "method" in block
+    }
+    if name is not None and name not in blocks:
+        raise MiramError(f"there is no method {name!r}: one of {', '.join(blocks)}")
+    wanted = blocks if name is None else (name,)
+    return {key: METHOD_KINDS.model_validate(blocks[key]) for key in wanted}
 
 
 def build_on_meta_device(method: MethodConfig, encoder: EncoderConfig) -> nn.Module:
