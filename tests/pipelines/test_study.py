@@ -163,16 +163,16 @@ def test_one_method_answers_all_tasks_by_every_protocol(copied, run_pipeline, op
     evaluation = {"tasks": "all", "protocols": "all", "label_efficiency": shares}
     run_pipeline(copied, "probe", namespaces=["random"], evaluation=evaluation)
     catalog = open_context(copied).catalog
-    evaluation = catalog.load("random.evaluation")
-    metrics = evaluation.metrics
+    found = catalog.load("random.evaluation")
+    metrics = found.metrics
     skipped = {row["task"] for row in metrics["skipped"] if row["what"] == "task"}
     assert set(metrics["tasks"]) | skipped == set(TASKS)
     assert {"pathology", "calc_type"} <= set(metrics["tasks"])
     crops = CropStore.open(copied / "05_model_input/crops")
     assert metrics["features"]["crops"] == crops.digest
-    assert set(evaluation.predictions["protocol"]) == {"linear", "mae_probe", "knn"}
+    assert set(found.predictions["protocol"]) == {"linear", "mae_probe", "knn"}
     for name in ("calibration", "subgroups", "label_efficiency"):
-        table = getattr(evaluation, name)
+        table = getattr(found, name)
         assert set(table["task"]) <= set(metrics["tasks"])
         assert {"pathology", "calc_type"} <= set(table["task"])
         assert (table["patients"] > 0).all()

@@ -116,9 +116,13 @@ def _plan(
     if not method.trained:
         return "is not trained, so any memory that holds its weights will do"
     on_gpu = training.device == "auto" and torch.cuda.is_available()
+    if on_gpu:
+        model = method.without_files().build(encoder, seed=0)
+    else:  # an estimate needs shapes only, and weights are half of its time
+        model = build_on_meta_device(method, encoder)
     try:
         return plan_budget(
-            build_on_meta_device(method, encoder),
+            model,
             method.crop_size(encoder),
             store_size,
             recipe_of(method, training),

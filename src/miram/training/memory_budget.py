@@ -63,7 +63,7 @@ class Trial:
     """A training step but for the number of its samples.
 
     Attributes:
-        model: What is trained; it stays as it is, and may be on the meta device.
+        model: What is trained; it stays as it is, and for an estimate may be on the meta device.
         image_size: Of the images the model takes, in pixels.
         store_size: Of the crops they are made of, in pixels.
         training: Optimizer, augmentation, moving average, activation checkpointing.
@@ -123,9 +123,7 @@ def measured_peak(trial: Trial, size: int, device: torch.device) -> int | None:
 
 def _take_step(trial: Trial, size: int, device: torch.device) -> None:
     """Take a step, with all that is there in a later micro-batch of a later step."""
-    on_meta = any(weight.is_meta for weight in trial.model.parameters())
-    model = copy.deepcopy(trial.model)
-    model = (model.to_empty(device=device) if on_meta else model.to(device)).train()
+    model = copy.deepcopy(trial.model).to(device).train()
     average = copy.deepcopy(model) if trial.training.ema_decay else None
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = make_optimizer(model, trial.training.optimizer, size)
