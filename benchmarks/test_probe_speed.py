@@ -14,7 +14,7 @@ import pytest
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.label_efficiency import label_efficiency_table
-from miram.evaluation.prediction_tables import calibration_table, subgroup_metrics
+from miram.evaluation.predictions import calibration_table, subgroup_metrics
 from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.tasks.definitions import TASKS
 

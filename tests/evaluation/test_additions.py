@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from miram.reporting.charts.styles import metric_direction, metric_label
 
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig, ComparisonConfig
@@ -12,6 +11,7 @@ from miram.evaluation.statistics.metrics import METRICS, Metric
 from miram.evaluation.tasks.definitions import TASKS, TaskConfig
 from miram.integrations.mlflow.values import flatten_metrics
 from miram.reporting.facts.leaderboard import leaderboard_table
+from miram.reporting.styles import metric_direction, metric_label
 
 
 @pytest.fixture

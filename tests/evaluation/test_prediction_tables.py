@@ -6,13 +6,14 @@ import pytest
 
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
-from miram.evaluation.prediction_tables import (
+from miram.evaluation.predictions import (
     CALIBRATION_COLUMNS,
     SUBGROUP_COLUMNS,
     calibration_table,
+    evaluated_lesions,
     subgroup_metrics,
+    task_scores,
 )
-from miram.evaluation.predictions import judged_lesions, task_scores
 from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.statistics.calibration import expected_calibration_error
 from miram.evaluation.statistics.subgroups import VARIABLES
@@ -46,7 +47,7 @@ def curves(assessed):
 
 def test_predictions_come_back_as_they_were(assessed, given):
     found = task_scores(assessed.predictions, "density")
-    names = judged_lesions(assessed.predictions, "density")
+    names = evaluated_lesions(assessed.predictions, "density")
     table = given.lesions.set_index("lesion_id").loc[names]
     np.testing.assert_array_equal(found.patients, table["patient_id"])
     labels, seeds = found.of_kind("single")

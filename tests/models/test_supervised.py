@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
-from miram.evaluation.features.tokens import encode_images
+from miram.evaluation.features.pooling import encode_images
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
 from miram.models.supervised import SupervisedConfig, class_weights

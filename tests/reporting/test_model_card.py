@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from miram.errors import MiramError
 from miram.evaluation.features.extract import extract_features
 from miram.evaluation.features.pooling import FeatureConfig
-from miram.evaluation.prediction_tables import subgroup_metrics
+from miram.evaluation.predictions import subgroup_metrics
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds

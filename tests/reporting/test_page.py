@@ -231,13 +231,6 @@ def test_untrained_method_is_reported_as_such(page: Page, study: Study) -> None:
     assert "random This method reconstructs nothing." in page.text
 
 
-def test_study_without_random_encoder_says_so(without_random: Study) -> None:
-    assert (
-        "This study has no random encoder to compare with."
-        in Page(render_report(without_random)).text
-    )
-
-
 def test_page_without_further_tables_says_so(page: Page) -> None:
     assert "--params evaluation.label_efficiency.enabled=true" in page.text
     assert "No variable of the lesion table divides the evaluated lesions of any task" in page.text

@@ -239,19 +239,19 @@ def assess_seeds(
 
     Args:
         features: By seed (n, d) features, one row per row of `splits`, by the fold they may
-            judge; see `features_by_fold`.
+            evaluate; see `features_by_fold`.
         lesions: Lesion table.
         splits: Which lesion is on which side, n rows. Their order does not matter.
         config: Tasks and statistics.
 
     Raises:
-        MiramError: There is no lesion to judge, or no column of that name to split metrics up by.
+        MiramError: There is no lesion to evaluate, or no column of a subgroup's name.
     """
     require_lesions(splits)
     require_subgroups(lesions, config)
     order = splits["lesion_id"].to_numpy(dtype=object).argsort(kind="stable")
     splits = splits.iloc[order].reset_index(drop=True)
-    deals = split_repeats(splits)
+    repeats = split_repeats(splits)
     ordered = {
         seed: {fold: values[order] for fold, values in by_fold.items()}
         for seed, by_fold in features.items()
@@ -265,7 +265,7 @@ def assess_seeds(
             log.warning("task %s is skipped: %s", task.name, targets.skipped[-1].reason)
             continue
         runs = {
-            seed: [score_task(by_fold, targets, deal, config) for deal in deals]
+            seed: [score_task(by_fold, targets, repeat, config) for repeat in repeats]
             for seed, by_fold in ordered.items()
         }
         predictions += [prediction_table(scored, seed) for seed, scored in runs.items()]
@@ -273,7 +273,7 @@ def assess_seeds(
     metrics = {
         "strategy": splits["strategy"].iloc[0],
         "leakage": splits["leakage"].iloc[0],
-        "repeats": len(deals),
+        "repeats": len(repeats),
         "seeds": list(features),
         "tasks": tasks,
         "skipped": skipped,

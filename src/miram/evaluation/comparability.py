@@ -10,7 +10,7 @@ Policy = tuple[str, str]
 
 
 def policy_of(metrics: Mapping[str, Any]) -> Policy:
-    """The policy under which a method was judged; `metrics.json` tells it."""
+    """The policy under which a method was evaluated; see `metrics.json`."""
     return str(metrics["strategy"]), str(metrics["leakage"])
 
 
@@ -27,10 +27,12 @@ def one_policy(metrics: Mapping[str, Mapping[str, Any]]) -> Policy | None:
     for method, one in metrics.items():
         found.setdefault(policy_of(one), []).append(method)
     if len(found) > 1:
-        told = "; ".join(f"{', '.join(names)} under {words(one)}" for one, names in found.items())
+        policies = "; ".join(
+            f"{', '.join(names)} under {words(one)}" for one, names in found.items()
+        )
         raise MiramError(
-            f"methods were evaluated under different splits and cannot be compared: {told}. Run "
-            "pretrain, probe and baselines for all of them with the same splits"
+            "methods were evaluated under different splits and cannot be compared: "
+            f"{policies}. Run pretrain, probe and baselines for all of them with the same splits"
         )
     return next(iter(found), None)
 
@@ -43,7 +45,7 @@ def under(
 
 
 def data_digest(metrics: Mapping[str, Any]) -> str | None:
-    """Name of the crop store that a method was judged on, None where it was not told."""
+    """Name of the crop store that a method was evaluated on, None where unknown."""
     found: str | None = metrics.get("features", {}).get("crops")
     return found
 

@@ -3,7 +3,7 @@
 Whole patients are drawn, as a hospital would label them. The draws of one seed are nested: the
 patients of a smaller share are among those of a larger one, so that a curve shows the patients
 that were added and not another sample. The spread over draws says what depends on which patients
-were labeled; what depends on which patients are judged is the interval in `metrics.json`.
+were labeled; what depends on which patients are evaluated is the interval in `metrics.json`.
 """
 
 import math
@@ -51,7 +51,7 @@ def label_efficiency_table(
     """Judge probes that learned from shares of the training patients.
 
     Args:
-        features: By seed (n, d) features by the fold they may judge, one row per row of `splits`.
+        features: By seed and fold they may evaluate (n, d) features, a row per row of `splits`.
         lesions: Lesion table.
         splits: (n rows) which lesion is on which side.
         config: Tasks, probe and shares.
@@ -59,7 +59,7 @@ def label_efficiency_table(
     Returns:
         `COLUMNS`, one row per task, metric and share. `estimate` is the mean over the draws,
         `lower` and `upper` the 2.5 and 97.5 % points of the draws and `deviation` their standard
-        deviation, each draw judged by its mean over seeds; a share of all patients has one draw.
+        deviation, each draw evaluated by its mean over seeds; a share of all patients has one draw.
         `redrawn` counts draws thrown away because they had nothing to learn
         from. Training patients and lesions are means over draws and folds.
     """
@@ -104,8 +104,8 @@ def _task_rows(
             sizes += [(len(np.unique(groups[train])), len(train)) for train, _ in drawn]
         rows += _share_rows(share, found, sizes, redrawn)
     patients = splits["patient_id"].to_numpy(dtype=object)
-    judged_rows = np.concatenate([evaluation for _, evaluation in pairs])
-    numbers = {"lesions": len(judged_rows), "patients": len(np.unique(patients[judged_rows]))}
+    evaluated_rows = np.concatenate([evaluation for _, evaluation in pairs])
+    numbers = {"lesions": len(evaluated_rows), "patients": len(np.unique(patients[evaluated_rows]))}
     return [{"task": targets.task, **row, **numbers} for row in rows]
 
 
@@ -117,9 +117,9 @@ def _judged(
     split: npt.NDArray,
     config: LinearProbeConfig,
 ) -> dict[str, float]:
-    judged = fit_probe_by_fold(features, targets.labels, groups, pairs, split, config).predictions
-    scores = of_kind(judged.scores, targets.kind)
-    return compute_metrics(targets.labels[judged.rows], scores, folds=judged.pair)
+    found = fit_probe_by_fold(features, targets.labels, groups, pairs, split, config).predictions
+    scores = of_kind(found.scores, targets.kind)
+    return compute_metrics(targets.labels[found.rows], scores, folds=found.pair)
 
 
 def drawn_pairs(

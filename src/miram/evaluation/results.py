@@ -13,7 +13,7 @@ class Evaluation:
     Attributes:
         metrics: With intervals, by task; see `miram.evaluation.assess.assess_features`.
         predictions: One row per lesion, task and class.
-        calibration: Reliability curves of `miram.evaluation.prediction_tables`; this and the
+        calibration: Reliability curves of `miram.evaluation.predictions`; this and the
             tables below have no column where they were not asked for.
         subgroups: Metrics by subgroup, from there as well.
         label_efficiency: Table of `miram.evaluation.label_efficiency`.

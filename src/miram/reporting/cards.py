@@ -18,7 +18,7 @@ from numpy import isfinite
 
 from miram.configuration import listed as as_list
 from miram.errors import MiramError
-from miram.evaluation.prediction_tables import subgroup_metrics
+from miram.evaluation.predictions import subgroup_metrics
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS
 from miram.mammography.sources import source_note
 from miram.models.backbone import TimmBackboneConfig
@@ -324,7 +324,7 @@ def model_card(study: Study, method: str, subgroups: pd.DataFrame | None = None)
     Args:
         study: The finished study.
         method: Name of a method of the study.
-        subgroups: Table of `miram.evaluation.prediction_tables.subgroup_metrics` for this method;
+        subgroups: Table of `miram.evaluation.predictions.subgroup_metrics` for this method;
             without it the subgroups are computed, which takes seconds per task.
 
     Returns:

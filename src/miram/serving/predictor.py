@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.evaluation.features.cache import ORIGIN, encoder_digest, plan_features
+from miram.evaluation.features.extract import ORIGIN, encoder_digest, plan_features
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.mammography.crops.cut import CROPPING_VERSION, MASK_STEP, CropConfig
 from miram.mammography.crops.store import CropStore

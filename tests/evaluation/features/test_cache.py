@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.evaluation.features import cache
-from miram.evaluation.features.cache import encoder_digest, plan_features, stored_origin
+from miram.evaluation.features import extract
+from miram.evaluation.features.extract import encoder_digest, plan_features, stored_origin
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.checkpoints.files import EncoderCheckpoint
@@ -61,7 +61,7 @@ def test_a_change_of_encoder_crops_lesions_or_settings_changes_the_origin(checkp
 def test_a_change_of_the_code_of_features_changes_the_origin(checkpoint, tmp_path, monkeypatch):
     crops = store(tmp_path / "crops")
     origin = plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
-    monkeypatch.setattr(cache, "code_digest", lambda *packages: f"edited {packages}")
+    monkeypatch.setattr(extract, "code_digest", lambda *packages: f"edited {packages}")
     other = plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
     assert {name for name in origin if origin[name] != other[name]} == {"code"}
 

@@ -5,7 +5,7 @@ import timm
 import torch
 
 from miram.errors import MiramError
-from miram.evaluation.features.tokens import encode_images
+from miram.evaluation.features.pooling import encode_images
 from miram.models.backbone import TimmBackboneConfig
 
 # name, side of the input, side of the grid of tokens (None for two grids), CLS token

@@ -8,8 +8,8 @@ from miram.errors import MiramError
 from miram.evaluation.probes.fold_features import (
     WHOLE,
     features_by_fold,
-    features_judging,
-    features_to_judge,
+    features_evaluating,
+    features_to_evaluate,
 )
 from miram.models.checkpoints.split_record import split_record
 
@@ -32,10 +32,10 @@ def test_each_fold_is_judged_in_the_features_of_its_own_encoder():
         }
     )
     found = features_by_fold(table, LESIONS)
-    np.testing.assert_array_equal(features_judging(found, np.array(["fold1"])), [[4], [3]])
+    np.testing.assert_array_equal(features_evaluating(found, np.array(["fold1"])), [[4], [3]])
     for judged in (["fold2"], ["fold0", "fold1"]):
         with pytest.raises(MiramError, match="trained for the folds fold0, fold1"):
-            features_judging(found, np.array(judged))
+            features_evaluating(found, np.array(judged))
 
 
 def test_features_of_an_encoder_that_learned_labels_are_not_judged_under_other_splits():
@@ -44,8 +44,8 @@ def test_features_of_an_encoder_that_learned_labels_are_not_judged_under_other_s
     own = own.assign(strategy="official", leakage="drop")
     folds = own.assign(strategy="cv", split=["fold0", "fold1"])
     table.attrs["origin"] = {"splits": split_record(own, labels=True)}
-    np.testing.assert_array_equal(features_to_judge(table, own)[0][WHOLE], [[2], [1]])
+    np.testing.assert_array_equal(features_to_evaluate(table, own)[0][WHOLE], [[2], [1]])
     with pytest.raises(MiramError, match="under other splits"):
-        features_to_judge(table, folds)
+        features_to_evaluate(table, folds)
     table.attrs.clear()  # as of an anchor
-    assert set(features_to_judge(table, folds)) == {0}
+    assert set(features_to_evaluate(table, folds)) == {0}

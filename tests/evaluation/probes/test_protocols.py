@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from miram.errors import MiramError
-from miram.evaluation.probes.mae import mae_probe_scores
-from miram.evaluation.probes.protocols import MaeProbeConfig, ProtocolConfig, protocol_scores
+from miram.evaluation.probes.mae import MaeProbeConfig
+from miram.evaluation.probes.protocols import ProtocolConfig, protocol_scores
 from miram.evaluation.statistics.metrics import compute_metrics
 
 CONFIG = MaeProbeConfig(epochs=30, warmup_epochs=3, batch_size=64)
@@ -25,7 +25,7 @@ def data(kind="binary", n=400, d=6, seed=0):
 
 
 def probe(train, features, classes=2, config=CONFIG):
-    return mae_probe_scores(*train, features, classes=classes, config=config)
+    return config.scores(*train, features, classes=classes)
 
 
 @pytest.mark.parametrize("kind", ["binary", "single", "multi"])

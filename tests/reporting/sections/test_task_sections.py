@@ -13,8 +13,8 @@ import pytest
 
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.label_efficiency import label_efficiency_table
-from miram.evaluation.prediction_tables import calibration_table as reliability_rows
-from miram.evaluation.prediction_tables import subgroup_metrics
+from miram.evaluation.predictions import calibration_table as reliability_rows
+from miram.evaluation.predictions import subgroup_metrics
 from miram.evaluation.probes.fold_features import features_by_seed
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.page import render_report

@@ -1,8 +1,8 @@
-"""Hand-crafted anchors: what a classifier makes of lesions without any learned feature.
+"""Hand-crafted baselines: what a classifier makes of lesions without any learned feature.
 
-Four descriptions of a crop that are older than deep learning, judged by the same probe as every
+Four descriptions of a crop that are older than deep learning, evaluated by the same probe as every
 encoder: an encoder that does not beat the best of them was not worth its training. `box_size`
-sees no pixel at all; it tells what the outline's size alone gives away. Each gives a table as
+sees no pixel at all; it shows what the outline's size alone gives away. Each gives a table as
 `miram.evaluation.features.extract.feature_table` does.
 """
 
@@ -63,7 +63,7 @@ class LbpConfig(Config):
 class IntensityConfig(Config):
     """Statistics of the grey levels, 0 for black and 1 for white of the mammogram."""
 
-    # With both, the anchor is the stronger one: lighter than its surroundings is a cue.
+    # With both, the baseline is the stronger one: lighter than its surroundings is a cue.
     regions: tuple[Literal["crop", "lesion"], ...] = Field(
         ("crop", "lesion"),
         min_length=1,
@@ -93,7 +93,7 @@ class BoxSizeConfig(Config):
 
 
 class HandcraftedConfig(Config):
-    """Settings of the hand-crafted anchors."""
+    """Settings of the Hand-crafted baselines."""
 
     hog: HogConfig = HogConfig()
     lbp: LbpConfig = LbpConfig()

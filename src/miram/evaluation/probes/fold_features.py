@@ -1,7 +1,7 @@
-"""Probes on features of encoders that saw labels: each fold is judged by an encoder of its own.
+"""Probes on features of encoders that saw labels: each fold is evaluated by an encoder of its own.
 
 Under cross-validation a supervised encoder exists once per fold. Its features of all lesions
-train the probe of that fold and are judged there; features of two encoders never meet.
+train the probe of that fold and are evaluated there; features of two encoders never meet.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def features_by_seed(
     """Take a table of features apart by training, and each by encoder.
 
     Args:
-        table: As in `features_by_fold`, with `seed` if it tells the trainings.
+        table: As in `features_by_fold`, with `seed` if there are several trainings.
         lesion_ids: (n,) the lesions wanted, in order.
         seeds: The trainings wanted; all if empty. Features that no training made, which have no
             `seed`, stand for any.
@@ -65,13 +65,13 @@ def features_by_seed(
     }
 
 
-def features_to_judge(
+def features_to_evaluate(
     table: pd.DataFrame, splits: pd.DataFrame, seeds: Sequence[int] = ()
 ) -> dict[int, dict[str, npt.NDArray]]:
     """Take a table of features apart as `features_by_seed`, for judging under these splits.
 
     Args:
-        table: As in `features_by_seed`; its origin tells under which splits the encoder was
+        table: As in `features_by_seed`; its origin says under which splits the encoder was
             trained, if it was trained here.
         splits: (n rows) which lesion is on which side.
         seeds: The trainings wanted; all if empty.
@@ -91,7 +91,7 @@ def fit_probe_by_fold(
     split: npt.NDArray,
     config: LinearProbeConfig,
 ) -> ProbeResult:
-    """Fit a linear probe on each pair, in the features of the encoder that may judge it.
+    """Fit a linear probe on each pair, in the features of the encoder that may evaluate it.
 
     Args:
         features: (n, d) features by fold, see `features_by_fold`.
@@ -102,14 +102,14 @@ def fit_probe_by_fold(
         config: How to fit.
 
     Raises:
-        MiramError: A pair judges lesions of a fold without an encoder, or of several folds.
+        MiramError: A pair evaluates lesions of a fold without an encoder, or of several folds.
     """
     if set(features) == {WHOLE}:
         return fit_linear_probe(features[WHOLE], labels, groups, pairs, config)
     check_pairs(groups, pairs)
     results = [
         fit_linear_probe(
-            features_judging(features, split[evaluation]),
+            features_evaluating(features, split[evaluation]),
             labels,
             groups,
             [(train, evaluation)],
@@ -126,22 +126,22 @@ def fit_probe_by_fold(
     return ProbeResult(OutOfFold(rows[order], scores[order], pair[order]), classifiers)
 
 
-def features_judging(features: Features, judged: npt.NDArray) -> npt.NDArray:
-    """The features in which lesions may be judged: (n, d) of the encoder that serves their fold.
+def features_evaluating(features: Features, evaluated: npt.NDArray) -> npt.NDArray:
+    """The features in which lesions may be evaluated: (n, d) of the encoder that serves their fold.
 
     Args:
         features: (n, d) features by fold, see `features_by_fold`.
-        judged: Fold of each lesion to be judged.
+        evaluated: Fold of each lesion to be evaluated.
 
     Raises:
         MiramError: The lesions are of a fold without an encoder, or of several folds.
     """
     if set(features) == {WHOLE}:
         return features[WHOLE]
-    folds = sorted(set(judged.tolist()))
+    folds = sorted(set(evaluated.tolist()))
     if len(folds) != 1 or folds[0] not in features:
         raise MiramError(
-            f"lesions of {', '.join(map(str, folds))} are to be judged, but the encoder was "
+            f"lesions of {', '.join(map(str, folds))} are to be evaluated, but the encoder was "
             f"trained for the folds {', '.join(features)}: the splits are newer than the "
             "encoder; run `kedro run --pipeline pretrain --namespaces supervised` again"
         )

@@ -21,6 +21,20 @@ class KnnConfig(Config):
     neighbors: int = Field(20, ge=1, description="at most all training lesions")
     temperature: float = Field(0.07, gt=0, description="the lower, the more the nearest counts")
 
+    def scores(
+        self,
+        train_features: npt.NDArray,
+        train_labels: npt.NDArray[np.int64],
+        features: npt.NDArray,
+        *,
+        classes: int,
+    ) -> Array:
+        """As `knn_scores`."""
+        k, temperature = self.neighbors, self.temperature
+        return knn_scores(
+            train_features, train_labels, features, k=k, temperature=temperature, classes=classes
+        )
+
 
 def knn_scores(
     train_features: npt.ArrayLike,

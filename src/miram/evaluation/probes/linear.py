@@ -218,7 +218,7 @@ def _macro_auc(hot: npt.NDArray[np.bool_], scores: Array) -> float:
 def best_index(inner: InnerValidation, hot: npt.NDArray[np.bool_]) -> int:
     """Index of the C with the highest AUC, of equals the one with the least log loss.
 
-    Where classes are told apart perfectly, every C has the same AUC, and the strongest penalty
+    Where classes are separated perfectly, every C has the same AUC, and the strongest penalty
     would leave probabilities that decide nothing.
     """
     auc = np.nan_to_num(inner.auc, nan=-1.0)

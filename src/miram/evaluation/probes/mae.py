@@ -1,73 +1,102 @@
 """The linear probe of masked autoencoders: batch normalization without affine, then one layer.
 
 He et al., CVPR 2022, appendix A.1; the normalization brings the features to unit scale, which
-masked autoencoders do not. Unlike `probe` it has a budget of epochs instead of a penalty chosen
-by cross-validation, so that its metrics compare with those of the literature.
+masked autoencoders do not. Unlike `linear` it has a budget of epochs instead of a penalty chosen
+by cross-validation, so that its metrics compare with those of the literature. torch is imported
+when a probe is fitted, not before.
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from pydantic import Field
 
+from miram.configuration import Config
 from miram.errors import MiramError
-from miram.evaluation.probes.protocols import MaeProbeConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 Array = npt.NDArray[np.float64]
 _EPSILON = 1e-6  # of the normalization, as in the official code
 _INITIAL_DEVIATION = 0.01  # of the weights, as there
 
 
-def mae_probe_scores(
-    train_features: npt.NDArray,
-    train_labels: npt.NDArray[np.int64],
-    features: npt.NDArray,
-    *,
-    classes: int,
-    config: MaeProbeConfig,
-) -> Array:
-    """Train the probe and score lesions, on one thread of the CPU.
+class MaeProbeConfig(Config):
+    """The linear probe of masked autoencoders: batch normalization and one layer, trained.
 
-    Args:
-        train_features: (n, d), in an order that does not depend on chance.
-        train_labels: (n,) classes from 0, or (n, K) of 0 and 1.
-        features: (m, d) lesions to score.
-        classes: Number of classes.
-        config: How to train.
-
-    Returns:
-        (m,) probabilities of class 1 for two classes in (n,) labels, otherwise (m, K).
-
-    Raises:
-        MiramError: There are fewer than two training lesions, or training diverges.
+    The defaults follow He et al., CVPR 2022, appendix A.1, at a batch size that suits thousands
+    of lesions instead of a million images.
     """
-    if len(train_features) < 2:
-        raise MiramError(
-            f"{len(train_features)} training lesions are too few for the MAE-style probe: "
-            "it normalizes over a batch"
-        )
-    given = torch.from_numpy(np.ascontiguousarray(train_features, np.float32))
-    labels = torch.from_numpy(np.ascontiguousarray(train_labels))
-    with _one_thread():
-        probe = _trained(given, labels, classes, config)
-        with torch.inference_mode():
-            logits = probe(torch.from_numpy(np.ascontiguousarray(features, np.float32))).double()
-    if not bool(logits.isfinite().all()):
-        raise MiramError(
-            "the MAE-style probe diverged: lower evaluation.mae_probe.base_lr, or its weight_decay"
-        )
-    if labels.ndim == 2:
-        return logits.sigmoid().numpy()
-    scores = logits.softmax(dim=1).numpy()
-    return scores[:, 1] if classes == 2 else scores
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    epochs: int = Field(90, ge=1)
+    warmup_epochs: int = Field(10, ge=0, description="linear rise, then half a cosine")
+    batch_size: int = Field(256, ge=2)
+    base_lr: float = Field(0.1, gt=0, description="learning rate per 256 lesions of a batch")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(0.0, ge=0)
+    seed: int = Field(0, ge=0, description="of the order of lesions and the initial weights")
+
+    def scores(
+        self,
+        train_features: npt.NDArray,
+        train_labels: npt.NDArray[np.int64],
+        features: npt.NDArray,
+        *,
+        classes: int,
+    ) -> Array:
+        """Train the probe and score lesions, on one thread of the CPU.
+
+        Args:
+            train_features: (n, d), in an order that does not depend on chance.
+            train_labels: (n,) classes from 0, or (n, K) of 0 and 1.
+            features: (m, d) lesions to score.
+            classes: Number of classes.
+
+        Returns:
+            (m,) probabilities of class 1 for two classes in (n,) labels, otherwise (m, K).
+
+        Raises:
+            MiramError: There are fewer than two training lesions, or training diverges.
+        """
+        import torch
+
+        if len(train_features) < 2:
+            raise MiramError(
+                f"{len(train_features)} training lesions are too few for the MAE-style probe: "
+                "it normalizes over a batch"
+            )
+        given = torch.from_numpy(np.ascontiguousarray(train_features, np.float32))
+        labels = torch.from_numpy(np.ascontiguousarray(train_labels))
+        with _one_thread():
+            probe = _trained(given, labels, classes, self)
+            with torch.inference_mode():
+                wanted = torch.from_numpy(np.ascontiguousarray(features, np.float32))
+                logits = probe(wanted).double()
+        if not bool(logits.isfinite().all()):
+            raise MiramError(
+                "the MAE-style probe diverged: lower evaluation.mae_probe.base_lr, or its "
+                "weight_decay"
+            )
+        if labels.ndim == 2:
+            return logits.sigmoid().numpy()
+        scores = logits.softmax(dim=1).numpy()
+        return scores[:, 1] if classes == 2 else scores
 
 
-def _trained(features: Tensor, labels: Tensor, classes: int, config: MaeProbeConfig) -> nn.Module:
+def _trained(
+    features: "Tensor", labels: "Tensor", classes: int, config: MaeProbeConfig
+) -> "nn.Module":
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
     generator = torch.Generator().manual_seed(config.seed)
     count, width = features.shape
     layer = nn.Linear(width, classes)
@@ -97,7 +126,9 @@ def _trained(features: Tensor, labels: Tensor, classes: int, config: MaeProbeCon
     return probe.eval()
 
 
-def _optimizer(probe: nn.Module, config: MaeProbeConfig, rate: float) -> torch.optim.Optimizer:
+def _optimizer(probe: "nn.Module", config: MaeProbeConfig, rate: float) -> "torch.optim.Optimizer":
+    import torch
+
     if config.optimizer == "adam":
         return torch.optim.Adam(probe.parameters(), lr=rate, weight_decay=config.weight_decay)
     return torch.optim.SGD(
@@ -116,6 +147,8 @@ def _rate_factor(step: int, warmup: int, total: int) -> float:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Sums must not depend on the number of threads, and the products are too small for more."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,11 +1,11 @@
 """Which classifiers read the frozen features: the protocols of the literature side by side.
 
 `linear` is the main one: the leaderboard, the comparisons and the subgroups are its. The others
-are beside it in `metrics.json`, for comparison with what others publish.
+are beside it in `metrics.json`, for comparison with what others publish. A protocol is a file with
+a `Config` that has `scores`, a name in `PROTOCOLS`, and a field of `ProtocolConfig` of that name.
 """
 
 from collections.abc import Iterable
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -13,29 +13,13 @@ import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from miram.configuration import Config, listed
-from miram.evaluation.probes.knn import KnnConfig, knn_scores
+from miram.evaluation.probes.knn import KnnConfig
 from miram.evaluation.probes.linear import LinearProbeConfig
+from miram.evaluation.probes.mae import MaeProbeConfig
 
 Protocol = Literal["linear", "mae_probe", "knn"]
 PROTOCOLS: tuple[Protocol, ...] = ("linear", "mae_probe", "knn")
 MAIN: Protocol = "linear"
-
-
-class MaeProbeConfig(Config):
-    """The linear probe of masked autoencoders: batch normalization and one layer, trained.
-
-    The defaults follow He et al., CVPR 2022, appendix A.1, at a batch size that suits thousands
-    of lesions instead of a million images.
-    """
-
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    epochs: int = Field(90, ge=1)
-    warmup_epochs: int = Field(10, ge=0, description="linear rise, then half a cosine")
-    batch_size: int = Field(256, ge=2)
-    base_lr: float = Field(0.1, gt=0, description="learning rate per 256 lesions of a batch")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    weight_decay: float = Field(0.0, ge=0)
-    seed: int = Field(0, ge=0, description="of the order of lesions and the initial weights")
 
 
 class ProtocolConfig(Config):
@@ -87,12 +71,5 @@ def protocol_scores(
     Returns:
         (m,) probabilities of class 1 for two classes in (n,) labels, otherwise (m, K).
     """
-    if protocol == "knn":
-        k, temperature = config.knn.neighbors, config.knn.temperature
-        return knn_scores(*train, features, k=k, temperature=temperature, classes=classes)
-    # By name: this module is imported where torch must not be.
-    trained = import_module("miram.evaluation.probes.mae")
-    scores: npt.NDArray[np.float64] = trained.mae_probe_scores(
-        *train, features, classes=classes, config=config.mae_probe
-    )
-    return scores
+    settings: KnnConfig | MaeProbeConfig = getattr(config, protocol)
+    return settings.scores(*train, features, classes=classes)

@@ -1,4 +1,4 @@
-"""From features to scores: what every protocol says of the judged lesions of one task."""
+"""From features to scores: what every protocol says of the evaluated lesions of one task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from miram.evaluation.probes.fold_features import Features, features_judging, fit_probe_by_fold
+from miram.evaluation.probes.fold_features import Features, features_evaluating, fit_probe_by_fold
 from miram.evaluation.probes.linear import ProbeResult
 from miram.evaluation.probes.protocols import MAIN, Protocol, ProtocolConfig, protocol_scores
 from miram.evaluation.statistics.calibration import apply_temperature
@@ -27,11 +27,11 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ScoredTask:
-    """The judged lesions of a task and what every protocol says of them.
+    """The evaluated lesions of a task and what every protocol says of them.
 
     Attributes:
         targets: The task.
-        lesions: (m rows) `lesion_id`, `patient_id` and `fold`, the pair that judged the lesion.
+        lesions: (m rows) `lesion_id`, `patient_id` and `fold`, the pair that evaluated the lesion.
         labels: (m,) or (m, K), as in `kinds`.
         scores: (m,) or (m, K) by protocol.
         calibrated: The linear probe's scores after its temperature.
@@ -59,7 +59,7 @@ def score_task(
     """Score the lesions of a task by every protocol.
 
     Args:
-        features: (n, d) features by the fold they may judge, one row per row of `splits`.
+        features: (n, d) features by the fold they may evaluate, one row per row of `splits`.
         targets: Which of these lesions have which label.
         splits: (n rows) which lesion is on which side.
         config: Which protocols, and how.
@@ -73,13 +73,13 @@ def score_task(
     split = rows["split"].to_numpy(dtype=object)
     linear = fit_probe_by_fold(features, targets.labels, groups, pairs, split, config.linear_probe)
 
-    def score_pair(protocol: Protocol, train: Rows, judged: Rows) -> Array:
-        values = features_judging(features, split[judged])
+    def score_pair(protocol: Protocol, train: Rows, evaluated: Rows) -> Array:
+        values = features_evaluating(features, split[evaluated])
         train = ordered_rows(values, groups, train)
         return protocol_scores(
             protocol,
             (values[train], targets.labels[train]),
-            values[judged],
+            values[evaluated],
             classes=len(targets.classes),
             config=config,
         )
@@ -112,7 +112,7 @@ def _calibrated(linear: ProbeResult, kind: Kind) -> Array:
 
 
 def of_kind(scores: Array, kind: Kind) -> Array:
-    """Scores in the shape of their kind; the probe tells one of two classes by (m,) scores."""
+    """Scores in the shape of their kind; the probe gives two classes (m,) scores."""
     if kind == "single" and scores.ndim == 1:
         return np.column_stack([1 - scores, scores])
     return scores

@@ -29,7 +29,7 @@ class OutOfFold:
 
 
 def evaluation_pairs(splits: pd.DataFrame) -> list[Pair]:
-    """Which rows a probe learns from and which it is judged on.
+    """Which rows a probe learns from and which it is evaluated on.
 
     With the official split the validation patients train as well: the probe chooses its penalty
     by an inner cross-validation. The test rows are read in one pair, once.
@@ -49,7 +49,7 @@ def evaluation_pairs(splits: pd.DataFrame) -> list[Pair]:
 
 
 def patients_apart(splits: pd.DataFrame) -> npt.NDArray[np.object_]:
-    """(n,) patients as `check_pairs` shall tell them apart.
+    """(n,) patients as `check_pairs` distinguishes them.
 
     With `leakage: official` the user asked for the data set's own parts, leaking patients
     included: such a patient counts as another one in the test part.

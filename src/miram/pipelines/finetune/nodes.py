@@ -85,7 +85,7 @@ def evaluate_finetuned(
 ) -> Evaluation:
     """Evaluate the classifier once, on patients that neither trained it nor chose the epoch."""
     from miram.evaluation.assess import require_subgroups
-    from miram.evaluation.prediction_tables import calibration_table, subgroup_metrics
+    from miram.evaluation.predictions import calibration_table, subgroup_metrics
     from miram.finetuning.evaluate import assess_finetuned
 
     require_subgroups(lesions, evaluation)

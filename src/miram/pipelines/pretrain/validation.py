@@ -70,7 +70,7 @@ class EncoderValidation:
         """Features of crops, (n, D)."""
         import torch
 
-        from miram.evaluation.features.tokens import encode_images
+        from miram.evaluation.features.pooling import encode_images
         from miram.models.images import plain_views
 
         encoder: Any = model.encoder

@@ -46,7 +46,7 @@ def encode_lesions(
     Raises:
         MiramError: The encoder was trained under other splits.
     """
-    from miram.evaluation.features.cache import ORIGIN, plan_features
+    from miram.evaluation.features.extract import ORIGIN, plan_features
     from miram.models.checkpoints.split_record import SPLITS, require_same_splits
 
     require_same_splits(encoder.metadata.get(SPLITS), splits)
@@ -70,9 +70,9 @@ def evaluate_features(
         Metrics with intervals, and predictions.
     """
     from miram.evaluation.assess import assess_seeds
-    from miram.evaluation.probes.fold_features import features_to_judge
+    from miram.evaluation.probes.fold_features import features_to_evaluate
 
-    by_seed = features_to_judge(features, splits, config.seeds)
+    by_seed = features_to_evaluate(features, splits, config.seeds)
     assessment = assess_seeds(by_seed, lesions, splits, config)
     # Which encoder, crops and settings the metrics are of; empty for features from elsewhere.
     metrics = {**assessment.metrics, "features": features.attrs.get("origin", {})}
@@ -89,14 +89,14 @@ def evaluate_encoder(
     """
     from miram.evaluation.assess import require_subgroups
     from miram.evaluation.label_efficiency import COLUMNS, label_efficiency_table
-    from miram.evaluation.prediction_tables import calibration_table, subgroup_metrics
-    from miram.evaluation.probes.fold_features import features_to_judge
+    from miram.evaluation.predictions import calibration_table, subgroup_metrics
+    from miram.evaluation.probes.fold_features import features_to_evaluate
 
     require_subgroups(lesions, config)
     found = evaluate_features(features, lesions, splits, config)
     efficiency = pd.DataFrame(columns=list(COLUMNS))
     if config.label_efficiency.enabled:
-        by_seed = features_to_judge(features, splits, config.seeds)
+        by_seed = features_to_evaluate(features, splits, config.seeds)
         efficiency = label_efficiency_table(by_seed, lesions, splits, config)
     return replace(
         found,

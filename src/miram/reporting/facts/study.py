@@ -25,7 +25,7 @@ class MethodResult:
         reconstructions: `scale<s>_target`, `_masked`, `_prediction`: (n, H, H) uint8.
         metrics: Metrics of `miram.evaluation.assess.assess_features`.
         predictions: Predictions behind the metrics.
-        calibration: Reliability curves of `miram.evaluation.prediction_tables`.
+        calibration: Reliability curves of `miram.evaluation.predictions`.
         subgroups: Metrics by subgroup, from there as well.
         label_efficiency: Table of `miram.evaluation.label_efficiency`.
         features: Features of the lesions; see `miram.evaluation.features.extract`.

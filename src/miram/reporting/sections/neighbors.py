@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from miram.evaluation.predictions import judged_lesions, task_scores
-from miram.evaluation.probes.fold_features import Features, features_by_seed, features_judging
+from miram.evaluation.predictions import evaluated_lesions, task_scores
+from miram.evaluation.probes.fold_features import Features, features_by_seed, features_evaluating
 from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.tasks.pairs import evaluation_pairs
 from miram.evaluation.tasks.targets import TaskTargets, targets_of
@@ -116,7 +116,7 @@ def neighborhoods(
     found = task_scores(study.methods[method].predictions, task)
     scores = found.each()[0]
     right, confidence = answers(found.labels, scores, targets.kind)
-    names = judged_lesions(study.methods[method].predictions, task)
+    names = evaluated_lesions(study.methods[method].predictions, task)
     place = pd.Index(splits["lesion_id"])
     return [
         Neighborhood(
@@ -199,7 +199,7 @@ def _nearest_lesions(
     train, _ = pair
     # With the leakage policy `official` a patient may be in training and in test.
     pool = train[patients[train] != patients[row]]
-    values = features_judging(features, splits["split"].to_numpy(dtype=object)[pair[1]])
+    values = features_evaluating(features, splits["split"].to_numpy(dtype=object)[pair[1]])
     lesions = splits["lesion_id"].to_numpy(dtype=object)
     found = zip(*nearest(values, pool, row), strict=True) if len(pool) else ()
     return {

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.evaluation.predictions import judged_lesions, task_scores
+from miram.evaluation.predictions import evaluated_lesions, task_scores
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import DRAWS
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
@@ -111,7 +111,7 @@ def compare(
         MiramError: They share too few lesions, or were judged by other labels.
     """
     tables = [candidate, champion]
-    shared = set.intersection(*(set(judged_lesions(table, config.task)) for table in tables))
+    shared = set.intersection(*(set(evaluated_lesions(table, config.task)) for table in tables))
     if not shared:
         raise MiramError(f"they share no lesion of task {config.task}")
     ours, theirs = (
