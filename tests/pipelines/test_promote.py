@@ -30,7 +30,6 @@ from project_paths import PROJECT
 
 from miram.commands.app import main
 from miram.errors import MiramError
-from miram.integrations.mlflow.config import MlflowConfig
 from miram.mammography.crops.store import CropStore
 from miram.serving.predictor import Predictor
 from miram.serving.registry.versions import roll_back
@@ -131,6 +130,10 @@ def test_the_first_version_is_champion_with_everything_a_reader_asks_for(
     run = registry.client.get_run(version.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["pathology.auc"] == auc["estimate"]
+    [logged] = run.outputs.model_outputs
+    assert logged.model_id in version.source
+    parent = registry.client.get_run(run.data.tags["mlflow.parentRunId"])
+    assert parent.info.run_name == "promote phantom"
 
 
 def test_the_model_has_signature_example_requirements_and_no_pickle(registry):
@@ -367,17 +370,17 @@ def test_a_second_version_challenges_is_forced_and_rolled_back(
     assert "MG or CR" in (folder / "README.md").read_text()
     assert told.tags["predictor_digest"] == Predictor.load(folder).digest()
 
-    tracking = MlflowConfig(tracking_uri=registry.uri)
-    assert roll_back(METHOD, 1, "it was better", tracking) == f"models:/{NAME}/1"
+    uri = registry.uri
+    assert roll_back(METHOD, 1, "it was better", uri) == f"models:/{NAME}/1"
     assert client.get_model_version_by_alias(NAME, "champion").version == 1
     assert (
         "rolled back to version 1: it was better" in client.get_model_version(NAME, "3").description
     )
     assert "Champion again instead of version 3" in client.get_model_version(NAME, "1").description
     with pytest.raises(MiramError, match="is the champion already"):
-        roll_back(METHOD, 1, "again", tracking)
+        roll_back(METHOD, 1, "again", uri)
     with pytest.raises(MiramError, match="has no version 9: there are 1, 2, 3"):
-        roll_back(METHOD, 9, "never", tracking)
+        roll_back(METHOD, 9, "never", uri)
 
     # What docs/models.md says, word for word, in a folder whose data are those of this study.
     (tmp_path / "data").symlink_to(evaluated)
@@ -407,7 +410,7 @@ def test_without_the_champions_predictions_nobody_is_promoted(registry, promote)
     [
         ({"method": "miram_nistrom"}, "there is no method 'miram_nistrom': one of random"),
         ({"method": UNTRAINED}, f"{UNTRAINED} has no model under"),
-        ({"task": "assessment"}, "was not judged on task assessment"),
+        ({"task": "assessment"}, "was not evaluated on task assessment"),
         ({"tusk": "pathology"}, "no setting tusk; did you mean task"),
     ],
 )

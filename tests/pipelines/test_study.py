@@ -124,7 +124,8 @@ def test_mlflow_has_a_run_per_method_with_the_same_keys_and_a_live_history(study
     client = MlflowClient(f"sqlite:///{study}/mlflow/mlflow.db")
     experiment = client.get_experiment_by_name("miram")
     runs = client.search_runs(experiment.experiment_id)
-    parents = [run for run in runs if run.info.run_name == "__default__"]
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert [run.info.run_name for run in parents] == [f"study phantom, {len(METHODS)} methods"]
     assert [run.info.status for run in parents] == ["FINISHED"]
     children = {
         run.data.tags["method"]: run
@@ -136,6 +137,9 @@ def test_mlflow_has_a_run_per_method_with_the_same_keys_and_a_live_history(study
     shared |= {"pathology.auc", "pathology.auc.lower", "pathology.auc.upper"}
     for method in [*METHODS][1:]:
         assert shared <= set(children[method].data.metrics), method
+    digest = CropStore.open(study / "05_model_input/crops").digest
+    for child in children.values():
+        assert [item.dataset.digest for item in child.inputs.dataset_inputs] == [digest]
     keys = [set(run.data.metrics) for name, run in children.items() if name.startswith("miram")]
     assert all(mine == keys[0] for mine in keys)
     history = client.get_metric_history(children["miram_nystrom"].info.run_id, "loss")

@@ -32,13 +32,13 @@ def embed_mammograms(
         The table, and how many mammograms, rows and files left out it has.
     """
     from miram.integrations.embedding import find_mammograms
+    from miram.integrations.mlflow.hook import running_hook
     from miram.serving.embed import embed as write_table
     from miram.serving.embed import plan_embedding
-    from miram.serving.registry.loading import load_predictor
-    from miram.serving.registry.tracking import running_tracking
+    from miram.serving.registry.versions import load_predictor
 
     predictor = load_predictor(
-        embed.model, lambda: running_tracking().tracking_uri, lambda: (rois, features)
+        embed.model, lambda: running_hook().config.tracking_uri, lambda: (rois, features)
     )
     ingested = find_mammograms(mammograms, source, options.get(source), predictor)
     summary = write_table(plan_embedding(ingested, mammograms, predictor, embed), table)

@@ -41,8 +41,7 @@ def build_predictor(
     """
     from miram.models.checkpoints.joined import split_seeds
     from miram.serving.predictor import Predictor as Built
-    from miram.serving.predictor import check_origin, crop_settings
-    from miram.serving.probe import fit_served_probe
+    from miram.serving.predictor import check_origin, crop_settings, fit_served_probe
 
     if promote.method not in (None, method):
         raise MiramError(
@@ -82,7 +81,7 @@ def register_model(
     Returns:
         What was done: name, version, alias, the reason and the comparison.
     """
-    from miram.serving.registry.tracking import running_tracking
+    from miram.integrations.mlflow.hook import running_hook
     from miram.serving.registry.versions import Release, register
 
     release = Release(
@@ -94,4 +93,5 @@ def register_model(
         draws=evaluation.bootstrap_draws,
         seed=evaluation.seed,
     )
-    return register(release, running_tracking())
+    hook = running_hook()
+    return register(release, hook.config, hook.run_id)
