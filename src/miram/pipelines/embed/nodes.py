@@ -28,15 +28,6 @@ def embed_mammograms(
 
     The table can be larger than memory, so it is written row group by row group, here.
 
-    Args:
-        mammograms: Folder of the raw data.
-        source: Name of the source.
-        options: Options of each source by name.
-        rois: How crops are cut, for an encoder that does not say.
-        features: How tokens become one vector, for an encoder that does not say.
-        embed: Which model, and what becomes a row.
-        table: Parquet file to write; the audit stands beside it.
-
     Returns:
         The table, and how many mammograms, rows and files left out it has.
     """
