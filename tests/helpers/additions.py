@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 import miram.reporting.sections as report
@@ -24,6 +23,7 @@ from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.decoders import DECODERS
 from miram.models.decoders.base import Decoder, DecoderConfig
 from miram.models.methods import METHODS, Method
+from miram.session import StudySession
 
 
 class AtlasSource(PhantomSource):
@@ -94,5 +94,5 @@ if __name__ == "__main__":
     project, raw_root, data_root = map(Path, sys.argv[1:])
     bootstrap_project(project)
     given = {"source": "atlas", "raw_root": str(raw_root), "data_root": str(data_root)}
-    with KedroSession.create(project, env="test", runtime_params=given) as session:
+    with StudySession.create(project, env="test", runtime_params=given) as session:
         session.run()
