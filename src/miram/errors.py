@@ -2,4 +2,4 @@
 
 
 class MiramError(Exception):
-    """A problem of input, configuration or environment, told in one readable message."""
+    """A problem of input, configuration or environment, stated in one readable message."""

@@ -48,7 +48,7 @@ def label_efficiency_table(
     splits: pd.DataFrame,
     config: AssessmentConfig,
 ) -> pd.DataFrame:
-    """Judge probes that learned from shares of the training patients.
+    """Evaluate probes that learned from shares of the training patients.
 
     Args:
         features: By seed and fold they may evaluate (n, d) features, a row per row of `splits`.

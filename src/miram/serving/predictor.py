@@ -270,7 +270,7 @@ def fit_served_probe(
 
     With the official split these are its training and validation lesions, so that the probe is
     the very one whose test metrics are reported. Under cross-validation they are all lesions:
-    the reported metrics are those of the procedure, each fold judged without its patients.
+    the reported metrics are those of the procedure, each fold evaluated without its patients.
 
     Args:
         features: Table of `feature_table`: `lesion_id` and the features.
@@ -310,13 +310,13 @@ def calibrated(fitted: LinearClassifier) -> LinearClassifier:
 
 def _training_rows(splits: pd.DataFrame) -> npt.NDArray[np.intp]:
     pairs = evaluation_pairs(splits)
-    return pairs[0][0] if len(pairs) == 1 else np.concatenate([judged for _, judged in pairs])
+    return pairs[0][0] if len(pairs) == 1 else np.concatenate([evaluated for _, evaluated in pairs])
 
 
 def _fit(
     features: npt.NDArray, labels: npt.NDArray, patients: npt.NDArray, config: LinearProbeConfig
 ) -> LinearClassifier:
-    # A probe is fitted to judge somebody: a copy of the first lesion stands for a new patient.
+    # A probe is fitted to evaluate somebody: a copy of the first lesion stands for a new patient.
     everyone = np.arange(len(labels))
     result = fit_linear_probe(
         np.concatenate([features, features[:1]]),

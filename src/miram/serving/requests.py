@@ -64,7 +64,7 @@ def require_cropping(version: int) -> None:
         version: `CROPPING_VERSION` when the model was made.
 
     Raises:
-        MiramError: They are not: its features would not be those it was judged by.
+        MiramError: They are not: its features would not be those it was evaluated on.
     """
     if version != CROPPING_VERSION:
         raise MiramError(

@@ -1,4 +1,4 @@
-"""From a judged method to a version in the registry, as champion or as challenger."""
+"""From an evaluated method to a version in the registry, as champion or as challenger."""
 
 from miram.pipelines.promote.pipeline import create_pipeline
 

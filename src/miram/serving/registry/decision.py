@@ -88,12 +88,12 @@ def decide(
     except (MiramError, StatisticsError) as error:
         alias, word = (CHAMPION, "forced") if config.force else (CHALLENGER, "not promoted")
         return Decision(alias, f"{word}: cannot be compared with the champion: {error}")
-    told = describe(comparison)
+    summary = describe(comparison)
     if comparison.lower > 0:
-        return Decision(CHAMPION, f"better: {told}", comparison)
+        return Decision(CHAMPION, f"better: {summary}", comparison)
     if config.force:
-        return Decision(CHAMPION, f"forced, not shown to be better: {told}", comparison)
-    return Decision(CHALLENGER, f"not shown to be better: {told}", comparison)
+        return Decision(CHAMPION, f"forced, not shown to be better: {summary}", comparison)
+    return Decision(CHALLENGER, f"not shown to be better: {summary}", comparison)
 
 
 def compare(
@@ -105,10 +105,10 @@ def compare(
     draws: int,
     seed: int,
 ) -> Comparison:
-    """Compare two models on the lesions that both have been judged on.
+    """Compare two models on the lesions that both have been evaluated on.
 
     Raises:
-        MiramError: They share too few lesions, or were judged by other labels.
+        MiramError: They share too few lesions, or were evaluated by other labels.
     """
     tables = [candidate, champion]
     shared = set.intersection(*(set(evaluated_lesions(table, config.task)) for table in tables))
