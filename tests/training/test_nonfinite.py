@@ -18,7 +18,7 @@ from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import TrainingConfig
 from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
-from miram.training.nonfinite import FILE, advice, examine, load_step, take_again
+from miram.training.nonfinite import FILE, examine, load_step, take_again
 from miram.training.optimizer import OptimizerConfig
 
 CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
@@ -87,7 +87,7 @@ def test_weights_and_inputs_that_were_not_finite_before_are_named_first():
     batch["images"][0, 0, 0, 0] = torch.nan
     finding = examine(model, [batch], 0, "no")
     assert finding.where == "input images"
-    assert "miram verify" in advice(finding, "no")
+    assert "miram verify" in finding.advice("no")
     with torch.no_grad():
         model.embed.bias[0] = torch.inf
     assert examine(model, [batch], 0, "no").where == "weight embed.bias, before the step"

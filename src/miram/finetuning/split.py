@@ -21,17 +21,11 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class TrainingSplit:
-    """What may be known before the held-out lesions are evaluated.
-
-    Attributes:
-        train: Positions of the lesions whose labels are learned.
-        validate: Positions of those by which the epoch is chosen; other patients.
-        cut: Whether validation was cut from the training patients here.
-    """
+    """What may be known before the held-out lesions are evaluated: positions of lesions."""
 
     train: Rows
-    validate: Rows
-    cut: bool
+    validate: Rows  # by which the epoch is chosen; other patients
+    cut: bool  # whether validation was cut from the training patients here
 
     def classes_shown(self, labels: NDArray[np.int64]) -> int:
         """How many classes validation shows beside lesions without them."""

@@ -109,8 +109,6 @@ def launch(
 
 
 class _Call(NamedTuple):
-    """What a worker needs to know."""
-
     pickled: bytes  # function, arguments, named arguments
     folder: str
     threads: int
@@ -175,10 +173,9 @@ def _end(ray: ModuleType, fit: Any) -> None:
 
 
 def _fit(call: _Call, engine: EngineConfig) -> tuple[Any, Exception | None]:
-    """Let Ray Train run the workers; in a task, where Ctrl-C can be sent to it.
+    """What rank 0 returned, or the error that ended the training.
 
-    Returns:
-        What rank 0 returned, or the error that ended the training.
+    Ray Train runs the workers from this task, where Ctrl-C can be sent to it.
     """
     for name, value in _TRAIN_SETTINGS.items():
         os.environ.setdefault(name, value)
