@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
-from tiny import told_losses
+from tiny import make_store, told_losses
 from typer.testing import CliRunner
 
 from miram.commands.app import app
@@ -17,16 +17,9 @@ from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
 from miram.finetuning.config import FinetuningConfig, RecipeConfig
 from miram.finetuning.evaluate import ClassifierMetrics, assess_finetuned
-from miram.finetuning.model import (
-    ABOUT,
-    VALIDATION_AUC,
-    FineTuned,
-    classify,
-    split_models,
-)
+from miram.finetuning.model import ABOUT, VALIDATION_AUC, FineTuned, classify, split_models
 from miram.finetuning.split import cut_by_patient, finetuning_splits
 from miram.finetuning.train import LabeledCrops, finetune
-from miram.mammography.crops.store import CropStore, write_store
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds
@@ -85,22 +78,17 @@ def table(strategy="official"):
     )
 
 
-def make_store(folder, strength=0.0):
+def striped_store(folder, strength=0.0):
     """Crops of noise; with a strength, those of label 1 have a ramp in the other direction."""
     noise = np.random.default_rng(0).integers(0, 30_000, (COUNT, 16, 16))
     ramp = np.linspace(0, 20_000 * strength, 16)
     signal_ = np.where(LABELS[:, None, None] > 0, ramp[:, None], ramp[None, :])
-    pixels = (noise + signal_).astype(np.uint16)
-    manifest = pd.DataFrame({"crop_id": NAMES, "kind": "lesion", "patient_id": PATIENTS})
-    pieces = [{"crops": pixels, "masks": np.zeros((COUNT, 2, 2), np.uint8)}]
-    audit = pd.DataFrame(columns=["code"])
-    write_store(folder, pieces, manifest=manifest, audit=audit, parameters={}, tasks={})
-    return CropStore(folder, manifest, pd.DataFrame(), {"digest": "abc"})
+    return make_store(folder, (noise + signal_).astype(np.uint16), NAMES, PATIENTS)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("noise") / "crops")
+    return striped_store(tmp_path_factory.mktemp("noise") / "crops")
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +216,7 @@ def lesion_table():
 
 @pytest.mark.parametrize("strategy", ["official", "cv"])
 def test_what_the_pixels_know_is_learned_and_judged_once_per_lesion(tmp_path, encoder, strategy):
-    store = make_store(tmp_path / "crops", strength=1.5)
+    store = striped_store(tmp_path / "crops", strength=1.5)
     recipe = {"epochs": 12, "drop_path": 0.0}
     checkpoint, _ = run(data(store, strategy), encoder, config=with_recipe(**recipe))
     checkpoint.save(tmp_path / "finetuned.safetensors")
@@ -410,12 +398,8 @@ def test_a_step_that_was_not_finite_is_taken_again_by_the_command(
     labels = np.column_stack([LABELS, np.roll(LABELS, 2)]) if several else LABELS
     rates = OptimizerConfig(base_lr=1e30, warmup_epochs=0)
     with pytest.raises(MiramError, match="miram replay"):
-        run(
-            data(store, labels=labels),
-            encoder,
-            folder=TrainingFolder(tmp_path),
-            config=with_recipe(optimizer=rates),
-        )
+        config, folder = with_recipe(optimizer=rates), TrainingFolder(tmp_path)
+        run(data(store, labels=labels), encoder, folder=folder, config=config)
     (folder,) = tmp_path.glob("nonfinite-step-*")
     result = CliRunner().invoke(app, ["replay", str(folder)])
     assert result.exit_code == 1, result.output

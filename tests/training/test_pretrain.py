@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny import make_store, stripes
 
-from miram.mammography.crops.store import CropStore, write_store
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import load_checkpoint
 from miram.models.checkpoints.split_record import split_record
@@ -38,33 +38,12 @@ TRAINING = TrainingConfig(
 )
 
 
-def gratings(count=24, side=32):
-    """Crops that are told apart by the direction and width of their stripes."""
-    random = np.random.default_rng(0)
-    rows, columns = np.mgrid[:side, :side] / side
-    angles, widths = random.uniform(0, np.pi, count), random.uniform(1, 5, count)
-    waves = [
-        np.sin(2 * np.pi * width * (rows * np.sin(angle) + columns * np.cos(angle)))
-        for angle, width in zip(angles, widths, strict=True)
-    ]
-    return np.rint((np.stack(waves) + 1) / 2 * 65_535).astype(np.uint16)
+CROPS = stripes(24, least=1)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("store") / "crops"
-    pixels = gratings()
-    count = len(pixels)
-    manifest = pd.DataFrame(
-        {
-            "crop_id": [f"lesion{i}" for i in range(count)],
-            "kind": "lesion",
-            "patient_id": [f"P{i}" for i in range(count)],
-        }
-    )
-    pieces = [{"crops": pixels, "masks": np.full((count, 4, 4), 255, np.uint8)}]
-    write_store(folder, pieces, manifest=manifest, audit=pd.DataFrame(), parameters={}, tasks={})
-    return CropStore(folder, manifest, pd.DataFrame(), {"digest": "abc"})
+    return make_store(tmp_path_factory.mktemp("store") / "crops", CROPS)
 
 
 def pretrained(store, method, training=TRAINING):
@@ -77,7 +56,7 @@ def test_moco_learns_to_find_the_other_view():
     plain = AugmentationConfig(min_area=0.6, horizontal_flip=0)
     update = {"epochs": 25, "optimizer": optimizer, "augmentation": plain, "log_every": 5}
     model = MOCO.build(ENCODER, 0)
-    history = train(model, gratings(), 16, TRAINING.model_copy(update=update)).history
+    history = train(model, CROPS, 16, TRAINING.model_copy(update=update)).history
     chance = 1 / TRAINING.batch_size
     assert history["contrast_accuracy"].iloc[0] < 2.5 * chance
     assert history["contrast_accuracy"].iloc[-1] > 4 * chance
@@ -87,7 +66,7 @@ def test_moco_learns_to_find_the_other_view():
 def test_the_key_encoder_follows_in_training():
     model = MOCO.build(ENCODER, 0)
     fresh = model.key_projector[0].weight.clone()
-    train(model, gratings(), 16, TRAINING)
+    train(model, CROPS, 16, TRAINING)
     far = (model.projector[0].weight - fresh).norm()
     near = (model.key_projector[0].weight - fresh).norm()
     assert 0 < near < 0.1 * far

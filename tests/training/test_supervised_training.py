@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from tiny import told_losses
+from tiny import make_store, told_losses
 
 from miram.errors import MiramError
 from miram.evaluation.features.extract import extract_features, feature_table
@@ -13,7 +13,6 @@ from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.probes.fold_features import WHOLE, features_by_fold, fit_probe_by_fold
 from miram.evaluation.probes.linear import LinearProbeConfig, fit_linear_probe
 from miram.evaluation.tasks.pairs import evaluation_pairs
-from miram.mammography.crops.store import CropStore, write_store
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.joined import split_folds
 from miram.models.checkpoints.split_record import split_record
@@ -42,14 +41,6 @@ TRAINING = TrainingConfig(
 )
 SHORT = TRAINING.model_copy(update={"epochs": 1})
 COUNT = 48
-
-
-def make_store(folder, pixels):
-    names = [f"lesion{i}" for i in range(len(pixels))]
-    manifest = pd.DataFrame({"crop_id": names, "kind": "lesion", "patient_id": patients()})
-    pieces = [{"crops": pixels, "masks": np.zeros((len(pixels), 2, 2), np.uint8)}]
-    write_store(folder, pieces, manifest=manifest, audit=pd.DataFrame(), parameters={}, tasks={})
-    return CropStore(folder, manifest, pd.DataFrame(), {"digest": "abc"})
 
 
 def patients():
@@ -92,11 +83,11 @@ def splits(strategy="cv"):
     )
 
 
-def trained(store, table, labels, training=TRAINING, rows=None, method=None):
+def trained(store, table, labels, training=TRAINING, rows=None, method=None, folder=None):
     rows = np.arange(COUNT) if rows is None else rows
     classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-    method = method or SupervisedConfig()
-    return train_supervised(store, table, rows, labels[rows], classes, ENCODER, method, training)
+    about = (classes, ENCODER, method or SupervisedConfig(), training)
+    return train_supervised(store, table, rows, labels[rows], *about, folder=folder)
 
 
 def probed(store, checkpoint, table, labels):
@@ -196,18 +187,8 @@ def test_history_and_tracker_go_on_from_fold_to_fold(store):
 
 def test_folds_of_several_runs_join_and_the_header_tells_each(store, tmp_path):
     def run(**changes):
-        training = SHORT.model_copy(update=changes)
-        return train_supervised(
-            store,
-            splits(),
-            np.arange(COUNT),
-            permuted_labels(),
-            2,
-            ENCODER,
-            SupervisedConfig(),
-            training,
-            folder=TrainingFolder(tmp_path),
-        )[0]
+        training, folder = SHORT.model_copy(update=changes), TrainingFolder(tmp_path)
+        return trained(store, splits(), permuted_labels(), training, folder=folder)[0]
 
     first = run()
     assert "trained_otherwise" not in first.metadata
@@ -254,19 +235,11 @@ def test_one_encoder_for_all_is_probed_as_ever(store):
     features = random.normal(size=(COUNT, 5))
     groups, split = (table[name].to_numpy(dtype=object) for name in ("patient_id", "split"))
     pairs = evaluation_pairs(table)
-    found = fit_probe_by_fold(
-        {WHOLE: features}, labels, groups, pairs, split, LinearProbeConfig()
-    ).predictions
-    same = fit_probe_by_fold(
-        {fold: features for fold in ("fold0", "fold1", "fold2")},
-        labels,
-        groups,
-        pairs,
-        split,
-        LinearProbeConfig(),
-    ).predictions
-    expected = fit_linear_probe(features, labels, groups, pairs, LinearProbeConfig()).predictions
-    for result in (found, same):
+    probe = LinearProbeConfig()
+    expected = fit_linear_probe(features, labels, groups, pairs, probe).predictions
+    for encoders in ([WHOLE], ["fold0", "fold1", "fold2"]):
+        by_fold = dict.fromkeys(encoders, features)
+        result = fit_probe_by_fold(by_fold, labels, groups, pairs, split, probe).predictions
         np.testing.assert_array_equal(result.rows, expected.rows)
         np.testing.assert_allclose(result.scores, expected.scores)
         np.testing.assert_array_equal(result.pair, expected.pair)
@@ -275,15 +248,12 @@ def test_one_encoder_for_all_is_probed_as_ever(store):
 def test_folds_that_the_encoders_do_not_know_are_refused(store):
     table, labels = splits(), permuted_labels()
     groups, split = (table[name].to_numpy(dtype=object) for name in ("patient_id", "split"))
+    features, pairs = (
+        dict.fromkeys(["fold0", "fold9"], np.zeros((COUNT, 2))),
+        evaluation_pairs(table),
+    )
     with pytest.raises(MiramError, match="the splits are newer than the encoder"):
-        fit_probe_by_fold(
-            {"fold0": np.zeros((COUNT, 2)), "fold9": np.zeros((COUNT, 2))},
-            labels,
-            groups,
-            evaluation_pairs(table),
-            split,
-            LinearProbeConfig(),
-        )
+        fit_probe_by_fold(features, labels, groups, pairs, split, LinearProbeConfig())
 
 
 def test_any_timm_model_trains_on_labels_and_is_probed_like_the_others(store):

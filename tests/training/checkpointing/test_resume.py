@@ -9,28 +9,17 @@ import numpy as np
 import pytest
 import torch
 from project_paths import PROJECT
-from tiny import ENCODER, METHOD
+from tiny import CROPS, ENCODER, METHOD
+from tiny import TRAINING as CONFIG
 
 from miram.errors import MiramError
 from miram.models.supervised import SupervisedConfig, class_weights
 from miram.training.checkpointing.folder import TrainingFolder, read_state, write_state
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.checkpointing.manager import Checkpoints, start_afresh_once
-from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
 from miram.training.optimizer import OptimizerConfig
-
-CONFIG = TrainingConfig(
-    epochs=4,
-    batch_size=8,
-    log_every=1,
-    precision="fp32",
-    device="cpu",
-    checkpoints=CheckpointConfig(every_epochs=1, every_minutes=None),
-    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=1),
-)
-CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
 
 
 @pytest.fixture
