@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from tiny import make_store, told_losses
@@ -354,6 +355,16 @@ def test_drop_path_acts_in_training_only_and_other_models_pool_in_their_own_way(
     assert other.logits(torch.rand(2, 1, 32, 32)).shape == (2, 3)
 
 
+def test_a_model_whose_head_is_wider_than_its_last_layer_is_fine_tuned():
+    arguments = {"model_name": "mobilenetv3_small_050", "in_chans": 1, "num_classes": 0}
+    torch.manual_seed(0)
+    wide = timm.create_model(**arguments).eval()
+    checkpoint = EncoderCheckpoint.of(wide, {"timm": arguments, "image_size": 32})
+    model = FineTuned(checkpoint, "patches", torch.ones(3), several=False).eval()
+    images = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(model.logits(images), model.head(wide(images)))
+
+
 def test_what_cannot_work_is_told_before_training(store, encoder):
     with pytest.raises(MiramError, match=r"lower finetuning\.recipes\.own\.batch_size \(500\)"):
         run(data(store), encoder, config=with_recipe(batch_size=500))
@@ -365,12 +376,9 @@ def test_what_cannot_work_is_told_before_training(store, encoder):
 
 
 def test_arguments_travel_to_a_worker(store, encoder):
-    assert pickle.loads(pickle.dumps(ClassifierMetrics("binary", 0))) == ClassifierMetrics(
-        "binary", 0
-    )
-    sent, got = encoder, pickle.loads(pickle.dumps(encoder))
-    assert same(got.state, sent.state)
-    assert pickle.loads(pickle.dumps(CONFIG)) == CONFIG
+    for sent in (ClassifierMetrics("binary", 0), CONFIG):
+        assert pickle.loads(pickle.dumps(sent)) == sent
+    assert same(pickle.loads(pickle.dumps(encoder)).state, encoder.state)
     lesions = pickle.loads(pickle.dumps(data(store)))
     np.testing.assert_array_equal(lesions.rows, data(store).rows)
 

@@ -248,12 +248,10 @@ def test_one_encoder_for_all_is_probed_as_ever(store):
 def test_folds_that_the_encoders_do_not_know_are_refused(store):
     table, labels = splits(), permuted_labels()
     groups, split = (table[name].to_numpy(dtype=object) for name in ("patient_id", "split"))
-    features, pairs = (
-        dict.fromkeys(["fold0", "fold9"], np.zeros((COUNT, 2))),
-        evaluation_pairs(table),
-    )
+    features = np.zeros((COUNT, 2))
+    by_fold, pairs = {"fold0": features, "fold9": features}, evaluation_pairs(table)
     with pytest.raises(MiramError, match="the splits are newer than the encoder"):
-        fit_probe_by_fold(features, labels, groups, pairs, split, LinearProbeConfig())
+        fit_probe_by_fold(by_fold, labels, groups, pairs, split, LinearProbeConfig())
 
 
 def test_any_timm_model_trains_on_labels_and_is_probed_like_the_others(store):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
 from torch import Tensor, nn
 
 from miram.errors import MiramError
@@ -178,21 +179,12 @@ def _with_precision(state: State) -> dict[str, Any]:
 
 def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Where two nested sets of settings differ, such as `training.seed: was 0, is 1`."""
-    before, after = _flat(kept), _flat(now)
+    before, after = (pd.json_normalize(dict(each)).to_dict("records")[0] for each in (kept, now))
     return [
         f"{name}: was {before.get(name, 'absent')}, is {after.get(name, 'absent')}"
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        return {prefix.removesuffix("."): values}
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.")
-    return flat
 
 
 class BestWeights:

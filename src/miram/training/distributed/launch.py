@@ -82,11 +82,14 @@ def launch(
         raise _interrupted(name)
     with cluster(engine) as ray:
         from ray.util.queue import Queue
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         refuse_too_small(ray, engine)
         threads = int(os.environ.get("OMP_NUM_THREADS", max(1, engine.resources.get("CPU", 1))))
         log.info("workers: %d, threads of each: %d", engine.num_workers, threads)
-        here = _beside_the_command(ray)
+        node = ray.get_runtime_context().get_node_id()
+        beside_the_command = NodeAffinitySchedulingStrategy(node, soft=False)
+        here = {"num_cpus": 0, "scheduling_strategy": beside_the_command}
         records, stop = Queue(actor_options=here), Queue(actor_options=here)
         pickled = ray.cloudpickle.dumps((function, args, kwargs))
         call = _Call(pickled, str(Path.cwd()), threads, records, stop)
@@ -114,16 +117,6 @@ class _Call(NamedTuple):
     threads: int
     records: Any  # log records on their way to the command
     stop: Any  # the signal by which the command was asked to stop
-
-
-def _beside_the_command(ray: ModuleType) -> dict[str, Any]:
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    node = ray.get_runtime_context().get_node_id()
-    return {
-        "num_cpus": 0,
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
-    }
 
 
 def _follow(
