@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas as pd
 from torch import Tensor, nn
 
+from miram.configuration import flatten
 from miram.errors import MiramError
 from miram.provenance import TRAINING_CODE, code_digest
 from miram.training.checkpointing.folder import State, TrainingFolder
@@ -179,7 +179,7 @@ def _with_precision(state: State) -> dict[str, Any]:
 
 def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Where two nested sets of settings differ, such as `training.seed: was 0, is 1`."""
-    before, after = (pd.json_normalize(dict(each)).to_dict("records")[0] for each in (kept, now))
+    before, after = flatten(kept), flatten(now)
     return [
         f"{name}: was {before.get(name, 'absent')}, is {after.get(name, 'absent')}"
         for name in sorted(before.keys() | after.keys())
