@@ -145,9 +145,12 @@ class HostBatch:
 
     def micro_batches(self, size: int) -> list["HostBatch"]:
         """Cut into micro-batches of a size; the last may be smaller."""
-        indices, uniforms = self.indices.split(size), self.uniforms.split(size)
-        crops = [None] * len(indices) if self.crops is None else self.crops.split(size)
-        return [HostBatch(*part) for part in zip(indices, uniforms, crops, strict=True)]
+        parts = [slice(start, start + size) for start in range(0, len(self), size)]
+        crops = [None if self.crops is None else self.crops[part] for part in parts]
+        return [
+            HostBatch(self.indices[part], self.uniforms[part], some)
+            for part, some in zip(parts, crops, strict=True)
+        ]
 
 
 def draw_batch(
