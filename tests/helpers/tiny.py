@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
+import torch
 
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.encoder import EncoderConfig
@@ -55,6 +56,13 @@ def make_store(folder, pixels, names=None, patients="P", coverage=255):
     audit = pd.DataFrame(columns=["code"])
     write_store(folder, pieces, manifest=manifest, audit=audit, parameters={}, tasks={})
     return CropStore.open(folder)
+
+
+def assert_same(first, second):
+    """Weights by name are the same, bit for bit."""
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
 
 @contextmanager

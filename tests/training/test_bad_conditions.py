@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from tiny import CROPS, ENCODER, METHOD
+from tiny import CROPS, ENCODER, METHOD, assert_same
 from tiny import TRAINING as CONFIG
 
 from miram.errors import MiramError
@@ -72,9 +72,7 @@ def test_on_a_full_disk_the_old_state_survives_and_once_there_is_room_the_traini
     assert read_state(tmp_path / "step-000000002.pt")["step"] == 2
     resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     LOGGER.removeHandler(LOGGER.handlers[-1])
-    found, _ = run(keep)
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
+    assert_same(run(keep)[0], expected)
 
 
 class FillDisk(logging.Handler):
@@ -109,8 +107,7 @@ def test_a_file_system_without_room_keeps_the_old_state(tmp_path, caplog):
         assert [path.name for path in keep.folder.path.iterdir()] == ["step-000000002.pt"]
         LOGGER.removeHandler(filling)
         filling.ballast.unlink()
-        found, _ = run(keep)
-        assert all(torch.equal(found[name], value) for name, value in expected.items())
+        assert_same(run(keep)[0], expected)
     finally:
         LOGGER.removeHandler(filling)
         subprocess.run(["umount", tmp_path], check=True)
@@ -123,10 +120,9 @@ def test_crops_in_a_file_give_the_weights_of_crops_in_memory(tmp_path):
     found, on_host = run(
         crops=np.load(tmp_path / "crops.npy", mmap_mode="r"), rows=rows, crop_cache="host"
     )
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
-    assert on_host["data_wait"].between(0, 1).all()
-    assert history["data_wait"].between(0, 1).all()
+    assert_same(found, expected)
+    for each in (history, on_host):
+        assert each["data_wait"].between(0, 1).all()
 
 
 def test_a_method_that_compares_samples_refuses_micro_batches():

@@ -5,7 +5,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from tiny import stripes
+from tiny import assert_same, stripes
 from torch import nn
 
 from miram.errors import MiramError
@@ -50,8 +50,7 @@ def test_the_loss_falls():
 
 def test_the_same_command_twice_gives_the_same_weights():
     (first, _), (second, _) = run(config()), run(config())
-    for name, value in first.state_dict().items():
-        assert torch.equal(value, second.state_dict()[name]), name
+    assert_same(first.state_dict(), second.state_dict())
 
 
 def test_another_seed_gives_other_weights():

@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from tiny import ENCODER, METHOD, TRAINING
+from tiny import ENCODER, METHOD, TRAINING, assert_same
 
 from miram.memory import free_memory
 from miram.models.encoder import EncoderConfig
@@ -34,11 +34,6 @@ def trained(keep=None, validate=None, **values):
     config = CONFIG.model_copy(update=values)
     history = train(model, CROPS, SIDE, config, checkpoints=keep, validate=validate).history
     return {name: value.cpu() for name, value in model.state_dict().items()}, history
-
-
-def assert_same(first, second):
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
 
 
 def test_a_gpu_gives_the_losses_of_a_cpu():

@@ -43,17 +43,11 @@ class ClassifierMetrics:
     def __call__(
         self, labels: npt.NDArray[np.int64], scores: Array, patients: npt.NDArray
     ) -> dict[str, float]:
-        """Compute the metrics.
+        """Compute the metrics of labels and scores in the shapes of `ValidationMetrics`.
 
-        Args:
-            labels: (n,) classes from 0, or (n, K) of 0 and 1.
-            scores: (n, K) probabilities.
-            patients: (n,).
-
-        Returns:
-            `validation_auc`, the mean over the classes that these lesions can separate,
-            with its interval; `validation_lesions` and `validation_patients`;
-            `validation_log_loss`; and `validation_temperature`, see `fit_temperature`.
+        They are `validation_auc`, the mean over the classes that these lesions can separate,
+        with its interval; `validation_lesions` and `validation_patients`;
+        `validation_log_loss`; and `validation_temperature`, see `fit_temperature`.
         """
         hot = one_hot(labels, scores.shape[1]).astype(np.int64)
         shown = np.flatnonzero(hot.any(axis=0) & ~hot.all(axis=0))
@@ -88,12 +82,7 @@ def assess_finetuned(
 ) -> Assessment:
     """Evaluate fine-tuned models on the patients that neither trained nor validated.
 
-    Args:
-        checkpoint: The models, see `miram.finetuning.model`.
-        store: The crop store.
-        lesions: Lesion table.
-        splits: Which lesion is in which split. Their order does not matter.
-        config: Statistics, and how the task is meant.
+    The order of `splits` does not matter.
 
     Returns:
         What `assess_features` gives, of the one task, in place of the linear probe's answers

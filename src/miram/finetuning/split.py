@@ -75,18 +75,10 @@ def finetuning_splits(
 def cut_by_patient(
     labels: NDArray[np.int64], patients: NDArray, share: float, seed: int
 ) -> tuple[Rows, Rows]:
-    """Cut a share of the patients off, stratified by label.
+    """Positions of lesions that stay and of those cut off: a share of patients, by label.
 
-    Of the cuts that are possible, the first that shows the most classes is taken.
-
-    Args:
-        labels: (n,) or (n, K).
-        patients: (n,).
-        share: About how many of them.
-        seed: Of the order of patients.
-
-    Returns:
-        Positions of those that stay, and of those cut off.
+    Labels are (n,) or (n, K). Of the cuts that are possible, the first that shows the most
+    classes is taken.
 
     Raises:
         MiramError: There are fewer than two patients.

@@ -101,12 +101,7 @@ def load_step(folder: Path) -> BadStep:
 
 
 def take_again(bad: BadStep, model: nn.Module) -> Finding:
-    """Take a step again on the CPU, without changing weights, and find where it goes wrong.
-
-    Args:
-        bad: The step.
-        model: With the architecture of the training; it is given the weights of the step.
-    """
+    """Take a step again on the CPU and find where it goes wrong; the model gets its weights."""
     model.load_state_dict(bad.model)
     on_step: list[Any] = [m.on_step for m in model.modules() if hasattr(m, "on_step")]
     for call in on_step:
@@ -120,11 +115,8 @@ def examine(
 ) -> Finding:
     """Go forward and backward on the CPU and find the first place that is not finite.
 
-    Args:
-        model: On the CPU.
-        batches: Its arguments, micro-batch by micro-batch.
-        seed: Of whatever the model draws by itself.
-        precision: `no`, `bf16` or `fp16`.
+    `batches` are the model's arguments, micro-batch by micro-batch, and `seed` is of whatever it
+    draws by itself.
     """
     model.zero_grad(set_to_none=True)
     place = _bad_before(model, batches)

@@ -63,13 +63,7 @@ def start_afresh_once(
 class CheckpointManager:
     """Writes states when they are due and finds the one to resume from.
 
-    Args:
-        checkpoints: Where and what; None keeps nothing.
-        config: The budget.
-        samples: How many are trained on.
-        precision: In which it is computed, where the budget says `auto`.
-        facts: Of this run.
-        writes: Whether this process writes; one of several does.
+    `precision` is what the budget's `auto` stood for. Of several processes one `writes`.
     """
 
     def __init__(

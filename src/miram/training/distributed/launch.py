@@ -61,14 +61,8 @@ def launch(
     start again, so the function should resume from what it kept, and steps since then are
     logged twice.
 
-    Args:
-        function: What to run; importable in the workers.
-        args: Its arguments; picklable.
-        engine: Where it runs.
-        kwargs: Its named arguments; picklable.
-
-    Returns:
-        What it returned, on Ray that of rank 0.
+    The function must be importable in the workers, and its arguments picklable. What it returns
+    is given back, on Ray that of rank 0.
 
     Raises:
         MiramError: The function raised it; or Ray is missing, unreachable, too small for the
