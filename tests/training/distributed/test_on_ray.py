@@ -6,27 +6,48 @@ import threading
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import torch
-from tiny import ENCODER, METHOD, make_store
-from tiny import TRAINING as SHARED
 
 from miram.errors import MiramError
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
+from miram.mammography.crops.store import CropStore, write_store
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
+from miram.models.encoder import EncoderConfig
+from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
+from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.distributed.cluster import EngineConfig, cropping_backend, shared_cluster
 from miram.training.distributed.launch import launch
+from miram.training.optimizer import OptimizerConfig
 from miram.training.pretrain import pretrain
 
 ray = pytest.importorskip("ray")
 
 # Half a core each, so that two workers fit on any machine.
 TWO = EngineConfig(kind="ray", num_workers=2, resources={"CPU": 0.5}, max_failures=1)
-TRAINING = SHARED.model_copy(update={"epochs": 2})
+
+
+ENCODER = EncoderConfig(
+    name="vit_tiny_patch16_224", image_size=16, patch_size=4, overrides={"depth": 1}
+)
+METHOD = MaskedAutoencoderConfig(
+    decoder_dim=32,
+    decoders=({"scale": 2, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
+)
+TRAINING = TrainingConfig(
+    epochs=2,
+    batch_size=8,
+    log_every=1,
+    precision="fp32",
+    device="cpu",
+    checkpoints=CheckpointConfig(every_epochs=1),
+    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=0.5),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,7 +99,15 @@ def listen():
 @pytest.fixture
 def store(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 2**16, (24, 32, 32), np.uint16)
-    return make_store(tmp_path / "crops", pixels)
+    write_store(
+        tmp_path / "crops",
+        [{"crops": pixels, "masks": np.full((24, 4, 4), 255, np.uint8)}],
+        manifest=pd.DataFrame({"crop_id": range(24), "kind": "lesion", "patient_id": "P"}),
+        audit=pd.DataFrame({"code": []}),
+        parameters={},
+        tasks={},
+    )
+    return CropStore.open(tmp_path / "crops")
 
 
 def flat(weights):

@@ -165,14 +165,20 @@ def _ray() -> ModuleType:
 
 def _connect(ray: ModuleType, address: str) -> None:
     local = address == "local"
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if local:
-        options |= {"num_cpus": cpu_count(), "object_store_memory": _OBJECT_STORE}
-        options |= {"include_dashboard": False}
+    own: dict[str, Any] = {
+        "num_cpus": cpu_count(),
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE,
+    }
     log.info("starting Ray on this machine" if local else f"joining Ray at {address}")
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, **options)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **(own if local else {}),
+        )
     except (OSError, RuntimeError, ValueError) as error:
         raise MiramError(
             f"Ray cannot be used at {address} ({error}): start it with `ray start --head`, "

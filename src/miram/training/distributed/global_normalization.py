@@ -19,7 +19,11 @@ def normalized_together(model: nn.Module, wanted: bool = True) -> Iterator[None]
     """Let every batch normalization take mean and variance over all processes, within the block.
 
     Weights keep their names and types. In evaluation mode, and in a process that is alone,
-    nothing is changed. Every process must normalize as many samples.
+    nothing is changed.
+
+    Args:
+        model: With batch normalization anywhere inside; every process normalizes as many samples.
+        wanted: Otherwise nothing is changed.
     """
     norms = [part for part in model.modules() if isinstance(part, _BatchNorm)] if wanted else []
     norms = [norm for norm in norms if not isinstance(norm, nn.SyncBatchNorm)]

@@ -61,8 +61,14 @@ def launch(
     start again, so the function should resume from what it kept, and steps since then are
     logged twice.
 
-    The function must be importable in the workers, and its arguments picklable. What it returns
-    is given back, on Ray that of rank 0.
+    Args:
+        function: What to run; importable in the workers.
+        args: Its arguments; picklable.
+        engine: Where it runs.
+        kwargs: Its named arguments; picklable.
+
+    Returns:
+        What it returned, on Ray that of rank 0.
 
     Raises:
         MiramError: The function raised it; or Ray is missing, unreachable, too small for the
@@ -76,14 +82,11 @@ def launch(
         raise _interrupted(name)
     with cluster(engine) as ray:
         from ray.util.queue import Queue
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         refuse_too_small(ray, engine)
         threads = int(os.environ.get("OMP_NUM_THREADS", max(1, engine.resources.get("CPU", 1))))
         log.info("workers: %d, threads of each: %d", engine.num_workers, threads)
-        node = ray.get_runtime_context().get_node_id()
-        beside_the_command = NodeAffinitySchedulingStrategy(node, soft=False)
-        here = {"num_cpus": 0, "scheduling_strategy": beside_the_command}
+        here = _beside_the_command(ray)
         records, stop = Queue(actor_options=here), Queue(actor_options=here)
         pickled = ray.cloudpickle.dumps((function, args, kwargs))
         call = _Call(pickled, str(Path.cwd()), threads, records, stop)
@@ -106,11 +109,23 @@ def launch(
 
 
 class _Call(NamedTuple):
+    """What a worker needs to know."""
+
     pickled: bytes  # function, arguments, named arguments
     folder: str
     threads: int
     records: Any  # log records on their way to the command
     stop: Any  # the signal by which the command was asked to stop
+
+
+def _beside_the_command(ray: ModuleType) -> dict[str, Any]:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node = ray.get_runtime_context().get_node_id()
+    return {
+        "num_cpus": 0,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
+    }
 
 
 def _follow(
@@ -160,9 +175,10 @@ def _end(ray: ModuleType, fit: Any) -> None:
 
 
 def _fit(call: _Call, engine: EngineConfig) -> tuple[Any, Exception | None]:
-    """What rank 0 returned, or the error that ended the training.
+    """Let Ray Train run the workers; in a task, where Ctrl-C can be sent to it.
 
-    Ray Train runs the workers from this task, where Ctrl-C can be sent to it.
+    Returns:
+        What rank 0 returned, or the error that ended the training.
     """
     for name, value in _TRAIN_SETTINGS.items():
         os.environ.setdefault(name, value)
