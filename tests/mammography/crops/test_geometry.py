@@ -66,17 +66,11 @@ def test_pixels_that_touch_at_a_corner_belong_together():
 
 
 @given(boxes_in_images(), st.floats(1.0, 4.0))
-def test_a_square_with_context_contains_its_box(case, context):
+def test_a_square_with_context_contains_its_box_and_is_centered_to_half_a_pixel(case, context):
     box, _, _ = case
     square = square_around(box, context)
     assert square.width == square.height == int(max(box.width, box.height) * context)
     assert contains(square, box)
-
-
-@given(boxes_in_images(), st.floats(1.0, 4.0))
-def test_a_square_is_centered_to_half_a_pixel(case, context):
-    box, _, _ = case
-    square = square_around(box, context)
     assert abs((square.x0 + square.x1) - (box.x0 + box.x1)) <= 1
     assert abs((square.y0 + square.y1) - (box.y0 + box.y1)) <= 1
 

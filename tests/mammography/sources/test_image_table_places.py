@@ -162,17 +162,6 @@ def test_numbers_in_yaml_stand_for_their_text(root):
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "span"),
-    [("density", "9", "1 to 4"), ("assessment", "77", "0 to 6"), ("subtlety", "-3", "1 to 5")],
-)
-def test_a_number_beyond_its_scale_says_how_to_map_it(root, column, value, span):
-    with pytest.raises(
-        MiramError, match=f"'{value}', but {column} may be whole numbers from {span}"
-    ):
-        ingest(root, f"image_path,patient_id,{column}\na.png,p,{value}\n")
-
-
-@pytest.mark.parametrize(
     ("name", "on_disk", "words"),
     [
         ("a.PNG", "a.png", "there is a.png, .* upper and lower case"),
