@@ -103,12 +103,12 @@ def test_every_change_is_found(folder, name, change, words):
     assert verify_store(folder)[0].startswith(words)
 
 
-def test_a_cut_off_array_is_named_and_not_opened(folder):
-    content = (folder / "crops.npy").read_bytes()
-    (folder / "crops.npy").write_bytes(content[: len(content) // 2])
-    with pytest.raises(MiramError, match=r"damaged .* delete the folder"):
-        CropStore.open(folder)
-    assert "damaged" in verify_store(folder)[0]
+def half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def shorter(path):
+    pd.read_parquet(path).iloc[:-1].to_parquet(path, index=False)
 
 
 def no_column(path):
@@ -118,8 +118,10 @@ def no_column(path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
+        ("crops.npy", half),
         ("crops.npy", b""),
         ("masks.npy", b""),
+        ("manifest.parquet", shorter),
         ("digest.json", b""),
         ("digest.json", b"{}"),
         ("digest.json", b"[]"),
@@ -152,13 +154,6 @@ def test_a_store_of_the_time_before_audits_were_hashed_is_sound(folder):
     assert info.pop("audit_sha256")
     (folder / "digest.json").write_text(json.dumps(info))
     assert verify_store(folder) == []
-
-
-def test_a_manifest_of_another_length_is_not_opened(folder):
-    manifest = pd.read_parquet(folder / "manifest.parquet")
-    manifest.iloc[:-1].to_parquet(folder / "manifest.parquet", index=False)
-    with pytest.raises(MiramError, match="differ in length"):
-        CropStore.open(folder)
 
 
 def test_a_half_written_store_is_not_opened(folder):

@@ -72,16 +72,6 @@ def test_the_files_stand_in_a_layout_that_ingest_knows(archive, tmp_path):
     assert index.unplaced == ()
 
 
-def test_a_second_run_asks_for_no_image(archive, tmp_path):
-    uids = [archive.add(n) for n in range(4)]
-    fetch(archive, tmp_path)
-    archive.requests.clear()
-    report = fetch(archive, tmp_path)
-    assert (report.present, report.fetched) == (4, [])
-    assert archive.fetched() == []
-    assert_whole(archive, tmp_path, uids)
-
-
 @pytest.mark.parametrize(
     "fault",
     ["drop", 500, 503, 429, "truncated", "wrong hash", "no hashes", "one image less", "slip"],
@@ -89,6 +79,7 @@ def test_a_second_run_asks_for_no_image(archive, tmp_path):
 def test_a_passing_fault_is_tried_again(archive, tmp_path, fault):
     uid = archive.add(1, images=3)
     archive.faults[uid] = [fault, fault]
+    archive.list_faults = [500, 502]
     report = fetch(archive, tmp_path / "to", retries=2)
     assert report.fetched == [uid]
     assert archive.fetched() == [uid] * 3
@@ -180,17 +171,6 @@ def test_an_interrupted_download_fetches_only_what_is_missing(archive, tmp_path)
     assert_whole(archive, tmp_path, uids)
 
 
-def test_a_folder_is_no_proof_of_a_finished_download(archive, tmp_path):
-    uid = archive.add(1, images=2)
-    folder = tmp_path / uid
-    folder.mkdir()
-    name = next(iter(archive.files[uid]))
-    (folder / name).write_bytes(archive.files[uid][name])
-    report = fetch(archive, tmp_path)
-    assert report.fetched == [uid]
-    assert_whole(archive, tmp_path, [uid])
-
-
 def test_files_that_are_not_of_the_series_are_moved_aside_and_kept(archive, tmp_path):
     uid = archive.add(1)
     archive.files[uid] = {"00000001.dcm": dicom_bytes("1.2.3.1"), "00000002.dcm": b"second" * 99}
@@ -239,8 +219,8 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_server_is_asked
     assert archive.requests == []
 
 
-@pytest.mark.parametrize("damage", ["lost", "cut", "folder lost"])
-def test_files_that_went_bad_are_fetched_again(archive, tmp_path, damage):
+@pytest.mark.parametrize("damage", ["lost", "cut", "folder lost", "hashes and record lost"])
+def test_files_that_went_bad_or_cannot_be_checked_are_fetched_again(archive, tmp_path, damage):
     bad, good = archive.add(1, images=2), archive.add(2)
     fetch(archive, tmp_path)
     victim = tmp_path / bad / "00000002.dcm"
@@ -248,8 +228,11 @@ def test_files_that_went_bad_are_fetched_again(archive, tmp_path, damage):
         victim.unlink()
     elif damage == "cut":
         victim.write_bytes(victim.read_bytes()[:100])
-    else:
+    elif damage == "folder lost":
         shutil.rmtree(tmp_path / bad)
+    else:  # a folder alone is no proof of a finished download
+        (tmp_path / RECORD).unlink()
+        (tmp_path / bad / HASHES).unlink()
     archive.requests.clear()
     assert fetch(archive, tmp_path).fetched == [bad]
     assert archive.fetched() == [bad]
@@ -266,13 +249,15 @@ def test_recheck_finds_changed_bytes_that_sizes_hide(archive, tmp_path):
     assert_whole(archive, tmp_path, [uid, good])
 
 
-def test_without_the_record_finished_series_are_known_by_their_hashes(archive, tmp_path):
+@pytest.mark.parametrize("record", [True, False])
+def test_finished_series_are_known_by_the_record_or_by_their_hashes(archive, tmp_path, record):
     uids = [archive.add(n) for n in range(3)]
     fetch(archive, tmp_path)
-    (tmp_path / RECORD).unlink()
+    if not record:
+        (tmp_path / RECORD).unlink()
     archive.requests.clear()
-    assert fetch(archive, tmp_path).present == 3
-    assert archive.fetched() == []
+    report = fetch(archive, tmp_path)
+    assert (report.present, report.fetched, archive.fetched()) == (3, [], [])
     assert_whole(archive, tmp_path, uids)
 
 
@@ -351,12 +336,6 @@ def test_progress_ends_at_what_was_planned(archive, tmp_path):
     assert sum(counts) == size
     assert min(counts) < 0, "a failed try must be taken back"
     assert len(series) == 4
-
-
-def test_an_error_of_the_list_is_tried_again(archive, tmp_path):
-    uid = archive.add(1)
-    archive.list_faults = [500, 502]
-    assert fetch(archive, tmp_path, retries=2).fetched == [uid]
 
 
 @pytest.mark.parametrize(
