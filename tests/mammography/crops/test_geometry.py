@@ -37,12 +37,6 @@ def test_the_box_of_a_rectangle_is_the_rectangle(case):
     assert lesion_box(marked(box, height, width)) == box
 
 
-def test_a_box_is_half_open():
-    mask = np.zeros((10, 20), dtype=bool)
-    mask[9, 19] = True
-    assert lesion_box(mask) == Box(19, 9, 20, 10)
-
-
 def test_an_empty_mask_has_no_box():
     assert lesion_box(np.zeros((5, 5), dtype=bool)) is None
 

@@ -131,11 +131,6 @@ def test_a_file_of_two_patients_is_refused_however_it_is_spelled(root, text):
         ingest(root, text)
 
 
-def test_a_file_has_one_image_id_however_it_is_spelled(root):
-    lesions = ingest(root, "image_path,patient_id\na.png,p\n./a.png,p\n").lesions
-    assert lesions["lesion_id"].tolist() == ["a.png_1", "a.png_2"]
-
-
 @pytest.mark.parametrize("options", [{}, {"box_columns": list(BOX), "box_format": "size"}])
 def test_boxes_in_parts_of_the_image_are_refused(root, options):
     with pytest.raises(
