@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tests.helpers.tiny import ENCODER
+from tiny import ENCODER
 
 from miram.configuration import Registry
 from miram.errors import MiramError
