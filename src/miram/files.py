@@ -11,14 +11,8 @@ from pathlib import Path
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path that becomes `path` when the block ends without an error.
 
-    The temporary file stands in the same folder, so that the final rename is atomic.
-    It is flushed to the disk before the rename and removed after an error.
-
-    Args:
-        path: Where the finished file shall be; missing parent folders are made.
-
-    Yields:
-        The path to write to.
+    The temporary file stands in the same folder, made where missing, so that the final rename is
+    atomic. It is flushed to the disk before the rename and removed after an error.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,11 +30,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def versions_of(path: str | Path) -> list[Path]:
-    """The finished files of a versioned dataset, the newest last: versions are timestamps.
-
-    Args:
-        path: Of the dataset: a folder with a folder for each version.
-    """
+    """The finished files of a versioned dataset, a folder per timestamp, the newest last."""
     path = Path(path)
     return sorted(path.glob(f"*/{path.name}"))
 

@@ -29,13 +29,7 @@ _VERSION_2 = ("memory.max", "memory.current", "inactive_file")
 
 
 def parse_size(text: str) -> int:
-    """Read a size such as `12GB`, `800 MiB` or `1.5g`: GB is 1000³ bytes, GiB 1024³.
-
-    Args:
-        text: A number and a unit.
-
-    Returns:
-        Bytes, at least 1.
+    """Bytes of a size such as `12GB`, `800 MiB` or `1.5g`: GB is 1000³ bytes, GiB 1024³.
 
     Raises:
         MiramError: It is no size.
@@ -67,15 +61,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def free_in_groups(membership: str, mounts: Path) -> Iterator[int]:
-    """What each of a process's control groups leaves it; nothing where none has a limit.
-
-    Args:
-        membership: What /proc/<process>/cgroup says.
-        mounts: Folder of the control groups.
-
-    Yields:
-        Bytes.
-    """
+    """Bytes that each control group with a limit leaves; `membership` is /proc/self/cgroup."""
     for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
@@ -98,34 +84,24 @@ def _free_in(folder: Path, limit: str, usage: str, cache: str) -> Iterator[int]:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at most so far, or since `forget_peak`: of tensors on a GPU, else of this process.
-
-    Args:
-        device: A CUDA device or the CPU.
-    """
+    """Bytes at most so far, or since `forget_peak`: of tensors on a GPU, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    info = psutil.Process().memory_info()
-    # Not from getrusage where it can be helped: on Linux its figure begins with what the process
-    # was before it became this program.
     status = _PROCESS / "status"
-    for line in status.read_text().splitlines() if status.is_file() else ():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    if peak := getattr(info, "peak_wset", 0):  # on Windows
-        return int(peak)
+    if status.is_file():  # on Linux, whose getrusage counts what the process was before as well
+        found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return max(info.rss, peak if sys.platform == "darwin" else peak * 1024)
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def forget_peak(device: torch.device) -> None:
-    """Let the peak begin anew from what is in use now, where the system can do that.
-
-    Args:
-        device: A CUDA device or the CPU; of a CPU's memory Linux alone forgets the peak.
-    """
+    """Let the peak begin anew from what is in use now; of a CPU's memory on Linux alone."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -134,11 +110,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on any device.
-
-    Args:
-        error: What was raised.
-    """
+    """Whether an error says that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))

@@ -12,14 +12,9 @@ _INTERVAL = 5.0  # seconds between two lines
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-    """Pass items through and log how many are done, every few seconds.
+    """Pass items through and log how many are done, every few seconds, and how long the rest takes.
 
     A log line works alike in a terminal, a notebook, a batch job and a log file.
-
-    Args:
-        items: What to go through.
-        what: What is done with them, such as "cut mammograms".
-        total: How many there are, where that is known.
     """
     started = last = time.monotonic()
     for done, item in enumerate(items, start=1):

@@ -55,7 +55,7 @@ def test_methods_that_cannot_be_planned_say_why_beside_the_others():
     few = {name: parameters[name] for name in ("random", "mae", "moco_v3")}
     shared = {name: parameters[name] for name in ("encoder", "training", "rois")}
     asked = {"memory": "1.54GB", "effective_batch": 256}
-    found = plan_methods({**shared, **few}, asked=asked)
+    found = plan_methods({**shared, **few}, None, asked)
     assert "is not trained" in found["random"]
     assert "all 256 samples of a step must fit at once" in found["moco_v3"]
     assert found["mae"].accumulation > 1

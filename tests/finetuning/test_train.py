@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
-from tiny import told_losses
+from tiny import make_store, told_losses
 from typer.testing import CliRunner
 
 from miram.commands.app import app
@@ -17,16 +18,9 @@ from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
 from miram.finetuning.config import FinetuningConfig, RecipeConfig
 from miram.finetuning.evaluate import ClassifierMetrics, assess_finetuned
-from miram.finetuning.model import (
-    ABOUT,
-    VALIDATION_AUC,
-    FineTuned,
-    classify,
-    split_models,
-)
+from miram.finetuning.model import ABOUT, VALIDATION_AUC, FineTuned, classify, split_models
 from miram.finetuning.split import cut_by_patient, finetuning_splits
 from miram.finetuning.train import LabeledCrops, finetune
-from miram.mammography.crops.store import CropStore, write_store
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds
@@ -85,22 +79,17 @@ def table(strategy="official"):
     )
 
 
-def make_store(folder, strength=0.0):
+def striped_store(folder, strength=0.0):
     """Crops of noise; with a strength, those of label 1 have a ramp in the other direction."""
     noise = np.random.default_rng(0).integers(0, 30_000, (COUNT, 16, 16))
     ramp = np.linspace(0, 20_000 * strength, 16)
     signal_ = np.where(LABELS[:, None, None] > 0, ramp[:, None], ramp[None, :])
-    pixels = (noise + signal_).astype(np.uint16)
-    manifest = pd.DataFrame({"crop_id": NAMES, "kind": "lesion", "patient_id": PATIENTS})
-    pieces = [{"crops": pixels, "masks": np.zeros((COUNT, 2, 2), np.uint8)}]
-    audit = pd.DataFrame(columns=["code"])
-    write_store(folder, pieces, manifest=manifest, audit=audit, parameters={}, tasks={})
-    return CropStore(folder, manifest, pd.DataFrame(), {"digest": "abc"})
+    return make_store(folder, (noise + signal_).astype(np.uint16), NAMES, PATIENTS)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("noise") / "crops")
+    return striped_store(tmp_path_factory.mktemp("noise") / "crops")
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +217,7 @@ def lesion_table():
 
 @pytest.mark.parametrize("strategy", ["official", "cv"])
 def test_what_the_pixels_know_is_learned_and_judged_once_per_lesion(tmp_path, encoder, strategy):
-    store = make_store(tmp_path / "crops", strength=1.5)
+    store = striped_store(tmp_path / "crops", strength=1.5)
     recipe = {"epochs": 12, "drop_path": 0.0}
     checkpoint, _ = run(data(store, strategy), encoder, config=with_recipe(**recipe))
     checkpoint.save(tmp_path / "finetuned.safetensors")
@@ -366,6 +355,16 @@ def test_drop_path_acts_in_training_only_and_other_models_pool_in_their_own_way(
     assert other.logits(torch.rand(2, 1, 32, 32)).shape == (2, 3)
 
 
+def test_a_model_whose_head_is_wider_than_its_last_layer_is_fine_tuned():
+    arguments = {"model_name": "mobilenetv3_small_050", "in_chans": 1, "num_classes": 0}
+    torch.manual_seed(0)
+    wide = timm.create_model(**arguments).eval()
+    checkpoint = EncoderCheckpoint.of(wide, {"timm": arguments, "image_size": 32})
+    model = FineTuned(checkpoint, "patches", torch.ones(3), several=False).eval()
+    images = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(model.logits(images), model.head(wide(images)))
+
+
 def test_what_cannot_work_is_told_before_training(store, encoder):
     with pytest.raises(MiramError, match=r"lower finetuning\.recipes\.own\.batch_size \(500\)"):
         run(data(store), encoder, config=with_recipe(batch_size=500))
@@ -377,12 +376,9 @@ def test_what_cannot_work_is_told_before_training(store, encoder):
 
 
 def test_arguments_travel_to_a_worker(store, encoder):
-    assert pickle.loads(pickle.dumps(ClassifierMetrics("binary", 0))) == ClassifierMetrics(
-        "binary", 0
-    )
-    sent, got = encoder, pickle.loads(pickle.dumps(encoder))
-    assert same(got.state, sent.state)
-    assert pickle.loads(pickle.dumps(CONFIG)) == CONFIG
+    for sent in (ClassifierMetrics("binary", 0), CONFIG):
+        assert pickle.loads(pickle.dumps(sent)) == sent
+    assert same(pickle.loads(pickle.dumps(encoder)).state, encoder.state)
     lesions = pickle.loads(pickle.dumps(data(store)))
     np.testing.assert_array_equal(lesions.rows, data(store).rows)
 
@@ -410,12 +406,8 @@ def test_a_step_that_was_not_finite_is_taken_again_by_the_command(
     labels = np.column_stack([LABELS, np.roll(LABELS, 2)]) if several else LABELS
     rates = OptimizerConfig(base_lr=1e30, warmup_epochs=0)
     with pytest.raises(MiramError, match="miram replay"):
-        run(
-            data(store, labels=labels),
-            encoder,
-            folder=TrainingFolder(tmp_path),
-            config=with_recipe(optimizer=rates),
-        )
+        config, folder = with_recipe(optimizer=rates), TrainingFolder(tmp_path)
+        run(data(store, labels=labels), encoder, folder=folder, config=config)
     (folder,) = tmp_path.glob("nonfinite-step-*")
     result = CliRunner().invoke(app, ["replay", str(folder)])
     assert result.exit_code == 1, result.output

@@ -1,11 +1,18 @@
-"""The smallest models that train: shared by tests that only need some training."""
+"""The smallest models, crops and budgets: shared by tests that only need some training."""
 
 import logging
 from contextlib import contextmanager
 
+import numpy as np
+import pandas as pd
+import torch
+
+from miram.mammography.crops.store import CropStore, write_store
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.logging.telemetry import LOGGER
+from miram.training.optimizer import OptimizerConfig
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
@@ -17,6 +24,45 @@ METHOD = MaskedAutoencoderConfig(
     decoder_dim=16,
     decoders=({"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
 )
+CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
+TRAINING = TrainingConfig(  # of CROPS: 8 steps
+    epochs=4,
+    batch_size=8,
+    log_every=1,
+    precision="fp32",
+    device="cpu",
+    checkpoints=CheckpointConfig(every_epochs=1, every_minutes=None),
+    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=1),
+)
+
+
+def stripes(count=20, side=32, least=2):
+    """Crops that are told apart by the direction and width of their stripes."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:side, :side] / side
+    angles, widths = random.uniform(0, np.pi, count), random.uniform(least, least + 4, count)
+    waves = [
+        np.sin(2 * np.pi * width * (rows * np.sin(angle) + columns * np.cos(angle)))
+        for angle, width in zip(angles, widths, strict=True)
+    ]
+    return np.rint((np.stack(waves) + 1) / 2 * 65_535).astype(np.uint16)
+
+
+def make_store(folder, pixels, names=None, patients="P", coverage=255):
+    """A crop store of lesions that are named by their place, unless names are given."""
+    names = [f"lesion{i}" for i in range(len(pixels))] if names is None else names
+    manifest = pd.DataFrame({"crop_id": names, "kind": "lesion", "patient_id": patients})
+    pieces = [{"crops": pixels, "masks": np.full((len(pixels), 4, 4), coverage, np.uint8)}]
+    audit = pd.DataFrame(columns=["code"])
+    write_store(folder, pieces, manifest=manifest, audit=audit, parameters={}, tasks={})
+    return CropStore.open(folder)
+
+
+def assert_same(first, second):
+    """Weights by name are the same, bit for bit."""
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from timm.layers import BatchNormAct2d
-from tiny import ENCODER, METHOD
+from tiny import CROPS, ENCODER, METHOD, TRAINING
 from torch import nn
 
 from miram.errors import MiramError
@@ -24,22 +24,13 @@ from miram.models.moco import MocoV3Config
 from miram.models.supervised import SupervisedConfig, SupervisedOutput, class_weights
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints
-from miram.training.config import TrainingConfig
+from miram.training.config import CheckpointConfig
 from miram.training.device import make_accelerator, processes_here
 from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
-from miram.training.optimizer import OptimizerConfig
 
-CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
 LABELS = np.arange(20) % 3 % 2
-SETTINGS = TrainingConfig(
-    epochs=2,
-    batch_size=8,
-    log_every=1,
-    precision="fp32",
-    device="cpu",
-    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=1),
-)
+SETTINGS = TRAINING.model_copy(update={"epochs": 2, "checkpoints": CheckpointConfig()})
 
 
 class Convolutions(nn.Module):

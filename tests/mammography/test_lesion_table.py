@@ -34,11 +34,15 @@ def test_missing_optional_columns_are_added_in_order_and_own_columns_kept():
     lesions = validate_lesions(table({"own_label": "x"}))
     assert list(lesions) == [column.name for column in COLUMNS] + ["own_label"]
     assert lesions["density"].isna().all() and lesions["own_label"].tolist() == ["x"]
+    assert lesions["unplaced_lesion"].tolist() == [False], "a flag that is not there is unset"
 
 
 def test_a_table_is_the_same_after_saving_and_loading(tmp_path):
-    rows = table({"mass_shape": ["OVAL"], "density": 3, "box_x0": 4}, {"lesion_id": "b"})
+    rows = table(
+        {"mass_shape": ["OVAL"], "density": 3, "box_x0": 4}, {"lesion_id": "b", "mask_paths": []}
+    )
     lesions = validate_lesions(rows)
+    assert lesions["mask_paths"].tolist() == [["m.dcm"], []]
     lesions.to_parquet(tmp_path / "lesions.parquet")
     again = validate_lesions(pd.read_parquet(tmp_path / "lesions.parquet"))
     pd.testing.assert_frame_equal(again, lesions)
@@ -49,14 +53,6 @@ def test_the_ends_of_a_scale_are_on_it():
     rows = table(ends[0], {"lesion_id": "b", "subtlety": 5, **ends[1]}, {"lesion_id": "c"})
     lesions = validate_lesions(rows)
     assert lesions["assessment"].tolist() == [0, 6, pd.NA]
-
-
-def test_a_table_written_before_a_flag_was_known_has_it_unset():
-    assert validate_lesions(table())["unplaced_lesion"].tolist() == [False]
-
-
-def test_an_empty_list_of_masks_is_a_value():
-    assert validate_lesions(table({"mask_paths": []}))["mask_paths"].tolist() == [[]]
 
 
 @pytest.mark.parametrize("value", ["m.dcm", ("m.dcm",), ["m.dcm"]])
@@ -89,17 +85,11 @@ def test_what_is_wrong_is_named(change, message):
         validate_lesions(table(change))
 
 
-def test_a_lesion_that_occurs_twice_is_refused():
-    with pytest.raises(MiramError, match="lesion a occurs more than once"):
-        validate_lesions(table({}, {}))
-
-
-def test_a_required_column_that_is_absent_is_named():
+def test_an_absent_column_and_a_repeated_lesion_are_named_and_an_empty_table_is_valid():
     with pytest.raises(MiramError, match="no column image_path"):
         validate_lesions(table().drop(columns="image_path"))
-
-
-def test_an_empty_table_is_valid():
+    with pytest.raises(MiramError, match="lesion a occurs more than once"):
+        validate_lesions(table({}, {}))
     assert validate_lesions(pd.DataFrame()).empty
 
 

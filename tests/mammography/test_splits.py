@@ -142,6 +142,8 @@ def test_auto_follows_the_official_split_where_both_parts_are_there():
     assert set(assign_splits(lesions, SplitConfig())["strategy"]) == {"official"}
     test = lesions[lesions["official_split"] == "test"]
     assert set(assign_splits(test, SplitConfig())["strategy"]) == {"cv"}
+    repeated = assign_splits(lesions, SplitConfig(repeats=3))
+    assert len(split_repeats(repeated)) == 1 and "split_repeat2" not in repeated
     unknown = lesion_table(0, 30, official=False)
     assert set(assign_splits(unknown, SplitConfig())["strategy"]) == {"cv"}
 
@@ -169,12 +171,6 @@ def test_repeats_assign_patients_again_and_keep_the_first_assignment():
     for one in repeats:
         assert list(one.columns) == list(once.columns)
         assert one.groupby("patient_id")["split"].nunique().max() == 1
-
-
-def test_the_official_split_is_not_repeated():
-    table = assign_splits(lesion_table(1, 40), SplitConfig(strategy="official", repeats=3))
-    assert len(split_repeats(table)) == 1
-    assert "split_repeat2" not in table
 
 
 def test_lesions_without_pathology_are_split_too():
@@ -237,14 +233,9 @@ def splits_of(*parts, leakage="drop", strategy="official"):
         splits_of("fold0", "fold1", strategy="cv", leakage="official"),
     ],
 )
-def test_a_patient_in_two_parts_is_refused(splits):
+def test_a_patient_in_two_parts_is_refused_but_for_the_official_and_dropped_lesions(splits):
     with pytest.raises(MiramError, match="patient P_1 is in two parts"):
         assert_patients_apart(splits)
-
-
-def test_a_patient_whose_training_lesions_are_dropped_may_be_tested():
-    with pytest.raises(MiramError):
-        assert_patients_apart(splits_of("train", "test"))
     assert_patients_apart(splits_of("dropped", "test"))
     assert_patients_apart(splits_of("train", "test", leakage="official"))
 

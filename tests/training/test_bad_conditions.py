@@ -11,26 +11,16 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from tiny import ENCODER, METHOD
+from tiny import CROPS, ENCODER, METHOD, assert_same
+from tiny import TRAINING as CONFIG
 
 from miram.errors import MiramError
 from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.models.moco import MocoV3Config
 from miram.training.checkpointing.folder import TrainingFolder, read_state
 from miram.training.checkpointing.manager import Checkpoints
-from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.logging.telemetry import LOGGER
 from miram.training.loop import train
-
-CONFIG = TrainingConfig(
-    epochs=4,
-    batch_size=8,
-    log_every=1,
-    precision="fp32",
-    device="cpu",
-    checkpoints=CheckpointConfig(every_epochs=1, every_minutes=None),
-)
-CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
 
 
 def run(keep=None, crops=CROPS, rows=None, **changes):
@@ -68,32 +58,21 @@ def disk_full_after():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_on_a_full_disk_the_old_state_survives_and_the_end_is_told(
+def test_on_a_full_disk_the_old_state_survives_and_once_there_is_room_the_training_ends(
     tmp_path, disk_full_after, caplog
 ):
+    expected, _ = run()
     keep = Checkpoints(TrainingFolder(tmp_path), {})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     disk_full_after(3)
     with pytest.raises(MiramError, match=r"cannot be written .* make room, then run the same"):
         run(keep)
     assert "the state after step 4 could not be kept" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000002.pt"]
     assert read_state(tmp_path / "step-000000002.pt")["step"] == 2
-
-
-def test_after_room_was_made_the_training_ends_as_if_nothing_had_happened(
-    tmp_path, disk_full_after
-):
-    expected, _ = run()
-    keep = Checkpoints(TrainingFolder(tmp_path), {})
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    disk_full_after(3)
-    with pytest.raises(MiramError):
-        run(keep)
     resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     LOGGER.removeHandler(LOGGER.handlers[-1])
-    found, _ = run(keep)
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
+    assert_same(run(keep)[0], expected)
 
 
 class FillDisk(logging.Handler):
@@ -128,8 +107,7 @@ def test_a_file_system_without_room_keeps_the_old_state(tmp_path, caplog):
         assert [path.name for path in keep.folder.path.iterdir()] == ["step-000000002.pt"]
         LOGGER.removeHandler(filling)
         filling.ballast.unlink()
-        found, _ = run(keep)
-        assert all(torch.equal(found[name], value) for name, value in expected.items())
+        assert_same(run(keep)[0], expected)
     finally:
         LOGGER.removeHandler(filling)
         subprocess.run(["umount", tmp_path], check=True)
@@ -142,10 +120,9 @@ def test_crops_in_a_file_give_the_weights_of_crops_in_memory(tmp_path):
     found, on_host = run(
         crops=np.load(tmp_path / "crops.npy", mmap_mode="r"), rows=rows, crop_cache="host"
     )
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
-    assert on_host["data_wait"].between(0, 1).all()
-    assert history["data_wait"].between(0, 1).all()
+    assert_same(found, expected)
+    for each in (history, on_host):
+        assert each["data_wait"].between(0, 1).all()
 
 
 def test_a_method_that_compares_samples_refuses_micro_batches():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import ENCODER, METHOD
+from tiny import ENCODER, METHOD, TRAINING
 from torch import nn
 
 from miram.errors import MiramError
@@ -11,19 +11,10 @@ from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.training import loop
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints
-from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.loop import train
-from miram.training.optimizer import OptimizerConfig
 
 CROPS = np.random.default_rng(0).integers(0, 65_536, (40, 16, 16), dtype=np.uint16)
-CONFIG = TrainingConfig(
-    epochs=6,
-    batch_size=8,
-    log_every=1,
-    precision="fp32",
-    device="cpu",
-    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=1),
-)
+CONFIG = TRAINING.model_copy(update={"epochs": 6})
 
 
 @pytest.fixture
@@ -101,9 +92,8 @@ def test_a_gradient_that_no_scale_cures_stops_the_training(scaler, tmp_path):
 
 
 def test_the_scale_goes_on_where_it_stood(scaler, tmp_path, monkeypatch):
-    stops = CONFIG.model_copy(update={"checkpoints": CheckpointConfig(every_epochs=1)})
     whole = Steep()
-    train(whole, CROPS, 16, stops)
+    train(whole, CROPS, 16, CONFIG)
 
     class Killed(Exception):
         pass
@@ -117,9 +107,9 @@ def test_the_scale_goes_on_where_it_stood(scaler, tmp_path, monkeypatch):
     keep = Checkpoints(TrainingFolder(tmp_path), {})
     scaler.load_state_dict(torch.amp.GradScaler("cpu").state_dict())
     with pytest.raises(Killed):
-        train(Dying(), CROPS, 16, stops, checkpoints=keep)
+        train(Dying(), CROPS, 16, CONFIG, checkpoints=keep)
     scaler.load_state_dict(torch.amp.GradScaler("cpu").state_dict())
     resumed = Steep()
-    train(resumed, CROPS, 16, stops, checkpoints=keep)
+    train(resumed, CROPS, 16, CONFIG, checkpoints=keep)
     assert len(resumed.seen) < len(whole.seen)
     assert torch.equal(resumed.weight, whole.weight)

@@ -5,6 +5,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from tiny import assert_same, stripes
 from torch import nn
 
 from miram.errors import MiramError
@@ -35,18 +36,6 @@ def config(**values):
     return TrainingConfig(**{**options, "optimizer": optimizer, **values})
 
 
-def stripes(count=20, side=32):
-    """Crops with something to learn: stripes of random direction and width."""
-    random = np.random.default_rng(0)
-    rows, columns = np.mgrid[:side, :side] / side
-    angles, widths = random.uniform(0, np.pi, count), random.uniform(2, 6, count)
-    waves = [
-        np.sin(2 * np.pi * width * (rows * np.sin(angle) + columns * np.cos(angle)))
-        for angle, width in zip(angles, widths, strict=True)
-    ]
-    return np.rint((np.stack(waves) + 1) / 2 * 65_535).astype(np.uint16)
-
-
 def run(training, crops=None):
     model = METHOD.build(ENCODER, training.seed)
     crops = stripes() if crops is None else crops
@@ -61,8 +50,7 @@ def test_the_loss_falls():
 
 def test_the_same_command_twice_gives_the_same_weights():
     (first, _), (second, _) = run(config()), run(config())
-    for name, value in first.state_dict().items():
-        assert torch.equal(value, second.state_dict()[name]), name
+    assert_same(first.state_dict(), second.state_dict())
 
 
 def test_another_seed_gives_other_weights():
@@ -90,35 +78,26 @@ def test_the_peak_of_memory_is_the_trainings_own():
 
 
 def test_metrics_are_logged_while_training():
-    heard = []
-
-    class Listener(logging.Handler):
-        def emit(self, record):
-            heard.append((record.step, record.metrics))
-
-    listener = Listener()
+    heard, listener = [], logging.Handler()
+    listener.emit = lambda record: heard.append((record.step, record.metrics))
     LOGGER.addHandler(listener)
-    try:
-        _, history = run(config())
-    finally:
-        LOGGER.removeHandler(listener)
+    _, history = run(config())
+    LOGGER.removeHandler(listener)
     assert [step for step, _ in heard] == history["step"].tolist()
     assert heard[0][1]["loss"] == history["loss"].iloc[0]
 
 
-def test_fewer_crops_than_a_batch_are_refused():
-    with pytest.raises(MiramError, match=r"lower training\.batch_size"):
-        run(config(batch_size=64))
-
-
-def test_crops_that_do_not_fit_the_method_are_refused():
-    with pytest.raises(MiramError, match=r"set rois\.image_size to a multiple of 32"):
-        run(config(), crops=stripes(side=40))
-
-
-def test_a_loss_that_is_not_finite_stops_the_training():
-    with pytest.raises(MiramError, match="before the step"):
-        run(config(epochs=30, optimizer=OptimizerConfig(base_lr=1e6, warmup_epochs=0)))
+@pytest.mark.parametrize(
+    ("settings", "side", "message"),
+    [
+        ({"batch_size": 64}, 32, r"lower training\.batch_size"),
+        ({}, 40, r"set rois\.image_size to a multiple of 32"),
+        ({"precision": "fp16"}, 32, r"set training\.precision to auto"),  # without a GPU
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused_with_what_to_change(settings, side, message):
+    with pytest.raises(MiramError, match=message):
+        run(config(**settings), crops=stripes(side=side))
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("fp32", "no"), ("bf16", "bf16")])
@@ -153,21 +132,6 @@ def test_a_warm_up_that_takes_the_whole_training_is_warned_of(caplog):
     assert "warm-up" not in caplog.text
     run(config(optimizer=OptimizerConfig(warmup_epochs=40)))
     assert "warm-up of 40 epochs takes the whole training of 2" in caplog.text
-
-
-def test_fp16_without_a_gpu_is_refused():
-    with pytest.raises(MiramError, match=r"set training\.precision to auto"):
-        run(config(precision="fp16"))
-
-
-def test_batch_size_auto_takes_what_memory_holds_and_keeps_the_step():
-    (chosen, history), (plain, expected) = (
-        run(config(batch_size="auto", effective_batch=8)),
-        run(config()),
-    )
-    assert history["loss"].tolist() == expected["loss"].tolist()
-    for name, value in plain.state_dict().items():
-        assert torch.equal(value, chosen.state_dict()[name]), name
 
 
 def test_bf16_trains_to_a_similar_loss():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import assert_same
 
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig
@@ -182,4 +183,4 @@ def test_batch_size_auto_trains_to_the_weights_of_the_same_step():
         trained = train(model, crops, 128, recipe)
         assert trained.facts["training"]["batch_size"] == 4
         weights.append(model.state_dict())
-    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    assert_same(*weights)

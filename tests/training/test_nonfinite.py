@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import ENCODER, METHOD
+from tiny import CROPS, ENCODER, METHOD
+from tiny import TRAINING as CONFIG
 from torch import nn
 from typer.testing import CliRunner
 
@@ -15,21 +16,10 @@ from miram.errors import MiramError
 from miram.models.masked_autoencoder import MaskedAutoencoderOutput
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints
-from miram.training.config import TrainingConfig
 from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
-from miram.training.nonfinite import FILE, advice, examine, load_step, take_again
+from miram.training.nonfinite import FILE, examine, load_step, take_again
 from miram.training.optimizer import OptimizerConfig
-
-CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
-CONFIG = TrainingConfig(
-    epochs=4,
-    batch_size=8,
-    log_every=1,
-    precision="fp32",
-    device="cpu",
-    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=1),
-)
 
 
 class Diverging(nn.Module):
@@ -87,7 +77,7 @@ def test_weights_and_inputs_that_were_not_finite_before_are_named_first():
     batch["images"][0, 0, 0, 0] = torch.nan
     finding = examine(model, [batch], 0, "no")
     assert finding.where == "input images"
-    assert "miram verify" in advice(finding, "no")
+    assert "miram verify" in finding.advice("no")
     with torch.no_grad():
         model.embed.bias[0] = torch.inf
     assert examine(model, [batch], 0, "no").where == "weight embed.bias, before the step"
@@ -174,10 +164,14 @@ def test_skip_leaves_steps_out_and_counts_them(caplog):
     assert "Step left out (2 so far)" in caplog.text
 
 
-def test_skip_ends_when_too_many_steps_are_bad():
-    config = CONFIG.model_copy(update={"on_nan": "skip", "max_skips": 2})
-    with pytest.raises(MiramError, match="at step 5"):
-        train(Diverging({1, 3, 4}), CROPS, 16, config)
+@pytest.mark.parametrize(
+    ("bad_steps", "limits", "last"),
+    [({1, 3, 4}, {"max_skips": 2}, 5), (set(range(4)), {"epochs": 2}, 4)],
+)
+def test_skip_ends_when_too_many_steps_are_bad_or_all_of_them(bad_steps, limits, last):
+    config = CONFIG.model_copy(update={"on_nan": "skip", **limits})
+    with pytest.raises(MiramError, match=f"at step {last}"):
+        train(Diverging(bad_steps), CROPS, 16, config)
 
 
 def test_steps_left_out_are_in_the_history_whatever_their_place():
@@ -192,16 +186,9 @@ def test_steps_left_out_are_in_the_history_whatever_their_place():
 
 def test_a_validation_after_a_last_step_that_was_left_out_is_in_the_history():
     skip = CONFIG.model_copy(update={"on_nan": "skip", "validate_every": 4})
-    found = train(
-        Diverging({7}), CROPS, 16, skip, validate=lambda model: Validation({"seen": 1.0})
-    ).history
+    seen = Validation({"seen": 1.0})
+    found = train(Diverging({7}), CROPS, 16, skip, validate=lambda model: seen).history
     assert found["seen"].tolist()[-1] == 1.0
-
-
-def test_a_training_without_any_finite_step_is_no_training():
-    skip = CONFIG.model_copy(update={"on_nan": "skip", "epochs": 2})
-    with pytest.raises(MiramError, match="at step 4"):
-        train(Diverging(set(range(4))), CROPS, 16, skip)
 
 
 class Normed(nn.Module):
@@ -230,10 +217,8 @@ def test_a_step_left_out_leaves_running_means_as_they_were():
 @pytest.mark.parametrize("on_nan", ["skip", "stop"])
 def test_a_step_that_cannot_be_kept_for_replay_is_reported_all_the_same(tmp_path, caplog, on_nan):
     (tmp_path / "nonfinite-step-000000004").write_text("in the way")
-    keep, config = (
-        Checkpoints(TrainingFolder(tmp_path), {}),
-        CONFIG.model_copy(update={"on_nan": on_nan}),
-    )
+    keep = Checkpoints(TrainingFolder(tmp_path), {})
+    config = CONFIG.model_copy(update={"on_nan": on_nan})
     told = r"at step 4; first at: .*; the step could not be kept for `miram replay` \(.*Exists?"
     if on_nan == "skip":
         assert len(train(Diverging({3}), CROPS, 16, config, checkpoints=keep).history) == 7

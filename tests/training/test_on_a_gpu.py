@@ -6,20 +6,18 @@ import signal
 import numpy as np
 import pytest
 import torch
-from tiny import ENCODER, METHOD
+from tiny import ENCODER, METHOD, TRAINING, assert_same
 
 from miram.memory import free_memory
 from miram.models.encoder import EncoderConfig
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.checkpointing.manager import Checkpoints
-from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.distributed.cluster import EngineConfig
 from miram.training.distributed.launch import launch
 from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
 from miram.training.memory_budget import plan_budget
-from miram.training.optimizer import OptimizerConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -27,14 +25,7 @@ SIDE, WIDE = 16, 128
 RANDOM = np.random.default_rng(0)
 CROPS = RANDOM.integers(0, 65_536, (64, SIDE, SIDE), dtype=np.uint16)
 LARGE = EncoderConfig(name="vit_tiny_patch16_224", image_size=WIDE, patch_size=8)
-CONFIG = TrainingConfig(
-    epochs=4,
-    batch_size=16,
-    log_every=1,
-    precision="fp32",
-    checkpoints=CheckpointConfig(every_epochs=1),
-    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=1),
-)
+CONFIG = TRAINING.model_copy(update={"batch_size": 16, "device": "auto"})
 
 
 def trained(keep=None, validate=None, **values):
@@ -43,11 +34,6 @@ def trained(keep=None, validate=None, **values):
     config = CONFIG.model_copy(update=values)
     history = train(model, CROPS, SIDE, config, checkpoints=keep, validate=validate).history
     return {name: value.cpu() for name, value in model.state_dict().items()}, history
-
-
-def assert_same(first, second):
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
 
 
 def test_a_gpu_gives_the_losses_of_a_cpu():

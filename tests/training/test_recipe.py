@@ -16,10 +16,6 @@ SHARED = TrainingConfig(
 )
 
 
-def test_a_method_without_settings_of_its_own_takes_the_shared_ones():
-    assert recipe_of(RandomConfig(), SHARED) == SHARED
-
-
 def test_own_settings_go_over_the_shared_ones_and_the_rest_stays():
     found = recipe_of(MocoV3Config(augmentation={"vertical_flip": 0.5}), SHARED)
     assert found.optimizer == OptimizerConfig(base_lr=1e-3, weight_decay=0.1, beta2=0.999)
@@ -27,10 +23,8 @@ def test_own_settings_go_over_the_shared_ones_and_the_rest_stays():
     assert found.augmentation.vertical_flip == 0.5
     assert found.augmentation.blur == 0.55
     assert found.epochs == 7
-
-
-def test_a_method_may_train_for_other_epochs():
     assert recipe_of(SupervisedConfig(epochs=30), SHARED).epochs == 30
+    assert recipe_of(RandomConfig(), SHARED) == SHARED
 
 
 @pytest.mark.parametrize(

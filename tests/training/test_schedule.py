@@ -13,10 +13,7 @@ def test_warm_up_rises_and_half_a_cosine_falls_to_zero():
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert factors[55] == pytest.approx(0.5)
     assert factors[100] == pytest.approx(0.0, abs=1e-12)
-
-
-def test_without_warm_up_the_first_step_has_the_full_rate():
-    assert learning_rate_factor(0, 0, 10) == 1.0
+    assert learning_rate_factor(0, 0, 10) == 1.0  # without warm-up
 
 
 def test_only_matrices_are_decayed():
@@ -37,13 +34,9 @@ def test_only_matrices_are_decayed():
 
 
 def test_the_rate_grows_with_the_effective_batch():
-    model = nn.Linear(2, 2)
-    small, large = (
-        make_optimizer(model, OptimizerConfig(base_lr=1e-3), batch).param_groups[0]["lr"]
-        for batch in (256, 1024)
-    )
-    assert small == pytest.approx(1e-3)
-    assert large == pytest.approx(4e-3)
+    for batch, rate in ((256, 1e-3), (1024, 4e-3)):
+        optimizer = make_optimizer(nn.Linear(2, 2), OptimizerConfig(base_lr=1e-3), batch)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
 def test_fused_steps_move_the_weights():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from tiny import told_losses
+from tiny import assert_same, make_store, told_losses
 
 from miram.errors import MiramError
 from miram.evaluation.features.extract import extract_features, feature_table
@@ -13,7 +13,6 @@ from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.probes.fold_features import WHOLE, features_by_fold, fit_probe_by_fold
 from miram.evaluation.probes.linear import LinearProbeConfig, fit_linear_probe
 from miram.evaluation.tasks.pairs import evaluation_pairs
-from miram.mammography.crops.store import CropStore, write_store
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.joined import split_folds
 from miram.models.checkpoints.split_record import split_record
@@ -42,14 +41,6 @@ TRAINING = TrainingConfig(
 )
 SHORT = TRAINING.model_copy(update={"epochs": 1})
 COUNT = 48
-
-
-def make_store(folder, pixels):
-    names = [f"lesion{i}" for i in range(len(pixels))]
-    manifest = pd.DataFrame({"crop_id": names, "kind": "lesion", "patient_id": patients()})
-    pieces = [{"crops": pixels, "masks": np.zeros((len(pixels), 2, 2), np.uint8)}]
-    write_store(folder, pieces, manifest=manifest, audit=pd.DataFrame(), parameters={}, tasks={})
-    return CropStore(folder, manifest, pd.DataFrame(), {"digest": "abc"})
 
 
 def patients():
@@ -92,11 +83,20 @@ def splits(strategy="cv"):
     )
 
 
-def trained(store, table, labels, training=TRAINING, rows=None, method=None):
+def trained(store, table, labels, training=TRAINING, rows=None, method=None, folder=None):
     rows = np.arange(COUNT) if rows is None else rows
     classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-    method = method or SupervisedConfig()
-    return train_supervised(store, table, rows, labels[rows], classes, ENCODER, method, training)
+    about = (classes, ENCODER, method or SupervisedConfig(), training)
+    return train_supervised(store, table, rows, labels[rows], *about, folder=folder)
+
+
+def unchanged(first, second):
+    """Folds whose encoder has the same weights in both."""
+    return [
+        fold
+        for fold, encoder in split_folds(second).items()
+        if all(torch.equal(value, first[fold].state[k]) for k, value in encoder.state.items())
+    ]
 
 
 def probed(store, checkpoint, table, labels):
@@ -116,14 +116,9 @@ def test_labels_of_a_fold_do_not_touch_its_encoder(store):
     checkpoint = trained(store, table, labels, SHORT)[0]
     assert checkpoint.metadata["splits"] == split_record(table, labels=True)
     first = split_folds(checkpoint)
-    changed = np.where(judged, 1 - labels, labels)
-    second = split_folds(trained(store, table, changed, SHORT)[0])
     assert list(first) == ["fold0", "fold1", "fold2"]
-    same = {
-        fold: all(torch.equal(value, second[fold].state[k]) for k, value in encoder.state.items())
-        for fold, encoder in first.items()
-    }
-    assert same == {"fold0": False, "fold1": True, "fold2": False}
+    changed = np.where(judged, 1 - labels, labels)
+    assert unchanged(first, trained(store, table, changed, SHORT)[0]) == ["fold1"]
 
 
 def test_permuted_labels_give_chance_where_a_leaking_encoder_would_know_them(store):
@@ -154,7 +149,7 @@ def test_under_the_official_split_the_training_patients_alone_lend_labels(store)
     (first, history), (second, _) = (
         trained(store, table, given, SHORT) for given in (labels, changed)
     )
-    assert all(torch.equal(value, second.state[name]) for name, value in first.state.items())
+    assert_same(first.state, second.state)
     assert "folds" not in first.metadata
     assert "fold" not in history
     assert first.build().embed_dim == 64
@@ -168,12 +163,8 @@ def test_every_repeat_has_encoders_that_never_saw_the_labels_they_are_judged_by(
     assert sorted(first) == sorted({*table["split"], *thirds})
     for name in ("split", "split_repeat2"):
         judged = (table[name] == table[name].iloc[0]).to_numpy()
-        second = split_folds(trained(store, table, np.where(judged, 1 - labels, labels), SHORT)[0])
-        same = {
-            fold: all(torch.equal(value, second[fold].state[k]) for k, value in one.state.items())
-            for fold, one in first.items()
-        }
-        assert [fold for fold in same if same[fold]] == [table[name].iloc[0]]
+        second = trained(store, table, np.where(judged, 1 - labels, labels), SHORT)[0]
+        assert unchanged(first, second) == [table[name].iloc[0]]
 
 
 def test_sides_of_cross_validation_leave_their_own_fold_out():
@@ -196,18 +187,8 @@ def test_history_and_tracker_go_on_from_fold_to_fold(store):
 
 def test_folds_of_several_runs_join_and_the_header_tells_each(store, tmp_path):
     def run(**changes):
-        training = SHORT.model_copy(update=changes)
-        return train_supervised(
-            store,
-            splits(),
-            np.arange(COUNT),
-            permuted_labels(),
-            2,
-            ENCODER,
-            SupervisedConfig(),
-            training,
-            folder=TrainingFolder(tmp_path),
-        )[0]
+        training, folder = SHORT.model_copy(update=changes), TrainingFolder(tmp_path)
+        return trained(store, splits(), permuted_labels(), training, folder=folder)[0]
 
     first = run()
     assert "trained_otherwise" not in first.metadata
@@ -225,7 +206,7 @@ def test_lesions_without_a_label_are_not_seen(store):
     labels = permuted_labels()
     other = np.where(np.arange(COUNT) % 4 == 0, 1 - labels, labels)
     first, second = (trained(store, splits(), x, SHORT, rows)[0] for x in (labels, other))
-    assert all(torch.equal(value, second.state[name]) for name, value in first.state.items())
+    assert_same(first.state, second.state)
 
 
 def test_several_labels_per_lesion_train(store):
@@ -254,19 +235,11 @@ def test_one_encoder_for_all_is_probed_as_ever(store):
     features = random.normal(size=(COUNT, 5))
     groups, split = (table[name].to_numpy(dtype=object) for name in ("patient_id", "split"))
     pairs = evaluation_pairs(table)
-    found = fit_probe_by_fold(
-        {WHOLE: features}, labels, groups, pairs, split, LinearProbeConfig()
-    ).predictions
-    same = fit_probe_by_fold(
-        {fold: features for fold in ("fold0", "fold1", "fold2")},
-        labels,
-        groups,
-        pairs,
-        split,
-        LinearProbeConfig(),
-    ).predictions
-    expected = fit_linear_probe(features, labels, groups, pairs, LinearProbeConfig()).predictions
-    for result in (found, same):
+    probe = LinearProbeConfig()
+    expected = fit_linear_probe(features, labels, groups, pairs, probe).predictions
+    for encoders in ([WHOLE], ["fold0", "fold1", "fold2"]):
+        by_fold = dict.fromkeys(encoders, features)
+        result = fit_probe_by_fold(by_fold, labels, groups, pairs, split, probe).predictions
         np.testing.assert_array_equal(result.rows, expected.rows)
         np.testing.assert_allclose(result.scores, expected.scores)
         np.testing.assert_array_equal(result.pair, expected.pair)
@@ -275,15 +248,10 @@ def test_one_encoder_for_all_is_probed_as_ever(store):
 def test_folds_that_the_encoders_do_not_know_are_refused(store):
     table, labels = splits(), permuted_labels()
     groups, split = (table[name].to_numpy(dtype=object) for name in ("patient_id", "split"))
+    features = np.zeros((COUNT, 2))
+    by_fold, pairs = {"fold0": features, "fold9": features}, evaluation_pairs(table)
     with pytest.raises(MiramError, match="the splits are newer than the encoder"):
-        fit_probe_by_fold(
-            {"fold0": np.zeros((COUNT, 2)), "fold9": np.zeros((COUNT, 2))},
-            labels,
-            groups,
-            evaluation_pairs(table),
-            split,
-            LinearProbeConfig(),
-        )
+        fit_probe_by_fold(by_fold, labels, groups, pairs, split, LinearProbeConfig())
 
 
 def test_any_timm_model_trains_on_labels_and_is_probed_like_the_others(store):

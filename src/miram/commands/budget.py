@@ -11,6 +11,7 @@ from miram.commands.study import OneOrAllMethods
 if TYPE_CHECKING:
     from miram.models.encoder import EncoderConfig
     from miram.models.method_config import MethodConfig
+    from miram.training.config import TrainingConfig
     from miram.training.memory_budget import Budget
 
 # By method; a text says why there is no budget.
@@ -61,18 +62,9 @@ def budget(
 
 
 def plan_methods(
-    parameters: dict[str, Any],
-    method: str | None = None,
-    asked: dict[str, Any] | None = None,
-    crops: int = 0,
+    parameters: dict[str, Any], method: str | None, asked: dict[str, Any], crops: int = 0
 ) -> Budgets:
-    """Plan the methods of a configuration.
-
-    Args:
-        parameters: Of the project.
-        method: Name of one; None for all.
-        asked: What goes over the fields of `training`; None values leave them as they are.
-        crops: How many stay on the device.
+    """Plan one method of a configuration, or all; what is asked goes over `training`.
 
     Raises:
         MiramError: There is no such method, or a setting is impossible.
@@ -81,20 +73,13 @@ def plan_methods(
     from miram.models.method_kinds import methods_of
     from miram.training.config import TrainingConfig
 
-    given = {name: value for name, value in (asked or {}).items() if value is not None}
     shared = TrainingConfig.model_validate(parameters["training"])
-    training = TrainingConfig.model_validate(
-        {
-            **shared.model_dump(),
-            "effective_batch": shared.samples_per_step,
-            **given,
-            "batch_size": "auto",
-        }
-    )
+    given = {name: value for name, value in asked.items() if value is not None}
+    settings = {"effective_batch": shared.samples_per_step, **given, "batch_size": "auto"}
+    training = TrainingConfig.model_validate(shared.model_dump() | settings)
     encoder = EncoderConfig.model_validate(parameters["encoder"])
-    side = parameters["rois"]["image_size"]
     return {
-        name: _plan(config, encoder, training, side, crops)
+        name: _plan(config, encoder, training, parameters["rois"]["image_size"], crops)
         for name, config in methods_of(parameters, method).items()
     }
 
@@ -102,7 +87,7 @@ def plan_methods(
 def _plan(
     method: "MethodConfig",
     encoder: "EncoderConfig",
-    training: Any,
+    training: "TrainingConfig",
     store_size: int,
     crops: int,
 ) -> "Budget | str":
@@ -120,15 +105,11 @@ def _plan(
         model = method.without_files().build(encoder, seed=0)
     else:  # an estimate needs shapes only, and weights are half of its time
         model = build_on_meta_device(method, encoder)
+    device = torch.device("cuda" if on_gpu else "cpu")
+    recipe, size = recipe_of(method, training), method.crop_size(encoder)
+    resident = crops * store_size**2 * _BYTES_PER_PIXEL
     try:
-        return plan_budget(
-            model,
-            method.crop_size(encoder),
-            store_size,
-            recipe_of(method, training),
-            torch.device("cuda" if on_gpu else "cpu"),
-            resident=crops * store_size**2 * _BYTES_PER_PIXEL,
-        )
+        return plan_budget(model, size, store_size, recipe, device, resident=resident)
     except MiramError as error:
         return str(error)
 

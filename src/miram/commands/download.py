@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +68,7 @@ def download(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with _Bar() as bar:
         report = download_collection(config, bar.progress())
-    typer.echo(_as_json(report) if as_json else _as_text(report, to))
+    typer.echo(json.dumps(asdict(report), sort_keys=True) if as_json else _as_text(report, to))
     if report.failed:
         raise typer.Exit(1)
 
@@ -125,12 +126,6 @@ class _Bar:
     def _count(self) -> None:
         self.done += 1
         self.bar.update(self.task, description=f"{self.done} of {self.series} series")
-
-
-def _as_json(report: "DownloadReport") -> str:
-    from dataclasses import asdict
-
-    return json.dumps(asdict(report), sort_keys=True)
 
 
 def _as_text(report: "DownloadReport", to: Path) -> str:

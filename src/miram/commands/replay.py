@@ -1,6 +1,7 @@
 """`miram replay`: take a step again whose loss or gradient was not finite."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,12 +21,13 @@ def replay(
 
     Example: miram replay data/06_models/mae/training/nonfinite-step-000000123
     """
-    from miram.training.nonfinite import advice, facts, load_step, take_again
+    from miram.training.nonfinite import load_step, take_again
 
     bad = load_step(folder)
     finding = take_again(bad, build_again(bad))
     if as_json:
-        typer.echo(json.dumps(facts(bad, finding)))
+        step = {"step": bad.step + 1, "epoch": bad.epoch, "indices": bad.indices}
+        typer.echo(json.dumps({**step, **asdict(finding), "finite": finding.finite}))
     else:
         typer.echo(f"step {bad.step + 1}, epoch {bad.epoch}, {len(bad.indices)} samples")
         typer.echo(f"loss {finding.loss:g}, gradient norm {finding.gradient_norm:g}")
@@ -33,7 +35,7 @@ def replay(
             typer.echo("all is finite here: it may be the device or its precision")
         else:
             typer.echo(f"first at: {finding.where}")
-            typer.echo(f"advice: {advice(finding, bad.precision)}")
+            typer.echo(f"advice: {finding.advice(bad.precision)}")
     raise typer.Exit(code=0 if finding.finite else 1)
 
 

@@ -27,9 +27,6 @@ class RecipeConfig(Config):
 
         Seed, device, precision, checkpoints and micro-batches stay. A moving average and public
         weights to start from are matters of pretraining and do not come along.
-
-        Args:
-            training: The shared settings.
         """
         at_once = training.batch_size
         return training.model_copy(

@@ -20,13 +20,7 @@ from miram.evaluation.statistics.inputs import Kind, one_hot
 from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.tasks.pairs import check_pairs, evaluation_pairs, patients_apart
 from miram.evaluation.tasks.targets import TaskTargets, targets_of
-from miram.finetuning.model import (
-    ABOUT,
-    VALIDATION_AUC,
-    FineTuned,
-    classify,
-    split_models,
-)
+from miram.finetuning.model import ABOUT, VALIDATION_AUC, FineTuned, classify, split_models
 from miram.mammography.crops.store import CropStore
 from miram.models.checkpoints.files import PretrainedCheckpoint
 from miram.models.checkpoints.joined import WHOLE
@@ -41,42 +35,26 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClassifierMetrics:
-    """Metrics of validation lesions, by which the epoch and the temperature are chosen.
-
-    Attributes:
-        kind: Of the task.
-        seed: Of the bootstrap.
-    """
+    """Metrics of validation lesions, by which the epoch and the temperature are chosen."""
 
     kind: Kind
-    seed: int
+    seed: int  # of the bootstrap
 
     def __call__(
         self, labels: npt.NDArray[np.int64], scores: Array, patients: npt.NDArray
     ) -> dict[str, float]:
-        """Compute the metrics.
+        """Compute the metrics of labels and scores in the shapes of `ValidationMetrics`.
 
-        Args:
-            labels: (n,) classes from 0, or (n, K) of 0 and 1.
-            scores: (n, K) probabilities.
-            patients: (n,).
-
-        Returns:
-            `validation_auc`, the mean over the classes that these lesions can separate,
-            with its interval; `validation_lesions` and `validation_patients`;
-            `validation_log_loss`; and `validation_temperature`, see `fit_temperature`.
+        They are `validation_auc`, the mean over the classes that these lesions can separate,
+        with its interval; `validation_lesions` and `validation_patients`;
+        `validation_log_loss`; and `validation_temperature`, see `fit_temperature`.
         """
-        hot = one_hot(labels, scores.shape[1])
+        hot = one_hot(labels, scores.shape[1]).astype(np.int64)
         shown = np.flatnonzero(hot.any(axis=0) & ~hot.all(axis=0))
         if self.kind == "binary":
             shown = shown[1:]  # the AUC of the other class is the same
         auc = cluster_bootstrap(
-            hot[:, shown].astype(np.int64),
-            scores[:, shown],
-            patients,
-            ["auc_macro"],
-            draws=_DRAWS,
-            seed=self.seed,
+            hot[:, shown], scores[:, shown], patients, ["auc_macro"], draws=_DRAWS, seed=self.seed
         )["auc_macro"]
         shaped = of_kind(scores, self.kind)
         return {
@@ -104,12 +82,7 @@ def assess_finetuned(
 ) -> Assessment:
     """Evaluate fine-tuned models on the patients that neither trained nor validated.
 
-    Args:
-        checkpoint: The models, see `miram.finetuning.model`.
-        store: The crop store.
-        lesions: Lesion table.
-        splits: Which lesion is in which split. Their order does not matter.
-        config: Statistics, and how the task is meant.
+    The order of `splits` does not matter.
 
     Returns:
         What `assess_features` gives, of the one task, in place of the linear probe's answers
@@ -161,14 +134,13 @@ def _score(
     kind, folds = targets.kind, {one["fold"]: one for one in about["folds"]}
     pairs = check_pairs(patients_apart(rows), evaluation_pairs(rows))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tables, labels, scores, calibrated, temperatures, training = [], [], [], [], [], []
+    tables, scores, calibrated, temperatures, training = [], [], [], [], []
     for number, (_, held_out) in enumerate(pairs):
         table = rows.iloc[held_out]
         fold = WHOLE if WHOLE in models else str(table["split"].iloc[0])
         found = classify(models[fold].to(device), store.crops, store.rows(table["lesion_id"]))
         temperature = float(folds[fold]["validation"]["validation_temperature"])
         tables.append(table[["lesion_id", "patient_id"]].assign(fold=number))
-        labels.append(targets.labels[held_out])
         scores.append(of_kind(found, kind))
         calibrated.append(apply_temperature(scores[-1], temperature, multi=kind == "multi"))
         temperatures.append(temperature)
@@ -177,7 +149,7 @@ def _score(
     return ScoredTask(
         targets=targets,
         lesions=pd.concat(tables, ignore_index=True),
-        labels=np.concatenate(labels),
+        labels=targets.labels[np.concatenate([held_out for _, held_out in pairs])],
         scores={MAIN: np.concatenate(scores)},
         calibrated=np.concatenate(calibrated),
         temperatures=tuple(temperatures),

@@ -115,17 +115,11 @@ def classify(
 
 
 def join_models(models: Mapping[str, FineTuned], header: dict[str, Any]) -> PretrainedCheckpoint:
-    """Put the models of all folds into one checkpoint.
-
-    Args:
-        models: Model by fold; {`WHOLE`: model} where one serves all.
-        header: That of the encoder, and `ABOUT`.
-    """
-    parts = nn.ModuleDict(models) if WHOLE not in models else models[WHOLE]
+    """Put the models of all folds, or {`WHOLE`: model}, into one checkpoint."""
     header = {key: value for key, value in header.items() if key not in ("folds", "holds")}
-    return PretrainedCheckpoint.of(
-        parts, header | ({} if WHOLE in models else {"folds": list(models)})
-    )
+    if WHOLE in models:
+        return PretrainedCheckpoint.of(models[WHOLE], header)
+    return PretrainedCheckpoint.of(nn.ModuleDict(models), header | {"folds": list(models)})
 
 
 def split_models(checkpoint: PretrainedCheckpoint) -> dict[str, FineTuned]:
@@ -159,16 +153,10 @@ def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def build_again(identity: Mapping[str, Any], state: Mapping[str, Tensor]) -> FineTuned:
-    """Make the model of a training from what its checkpoints say of it.
-
-    Args:
-        identity: Of the training.
-        state: Weights.
-    """
+    """Make the model of a training from its identity and its weights."""
     start = EncoderCheckpoint(_below(state, "encoder."), identity["encoder"])
-    weights, several = state["weights"], identity["kind"] == "multi"
-    model = FineTuned(
-        start, identity["pooling"], weights, several=several, drop_path=identity["drop_path"]
-    )
+    pooling, several = identity["pooling"], identity["kind"] == "multi"
+    drop_path = identity["drop_path"]
+    model = FineTuned(start, pooling, state["weights"], several=several, drop_path=drop_path)
     model.load_state_dict(state)
     return model

@@ -21,17 +21,11 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class TrainingSplit:
-    """What may be known before the held-out lesions are evaluated.
-
-    Attributes:
-        train: Positions of the lesions whose labels are learned.
-        validate: Positions of those by which the epoch is chosen; other patients.
-        cut: Whether validation was cut from the training patients here.
-    """
+    """What may be known before the held-out lesions are evaluated: positions of lesions."""
 
     train: Rows
-    validate: Rows
-    cut: bool
+    validate: Rows  # by which the epoch is chosen; other patients
+    cut: bool  # whether validation was cut from the training patients here
 
     def classes_shown(self, labels: NDArray[np.int64]) -> int:
         """How many classes validation shows beside lesions without them."""
@@ -81,18 +75,10 @@ def finetuning_splits(
 def cut_by_patient(
     labels: NDArray[np.int64], patients: NDArray, share: float, seed: int
 ) -> tuple[Rows, Rows]:
-    """Cut a share of the patients off, stratified by label.
+    """Positions of lesions that stay and of those cut off: a share of patients, by label.
 
-    Of the cuts that are possible, the first that shows the most classes is taken.
-
-    Args:
-        labels: (n,) or (n, K).
-        patients: (n,).
-        share: About how many of them.
-        seed: Of the order of patients.
-
-    Returns:
-        Positions of those that stay, and of those cut off.
+    Labels are (n,) or (n, K). Of the cuts that are possible, the first that shows the most
+    classes is taken.
 
     Raises:
         MiramError: There are fewer than two patients.

@@ -7,7 +7,7 @@ see `miram.finetuning.evaluate` for how they are evaluated.
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,7 @@ from torch import nn
 
 from miram.errors import MiramError
 from miram.finetuning.config import FinetuningConfig
-from miram.finetuning.model import (
-    ABOUT,
-    READ,
-    VALIDATION_AUC,
-    FineTuned,
-    classify,
-    join_models,
-)
+from miram.finetuning.model import ABOUT, READ, VALIDATION_AUC, FineTuned, classify, join_models
 from miram.finetuning.split import TrainingSplit, finetuning_splits
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import assert_patients_apart
@@ -39,6 +32,7 @@ from miram.training.config import TrainingConfig
 from miram.training.logging.history import (
     OTHERWISE,
     Facts,
+    Trained,
     join_histories,
     joined_facts,
     last_step,
@@ -59,19 +53,14 @@ metrics by name: `VALIDATION_AUC` among them, and `VALIDATION_LOSS` to choose am
 class LabeledCrops:
     """Lesions with a label of the task.
 
-    Attributes:
-        store: The crop store.
-        table: (n rows) `lesion_id`, `patient_id`, `strategy`, `leakage` and `split`.
-        labels: (n,) classes from 0, or (n, K) of 0 and 1 where a lesion may have several.
-        classes: K names.
-        kind: `binary`, `single` or `multi`.
+    Labels are (n,) classes from 0, or (n, K) of 0 and 1 where a lesion may have several.
     """
 
     store: CropStore
-    table: pd.DataFrame
+    table: pd.DataFrame  # (n rows) lesion_id, patient_id, strategy, leakage and split
     labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    kind: str
+    classes: tuple[str, ...]  # K names
+    kind: str  # binary, single or multi
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -131,26 +120,21 @@ def finetune(
         _check(data, split, recipe, config)
         part = folder.part(fold) if folder and fold else folder
         with log_step_offset(sum(map(last_step, histories.values()))):
-            one = _finetune_split(data, split, starts[fold], config, recipe, metrics, part)
-        models[fold] = one.model
-        folds.append({"fold": fold, **one.about})
-        facts[fold], histories[fold] = one.facts, one.history
+            models[fold], trained, about = _finetune_split(
+                data, split, starts[fold], config, recipe, metrics, part
+            )
+        folds.append({"fold": fold, **about})
+        facts[fold], histories[fold] = trained.facts, trained.history
     header = _header(data, encoder, config, joined_facts(facts), folds)
     return join_models(models, header), join_histories(histories, "fold")
 
 
 @dataclass(frozen=True)
 class ClassifierValidation:
-    """Evaluates the validation lesions while a model trains.
-
-    Attributes:
-        data: All lesions.
-        validate: Positions of those that validate.
-        metrics: Of them.
-    """
+    """Evaluates the validation lesions while a model trains."""
 
     data: LabeledCrops
-    validate: NDArray[np.intp]
+    validate: NDArray[np.intp]  # positions of those that validate
     metrics: ValidationMetrics
 
     def __call__(self, model: nn.Module) -> Validation:
@@ -162,14 +146,6 @@ class ClassifierValidation:
         return Validation(self.metrics(self.data.labels[self.validate], scores, patients))
 
 
-@dataclass(frozen=True)
-class _Finetuned:
-    model: FineTuned
-    history: pd.DataFrame
-    facts: Facts
-    about: dict[str, Any]
-
-
 def _finetune_split(
     data: LabeledCrops,
     split: TrainingSplit,
@@ -178,7 +154,8 @@ def _finetune_split(
     recipe: TrainingConfig,
     metrics: ValidationMetrics,
     folder: TrainingFolder | None,
-) -> _Finetuned:
+) -> tuple[FineTuned, Trained, dict[str, Any]]:
+    """The model, what its training leaves, and what the header says of the fold."""
     chosen, labels = config.chosen, data.labels[split.train]
     model = FineTuned(
         start,
@@ -212,7 +189,8 @@ def _finetune_split(
     }
     # What was asked for: folds of other sizes have been logged at other steps.
     asked = {**trained.facts["training"], "log_every": recipe.log_every}
-    return _Finetuned(model.cpu(), trained.history, {**trained.facts, "training": asked}, about)
+    trained = replace(trained, facts={**trained.facts, "training": asked})
+    return model.cpu(), trained, about
 
 
 def _chosen_epoch(history: pd.DataFrame) -> int:

@@ -64,24 +64,15 @@ DECODING_CODES = {
 
 
 class AuditLog:
-    """Collects audit rows.
-
-    Attributes:
-        rows: One dictionary per problem or repair, by `AUDIT_COLUMNS`.
-    """
+    """Collects audit rows: `rows` holds one dictionary per problem or repair."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, str]] = []
 
     def note(self, lesion_id: str, file: str, code: str, action: str, detail: str) -> None:
-        """Add a row.
+        """Add a row; `lesion_id` and `file` (relative to the raw root) may be empty.
 
-        Args:
-            lesion_id: The lesion; empty for a file that belongs to none.
-            file: Path relative to the raw root; may be empty.
-            code: Short reason, explained in `docs/ingest_audit.md`.
-            action: One of `ACTIONS`.
-            detail: What is the case here, in words.
+        `code` is one of docs/ingest_audit.md, `action` one of `ACTIONS`.
         """
         values = (lesion_id, file, str(code), action, detail)
         self.rows.append(dict(zip(AUDIT_COLUMNS, values, strict=True)))
@@ -92,14 +83,9 @@ class AuditLog:
 
 
 def audit_rows(rows: Iterable[dict[str, str]]) -> pd.DataFrame:
-    """Make an audit table: one row per problem or repair, nothing lost.
+    """Make an audit table with the columns `AUDIT_COLUMNS`.
 
-    Args:
-        rows: Values by `AUDIT_COLUMNS`.
-
-    Returns:
-        A table with the columns `AUDIT_COLUMNS`, sorted, so that it is the same however
-        the work was distributed.
+    It is sorted, so that it is the same however the work was distributed.
     """
     audit = pd.DataFrame(list(rows), columns=list(AUDIT_COLUMNS), dtype="string").fillna("")
     return audit.sort_values(list(AUDIT_COLUMNS), ignore_index=True)

@@ -20,7 +20,6 @@ class Column:
     """One column of the lesion table.
 
     Attributes:
-        name: Name of the column.
         kind: How its values are stored; `labels` and `paths` hold lists of text.
         required: Whether a missing value is an error.
         description: What the values mean, with units.
@@ -97,14 +96,9 @@ _MEANT: dict[Kind, str] = {
 
 
 def validate_lesions(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Check a lesion table and give its columns their types and order.
+    """Check a lesion table and give its columns the types and the order of `COLUMNS`.
 
-    Args:
-        lesions: A table with at least the required columns of `COLUMNS`; absent optional
-            columns are added as missing, further columns (a lab's own labels) are kept.
-
-    Returns:
-        The table in the order of `COLUMNS`.
+    Absent optional columns are added as missing; further ones (a lab's own labels) are kept.
 
     Raises:
         MiramError: A required value is missing, a value is not allowed, or a lesion
@@ -239,11 +233,8 @@ def has_place(lesions: pd.DataFrame) -> pd.Series:
 def mark_unplaced(lesions: pd.DataFrame, unplaced: pd.DataFrame) -> pd.DataFrame:
     """Mark the images that may hold a lesion without a place in the column `unplaced_lesion`.
 
-    Args:
-        lesions: Rows that become the lesion table.
-        unplaced: Lesions that are known to exist but not where, as far as their `image_id`,
-            `image_path`, `patient_id`, `laterality` and `view` are known. One of them may lie in
-            the image, in its file, or in the same view of the same breast.
+    `unplaced` are lesions that are known to exist but not where. One of them may lie in the image,
+    in its file, or in the same view of the same breast, as far as these are known.
     """
     doubtful = pd.Series(False, index=lesions.index)
     for names in (_IMAGE, _FILE, _VIEW):

@@ -49,9 +49,7 @@ def assign_splits(lesions: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
     """Assign every lesion to a part of the split.
 
     Args:
-        lesions: Lesion table; rows with `lesion_id`, `patient_id`, `official_split`, `leaks`,
-            `pathology` and, where there is one, `abnormality_type`. It may be empty, where
-            images carry no lesions at all.
+        lesions: Lesion table; empty where images carry no lesions at all.
         config: How to split.
 
     Returns:
@@ -183,9 +181,6 @@ def _grouped_folds(lesions: pd.DataFrame, folds: int, seed: int | list[int]) -> 
 def assert_patients_apart(splits: pd.DataFrame) -> None:
     """Fail where a patient is in two parts of a split.
 
-    Args:
-        splits: Table with `patient_id`, `split`, `strategy` and `leakage`.
-
     Raises:
         MiramError: Two parts share a patient. With `leakage: official` the official train
             and test parts may, as the data set's authors drew them.
@@ -204,17 +199,10 @@ def assert_patients_apart(splits: pd.DataFrame) -> None:
 
 
 def pretraining_crops(manifest: pd.DataFrame, splits: pd.DataFrame) -> NDArray[np.int64]:
-    """Which crops an encoder may see without labels.
+    """Positions in the crop store, by its manifest, of crops an encoder may see without labels.
 
     Background patches follow their patient: none comes from a patient who is kept apart, nor,
     under the official split, from an image of its test part.
-
-    Args:
-        manifest: Manifest of the crop store.
-        splits: Table of `assign_splits`.
-
-    Returns:
-        Positions in the store.
     """
     allowed = set(splits.loc[splits["pretrain"], "lesion_id"])
     apart = set(splits.loc[~splits["pretrain"], "patient_id"])

@@ -44,10 +44,6 @@ def recompute_activations(model: nn.Module, wanted: bool = True) -> Iterator[int
     Weights keep their names, results their values, random layers their draws. The forward and
     the backward pass must both be within. A copy of the model made within recomputes for good.
 
-    Args:
-        model: With blocks of `BLOCKS` anywhere inside; other parts keep what they keep.
-        wanted: Otherwise nothing is changed.
-
     Yields:
         How many blocks recompute.
     """

@@ -75,11 +75,6 @@ def processes_here(accelerator: Accelerator) -> int:
 def check_ranks_agree(accelerator: Accelerator, step: int, folder: Path | None) -> None:
     """Let all processes resume from the same step, or none.
 
-    Args:
-        accelerator: Of this process.
-        step: Taken so far, as this process knows.
-        folder: Where it looked for the state; None if nothing is kept.
-
     Raises:
         MiramError: Another process resumes from another step.
     """
@@ -96,11 +91,7 @@ def check_ranks_agree(accelerator: Accelerator, step: int, folder: Path | None) 
 
 @contextmanager
 def determinism(wanted: bool) -> Iterator[None]:
-    """Refuse operations whose result varies from run to run, within the block.
-
-    Args:
-        wanted: Otherwise nothing is changed.
-    """
+    """Refuse operations whose result varies from run to run, within the block."""
     if not wanted:
         yield
         return

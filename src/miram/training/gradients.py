@@ -24,15 +24,8 @@ MakeBatch = Callable[[HostBatch], dict[str, Any]]
 class Gradients:
     """Adds up the gradients of a step; where memory runs out, in smaller micro-batches.
 
-    Args:
-        model: What to call, perhaps in the wrapper that lets processes share gradients.
-        accelerator: Where and how.
-        config: The budget.
-        spec: What the model declares.
-        make_batch: Makes the model's arguments.
-
-    Attributes:
-        micro_batch: Samples that go through the model at once.
+    The model may be in the wrapper that lets processes share gradients; `micro_batch` is of the
+    samples that go through it at once.
 
     Raises:
         MiramError: The samples of a step cannot be cut into such micro-batches.
@@ -63,10 +56,7 @@ class Gradients:
         self.micro_batch = min(config.micro_batch, samples // processes)
 
     def add(self, step: Prefetched) -> Metrics:
-        """Go forward and backward with all samples of a step.
-
-        Returns:
-            Means over the samples: `loss` and the single losses.
+        """Go forward and backward with all samples of a step; means of `loss` and single losses.
 
         Raises:
             MiramError: Memory does not hold one sample, or not the whole batch of a model that

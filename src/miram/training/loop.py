@@ -117,7 +117,7 @@ def train(
 class Training:
     """A training under way: what changes from step to step, and how to keep and restore it.
 
-    Args: As `train`, with crops, rows, labels and lesion as `arrays`, and the facts of this run.
+    Arguments are those of `train`; `arrays` are crops, rows, labels and lesion.
     """
 
     def __init__(
@@ -152,14 +152,9 @@ class Training:
         caller = DistributedDataParallel(model) if several else model
         self.gradients = Gradients(caller, self.accelerator, config, self.spec, self._batch)
         crops, rows, labels, lesion = arrays
-        self.samples = Samples.place(
-            crops,
-            rows,
-            labels if self.spec.needs_labels else None,
-            lesion if self.spec.needs_lesion else None,
-            device,
-            config.crop_cache,
-        )
+        labels = labels if self.spec.needs_labels else None
+        lesion = lesion if self.spec.needs_lesion else None
+        self.samples = Samples.place(crops, rows, labels, lesion, device, config.crop_cache)
         self.steps_per_epoch = len(rows) // config.samples_per_step
         self.total = self.steps_per_epoch * config.epochs
         self.step = 0
@@ -396,8 +391,7 @@ def _check(
     warmup = config.optimizer.warmup_epochs
     if warmup >= config.epochs:
         log.warning(
-            "the warm-up of %g epochs takes the whole training of %d: the learning rate does not "
-            "come down again, and may never be what base_lr says. Lower "
+            "the warm-up of %g epochs takes the whole training of %d: lower "
             "training.optimizer.warmup_epochs or raise training.epochs",
             warmup,
             config.epochs,
@@ -416,15 +410,10 @@ def _with_micro_batches(
         return config
     accelerator = make_accelerator(config)
     processes, device = accelerator.num_processes, accelerator.device
+    shared = {"processes": processes, "neighbors": processes_here(accelerator)}
+    resident = resident_bytes(crops, rows, device, config.crop_cache)
     size = plan_budget(
-        model,
-        image_size,
-        crops.shape[-1],
-        config,
-        device,
-        resident=resident_bytes(crops, rows, device, config.crop_cache),
-        processes=processes,
-        neighbors=processes_here(accelerator),
+        model, image_size, crops.shape[-1], config, device, resident=resident, **shared
     ).batch_size
     if processes > 1:  # the same in all workers, which wait for each other within a micro-batch
         size = int(accelerator.gather(torch.tensor([size], device=device)).min())

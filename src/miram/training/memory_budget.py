@@ -39,42 +39,25 @@ _LEFT_OF_ESTIMATED, _LEFT_AT_LEAST = 0.15, 1_500_000_000
 
 @dataclass(frozen=True)
 class Budget:
-    """How a step goes through the memory there is.
+    """How a step goes through the memory there is."""
 
-    Attributes:
-        batch_size: Samples that go through the model at once.
-        accumulation: Micro-batches of a step; the last may be smaller.
-        peak: Bytes at the peak of a step.
-        limit: Bytes there are.
-        measured: Whether steps were taken on the device; otherwise estimated.
-        precision: bf16, fp16 or fp32, that the numbers are for.
-    """
-
-    batch_size: int
-    accumulation: int
-    peak: int
-    limit: int
-    measured: bool
-    precision: str
+    batch_size: int  # samples that go through the model at once
+    accumulation: int  # micro-batches of a step; the last may be smaller
+    peak: int  # bytes at the peak of a step
+    limit: int  # bytes there are
+    measured: bool  # on the device; otherwise estimated
+    precision: str  # bf16, fp16 or fp32
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A training step but for the number of its samples.
+    """A training step but for the number of its samples."""
 
-    Attributes:
-        model: What is trained; it stays as it is, and for an estimate may be on the meta device.
-        image_size: Of the images the model takes, in pixels.
-        store_size: Of the crops they are made of, in pixels.
-        training: Optimizer, augmentation, moving average, activation checkpointing.
-        precision: bf16, fp16 or fp32.
-    """
-
-    model: nn.Module
-    image_size: int
-    store_size: int
+    model: nn.Module  # stays as it is, and for an estimate may be on the meta device
+    image_size: int  # of the images the model takes, in pixels
+    store_size: int  # of the crops they are made of, in pixels
     training: TrainingConfig
-    precision: str
+    precision: str  # bf16, fp16 or fp32
 
     def batch(self, size: int, device: torch.device) -> dict[str, Any]:
         """Arguments of the model for blank crops."""
@@ -102,11 +85,7 @@ class Trial:
 
 
 def measured_peak(trial: Trial, size: int, device: torch.device) -> int | None:
-    """Take a step with a copy of the model on a GPU.
-
-    Returns:
-        The most bytes it took beside what was in use before; None if memory ran out.
-    """
+    """Bytes that a step takes on a GPU beside what was in use; None if memory ran out."""
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
@@ -122,7 +101,7 @@ def measured_peak(trial: Trial, size: int, device: torch.device) -> int | None:
 
 
 def _take_step(trial: Trial, size: int, device: torch.device) -> None:
-    """Take a step, with all that is there in a later micro-batch of a later step."""
+    """Take a step with a copy of the model, and all that is there in a later one."""
     model = copy.deepcopy(trial.model).to(device).train()
     average = copy.deepcopy(model) if trial.training.ema_decay else None
     trained = [weight for weight in model.parameters() if weight.requires_grad]
@@ -138,11 +117,10 @@ def _take_step(trial: Trial, size: int, device: torch.device) -> None:
 
 
 def estimated_bytes(trial: Trial) -> tuple[int, int]:
-    """Add up what a training keeps, without computing anything.
+    """Bytes whatever the batch, and bytes of each sample; nothing is computed.
 
-    Returns:
-        Bytes whatever the batch (weights, gradients, moments, moving average), and bytes of each
-        sample (what its forward pass keeps for the backward pass).
+    The former are weights, gradients, moments and moving average, the latter what the forward
+    pass of a sample keeps for its backward pass.
     """
     weights = [w.nbytes for w in trial.model.parameters() if w.requires_grad]
     state = sum(w.nbytes for w in (*trial.model.parameters(), *trial.model.buffers()))
@@ -186,24 +164,14 @@ def _kept_bytes(trial: Trial, model: nn.Module, size: int) -> int:
 def largest_batch(
     peak: Callable[[int], int | None], usable: int, target: int
 ) -> tuple[int, int | None]:
-    """Halve the samples of a step until they fit.
-
-    Args:
-        peak: Bytes at the peak of a step by its samples; None if memory ran out.
-        usable: Bytes that it may take.
-        target: Samples of a step.
-
-    Returns:
-        Samples, 0 if not even one fits, and the bytes last found.
-    """
-    size = target
-    while True:
-        taken = peak(size)
-        if taken is not None and taken <= usable:
-            return size, taken
+    """Halve the samples of a step until their peak fits: samples, 0 if none fit, and the peak."""
+    size, taken = target, peak(target)
+    while taken is None or taken > usable:
         if size == 1:
             return 0, taken
         size = math.ceil(size / 2)
+        taken = peak(size)
+    return size, taken
 
 
 def plan_budget(
@@ -219,14 +187,13 @@ def plan_budget(
 ) -> Budget:
     """Find the largest micro-batch that memory holds.
 
-    On a GPU a few steps are taken with a copy of the model. On a CPU nothing is computed; the
-    model may be on the meta device, and the estimate serves a GPU to be bought as well.
+    On a CPU the model may be on the meta device, and the estimate serves a GPU to be bought too.
 
     Args:
         model: As it will be trained.
         image_size: Of the images it takes, in pixels.
         store_size: Of the crops they are made of, in pixels.
-        training: The recipe: `samples_per_step`, `memory`, `precision`, `ema_decay` and more.
+        training: The recipe.
         device: Where it is trained.
         resident: Bytes that stay beside the training, such as crops still to be moved there.
         processes: Devices that share a step.

@@ -4,15 +4,15 @@ A step follows from its weights, its samples and (seed, epoch, sample): these ar
 and plain values, and the step is made again from them.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from miram.errors import MiramError
 from miram.models.processes import alone
@@ -26,43 +26,24 @@ FILE = "step.pt"
 
 @dataclass(frozen=True)
 class BadStep:
-    """A step that can be taken again.
+    """A step that can be taken again; `step` and `epoch` count from 0."""
 
-    Attributes:
-        model: Weights and buffers before the step.
-        identity: Of the training, see `Checkpoints`; the model is built from it.
-        step: From 0.
-        total: Steps of the whole training.
-        epoch: From 0.
-        seed: Of the run.
-        indices: The samples of the step, those of this worker.
-        rank: Of the worker.
-        processes: How many workers shared the step.
-        crops: (B, H, H) uint16.
-        labels: (B,) or (B, K) int64, if there are any.
-        lesion: (B, h, h) uint8 coverage, if there is any.
-        image_size: Of the images the model takes, in pixels.
-        augmentation: How views are made.
-        micro_batch: Samples that go through the model at once.
-        precision: `no`, `bf16` or `fp16`, as accelerate names them.
-    """
-
-    model: State
-    identity: dict[str, Any]
+    model: State  # weights and buffers before the step
+    identity: dict[str, Any]  # of the training, see `Checkpoints`; the model is built from it
     step: int
-    total: int
+    total: int  # steps of the whole training
     epoch: int
     seed: int
-    indices: list[int]
+    indices: list[int]  # the samples of the step, those of this worker
     rank: int
     processes: int
-    crops: Tensor
-    labels: Tensor | None
-    lesion: Tensor | None
-    image_size: int
+    crops: Tensor  # (B, H, H) uint16
+    labels: Tensor | None  # (B,) or (B, K) int64
+    lesion: Tensor | None  # (B, h, h) uint8
+    image_size: int  # of the images the model takes, in pixels
     augmentation: dict[str, Any]
-    micro_batch: int
-    precision: str
+    micro_batch: int  # samples that go through the model at once
+    precision: str  # no, bf16 or fp16, as accelerate names them
 
     def batches(self, spec: InputSpec) -> list[dict[str, Tensor]]:
         """What the model was called with, on the CPU."""
@@ -80,34 +61,26 @@ class BadStep:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is not finite, and where it began.
+    """What is not finite, and where it began."""
 
-    Attributes:
-        loss: Sum of the micro-batches' losses, each weighing alike.
-        gradient_norm: Of all gradients together.
-        where: The first place; empty where all is finite.
-    """
-
-    loss: float
-    gradient_norm: float
-    where: str
+    loss: float  # mean of the micro-batches' losses
+    gradient_norm: float  # of all gradients together
+    where: str  # the first place; empty where all is finite
 
     @property
     def finite(self) -> bool:
         """Whether the step was as it should be."""
         return not self.where
 
-
-def keep_step(folder: Path, bad: BadStep) -> Path:
-    """Write a step down, so that `miram replay` can take it again.
-
-    Returns:
-        The folder of the step.
-    """
-    worker = "" if bad.processes == 1 else f"-worker-{bad.rank}"
-    target = folder / f"nonfinite-step-{bad.step + 1:09d}{worker}"
-    write_state(target / FILE, vars(bad))
-    return target
+    def advice(self, precision: str) -> str:
+        """What to change."""
+        if self.where.startswith("input"):
+            return "The data itself is not finite: run `miram verify` on the crop store"
+        lower = (
+            "Lower training.optimizer.base_lr or set training.optimizer.clip_norm=1. A training "
+            "does not resume with other settings: start afresh with training.resume=false"
+        )
+        return lower if precision == "no" else f"Set training.precision=fp32. {lower}"
 
 
 def load_step(folder: Path) -> BadStep:
@@ -128,22 +101,13 @@ def load_step(folder: Path) -> BadStep:
 
 
 def take_again(bad: BadStep, model: nn.Module) -> Finding:
-    """Take a step again on the CPU, without changing weights, and find where it goes wrong.
-
-    Args:
-        bad: The step.
-        model: With the architecture of the training; it is given the weights of the step.
-    """
+    """Take a step again on the CPU and find where it goes wrong; the model gets its weights."""
     model.load_state_dict(bad.model)
     on_step: list[Any] = [m.on_step for m in model.modules() if hasattr(m, "on_step")]
     for call in on_step:
         call(bad.step, bad.total)
-    return examine(
-        model.train(),
-        bad.batches(InputSpec.of(model)),
-        step_seed(bad.seed, bad.step, bad.rank),
-        bad.precision,
-    )
+    batches = bad.batches(InputSpec.of(model))
+    return examine(model.train(), batches, step_seed(bad.seed, bad.step, bad.rank), bad.precision)
 
 
 def examine(
@@ -151,31 +115,26 @@ def examine(
 ) -> Finding:
     """Go forward and backward on the CPU and find the first place that is not finite.
 
-    Args:
-        model: On the CPU.
-        batches: Its arguments, micro-batch by micro-batch.
-        seed: Of whatever the model draws by itself.
-        precision: `no`, `bf16` or `fp16`.
+    `batches` are the model's arguments, micro-batch by micro-batch, and `seed` is of whatever it
+    draws by itself.
     """
     model.zero_grad(set_to_none=True)
     place = _bad_before(model, batches)
-    hooks = _Hooks(model)
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     losses = []
-    with torch.random.fork_rng(devices=[]), alone():
+    with torch.random.fork_rng(devices=[]), alone(), _watching(model) as places:
         torch.manual_seed(seed)
         for batch in batches:
             with torch.autocast("cpu", half, enabled=half is not None):
                 loss = model(**batch).loss
             (loss / len(batches)).backward()
             losses.append(float(loss.detach()))
-    hooks.remove()
     gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
     norm = float(torch.nn.utils.get_total_norm(gradients))
-    total = sum(losses) / len(losses)
-    if not place and not (np.isfinite(total) and np.isfinite(norm)):
-        place = hooks.first or "the loss itself"
-    return Finding(total, norm, place)
+    mean = sum(losses) / len(losses)
+    if not place and not (np.isfinite(mean) and np.isfinite(norm)):
+        place = places[0] if places else "the loss itself"
+    return Finding(mean, norm, place)
 
 
 def describe_nonfinite(
@@ -208,37 +167,25 @@ def describe_nonfinite(
 
 
 def _message(bad: BadStep, finding: Finding, folder: Path | None) -> str:
-    whose, kept = "" if bad.processes == 1 else f"worker {bad.rank}: ", ""
+    single, kept = bad.processes == 1, ""
     if folder:
+        suffix = "" if single else f"-worker-{bad.rank}"
+        target = folder / f"nonfinite-step-{bad.step + 1:09d}{suffix}"
         try:
-            kept = f"; `miram replay {keep_step(folder, bad)}` takes the step again"
+            write_state(target / FILE, vars(bad))
+            kept = f"; `miram replay {target}` takes the step again"
         except (OSError, RuntimeError) as error:  # a full disk hides neither step nor cause
             kept = f"; the step could not be kept for `miram replay` ({error})"
     return (
-        f"{whose}loss {finding.loss:g}, gradient norm {finding.gradient_norm:g} at step "
-        f"{bad.step + 1}; first at: {finding.where or 'not seen again on the CPU'}{kept}. "
-        f"The weights are those before the step. {advice(finding, bad.precision)}"
+        f"{'' if single else f'worker {bad.rank}: '}loss {finding.loss:g}, gradient norm "
+        f"{finding.gradient_norm:g} at step {bad.step + 1}; first at: "
+        f"{finding.where or 'not seen again on the CPU'}{kept}. The weights are those before the "
+        f"step. {finding.advice(bad.precision)}"
     )
-
-
-def facts(bad: BadStep, finding: Finding) -> dict[str, Any]:
-    """Step and finding as plain values."""
-    step = {"step": bad.step + 1, "epoch": bad.epoch, "indices": bad.indices}
-    return {**step, **asdict(finding), "finite": finding.finite}
-
-
-def advice(finding: Finding, precision: str) -> str:
-    """What to change."""
-    if finding.where.startswith("input"):
-        return "The data itself is not finite: run `miram verify` on the crop store"
-    lower = (
-        "Lower training.optimizer.base_lr or set training.optimizer.clip_norm=1. A training does "
-        "not resume with other settings: start afresh with training.resume=false"
-    )
-    return lower if precision == "no" else f"Set training.precision=fp32. {lower}"
 
 
 def _bad_before(model: nn.Module, batches: list[dict[str, Tensor]]) -> str:
+    """Which weight or input was not finite before the step."""
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
             return f"weight {name}, before the step"
@@ -249,32 +196,30 @@ def _bad_before(model: nn.Module, batches: list[dict[str, Tensor]]) -> str:
     return ""
 
 
-class _Hooks:
-    """Remember the first module with an output, or else a gradient, that is not finite."""
+@contextmanager
+def _watching(model: nn.Module) -> Iterator[list[str]]:
+    """Collect the places whose output or gradient is not finite, in their order."""
+    places: list[str] = []
 
-    def __init__(self, model: nn.Module) -> None:
-        self.first = ""
-        self.handles: list[RemovableHandle] = [
-            module.register_forward_hook(self._hook(f"{name} ({type(module).__name__})"))
-            for name, module in model.named_modules()
-            if not any(module.children())  # what holds others goes wrong after them
-        ]
+    def note(place: str, value: Tensor) -> None:
+        if not value.isfinite().all():
+            places.append(place)
 
-    def remove(self) -> None:
-        for handle in self.handles:
-            handle.remove()
-
-    def _hook(self, name: str) -> Callable[..., None]:
+    def hook(name: str) -> Callable[..., None]:
         def forward(_: nn.Module, inputs: Any, output: Any) -> None:
-            if not isinstance(output, Tensor):
-                return
-            self._note(f"output of {name}", output)
-            if output.requires_grad:
-                # On the tensor: hooks of modules do not go with operations in place.
-                output.register_hook(lambda gradient: self._note(f"gradient at {name}", gradient))
+            if isinstance(output, Tensor):
+                note(f"output of {name}", output)
+                if output.requires_grad:
+                    # On the tensor: hooks of modules do not go with operations in place.
+                    output.register_hook(lambda gradient: note(f"gradient at {name}", gradient))
 
         return forward
 
-    def _note(self, place: str, value: Tensor) -> None:
-        if not self.first and not bool(value.isfinite().all()):
-            self.first = place
+    handles = [
+        module.register_forward_hook(hook(f"{name} ({type(module).__name__})"))
+        for name, module in model.named_modules()
+        if not any(module.children())  # what holds others goes wrong after them
+    ]
+    yield places
+    for handle in handles:
+        handle.remove()

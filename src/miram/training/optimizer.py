@@ -1,7 +1,7 @@
 """The optimizer and its learning rate."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, Literal
 
 import torch
@@ -35,10 +35,7 @@ def make_optimizer(
 ) -> torch.optim.Adam:
     """Adam or AdamW; biases, norms, tokens and other vectors are not decayed.
 
-    Args:
-        model: What to train.
-        config: Rates.
-        effective_batch: Samples per step over all devices and accumulated micro-batches.
+    `effective_batch` counts the samples of a step over all devices and micro-batches.
     """
     peak = config.base_lr * effective_batch / 256
     groups = _groups(model, config.weight_decay)
@@ -59,8 +56,8 @@ def _groups(
     known = {id(parameter) for parameter in apart}
     trained = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
     return [
-        {"params": _with_rank(trained, matrices=True), "weight_decay": weight_decay},
-        {"params": _with_rank(trained, matrices=False), "weight_decay": 0.0},
+        {"params": [p for p in trained if not _is_vector(p)], "weight_decay": weight_decay},
+        {"params": [p for p in trained if _is_vector(p)], "weight_decay": 0.0},
     ]
 
 
@@ -73,13 +70,9 @@ def _layered_groups(
     the last norm goes with the last block.
     """
     encoder = getattr(model, "encoder", model)
+    vectors = [name for name, value in encoder.named_parameters() if _is_vector(value)]
     layered: list[dict[str, Any]] = param_groups_layer_decay(
-        encoder,
-        weight_decay=weight_decay,
-        no_weight_decay_list=[
-            name for name, value in encoder.named_parameters() if _is_vector(value)
-        ],
-        layer_decay=layer_decay,
+        encoder, weight_decay, no_weight_decay_list=vectors, layer_decay=layer_decay
     )
     rest = _groups(model, weight_decay, apart=list(encoder.parameters()))
     rest = [group for group in rest if group["params"]]
@@ -88,23 +81,13 @@ def _layered_groups(
     return [*layered, *rest]
 
 
-def _with_rank(parameters: Iterable[nn.Parameter], *, matrices: bool) -> list[nn.Parameter]:
-    return [parameter for parameter in parameters if _is_vector(parameter) != matrices]
-
-
 def _is_vector(parameter: nn.Parameter) -> bool:
     # Tokens are (1, 1, D): vectors in all but shape.
     return parameter.squeeze().ndim <= 1
 
 
 def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then half a cosine to zero.
-
-    Args:
-        step: From 0.
-        warmup_steps: Steps of the warm-up.
-        total_steps: Steps of the whole run.
-    """
+    """Share of the peak learning rate at a step: linear warm-up, then half a cosine to zero."""
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     progress = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)

@@ -35,20 +35,12 @@ LICENSE_NOTE = "weights derived from the training data named in data_digest; its
 
 @dataclass(frozen=True)
 class PretrainingResult:
-    """What a method leaves behind.
-
-    Attributes:
-        encoder: The encoder alone.
-        pretrained: All weights of the method, decoders included.
-        history: At least the columns `HISTORY`; empty for a method that does not train.
-        reconstructions: Of methods with decoders `scale<s>_target`, `_masked`, `_prediction`
-            (6, s*S, s*S) uint8.
-    """
+    """What a method leaves behind."""
 
     encoder: EncoderCheckpoint
-    pretrained: PretrainedCheckpoint
-    history: pd.DataFrame
-    reconstructions: dict[str, NDArray]
+    pretrained: PretrainedCheckpoint  # all weights of the method, decoders included
+    history: pd.DataFrame  # with the columns `HISTORY`; empty for a method that does not train
+    reconstructions: dict[str, NDArray]  # see `reconstruct_examples`; empty without decoders
 
 
 def pretrain(
@@ -70,8 +62,7 @@ def pretrain(
         encoder: The encoder.
         method: How it is trained.
         training: The budget that all methods share.
-        folder: Where the training keeps its state, to resume after an interruption; None keeps
-            nothing.
+        folder: Where the training keeps its state to resume from; None keeps nothing.
         validate: Called with the model now and then, see `train`.
         splits: Those that `rows` follow from; the header names them, so that the encoder is not
             evaluated under others.
@@ -130,12 +121,7 @@ def identity(
 ) -> dict[str, Any]:
     """Whatever besides the budget the trained weights depend on.
 
-    Args:
-        store: The crop store.
-        rows: Positions of the crops that are seen.
-        encoder: The encoder.
-        method: How it is trained.
-        start: Digest of the weights to start from; empty for fresh ones.
+    `start` is the digest of the weights to start from, empty for fresh ones.
     """
     return {
         "encoder": encoder.model_dump(mode="json"),
@@ -153,27 +139,17 @@ def header(
     facts: Facts,
     splits: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """What a checkpoint's header says of the encoder and what it came from.
-
-    Args:
-        store: The crop store.
-        encoder: The encoder that all methods share.
-        method: How it was trained.
-        facts: Of the run that trained it.
-        splits: Under which it was trained; None for what was not.
-    """
-    return {
+    """What a checkpoint's header says of the encoder and what it came from."""
+    made = {
         **method.encoder_facts(encoder),
         "method": method.model_dump(mode="json"),
         **facts,
         "data_digest": store.digest,
         "license": LICENSE_NOTE,
-        **_told(splits, labels=method.needs_labels),
     }
-
-
-def _told(splits: pd.DataFrame | None, *, labels: bool) -> dict[str, Any]:
-    return {} if splits is None else {SPLITS: split_record(splits, labels=labels)}
+    if splits is not None:
+        made[SPLITS] = split_record(splits, labels=method.needs_labels)
+    return made
 
 
 def reconstruct_examples(

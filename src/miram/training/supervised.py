@@ -19,12 +19,7 @@ from miram.models.supervised import SupervisedConfig, class_weights
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import TrainingConfig, recipe_of
-from miram.training.logging.history import (
-    Facts,
-    join_histories,
-    joined_facts,
-    last_step,
-)
+from miram.training.logging.history import Facts, join_histories, joined_facts, last_step
 from miram.training.logging.telemetry import log_step_offset
 from miram.training.loop import train
 from miram.training.pretrain import header, identity
@@ -93,7 +88,8 @@ def train_supervised(
     encoders: dict[str, nn.Module] = {}
     facts: dict[str, Facts] = {}
     histories: dict[str | int, pd.DataFrame] = {}
-    for fold, side in _sides_of_repeats(splits).items():
+    sides = [pair for repeat in split_repeats(splits) for pair in training_sides(repeat).items()]
+    for fold, side in sides:
         seen = np.isin(rows, side)
         log.info("training on %d labeled crops %s", seen.sum(), f"outside {fold}" if fold else "")
         weights = class_weights(labels[seen], classes)
@@ -119,11 +115,3 @@ def train_supervised(
     metadata = header(store, encoder, method, joined_facts(facts), splits)
     checkpoints = {fold: EncoderCheckpoint.of(one, metadata) for fold, one in encoders.items()}
     return join_folds(checkpoints), join_histories(histories, "fold")
-
-
-def _sides_of_repeats(splits: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
-    """`training_sides` of all repeats; their folds have names of their own."""
-    sides: dict[str, NDArray[np.int64]] = {}
-    for deal in split_repeats(splits):
-        sides |= training_sides(deal)
-    return sides

@@ -59,11 +59,20 @@ def test_a_mask_of_another_size_is_taken_at_the_centers_of_the_pixels(pixels, sh
     assert (full(mask, shape) == nearest(pixels > half, shape)).all()
 
 
-@pytest.mark.parametrize(("white", "half"), [(65_535, 32_767), (4095, 2047), (1, 0)])
-def test_half_of_the_range_of_the_file_is_the_boundary(white, half):
-    pixels = np.array([[0, half, half + 1, white]], dtype=np.uint16)
-    marked = full(mask_from_image(image(pixels, white), pixels.shape), pixels.shape)
-    assert marked.tolist() == [[False, False, True, True]]
+@pytest.mark.parametrize(
+    ("white", "levels", "marked"),
+    [
+        (65_535, [0, 32_767, 32_768, 65_535], [False, False, True, True]),
+        (4095, [0, 2047, 2048, 4095], [False, False, True, True]),
+        (1, [0, 0, 1, 1], [False, False, True, True]),
+        (255, [0, 1, 2, 15], [False, True, True, True]),  # a map of labels: every region
+        (65_535, [0, 1, 2, 15], [False, True, True, True]),
+    ],
+)
+def test_half_of_the_range_of_the_file_is_the_boundary(white, levels, marked):
+    pixels = np.array([levels], dtype=np.uint16)
+    mask = mask_from_image(image(pixels, white), pixels.shape)
+    assert full(mask, pixels.shape).tolist() == [marked]
 
 
 @given(arrays(bool, SHAPES), st.sampled_from([255, 4095, 65_535]), st.data())
@@ -71,13 +80,6 @@ def test_a_mask_of_two_levels_marks_the_brighter_whatever_it_is(pixels, white, d
     level = data.draw(st.integers(1, white))
     mask = mask_from_image(image(np.uint16(pixels) * np.uint16(level), white), pixels.shape)
     assert (full(mask, pixels.shape) == pixels).all()
-
-
-@pytest.mark.parametrize("white", [255, 65_535])
-def test_every_region_of_a_map_of_labels_is_marked(white):
-    pixels = np.array([[0, 1, 2, 15]], dtype=np.uint16)
-    marked = full(mask_from_image(image(pixels, white), pixels.shape), pixels.shape)
-    assert marked.tolist() == [[False, True, True, True]]
 
 
 @given(st.lists(LEVELS, min_size=1, max_size=3), SHAPES)

@@ -91,26 +91,17 @@ def test_the_whole_range_of_the_file_keeps_16_bit_pixels(image):
     assert (to_full_range(image, low, high) == image).all()
 
 
-def test_an_8_bit_image_fills_16_bits():
-    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    low, high = NormalizationConfig(method="bits").grey_range(image.ravel(), 255)
-    assert (to_full_range(image, low, high) == image.astype(np.uint16) * 257).all()
-
-
-def test_the_default_clips_nothing_inside_the_breast():
-    values = np.random.default_rng(0).integers(500, 40_000, 10_000)
-    assert NormalizationConfig().grey_range(values, 65_535) == (values.min(), values.max())
-
-
-def test_percentiles_are_those_of_the_values():
-    values = np.arange(101)
-    config = NormalizationConfig(low=1, high=98)
-    assert config.grey_range(values, 255) == (1.0, 98.0)
-
-
-def test_fixed_levels_stand_as_given():
-    config = NormalizationConfig(method="fixed", low=100, high=4000)
-    assert config.grey_range(np.array([7, 9]), 4095) == (100, 4000)
+@pytest.mark.parametrize(
+    ("options", "levels"),
+    [
+        ({}, (0, 100)),  # clips nothing inside the breast
+        ({"low": 1, "high": 98}, (1, 98)),
+        ({"method": "fixed", "low": 100, "high": 4000}, (100, 4000)),
+        ({"method": "bits"}, (0, 255)),
+    ],
+)
+def test_black_and_white_are_percentiles_the_range_of_the_file_or_fixed(options, levels):
+    assert NormalizationConfig(**options).grey_range(np.arange(101), 255) == levels
 
 
 def test_a_flat_image_does_not_divide_by_zero():

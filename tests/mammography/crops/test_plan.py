@@ -59,21 +59,17 @@ def test_every_lesion_has_one_crop_and_every_mammogram_one_task(lesions, tiny_ph
         assert (merged[f"{name}_x"] == merged[f"{name}_y"]).all()
 
 
-def test_the_number_of_workers_changes_no_byte(lesions, tiny_phantom, built, tmp_path):
-    two = build_crop_store(plan_crops(lesions, tiny_phantom, CONFIG, workers=2), tmp_path / "crops")
-    assert two.digest == built.digest and files_of(two) == files_of(built)
-
-
-def test_the_order_of_the_rows_changes_no_byte(lesions, tiny_phantom, built, tmp_path):
-    mixed = lesions.sample(frac=1, random_state=1)
-    store = build_crop_store(plan_crops(mixed, tiny_phantom, CONFIG), tmp_path / "crops")
-    assert store.digest == built.digest
-
-
-def test_the_place_of_the_data_changes_no_byte(lesions, tiny_phantom, built, tmp_path):
-    shutil.copytree(tiny_phantom, tmp_path / "copy")
-    store = build_crop_store(plan_crops(lesions, tmp_path / "copy", CONFIG), tmp_path / "crops")
-    assert store.digest == built.digest
+@pytest.mark.parametrize("change", ["workers", "order", "place"])
+def test_neither_workers_nor_order_nor_place_of_the_data_change_a_byte(
+    lesions, tiny_phantom, built, tmp_path, change
+):
+    root = tmp_path / "copy" if change == "place" else tiny_phantom
+    if change == "place":
+        shutil.copytree(tiny_phantom, root)
+    rows = lesions.sample(frac=1, random_state=1) if change == "order" else lesions
+    plan = plan_crops(rows, root, CONFIG, workers=2 if change == "workers" else 1)
+    store = build_crop_store(plan, tmp_path / "crops")
+    assert store.digest == built.digest and files_of(store) == files_of(built)
 
 
 def test_building_again_cuts_nothing(lesions, tiny_phantom, built, tmp_path, caplog):
@@ -136,29 +132,25 @@ def test_a_store_of_an_older_version_names_what_is_new(built):
     ]
 
 
-def test_a_damaged_store_is_built_again_and_named(lesions, tiny_phantom, built, tmp_path, caplog):
-    shutil.copytree(built.folder, tmp_path / "crops")
-    with (tmp_path / "crops" / "crops.npy").open("r+b") as file:
-        file.seek(500)
-        file.write(b"\x01\x02\x03")
-    store, cut = build(lesions, tiny_phantom, tmp_path / "crops", caplog=caplog)
-    assert cut == lesions["image_id"].nunique() and store.digest == built.digest
-    assert "crops.npy: sha256 is" in caplog.text
-
-
 @pytest.mark.parametrize(
-    ("name", "content"), [("tasks.json", "{"), ("digest.json", "[]"), ("crops.npy", "")]
+    ("name", "content", "words"),
+    [
+        ("tasks.json", b"{", "the crop store"),
+        ("digest.json", b"[]", "the crop store"),
+        ("crops.npy", b"", "the crop store"),
+        ("crops.npy", None, "crops.npy: sha256 is"),
+    ],
 )
-def test_a_store_with_a_broken_file_is_built_again(
-    lesions, tiny_phantom, tmp_path, caplog, name, content
+def test_a_store_with_a_broken_file_is_built_again_and_the_file_named(
+    lesions, tiny_phantom, tmp_path, caplog, name, content, words
 ):
     some = lesions[lesions["image_id"] == lesions["image_id"].iloc[0]]
     first, _ = build(some, tiny_phantom, tmp_path / "crops", caplog=caplog)
-    digest = first.digest
-    (tmp_path / "crops" / name).write_text(content)
+    digest, path = first.digest, tmp_path / "crops" / name
+    path.write_bytes(path.read_bytes()[:-3] + b"\1\2\3" if content is None else content)
     store, cut = build(some, tiny_phantom, tmp_path / "crops", caplog=caplog)
     assert cut == 1 and store.digest == digest
-    assert "all is cut again: the crop store" in caplog.text
+    assert f"all is cut again: {words}" in caplog.text
     assert verify_store(store.folder) == []
 
 
@@ -241,12 +233,8 @@ def test_boxes_are_cut_and_unmarked_images_give_backgrounds(tmp_path):
     assert kinds == {"a": ["background", "lesion"], "b": ["background"]}
     box = store.manifest.query("kind == 'lesion'").iloc[0]
     assert [box[f"box_{name}"] for name in ("x0", "y0", "x1", "y1")] == [40, 100, 80, 130]
-
-
-def test_images_without_any_lesion_make_a_store(tmp_path):
-    table = own_images(tmp_path).iloc[1:]
-    store = build_crop_store(plan_crops(table, tmp_path, CONFIG), tmp_path / "crops")
-    assert store.manifest["kind"].tolist() == ["background"] and store.info["lesions"] == 0
+    unmarked = build_crop_store(plan_crops(table.iloc[1:], tmp_path, CONFIG), tmp_path / "other")
+    assert unmarked.manifest["kind"].tolist() == ["background"] and unmarked.info["lesions"] == 0
 
 
 def test_real_lesions_are_cut_where_they_are(shared_data, tmp_path):

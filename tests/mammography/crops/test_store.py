@@ -48,7 +48,9 @@ def folder(tmp_path):
 
 
 def test_a_store_gives_back_what_was_written(folder):
+    assert verify_store(folder) == []
     store = CropStore.open(folder)
+    assert isinstance(store.crops, np.memmap)
     expected = {name: np.concatenate([p[name] for p in pieces()]) for name in ("crops", "masks")}
     assert (store.crops == expected["crops"]).all() and store.crops.dtype == np.uint16
     assert (store.masks == expected["masks"]).all() and store.masks.dtype == np.uint8
@@ -59,14 +61,6 @@ def test_a_store_gives_back_what_was_written(folder):
     assert store.info["patients"] == 3
 
 
-def test_pixels_stay_on_the_disk(folder):
-    assert isinstance(CropStore.open(folder).crops, np.memmap)
-
-
-def test_a_sound_store_verifies(folder):
-    assert verify_store(folder) == []
-
-
 def test_the_same_content_has_the_same_digest_and_other_content_another(folder, tmp_path):
     digest = CropStore.open(folder).digest
     assert write(tmp_path / "again") == digest
@@ -75,36 +69,46 @@ def test_the_same_content_has_the_same_digest_and_other_content_another(folder, 
     assert file_sha256(folder / "crops.npy") == file_sha256(tmp_path / "again" / "crops.npy")
 
 
-@pytest.mark.parametrize("name", ["crops.npy", "masks.npy"])
-def test_one_changed_pixel_is_found(folder, name):
-    path = folder / name
+def other_pixel(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    problems = verify_store(folder)
-    assert problems[0].startswith(f"{name}: sha256 is ") and len(problems) == 2
 
 
-def test_a_changed_manifest_is_found(folder):
-    manifest = pd.read_parquet(folder / "manifest.parquet")
-    manifest.loc[0, "patient_id"] = "P_2"
-    manifest.to_parquet(folder / "manifest.parquet", index=False)
-    assert verify_store(folder)[0].startswith("manifest: sha256 is ")
+def other_patient(path):
+    pd.read_parquet(path).assign(patient_id="P_2").to_parquet(path, index=False)
 
 
-def test_changed_parameters_are_found(folder):
-    info = json.loads((folder / "digest.json").read_text())
-    info["parameters"]["side"] = 32
-    (folder / "digest.json").write_text(json.dumps(info))
-    assert verify_store(folder)[0].startswith("digest is ")
+def other_parameter(path):
+    info = json.loads(path.read_text())
+    path.write_text(json.dumps({**info, "parameters": {"side": 32}}))
 
 
-def test_a_cut_off_array_is_named_and_not_opened(folder):
-    content = (folder / "crops.npy").read_bytes()
-    (folder / "crops.npy").write_bytes(content[: len(content) // 2])
-    with pytest.raises(MiramError, match=r"damaged .* delete the folder"):
-        CropStore.open(folder)
-    assert "damaged" in verify_store(folder)[0]
+def other_audit(path):
+    path.write_text("lesion_id,file,code,action,detail\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("crops.npy", other_pixel, "crops.npy: sha256 is "),
+        ("masks.npy", other_pixel, "masks.npy: sha256 is "),
+        ("manifest.parquet", other_patient, "manifest: sha256 is "),
+        ("digest.json", other_parameter, "digest is "),
+        ("audit.csv", other_audit, "audit.csv: sha256 is "),
+    ],
+)
+def test_every_change_is_found(folder, name, change, words):
+    change(folder / name)
+    assert verify_store(folder)[0].startswith(words)
+
+
+def half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def shorter(path):
+    pd.read_parquet(path).iloc[:-1].to_parquet(path, index=False)
 
 
 def no_column(path):
@@ -114,8 +118,10 @@ def no_column(path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
+        ("crops.npy", half),
         ("crops.npy", b""),
         ("masks.npy", b""),
+        ("manifest.parquet", shorter),
         ("digest.json", b""),
         ("digest.json", b"{}"),
         ("digest.json", b"[]"),
@@ -143,24 +149,11 @@ def test_whatever_is_broken_verify_says_damaged_and_what_to_do(folder, name, con
     assert "is damaged (" in problems[0] and "delete the folder and run" in problems[0]
 
 
-def test_an_edited_audit_is_found(folder):
-    (folder / "audit.csv").write_text("lesion_id,file,code,action,detail\n")
-    problems = verify_store(folder)
-    assert len(problems) == 1 and problems[0].startswith("audit.csv: sha256 is ")
-
-
 def test_a_store_of_the_time_before_audits_were_hashed_is_sound(folder):
     info = json.loads((folder / "digest.json").read_text())
     assert info.pop("audit_sha256")
     (folder / "digest.json").write_text(json.dumps(info))
     assert verify_store(folder) == []
-
-
-def test_a_manifest_of_another_length_is_not_opened(folder):
-    manifest = pd.read_parquet(folder / "manifest.parquet")
-    manifest.iloc[:-1].to_parquet(folder / "manifest.parquet", index=False)
-    with pytest.raises(MiramError, match="differ in length"):
-        CropStore.open(folder)
 
 
 def test_a_half_written_store_is_not_opened(folder):

@@ -131,22 +131,19 @@ def test_the_size_of_a_codestream_is_read_without_decoding(name):
     assert codestream_size(frame) == (dataset.Rows, dataset.Columns)
 
 
-def test_a_voi_table_gives_its_entries():
-    path = AWKWARD / "vlut_04.dcm"
-    dataset = pydicom.dcmread(path)
-    entries = np.array(dataset.VOILUTSequence[0].LUTData)
-    image = read_image(path)
-    assert image.transforms == ("voi_lut",)
-    np.testing.assert_array_equal(image.pixels, entries[dataset.pixel_array])
-
-
-def test_a_modality_table_gives_its_entries():
-    path = AWKWARD / "mlut_18.dcm"
-    dataset = pydicom.dcmread(path)
-    entries = np.array(dataset.ModalityLUTSequence[0].LUTData)
-    image = read_image(path)
-    assert image.transforms == ("modality_lut",)
-    np.testing.assert_array_equal(image.pixels, entries[dataset.pixel_array + 2048])
+@pytest.mark.parametrize(
+    ("name", "sequence", "first", "transform"),
+    [
+        ("vlut_04.dcm", "VOILUTSequence", 0, "voi_lut"),
+        ("mlut_18.dcm", "ModalityLUTSequence", -2048, "modality_lut"),
+    ],
+)
+def test_a_table_gives_its_entries(name, sequence, first, transform):
+    dataset = pydicom.dcmread(AWKWARD / name)
+    entries = np.array(dataset[sequence].value[0].LUTData)
+    image = read_image(AWKWARD / name)
+    assert image.transforms == (transform,)
+    np.testing.assert_array_equal(image.pixels, entries[dataset.pixel_array - first])
 
 
 def test_a_film_mammogram_keeps_its_identity():

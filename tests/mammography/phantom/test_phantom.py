@@ -24,7 +24,6 @@ from miram.mammography.phantom import (
     phantom_ceiling,
     phantom_files,
 )
-from miram.mammography.phantom.cases import pick
 from miram.mammography.phantom.files import case_tables, lesion_places
 
 REAL_TABLES = SHARED_DATA / "cbis_ddsm" / "csv"
@@ -104,6 +103,8 @@ def test_tables_come_last_and_every_path_once(written):
     assert len(set(paths)) == len(paths)
     assert all(path.startswith("CBIS-DDSM/") for path in paths[:-4])
     assert list(files)[-4:] == TABLES
+    headers = [pydicom.dcmread(BytesIO(files[path])) for path in list(files)[:-4]]
+    assert len({header.SOPInstanceUID for header in headers}) == len(headers)
 
 
 def test_first_file_arrives_before_the_others_are_made():
@@ -113,16 +114,8 @@ def test_first_file_arrives_before_the_others_are_made():
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_tables_have_the_line_ends_and_headers_of_the_real_ones(cases, name):
+def test_tables_have_the_line_ends_of_the_real_ones(cases, name):
     content = dict(case_tables(cases, seed=0))[name]
-    density = "breast density" if "calc" in name else "breast_density"
-    labels = "calc type,calc distribution" if "calc" in name else "mass shape,mass margins"
-    header = (
-        f"patient_id,{density},left or right breast,image view,abnormality id,abnormality type,"
-        f"{labels},assessment,pathology,subtlety,image file path,cropped image file path,"
-        "ROI mask file path"
-    )
-    assert content.split(b"\r\n")[0].decode() == header
     assert content.endswith(b"\r\n")
     rows = _table_rows(content)
     with_line_feed = "cropped image file path" if "calc" in name else "ROI mask file path"
@@ -159,34 +152,11 @@ def test_tables_use_the_header_and_the_words_of_the_real_ones(cases, name):
             assert set(row[column].split("-")) <= words
 
 
-@pytest.mark.parametrize(
-    "quirk",
-    [
-        "mixed",
-        "contradicted",
-        "without_callback",
-        "mirrored",
-        "white_strips",
-        "zero_assessment",
-        "zero_subtlety",
-        "edge_lesions",
-        "small_components",
-        "separate_series",
-        "mask_mismatch",
-        "missing_first_label",
-        "missing_second_label",
-        "swapped_files",
-        "blank_image",
-        "blank_crop",
-        "blank_mask",
-        "several",
-        "shares_view",
-    ],
-)
 @pytest.mark.parametrize("patients", [40, 100])
-def test_every_quirk_occurs_from_forty_patients_on(quirk, patients):
-    flags = draw_cases(PhantomConfig(patients=patients))[quirk]
-    assert 0 < flags.sum() < len(flags)
+def test_every_quirk_occurs_from_forty_patients_on(patients):
+    flags = draw_cases(PhantomConfig(patients=patients)).select_dtypes(bool)
+    assert {"mixed", "mask_mismatch", "swapped_files", "blank_mask", "shares_view"} < set(flags)
+    assert flags.any().all() and not flags.all().any()
 
 
 def test_hundred_patients_hold_what_the_real_set_holds(cases):
@@ -237,31 +207,15 @@ def test_small_phantoms_have_both_splits(patients):
     assert [name for name, _ in case_tables(cases, seed=0)] == TABLES
 
 
-def test_one_view_can_be_asked_for():
-    assert set(draw_cases(PhantomConfig(patients=12, views=("MLO",)))["view"]) == {"MLO"}
-
-
 def test_cases_do_not_depend_on_the_image_size(cases):
     pd.testing.assert_frame_equal(cases, draw_cases(PhantomConfig(image_size=320)))
 
 
-def test_unknown_settings_and_impossible_values_are_refused():
-    with pytest.raises(ValidationError):
-        PhantomConfig(patient=10)
-    with pytest.raises(ValidationError):
-        PhantomConfig(label_noise=0.5)
-
-
-@pytest.mark.parametrize(("count", "rate", "at_least", "expected"), [
-    (100, 0.1, 0, 10), (100, 0.001, 1, 1), (100, 0.001, 0, 0), (3, 1.0, 0, 3), (2, 0.1, 5, 2),
-    (0, 0.5, 1, 0),
-])  # fmt: skip
-def test_pick_takes_an_exact_number_evenly_over_the_list(count, rate, at_least, expected):
-    flags = pick(count, rate, np.random.default_rng(0), at_least)
-    assert flags.shape == (count,)
-    assert flags.sum() == expected
-    for stretch in np.array_split(flags, max(expected, 1)):
-        assert stretch.sum() == min(expected, 1)
+def test_one_view_can_be_asked_for_and_impossible_values_are_refused():
+    assert set(draw_cases(PhantomConfig(patients=12, views=("MLO",)))["view"]) == {"MLO"}
+    for wrong in ({"patient": 10}, {"label_noise": 0.5}):
+        with pytest.raises(ValidationError):
+            PhantomConfig(**wrong)
 
 
 def test_table_cells_name_files_and_swapped_rows_name_the_other_file(written):
@@ -320,16 +274,6 @@ def test_dicom_files_carry_the_tags_of_the_real_ones(written):
                 assert absent not in data
             for absent in ("ViewPosition", "ImageLaterality"):
                 assert absent not in data
-
-
-def test_instance_uids_are_unique(written):
-    _, files = written
-    uids = [
-        pydicom.dcmread(BytesIO(content), stop_before_pixels=True).SOPInstanceUID
-        for path, content in files.items()
-        if path.endswith(".dcm")
-    ]
-    assert len(set(uids)) == len(uids)
 
 
 def test_a_view_in_both_tables_has_one_image_under_two_uids(written):

@@ -2,13 +2,11 @@
 
 import shutil
 
-import pandas as pd
 import pytest
 from dicom_files import write_dicom
 from project_paths import SHARED_DATA
 
 from miram.errors import MiramError
-from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.sources import make_source
 from miram.mammography.sources.dicom_folder import view_and_laterality_of_name
 
@@ -55,15 +53,6 @@ def test_every_mammogram_at_any_depth_is_one_row_without_a_lesion(tmp_path):
     assert (row["image_rows"], row["image_columns"], row["source_bits"]) == (12, 10, 12)
     assert row["image_path"] == "x/IM.7"
     assert (lesions["presentation_intent"] == "FOR PRESENTATION").all()
-
-
-def test_the_table_survives_parquet(tmp_path):
-    mammogram(tmp_path / "raw/a.dcm")
-    lesions = ingest(tmp_path / "raw").lesions
-    lesions.to_parquet(tmp_path / "l.parquet")
-    again = validate_lesions(pd.read_parquet(tmp_path / "l.parquet"))
-    assert list(again["mask_paths"]) == [[]]
-    assert list(again["lesion_id"]) == list(lesions["lesion_id"])
 
 
 def test_a_second_copy_of_an_instance_is_left_out_by_its_uid(tmp_path):
@@ -128,14 +117,6 @@ def test_raw_images_come_in_when_asked_for_and_stay_recognizable(tmp_path):
     mammogram(tmp_path / "b.dcm", "1.2.2", SOPClassUID=FOR_PROCESSING)
     lesions = ingest(tmp_path, for_processing=True).lesions
     assert list(lesions["presentation_intent"]) == ["FOR PRESENTATION", "FOR PROCESSING"]
-
-
-def test_the_tag_of_the_intent_counts_before_the_class(tmp_path):
-    shown = {"PresentationIntentType": "FOR PRESENTATION"}
-    mammogram(tmp_path / "a.dcm", "1.2.1", SOPClassUID=FOR_PROCESSING, **shown)
-    mammogram(tmp_path / "b.dcm", "1.2.2", SOPClassUID=SECONDARY_CAPTURE)
-    intents = ingest(tmp_path).lesions["presentation_intent"]
-    assert intents[0] == "FOR PRESENTATION" and pd.isna(intents[1])
 
 
 def test_of_cbis_ddsm_the_full_mammograms_are_taken_and_nothing_else(tiny_phantom):

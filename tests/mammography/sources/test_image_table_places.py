@@ -131,11 +131,6 @@ def test_a_file_of_two_patients_is_refused_however_it_is_spelled(root, text):
         ingest(root, text)
 
 
-def test_a_file_has_one_image_id_however_it_is_spelled(root):
-    lesions = ingest(root, "image_path,patient_id\na.png,p\n./a.png,p\n").lesions
-    assert lesions["lesion_id"].tolist() == ["a.png_1", "a.png_2"]
-
-
 @pytest.mark.parametrize("options", [{}, {"box_columns": list(BOX), "box_format": "size"}])
 def test_boxes_in_parts_of_the_image_are_refused(root, options):
     with pytest.raises(
@@ -159,17 +154,6 @@ def test_numbers_in_yaml_stand_for_their_text(root):
     lesions = ingest(root, text, values=values, constants={"density": 2}).lesions
     assert lesions["pathology"].tolist() == ["BENIGN", "MALIGNANT"]
     assert lesions["density"].tolist() == [2, 2]
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "span"),
-    [("density", "9", "1 to 4"), ("assessment", "77", "0 to 6"), ("subtlety", "-3", "1 to 5")],
-)
-def test_a_number_beyond_its_scale_says_how_to_map_it(root, column, value, span):
-    with pytest.raises(
-        MiramError, match=f"'{value}', but {column} may be whole numbers from {span}"
-    ):
-        ingest(root, f"image_path,patient_id,{column}\na.png,p,{value}\n")
 
 
 @pytest.mark.parametrize(

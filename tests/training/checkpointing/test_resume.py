@@ -9,28 +9,17 @@ import numpy as np
 import pytest
 import torch
 from project_paths import PROJECT
-from tiny import ENCODER, METHOD
+from tiny import CROPS, ENCODER, METHOD, assert_same
+from tiny import TRAINING as CONFIG
 
 from miram.errors import MiramError
 from miram.models.supervised import SupervisedConfig, class_weights
 from miram.training.checkpointing.folder import TrainingFolder, read_state, write_state
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.checkpointing.manager import Checkpoints, start_afresh_once
-from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
 from miram.training.optimizer import OptimizerConfig
-
-CONFIG = TrainingConfig(
-    epochs=4,
-    batch_size=8,
-    log_every=1,
-    precision="fp32",
-    device="cpu",
-    checkpoints=CheckpointConfig(every_epochs=1, every_minutes=None),
-    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=1),
-)
-CROPS = np.random.default_rng(0).integers(0, 65_536, (20, 16, 16), dtype=np.uint16)
 
 
 @pytest.fixture
@@ -58,10 +47,10 @@ def stop_after(epoch, number=signal.SIGTERM):
     return validate
 
 
-def assert_same(first, second):
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
+def interrupt(keep, epoch, **changes):
+    """Begin a training that a signal ends after an epoch."""
+    with pytest.raises(TrainingInterrupted):
+        run(keep, validate=stop_after(epoch), validate_every=1, **changes)
 
 
 @pytest.mark.parametrize(("method", "kills"), [("performer", 10), ("moco", 2)])
@@ -95,28 +84,18 @@ def test_the_metrics_of_validation_join_the_history(keep):
     assert history.loc[[3, 7], "seen"].tolist() == [1.0, 2.0]
 
 
-def test_the_newest_states_stay(keep):
-    with pytest.raises(TrainingInterrupted):
-        run(keep, validate=stop_after(3), validate_every=1)
-    assert sorted(path.name for path in keep.folder.path.iterdir()) == [
-        "step-000000004.pt",
-        "step-000000006.pt",
-    ]
-
-
-def test_a_damaged_state_is_passed_over(keep):
+def test_the_newest_states_stay_and_a_damaged_one_is_passed_over(keep):
     expected, _ = run()
-    with pytest.raises(TrainingInterrupted):
-        run(keep, validate=stop_after(2), validate_every=1)
-    newest = max(keep.folder.path.glob("step-*.pt"))
+    interrupt(keep, 3)
+    older, newest = sorted(keep.folder.path.iterdir())
+    assert (older.name, newest.name) == ("step-000000004.pt", "step-000000006.pt")
     newest.write_bytes(newest.read_bytes()[:1000])
     found, _ = run(keep)
     assert_same(found, expected)
 
 
 def test_other_settings_are_refused_with_their_names(keep):
-    with pytest.raises(TrainingInterrupted):
-        run(keep, validate=stop_after(1), validate_every=1)
+    interrupt(keep, 1)
     with pytest.raises(MiramError, match=r"training\.optimizer\.base_lr: was 0\.01, is 0\.02"):
         run(keep, optimizer=OptimizerConfig(base_lr=0.02, warmup_epochs=1))
     with pytest.raises(MiramError, match="data_digest: was abc, is xyz"):
@@ -126,8 +105,7 @@ def test_other_settings_are_refused_with_their_names(keep):
 
 
 def test_resume_false_starts_afresh(keep):
-    with pytest.raises(TrainingInterrupted):
-        run(keep, validate=stop_after(1), validate_every=1)
+    interrupt(keep, 1)
     _, history = run(keep, resume=False, seed=3)
     assert history["step"].tolist() == list(range(1, 9))
 
@@ -135,12 +113,10 @@ def test_resume_false_starts_afresh(keep):
 def test_afresh_is_once_so_that_workers_that_start_again_resume(keep):
     part = keep.part("fold1")
     for kept in (keep, part):
-        with pytest.raises(TrainingInterrupted):
-            run(kept, validate=stop_after(1), validate_every=1)
+        interrupt(kept, 1)
     config, _ = start_afresh_once(CONFIG.model_copy(update={"resume": False}), keep.folder)
     assert not keep.folder.unfinished and not part.folder.unfinished
-    with pytest.raises(TrainingInterrupted):
-        run(part, resume=config.resume, validate=stop_after(2), validate_every=1)
+    interrupt(part, 2, resume=config.resume)
     assert start_afresh_once(config, keep.folder)[0].resume
     expected, _ = run()
     again, _ = run(part, resume=config.resume)
@@ -193,8 +169,7 @@ def test_a_damaged_result_is_trained_again(keep, caplog):
 
 
 def test_a_training_resumes_in_the_precision_that_auto_stood_for(keep):
-    with pytest.raises(TrainingInterrupted):
-        run(keep, validate=stop_after(2), validate_every=1, precision="auto")
+    interrupt(keep, 2, precision="auto")
     (newest, *_) = sorted(keep.folder.path.glob("step-*.pt"), reverse=True)
     state = read_state(newest)
     own = state["precision"]

@@ -2,32 +2,20 @@
 
 import signal
 
-import numpy as np
 import pytest
 import torch
-from tiny import ENCODER, METHOD
+from tiny import CROPS, ENCODER, METHOD, TRAINING
 from torch import nn
 
 from miram.errors import MiramError
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.checkpointing.manager import BestWeights, Checkpoints
-from miram.training.config import CheckpointConfig, TrainingConfig, identity_of
+from miram.training.config import TrainingConfig, identity_of
 from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
-from miram.training.optimizer import OptimizerConfig
 
-CONFIG = TrainingConfig(
-    epochs=3,
-    batch_size=8,
-    log_every=1,
-    validate_every=1,
-    precision="fp32",
-    device="cpu",
-    checkpoints=CheckpointConfig(every_epochs=1, every_minutes=None),
-    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=0),
-)
-CROPS = np.random.default_rng(0).integers(0, 65_536, (16, 16, 16), dtype=np.uint16)
+CONFIG = TRAINING.model_copy(update={"epochs": 3, "validate_every": 1})
 
 
 def weights_of(model):

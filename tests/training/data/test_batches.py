@@ -69,13 +69,10 @@ def test_a_view_depends_on_seed_epoch_sample_and_view_alone(views):
     assert torch.equal(together["noise"][1:2], alone["noise"])
     first = batch(InputSpec())["images"].squeeze(1)
     assert torch.equal(images[:, 0], first)
+    for other in range(1, views):
+        assert ((images[:, 0] - images[:, other]).abs().amax(dim=(1, 2)) > 0.05).all()
     for change in ({"seed": 6}, {"epoch": 4}):
         assert not torch.allclose(batch(spec, **change)["images"], together["images"])
-
-
-def test_views_of_a_sample_differ():
-    images = batch(InputSpec(views=2))["images"]
-    assert ((images[:, 0] - images[:, 1]).abs().amax(dim=(1, 2, 3)) > 0.05).all()
 
 
 def test_labels_and_lesions_are_those_of_the_samples():

@@ -7,13 +7,12 @@ import sys
 import threading
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from project_paths import PROJECT
+from tiny import make_store
 
 from miram.errors import MiramError
-from miram.mammography.crops.store import CropStore, write_store
 from miram.training.checkpointing.interruption import (
     TrainingInterrupted,
     asked_to_stop,
@@ -142,16 +141,7 @@ def test_a_record_logged_again_obeys_the_levels_set_here():
 
 def test_a_crop_store_travels_without_its_pixels(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 2**16, (40, 64, 64), np.uint16)
-    write_store(
-        tmp_path / "crops",
-        [{"crops": pixels, "masks": np.zeros((40, 8, 8), np.uint8)}],
-        manifest=pd.DataFrame({"crop_id": range(40), "kind": "lesion", "patient_id": "P"}),
-        audit=pd.DataFrame({"code": []}),
-        parameters={},
-        tasks={},
-    )
-    store = CropStore.open(tmp_path / "crops")
-    sent = pickle.dumps(store)
+    sent = pickle.dumps(make_store(tmp_path / "crops", pixels))
     assert len(sent) < pixels.nbytes / 100
     assert np.array_equal(pickle.loads(sent).crops, pixels)
 

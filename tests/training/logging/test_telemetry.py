@@ -12,46 +12,41 @@ from miram.training.logging.telemetry import LOGGER, log_metrics, log_prefix, lo
 
 
 @pytest.fixture
-def heard():
-    told = []
-    handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.metrics)
+def records():
+    heard, handler = [], logging.Handler()
+    handler.emit = heard.append
     LOGGER.addHandler(handler)
-    yield told
+    yield heard
     LOGGER.removeHandler(handler)
 
 
-def test_a_prefix_is_put_before_the_names_of_this_thread_alone(heard):
+def test_a_prefix_is_put_before_the_names_of_this_thread_alone(records):
     with log_prefix("seed1/"):
         log_metrics(1, {"loss": 2.0})
         other = threading.Thread(target=log_metrics, args=(1, {"loss": 3.0}))
         other.start()
         other.join()
     log_metrics(2, {"loss": 1.0})
-    assert heard == [{"seed1/loss": 2.0}, {"loss": 3.0}, {"loss": 1.0}]
+    found = [record.metrics for record in records]
+    assert found == [{"seed1/loss": 2.0}, {"loss": 3.0}, {"loss": 1.0}]
 
 
-def test_logging_that_is_configured_later_takes_no_listener_away(heard):
+def test_logging_that_is_configured_later_takes_no_listener_away(records):
     before = logging.getLogger("miram").level
     quiet = {"miram": {"level": "WARNING"}}
     logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "loggers": quiet})
     log_metrics(1, {"loss": 2.0})
     logging.getLogger("miram").setLevel(before)
-    assert heard == [{"loss": 2.0}]
+    assert [record.metrics for record in records] == [{"loss": 2.0}]
 
 
-def test_steps_are_counted_on_after_those_of_an_earlier_training():
-    steps = []
-    handler = logging.Handler()
-    handler.emit = lambda record: steps.append(record.step)
-    LOGGER.addHandler(handler)
+def test_steps_are_counted_on_after_those_of_an_earlier_training(records):
     for before in (0, 4):
         with log_step_offset(before), log_prefix("seed1/"):
             log_metrics(1, {"loss": 2.0})
             log_metrics(4, {"loss": 1.0})
     log_metrics(1, {"loss": 2.0})
-    LOGGER.removeHandler(handler)
-    assert steps == [1, 4, 5, 8, 1]
+    assert [record.step for record in records] == [1, 4, 5, 8, 1]
 
 
 @pytest.mark.parametrize(("column", "steps"), [("fold", [2, 4, 6, 8]), ("seed", [2, 4, 2, 4])])

@@ -77,12 +77,11 @@ def breast_mask(thumbnail: NDArray) -> NDArray[np.bool_]:
     The threshold is the triangle method's (Zack et al., J Histochem Cytochem 25:741, 1977).
 
     Args:
-        thumbnail: (h, w) every n-th pixel of the image, bright where dense; some hundred
-            pixels along each axis for a full mammogram.
+        thumbnail: (h, w) every n-th pixel of the image, bright where dense; some hundred each way.
 
     Returns:
-        (h, w) True inside the breast. All True where the breast cannot be separated
-        from the background, such as on a crop that it fills.
+        (h, w) True inside the breast; all True where it cannot be separated from the background,
+        such as on a crop that it fills.
     """
     everything = np.ones(thumbnail.shape, dtype=bool)
     values = _eight_bits(thumbnail)

@@ -77,17 +77,12 @@ class LesionTask:
 
 @dataclass(frozen=True)
 class ImageTask:
-    """One mammogram and the lesions to cut from it.
+    """One mammogram and the lesions to cut from it; `image_path` is relative to the raw root.
 
     Attributes:
-        image_id: Unique name of the mammogram.
-        image_path: Its file, relative to the raw root.
-        patient_id: Whose it is.
-        lesions: Its lesions; empty for an image in which nothing is marked, which gives
-            background patches only.
+        lesions: Empty for an image in which nothing is marked, which gives background patches only.
         official_split: Part of the data set's own split, or None.
-        no_backgrounds: Why a patch of it may hold a lesion that is not among `lesions`; empty
-            where no such lesion is known.
+        no_backgrounds: Why a patch of it may hold a lesion that is not among `lesions`; else empty.
     """
 
     image_id: str
@@ -105,13 +100,11 @@ class ImageTask:
 
 @dataclass(frozen=True)
 class ImageCrops:
-    """What was cut from one mammogram.
+    """What was cut from one mammogram: manifest rows and audit rows (`problems`) go with it.
 
     Attributes:
         crops: (n, H, H) uint16.
         masks: (n, H / 8, H / 8) uint8, lesion coverage of each cell, 255 for all of it.
-        rows: One dictionary per crop for the manifest.
-        problems: Audit rows.
     """
 
     crops: NDArray[np.uint16]
@@ -124,11 +117,6 @@ def cut_image(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCrops
     """Decode a mammogram once and cut all its lesions and background patches.
 
     A lesion that cannot be cut, and an image that cannot be read, become audit rows.
-
-    Args:
-        task: What to cut.
-        raw_root: Folder of the raw data.
-        config: How to cut.
     """
     cutter = _Cutter(task, config)
     if task.no_backgrounds and not task.lesions:

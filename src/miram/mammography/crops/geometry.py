@@ -69,16 +69,16 @@ def _shift(start: int, length: int, limit: int) -> int:
 
 
 def cut(image: NDArray, square: Box, padding: PaddingMode) -> tuple[NDArray, float]:
-    """Cut a square that may reach over the edge of an (H, W) image.
+    """Cut a square that may reach over the edge of an (H, W) image of any type.
 
-    Args:
-        image: Any type.
-        square: What to cut; it shares at least one pixel with the image.
-        padding: How pixels beyond the edge are filled: `zeros`, or `reflect`. With `shift`
-            the square was moved inside before and only what still hangs over is zero.
+    `reflect` mirrors pixels beyond the edge, otherwise they are zero; `shift` moved the square
+    inside before, as far as it fits.
 
     Returns:
         The (s, s) piece and the share of its pixels that lie outside the image.
+
+    Raises:
+        ValueError: The square shares no pixel with the image.
     """
     height, width = image.shape
     if not square.overlaps(Box(0, 0, width, height)):

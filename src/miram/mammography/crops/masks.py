@@ -20,12 +20,9 @@ _MOST_LABELS = 15  # a file with no brighter level numbers its regions; none is 
 
 @dataclass(frozen=True)
 class LesionMask:
-    """Marked pixels of a mammogram.
+    """Marked pixels of a mammogram, all of them within (h, w) `marked`, which may be empty.
 
-    Attributes:
-        x0: Column of the mammogram at which `marked` begins.
-        y0: Row of the mammogram at which `marked` begins.
-        marked: (h, w) True inside the lesion; everything beyond is unmarked. It may be empty.
+    Its first pixel is column `x0` and row `y0` of the mammogram.
     """
 
     x0: int
@@ -38,14 +35,9 @@ class LesionMask:
         return box and box.moved(self.x0, self.y0)
 
     def coverage(self, square: Box, cells: int) -> NDArray[np.uint8]:
-        """Compute how much of a square the lesion covers.
+        """How much of each of cells x cells equal cells of a square the lesion covers.
 
-        Args:
-            square: A square of the mammogram that shares at least one pixel with `marked`.
-            cells: Equal cells along each axis of it.
-
-        Returns:
-            (cells, cells), 255 where a cell is covered wholly.
+        The square shares a pixel with `marked`. (cells, cells) uint8, 255 where covered wholly.
         """
         piece, _ = cut(self.marked, square.moved(-self.x0, -self.y0), "zeros")
         share = area_means(piece, cells) if len(piece) > cells else resample(piece, cells)
@@ -60,15 +52,11 @@ def mask_from_box(box: Box | None) -> LesionMask:
 
 
 def mask_from_image(image: DecodedImage, shape: tuple[int, int]) -> LesionMask:
-    """Find the marked pixels of a mask file.
+    """Find the marked pixels of a mask file, resized to the (rows, columns) of its mammogram.
 
-    Args:
-        image: The mask: brighter than half its range inside the lesion, since JPEG masks hold
-            some 16 grey values around the edge. A mask that nowhere is so bright is of fewer
-            levels than its file could hold, such as 0 and 1 or 0 and 4095 in 16 bits; half of
-            its own brightest level counts then.
-        shape: (rows, columns) of the mammogram. A mask of another size is resized to it, each
-            pixel taking the mask's value at its center.
+    A pixel is marked where it is brighter than half the range, since JPEG masks hold some 16 grey
+    values around the edge. A mask that nowhere is so bright has fewer levels than its file could
+    hold, such as 0 and 4095 in 16 bits: half of its own brightest level counts then.
     """
     brightest = image.pixels.max(axis=0)
     half = _boundary(int(brightest.max()), image.max_value)
@@ -91,12 +79,7 @@ def _boundary(brightest: int, max_value: int) -> int:
 
 
 def _taken(length: int, new_length: int, part: slice) -> tuple[int, NDArray[np.int64]]:
-    """Which pixels of a part of an axis are taken when the axis gets another length.
-
-    Returns:
-        First new pixel that is taken from the part, and the old pixel of it and of each one
-        after it that is.
-    """
+    """Pixels nearest to those of an axis of another length: first new one in `part`, all old."""
     centers = (2 * np.arange(new_length) + 1) * length // (2 * new_length)
     start, stop = np.searchsorted(centers, [part.start, part.stop])
     return int(start), centers[start:stop]

@@ -41,12 +41,7 @@ class NormalizationConfig(Config):
         return self
 
     def grey_range(self, values: NDArray, max_value: int) -> tuple[float, float]:
-        """Find the grey levels that become black and white, black below white.
-
-        Args:
-            values: (n,) pixels inside the breast.
-            max_value: Greatest grey level of the decoded image.
-        """
+        """Grey levels that become black and white, from the (n,) pixels inside the breast."""
         if self.method == "fixed":
             return self.low, self.high
         if self.method == "bits":
@@ -75,18 +70,11 @@ def resample(image: NDArray, size: int) -> NDArray[np.float32]:
 
 
 def area_means(image: NDArray, size: int) -> NDArray[np.float64]:
-    """Average an image over a grid of equal cells, pixels at their borders shared out by area.
+    """Average an (s, s) image over (size, size) equal cells, size <= s, pixels shared out by area.
 
     Pillow's box filter gives each pixel to one cell whole, which shifts edges by up to half a
-    pixel and a mirrored image otherwise.
-
-    Args:
-        image: (s, s) any real type. For whole numbers of up to 16 bits all sums are whole
-            numbers below 2^53, hence exact: no order of summation changes a bit of the result.
-        size: Number of cells along each axis, at most s.
-
-    Returns:
-        (size, size) float64.
+    pixel. For whole numbers of up to 16 bits all sums are whole numbers below 2^53, hence exact:
+    no order of summation changes a bit of the float64 result.
     """
     overlaps = _overlaps(len(image), size)  # (size, s)
     # Columns first: then the result lies in memory row by row, as all that follows reads it.

@@ -40,14 +40,10 @@ Backend = Callable[[], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class CropPlan:
-    """Which crops a store shall hold.
+    """Which crops a store shall hold: one task per mammogram, in the final order.
 
     Attributes:
-        tasks: One per mammogram, in the final order.
-        config: How to cut.
-        raw_root: Folder of the raw data.
-        workers: Processes to cut with; each needs up to 0.5 GB for a film of full size;
-            -1 for as many as the backend has.
+        workers: Processes to cut with, up to 0.5 GB for a full film each; -1 for all there are.
         backend: Makes joblib's backend; by default its own processes on this machine.
     """
 
@@ -65,16 +61,10 @@ def plan_crops(
     workers: int = 1,
     backend: Backend = nullcontext,
 ) -> CropPlan:
-    """Group the lesions by mammogram, so that each is decoded once.
+    """Group a lesion table by mammogram, so that each is decoded once; see `CropPlan`.
 
-    Args:
-        lesions: The lesion table. A row with neither masks nor a box stands for an image in
-            which nothing is marked: background patches are all that it gives, and none where
-            a lesion may lie that is not marked in it.
-        raw_root: Folder that its paths are relative to.
-        config: How to cut.
-        workers: Processes to cut with, see `CropPlan`.
-        backend: Makes joblib's backend.
+    A row with neither masks nor a box stands for an image in which nothing is marked: background
+    patches are all that it gives, and none where a lesion may lie that is not marked in it.
     """
     lesions = lesions.assign(no_backgrounds=_no_backgrounds(lesions)).sort_values("lesion_id")
     groups = lesions.groupby("image_id", sort=True)
@@ -110,15 +100,11 @@ def _lesion(row: dict[Any, Any]) -> LesionTask:
 
 
 def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
-    """Cut what a plan asks for and write the store.
+    """Cut what a plan asks for and write the store to a folder.
 
     Each mammogram's crops are saved as soon as they are cut, so that an interrupted run resumes
-    where it stopped; crops of an older store are reused where neither their files nor the
+    where it stopped; crops of an older store there are reused where neither their files nor the
     parameters changed.
-
-    Args:
-        plan: What to cut, see `plan_crops`.
-        folder: Where the store shall stand.
 
     Raises:
         MiramError: Not a single crop could be cut.
@@ -203,11 +189,7 @@ class _Cache:
         self.old_rows = self.old.manifest.groupby("image_id").indices if self.old else {}
 
     def fingerprint(self, task: ImageTask) -> str:
-        """Hash of all that the crops of a mammogram follow from.
-
-        Files count by name, size and time of change; reading them would take as long as
-        cutting them.
-        """
+        """Hash of all that the crops of a mammogram follow from; files count by size and time."""
         if task.image_id not in self.fingerprints:
             paths = [self.plan.raw_root / name for name in task.files]
             stats = [path.stat() if path.exists() else None for path in paths]

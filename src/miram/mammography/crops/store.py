@@ -37,7 +37,6 @@ _AUDIT = "audit.csv"
 _AUDIT_HASH = "audit_sha256"  # beside the digest: stores written before it was kept stay valid
 # What numpy, pandas and json raise on files that are cut off or something else.
 _BROKEN = (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, AttributeError)
-_CHUNK = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,11 @@ class CropStore:
         Raises:
             MiramError: They cannot be read, so that it is unknown what the crops were cut from.
         """
-        return _read_tasks(self.folder)
+        try:
+            tasks = json.loads((self.folder / _TASKS).read_text())
+            return {str(name): str(fingerprint) for name, fingerprint in tasks.items()}
+        except _BROKEN as error:
+            raise _damaged(self.folder, f"{_TASKS}: {_reason(error)}") from error
 
     @property
     def image_size(self) -> int:
@@ -135,14 +138,6 @@ class CropStore:
         return positions
 
 
-def _read_tasks(folder: Path) -> dict[str, str]:
-    try:
-        tasks = json.loads((folder / _TASKS).read_text())
-        return {str(name): str(fingerprint) for name, fingerprint in tasks.items()}
-    except _BROKEN as error:
-        raise _damaged(folder, f"{_TASKS}: {_reason(error)}") from error
-
-
 def _damaged(folder: Path, reason: str) -> MiramError:
     return MiramError(
         f"the crop store at {folder} is damaged ({reason}): delete the folder and run "
@@ -164,19 +159,15 @@ def write_store(
     parameters: dict[str, Any],
     tasks: dict[str, str],
 ) -> str:
-    """Write a store whole, or not at all.
+    """Write a store whole, or not at all, and give its digest.
 
     Args:
         folder: Where the store shall stand; an older store there is replaced at the end.
-        pieces: Parts of the arrays by name, one after the other in the order of the manifest;
-            at least one. Only one of them is held in memory.
+        pieces: Parts of the arrays by name in the order of the manifest; one is held in memory.
         manifest: One row per crop.
         audit: Audit rows.
         parameters: What the store was built with.
         tasks: Fingerprint of each mammogram's files and parameters; not part of the digest.
-
-    Returns:
-        The digest.
     """
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
@@ -221,25 +212,18 @@ def _describe(folder: Path, manifest: pd.DataFrame, parameters: dict[str, Any]) 
 
 def file_sha256(path: Path) -> str:
     """Hash a file without holding it in memory."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify_store(folder: Path) -> list[str]:
-    """Recompute every hash of a store.
-
-    Returns:
-        What differs, one line each; empty for a sound store.
-    """
+    """Recompute every hash of a store: what differs, one line each; empty for a sound store."""
     try:
         store = CropStore.open(folder)
         found = _describe(folder, store.manifest, store.info["parameters"])
         expected = {str(name): str(value) for name, value in store.info["sha256"].items()}
         digest = store.digest
-        _read_tasks(folder)
+        _ = store.tasks
     except MiramError as error:
         return [str(error)]
     except _BROKEN as error:

@@ -28,11 +28,9 @@ class DecodingFailure(StrEnum):
 
 
 class DecodingError(MiramError):
-    """A file that cannot be read as one monochrome image.
+    """A file that cannot be read as one monochrome image: `detail` says how to mend it.
 
-    The three arguments are kept as `args`, so that the error survives pickling and reaches the
-    parent process whole when a worker raises it. `code` is the reason, `detail` says what is wrong
-    and how to mend it.
+    All arguments are kept as `args`, so that the error survives pickling by a worker process.
     """
 
     def __init__(self, code: DecodingFailure, path: str | Path, detail: str) -> None:

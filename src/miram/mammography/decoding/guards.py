@@ -53,17 +53,10 @@ def check_size(path: Path, rows: int, columns: int, samples: int, max_pixels: in
 
 
 def check_codestream(path: Path, pixel_data: bytes, frame: int, frames: int, size: int) -> None:
-    """Refuse a compressed frame whose own header is larger than the DICOM header says.
+    """Refuse a compressed frame whose own header claims more than `size` = rows x columns.
 
     A decoder allocates what the codestream claims, so that a small DICOM size over a huge
     codestream would pass a check of the DICOM header alone.
-
-    Args:
-        path: The file, for the message.
-        pixel_data: Encapsulated pixel data.
-        frame: Index of the frame, from 0.
-        frames: Number of frames.
-        size: Rows times columns of the DICOM header.
     """
     declared = codestream_size(get_frame(pixel_data, frame, number_of_frames=frames))
     if declared is not None and declared[0] * declared[1] > size:

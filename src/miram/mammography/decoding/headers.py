@@ -51,22 +51,13 @@ class Header:
     Attributes:
         bits_allocated: Bits per sample in memory: 8 for a CBIS mask, 16 for its images.
         bits_stored: Bits per sample that carry the value.
-        rows: Height in pixels.
-        columns: Width in pixels.
-        frames: Number of frames, 1 where the field is absent.
-        samples: Samples per pixel, 1 where the field is absent; 3 for color.
+        frames: 1 where the field is absent.
+        samples: Per pixel, 1 where the field is absent; 3 for color.
         transfer_syntax: UID of the encoding; empty in a file without meta information.
-        sop_class_uid: Kind of object.
-        sop_instance_uid: Identity of this file.
-        series_uid: Identity of its series.
-        study_uid: Identity of its study.
-        series_description: Free text; blank in 566 of the 10,237 CBIS-DDSM files.
+        series_description: Blank in 566 of the 10,237 CBIS-DDSM files.
         patient_id: In CBIS-DDSM the folder name, not the patient.
-        modality: For example MG.
-        photometric: Photometric interpretation.
-        patient_orientation: As a text, parts joined by a backslash; CC or MLO in CBIS-DDSM.
-        view: CC, MLO or another view position, upper case: from ViewPosition, else from the view
-            code sequence, else from PatientOrientation, where CBIS-DDSM keeps it.
+        patient_orientation: Parts joined by a backslash; CC or MLO in CBIS-DDSM.
+        view: Upper case: ViewPosition, else the view code sequence, else PatientOrientation.
         laterality: L, R, B or empty.
         presentation_intent: FOR PROCESSING, FOR PRESENTATION or empty: by the tag, else by the
             SOP class.
@@ -212,10 +203,7 @@ def is_uid(text: str) -> bool:
 
 
 def image_facts(path: Path) -> ImageFacts:
-    """Read size and depth of a file that must hold a single grey image.
-
-    Args:
-        path: A DICOM file of any name, or a JPEG, PNG or TIFF picture.
+    """Read size and depth of a DICOM file of any name, or of a JPEG, PNG or TIFF picture.
 
     Raises:
         DecodingError: The file is missing, broken, or no single grey image; `code` says why.

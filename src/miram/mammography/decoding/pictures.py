@@ -26,15 +26,12 @@ def is_picture_file(path: Path) -> bool:
 
 
 def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Decode a grey JPEG, PNG or TIFF picture.
+    """Decode a grey JPEG, PNG or TIFF picture and say what was applied to it.
 
-    Returns:
-        (H, W) uint8 or uint16, bright is dense, using the full range of its type; and what was
-        applied to it.
+    The pixels are (H, W) uint8 or uint16, bright is dense, in the full range of their type.
 
     Raises:
-        DecodingError: The picture is colored, has several pages, more than `max_pixels` pixels,
-            or is broken.
+        DecodingError: It is colored, has several pages or more than `max_pixels`, or is broken.
     """
     try:
         with Image.open(path, formats=FORMATS) as picture:
@@ -62,11 +59,7 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Read (rows, columns) of a picture from its header alone.
-
-    Raises:
-        DecodingError: There is no such picture.
-    """
+    """Read (rows, columns) of a picture from its header alone; DecodingError where it is none."""
     try:
         with Image.open(path, formats=FORMATS) as picture:
             return picture.height, picture.width

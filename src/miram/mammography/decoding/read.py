@@ -99,16 +99,10 @@ class DecodedImage:
 
 
 def read_image(path: str | Path, config: DecodingConfig | None = None) -> DecodedImage:
-    """Decode the one image of a file.
+    """Decode the one image of a DICOM file or of a grey JPEG, PNG or TIFF picture, of any name.
 
-    Args:
-        path: A DICOM file of any name, or a grey JPEG, PNG or TIFF picture; the content
-            decides, not the name.
-        config: How to decode; the defaults where None.
-
-    Returns:
-        The image. A 16-bit MONOCHROME2 file without LUT and window, as CBIS-DDSM has them,
-        gives its stored values unchanged.
+    A 16-bit MONOCHROME2 file without LUT and window, as CBIS-DDSM has them, gives its stored
+    values unchanged.
 
     Raises:
         DecodingError: If the file gives no single monochrome image; `code` says why.

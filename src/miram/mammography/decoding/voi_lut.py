@@ -115,9 +115,8 @@ def grey_table(
     * a lookup table: its entries, max_value 2^n - 1 with n the bits it declares;
     * a window: [0, 65535], rounded to the nearest level.
 
-    MONOCHROME1 is inverted with max_value - x, which for untransformed data is
-    (2^BitsStored - 1) - x. PresentationLUTShape is not read: in mammography INVERSE repeats
-    MONOCHROME1 and must not undo it (PS3.3 C.8.11.1.1.2).
+    MONOCHROME1 is `inverted` with max_value - x. PresentationLUTShape is not read: in mammography
+    INVERSE repeats MONOCHROME1 and must not undo it (PS3.3 C.8.11.1.1.2).
 
     Args:
         attributes: Data set with the attributes of the Modality and VOI LUT modules.
@@ -127,9 +126,6 @@ def grey_table(
             `window` insist on theirs; `none` applies neither.
         voi_index: Which of several alternative LUTs or windows, from 0.
         little_endian: Byte order of a LUT kept as bytes.
-
-    Returns:
-        The table.
 
     Raises:
         BadLookupTableError: If a table, rescale or window contradicts itself.

@@ -56,19 +56,17 @@ class DownloadRecord:
         self._lock = threading.Lock()
         self._sizes: dict[str, dict[str, int]] = {}
         if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+            for line in text.splitlines():
                 self._take(line)
+            if text and not text.endswith("\n"):  # a crash has cut off the last line
+                self._append(b"\n")
 
     def has(self, uid: str, images: int | None, recheck: bool) -> bool:
-        """Whether a series is finished on disk.
+        """Whether a series is finished on disk, with as many images as the server announces.
 
         A folder that the record does not know, such as one of another program, counts if it holds
-        `md5hashes.csv` and fits it.
-
-        Args:
-            uid: SeriesInstanceUID; its folder has this name.
-            images: Number of images that the server announces, None where it does not.
-            recheck: Read all files and compare their hashes, not only counts and sizes.
+        `md5hashes.csv` and fits it; with `recheck` every folder must.
         """
         folder = self.folder / uid
         if not folder.is_dir():
@@ -87,16 +85,13 @@ class DownloadRecord:
         line = json.dumps({"series": uid, "files": sizes}, sort_keys=True)
         with self._lock:
             self._sizes[uid] = sizes
-            with self.path.open("ab+") as file:
-                torn = file.tell() > 0 and self._last_byte() != b"\n"
-                file.write((b"\n" if torn else b"") + line.encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            self._append(line.encode() + b"\n")
 
-    def _last_byte(self) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1)
+    def _append(self, content: bytes) -> None:
+        with self.path.open("ab") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
     def _take(self, line: str) -> None:
         try:
@@ -169,9 +164,14 @@ def download_collection(config: DownloadConfig, progress: Progress | None = None
     progress.on_plan(len(missing), sum(one.size or 0 for one in missing))
     worker = _Worker(config, client, record, progress, stop)
     try:
-        with closing(_in_order(worker, missing, config.workers, stop)) as results:
+        with closing(_in_order(worker, missing)) as results:
             for series, result in results:
-                _take(report, series.uid, result)
+                if isinstance(result, int):
+                    report.fetched.append(series.uid)
+                    report.bytes_fetched += result
+                else:
+                    report.failed[series.uid] = result
+                    log.warning("series %s: %s", series.uid, result)
                 progress.on_series()
     finally:
         shutil.rmtree(config.to / _PARTIAL, ignore_errors=True)
@@ -181,12 +181,7 @@ def download_collection(config: DownloadConfig, progress: Progress | None = None
 def patiently(
     attempt: Callable[[], Result], config: DownloadConfig, stop: threading.Event
 ) -> Result:
-    """Try again what fails for a passing reason, after waits that double.
-
-    Raises:
-        MiramError: As `attempt` does, after the last try or for a lasting reason.
-        StoppedError: The download is to stop.
-    """
+    """Try again what fails for a passing reason, after waits that double; raise what lasts."""
     for tried in range(config.retries + 1):
         try:
             return attempt()
@@ -227,28 +222,15 @@ def _warn_of_unchecked(folder: Path, missing: list[Series]) -> None:
         )
 
 
-def _take(report: DownloadReport, uid: str, result: int | str) -> None:
-    if isinstance(result, int):
-        report.fetched.append(uid)
-        report.bytes_fetched += result
-    else:
-        report.failed[uid] = result
-        log.warning("series %s: %s", uid, result)
-
-
+@dataclass(frozen=True)
 class _Worker:
     """Brings one series after the other to its folder."""
 
-    def __init__(
-        self,
-        config: DownloadConfig,
-        client: NbiaClient,
-        record: DownloadRecord,
-        progress: Progress,
-        stop: threading.Event,
-    ) -> None:
-        self.config, self.client, self.record = config, client, record
-        self.progress, self.stop = progress, stop
+    config: DownloadConfig
+    client: NbiaClient
+    record: DownloadRecord
+    progress: Progress
+    stop: threading.Event
 
     def fetch(self, series: Series) -> int | str:
         """Give the bytes of a finished series, or the reason why it could not be had."""
@@ -296,9 +278,10 @@ class _Worker:
 
 
 def _in_order(
-    worker: _Worker, series: list[Series], workers: int, stop: threading.Event
+    worker: _Worker, series: list[Series]
 ) -> Generator[tuple[Series, int | str], None, None]:
     """Run the transfers, started in order, and give each result as it comes."""
+    workers = worker.config.workers
     waiting: dict[Future[int | str], Series] = {}
     left = iter(series)
     with ThreadPoolExecutor(workers, thread_name_prefix="download") as pool:
@@ -311,4 +294,4 @@ def _in_order(
                 for done in wait(waiting, return_when=FIRST_COMPLETED).done:
                     yield waiting.pop(done), done.result()
         finally:
-            stop.set()  # after an interruption, running transfers end at their next piece
+            worker.stop.set()  # after an interruption, running transfers end at their next piece

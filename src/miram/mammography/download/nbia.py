@@ -24,11 +24,7 @@ _BUSY = {408, 425, 429}
 
 
 class NbiaError(MiramError):
-    """A request that failed.
-
-    Attributes:
-        passing: Whether the same request may succeed a little later.
-    """
+    """A request that failed; `passing` where the same one may succeed a little later."""
 
     def __init__(self, message: str, passing: bool) -> None:
         super().__init__(message, passing)
@@ -59,10 +55,8 @@ class Series:
 class NbiaClient:
     """Requests to one server; may be used by several threads.
 
-    Args:
-        base_url: Address up to the version, without the name of an endpoint.
-        timeout: Longest silence of the server in seconds.
-        stop: When set, a running transfer ends with `StoppedError`.
+    `base_url` goes up to the version; `timeout` is the longest silence in seconds; when `stop` is
+    set, a running transfer ends with `StoppedError`.
     """
 
     def __init__(self, base_url: str, timeout: float, stop: threading.Event | None = None) -> None:
@@ -71,11 +65,7 @@ class NbiaClient:
         self._sessions = threading.local()  # a requests.Session is not safe to share
 
     def list_collection(self, collection: str) -> dict[str, Series]:
-        """List the series of a collection by UID, in the order of the server.
-
-        Raises:
-            NbiaError: No answer, or not one that can be understood.
-        """
+        """List the series of a collection by UID, in the order of the server."""
         rows = self._json("getSeries", {"Collection": collection})
         series = (
             Series(
@@ -89,11 +79,7 @@ class NbiaClient:
         return {one.uid: one for one in series if is_uid(one.uid)}  # they name folders
 
     def look_up(self, uid: str) -> Series | None:
-        """Ask for count and size of one series; None where the server does not know it.
-
-        Raises:
-            NbiaError: No answer, or not one that can be understood.
-        """
+        """Ask for count and size of one series; None where the server does not know it."""
         rows = self._json("getSeriesSize", {"SeriesInstanceUID": uid})
         images = _whole(rows[0].get("ObjectCount")) if rows else None
         if not images:
@@ -103,14 +89,7 @@ class NbiaClient:
     def fetch_zip(self, uid: str, path: Path, on_bytes: Callable[[int], None]) -> None:
         """Stream the zip of a series to a file; a broken transfer leaves nothing of use there.
 
-        Args:
-            uid: SeriesInstanceUID.
-            path: Where to write.
-            on_bytes: Called with the length of every piece that has arrived.
-
-        Raises:
-            NbiaError: The server refuses, or the transfer breaks off.
-            StoppedError: The download is to stop.
+        `on_bytes` is called with the length of every piece that has arrived.
         """
         with self._get("getImageWithMD5Hash", {"SeriesInstanceUID": uid}) as response:
             try:

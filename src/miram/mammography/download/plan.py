@@ -75,16 +75,10 @@ def read_manifest(path: Path) -> tuple[str, ...]:
 def choose_series(
     config: DownloadConfig, manifest: tuple[str, ...] | None, listed: dict[str, Series]
 ) -> list[str]:
-    """Choose the series to download.
+    """Choose the UIDs to download among those of a manifest, or of all that the server lists.
 
-    Args:
-        config: Holds subset, tables and limit.
-        manifest: The series of a manifest, None for the whole collection.
-        listed: The series that the server lists.
-
-    Returns:
-        UIDs in the order of the manifest; without one in that of the case descriptions where
-        these are given, so that `limit` gives whole lesions; else as the server lists them.
+    They come in the order of the manifest; without one in that of the case descriptions where
+    these are given, so that `limit` gives whole lesions; else as the server lists them.
 
     Raises:
         MiramError: Nothing is left, or the server lists nothing.
@@ -102,9 +96,8 @@ def choose_series(
     elif config.subset:
         # In CBIS-DDSM the PatientID is the folder name, which begins with Mass or Calc.
         start = f"{config.subset}-"
-        chosen = tuple(
-            uid for uid in chosen if uid in listed and _folder(listed[uid]).startswith(start)
-        )
+        kept = {uid for uid, one in listed.items() if one.patient_id.lower().startswith(start)}
+        chosen = tuple(uid for uid in chosen if uid in kept)
     if not chosen:
         raise MiramError(
             f"no series of the subset {config.subset!r} in the list: give the folder of the "
@@ -133,7 +126,3 @@ def _described(config: DownloadConfig) -> tuple[str, ...] | None:
         lesions = lesions[lesions["abnormality_type"] == _TYPES[config.subset]]
     cells = lesions[["image_cell", "crop_cell", "mask_cell"]].to_numpy().ravel()
     return tuple(dict.fromkeys(parse_cbis_path(cell).series_uid for cell in cells))
-
-
-def _folder(series: Series) -> str:
-    return series.patient_id.lower()

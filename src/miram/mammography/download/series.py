@@ -33,10 +33,7 @@ class ArchiveError(MiramError):
 def unpack_series(archive: Path, folder: Path, images: int | None) -> dict[str, int]:
     """Unpack a zip of `getImageWithMD5Hash` into an empty folder and check all that it holds.
 
-    Args:
-        archive: The zip.
-        folder: An empty folder for the files.
-        images: How many images the series has, None where the server does not say.
+    `images` is their number, None where the server does not say it.
 
     Returns:
         Size in bytes of every file, by name.
@@ -55,19 +52,13 @@ def unpack_series(archive: Path, folder: Path, images: int | None) -> dict[str, 
         raise ArchiveError(f"the zip is broken: {error}") from error
     if HASHES not in found:
         raise ArchiveError(f"the zip has no {HASHES}: it broke off on the server")
-    _compare(read_hashes(folder / HASHES), {name: md5 for name, (_, md5) in found.items()})
-    dicoms = sum(name.lower().endswith(".dcm") for name in found)
-    if not dicoms or (images is not None and dicoms != images):
-        raise ArchiveError(f"{dicoms} images in the zip, {images} announced")
+    hashes = {name: md5 for name, (_, md5) in found.items()}
+    _compare(read_hashes(folder / HASHES), hashes, images)
     return {name: size for name, (size, _) in found.items()}
 
 
 def read_hashes(path: Path) -> dict[str, str]:
-    """Read `md5hashes.csv`: 32 small hexadecimal digits by file name.
-
-    Raises:
-        ArchiveError: It is no such table.
-    """
+    """Read `md5hashes.csv`: 32 small hexadecimal digits by file name."""
     if path.stat().st_size > _LONGEST_TABLE:
         raise ArchiveError(f"{HASHES} is too long to be a list of hashes")
     text = path.read_text(encoding="utf-8-sig", errors="replace")
@@ -81,39 +72,35 @@ def read_hashes(path: Path) -> dict[str, str]:
     }
 
 
-def file_md5(path: Path) -> str:
-    """Hash a file in pieces; 32 small hexadecimal digits."""
+def _file_md5(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, _md5).hexdigest()
 
 
 def matches_hashes(folder: Path, images: int | None) -> dict[str, int] | None:
-    """Check an unpacked series again, file by file.
-
-    Returns:
-        Size in bytes of every file, or None where the folder is no finished download of `images`.
-    """
+    """Sizes of the files of an unpacked series; None where it is no finished one of `images`."""
     try:
         expected = read_hashes(folder / HASHES)
         files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
-        _compare(expected, {name: file_md5(path) for name, path in files.items()})
+        _compare(expected, {name: _file_md5(path) for name, path in files.items()}, images)
     except (OSError, ArchiveError):
-        return None
-    dicoms = sum(name.lower().endswith(".dcm") for name in files)
-    if not dicoms or (images is not None and dicoms != images):
         return None
     return {name: path.stat().st_size for name, path in files.items()}
 
 
-def _compare(expected: dict[str, str], found: dict[str, str]) -> None:
+def _compare(expected: dict[str, str], found: dict[str, str], images: int | None) -> None:
+    """Compare the hashes of the files found, and the number of images, with those announced."""
     for name, md5 in expected.items():
         if name not in found:
             raise ArchiveError(f"{name} is missing")
         if found[name] != md5:
             raise ArchiveError(f"{name} has md5 {found[name]}, {HASHES} says {md5}")
-    for name in found:
-        if name.lower().endswith(".dcm") and name not in expected:
+    dicoms = [name for name in found if name.lower().endswith(".dcm")]
+    for name in dicoms:
+        if name not in expected:
             raise ArchiveError(f"{name} is not in {HASHES}")
+    if not dicoms or (images is not None and len(dicoms) != images):
+        raise ArchiveError(f"{len(dicoms)} images in the zip, {images} announced")
 
 
 def _plain_name(member: zipfile.ZipInfo) -> str:

@@ -27,7 +27,7 @@ class Breast:
         pixels: (H, W) float32 brightness 0 to 1, exactly 0 outside the breast.
         radial: (H, W) relative distance from the chest wall's center, 1 at the skin.
         muscle: (H, W) share of pectoral muscle, 0 to 1.
-        nipple: Row and column of the nipple.
+        nipple: Its row and column.
     """
 
     pixels: np.ndarray
@@ -44,13 +44,10 @@ class Breast:
 def draw_breast(
     shape: tuple[int, int], view: str, density: int, rng: np.random.Generator
 ) -> Breast:
-    """Draw a breast without lesions, chest wall at the left.
+    """Draw a breast of (H, W) pixels without lesions, chest wall at the left.
 
-    Args:
-        shape: Height and width in pixels.
-        view: `CC` or `MLO`; the latter has an axillary tail and the pectoral muscle.
-        density: BI-RADS class 1 (fat) to 4 (dense), which sets the share of glandular tissue.
-        rng: Source of randomness.
+    The view `MLO` has an axillary tail and the pectoral muscle. The BI-RADS density, 1 (fat) to
+    4 (dense), sets the share of glandular tissue.
     """
     radial, nipple = _outline(shape, view, rng)
     thickness = np.sqrt(np.clip((1 - radial) / 0.22, 0, 1))
@@ -132,14 +129,9 @@ def _ducts(
 def add_film_marks(
     pixels: np.ndarray, text: str, chest_wall_left: bool, strips: bool, rng: np.random.Generator
 ) -> None:
-    """Burn letters and white strips into a finished image, in place.
+    """Burn letters, and perhaps white strips along two or three borders, into a finished image.
 
-    Args:
-        pixels: (H, W) brightness 0 to 1, in final orientation.
-        text: Letters out of L, R, C, M, O.
-        chest_wall_left: Where the breast is: the letters stand opposite.
-        strips: Whether white strips run along two or three borders.
-        rng: Source of randomness.
+    `pixels`, (H, W) brightness 0 to 1, change in place; the letters stand opposite the chest wall.
     """
     height, width = pixels.shape
     letters = _letters(text, max(1, round(height / 220)))
@@ -178,18 +170,10 @@ def soft_step(distance: np.ndarray, softness: float) -> np.ndarray:
 def power_law_noise(
     shape: tuple[int, int], beta: float, rng: np.random.Generator, coarse: int = 1
 ) -> np.ndarray:
-    """Draw a Gaussian field whose power falls with frequency f as 1/f^beta.
+    """Draw an (H, W) float32 Gaussian field whose power falls with frequency f as 1/f^beta.
 
     Mammographic texture has beta of about 3 (Burgess, Jacobson & Judy, Med Phys 28:419, 2001).
-
-    Args:
-        shape: Height and width in pixels.
-        beta: Exponent of the power spectrum.
-        rng: Source of randomness.
-        coarse: The field is drawn on a grid coarser by this factor and interpolated.
-
-    Returns:
-        (H, W) float32 with zero mean and unit variance on its grid.
+    The field has zero mean and unit variance on a grid coarser by `coarse`, and is interpolated.
     """
     grid = (fft.next_fast_len(-(-shape[0] // coarse)), fft.next_fast_len(-(-shape[1] // coarse)))
     amplitude = _amplitude(grid, beta)

@@ -77,17 +77,6 @@ ASSESSMENTS = {
 SUBTLETIES = ((1, 2, 3, 4, 5), (0.05, 0.12, 0.27, 0.25, 0.31))
 
 
-def draw_findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw the findings of all patients.
-
-    Returns:
-        One row per patient, breast and kind: `suspicious` is the appearance, `contradicted` whether
-        the pathology is the other one, `split` the official split, `several` whether there is
-        more than one lesion and `mixed` whether one of them appears different.
-    """
-    return _with_pathology(_with_splits(_findings(config, rng), config, rng), config, rng)
-
-
 def pick(count: int, rate: float, rng: np.random.Generator, at_least: int = 0) -> np.ndarray:
     """Pick a share of an ordered list, one at random out of each of equally long stretches.
 
@@ -107,7 +96,11 @@ def _picked(count: int, rate: float, config: PhantomConfig, rng: np.random.Gener
 
 
 def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw the findings: the lesions of one kind in one breast, which share one disease."""
+    """Draw the findings: the lesions of one kind in one breast, which share one disease.
+
+    `suspicious` is the appearance, `several` whether there is more than one lesion and `mixed`
+    whether one of them appears different.
+    """
     count = config.patients
     numbers = np.sort(rng.choice(max(2100, count * 4 // 3), size=count, replace=False)) + 1
     both = pick(count, config.both_kinds_share, rng, config.at_least(config.both_kinds_share, 4))
@@ -212,32 +205,27 @@ def _with_pathology(
 def draw_cases(config: PhantomConfig) -> pd.DataFrame:
     """Draw the rows of a phantom: one per lesion and view, without its pixels.
 
-    Returns:
-        Rows ordered by patient, laterality, view, kind and abnormality number. `first` and
-        `second` hold the labels as drawn (shape and margins, or type and distribution),
-        `first_written` and `second_written` what the CSV says; `suspicious` is the appearance,
-        `pathology` the truth; `size` is the longer edge of the lesion box as a share of the image
-        height, `reach` its place between chest wall (0) and skin (1); the boolean columns are the
-        QUIRKS.
+    Rows are ordered by patient, laterality, view, kind and abnormality number. `first` and
+    `second` hold the labels as drawn (shape and margins, or type and distribution),
+    `first_written` and `second_written` what the CSV says; `suspicious` is the appearance,
+    `pathology` the truth, `contradicted` where it is the other one; `size` is the longer edge of
+    the lesion box as a share of the image height, `reach` its place between chest wall (0) and
+    skin (1); the other boolean columns are the QUIRKS.
     """
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, 0]))
-    findings = draw_findings(config, rng)
+    findings = _with_pathology(_with_splits(_findings(config, rng), config, rng), config, rng)
     lesions = _with_written_values(_lesions(findings, config, rng), config, rng)
     return _with_file_quirks(_rows(lesions, config, rng), config, rng)
 
 
 def phantom_ceiling(config: PhantomConfig, split: str | None = None) -> float:
-    """Give the best attainable AUC of malignant against benign on a phantom.
+    """Give the best attainable AUC of malignant against benign, in one official split or in all.
 
     Pathology is the appearance of the lesion (suspicious or not, a fixed function of its labels),
     contradicted in a share `label_noise` of the findings. Which ones is drawn without regard to
     anything else that shows in the pixels, so that no reader of the pixels can rank lesions
     better than by that appearance. Its AUC is computed exactly on the drawn rows (ties count one
     half). On few rows a lucky score may exceed it by chance, never by skill.
-
-    Args:
-        config: The phantom.
-        split: `train`, `test` or None for all rows.
 
     Raises:
         MiramError: The rows hold one class only.
@@ -371,11 +359,7 @@ def draw_labels(
 ) -> tuple[str, str]:
     """Draw shape and margins, or type and distribution, words of one label joined by hyphens.
 
-    Args:
-        kind: Mass or calcification.
-        suspicious: What `is_suspicious` shall say of the labels.
-        several: Whether the first and the second label hold two words.
-        rng: Source of randomness.
+    `suspicious` is what `is_suspicious` shall say of them; `several` whether each has two words.
     """
     tables = VOCABULARY[kind, suspicious]
     while True:

@@ -60,18 +60,11 @@ class LesionPlaces:
 
 
 def phantom_files(config: PhantomConfig, workers: int = 1) -> Iterator[File]:
-    """Make all files of a phantom in the NBIA classic layout.
+    """Make all files of a phantom: path relative to the raw root, with slashes, and content.
 
-    The order and the bytes follow from the configuration alone, whatever the number of workers.
-    The four tables come last, so that an interrupted write is visible. Nothing is written to
-    disk, and no more than a few views per worker are held in memory.
-
-    Args:
-        config: Size, seed, noise and rates.
-        workers: Number of processes.
-
-    Yields:
-        Path relative to the raw root, with forward slashes, and content.
+    The order and the bytes follow from the configuration alone, whatever the number of worker
+    processes. The four tables come last, so that an interrupted write is visible. Nothing is
+    written to disk, and no more than a few views per worker are held in memory.
     """
     cases = draw_cases(config)
     rows: list[Row] = [{str(k): v for k, v in row.items()} for row in cases.to_dict("records")]
@@ -115,18 +108,11 @@ def phantom_uid(seed: int, *names: str) -> str:
 
 
 def lesion_places(row: dict[Any, Any], seed: int) -> LesionPlaces:
-    """Give the places of image, crop and mask of one row of `draw_cases`.
+    """Give the places of the three files of a row of `draw_cases`, and what the table says.
 
     Masses file the crop as 000000.dcm and the mask as 000001.dcm, calcifications the other way
     round. In a row with `swapped_files` the files are exchanged and the table does not know;
     with `separate_series` both are 000000.dcm in a series and study of their own.
-
-    Args:
-        row: One row of the cases.
-        seed: Seed of the phantom, which sets the UIDs.
-
-    Returns:
-        The true places and the two cells of the table.
     """
     kind, split = row["kind"], row["split"]
     view = f"{row['patient_id']}_{row['laterality']}_{row['view']}"
@@ -155,13 +141,10 @@ def lesion_places(row: dict[Any, Any], seed: int) -> LesionPlaces:
 
 
 def case_tables(cases: pd.DataFrame, seed: int) -> list[tuple[str, bytes]]:
-    """Write the four tables of a phantom.
+    """Write the four tables of a phantom: path under the raw root and content of each.
 
     Lines end with CRLF, and one path cell of each row ends with a quoted LF: the mask's in the
     mass tables, the crop's in the calcification tables.
-
-    Returns:
-        Path under the raw root and content of each table.
     """
     tables = []
     for kind in KINDS:
@@ -191,15 +174,11 @@ def _table(kind: Kind, rows: list[dict[Any, Any]], seed: int) -> bytes:
 
 
 def dicom_bytes(pixels: np.ndarray, place: FilePlace, description: str) -> bytes:
-    """Encode an image the way CBIS-DDSM files are made.
+    """Encode an (H, W) uint16 image or crop, or a uint8 mask, the way CBIS-DDSM files are made.
 
     A Secondary Capture object of modality MG with neither window, pixel spacing nor
-    ViewPosition, explicit VR little endian, uncompressed (DICOM PS3.3 A.8.1, PS3.10 7).
-
-    Args:
-        pixels: (H, W) uint16 for images and crops, uint8 for masks.
-        place: Folder and UIDs; the folder's name is also patient id and name.
-        description: SeriesDescription, which may be blank.
+    ViewPosition, explicit VR little endian, uncompressed (DICOM PS3.3 A.8.1, PS3.10 7). The name
+    of its folder is also patient id and name.
     """
     laterality, view = place.folder.split("_")[3:5]  # Mass-Test_P_00016_LEFT_CC_1
     meta = FileMetaDataset()

@@ -67,9 +67,7 @@ SPECKS = {
 class LesionPatch:
     """A square cut-out centered on a lesion.
 
-    Attributes:
-        added: (S, S) float32 brightness added to the tissue, full range 1.
-        mask: (S, S) True inside the lesion.
+    `added` is (S, S) float32 brightness added to the tissue, full range 1; `mask` (S, S) bool.
     """
 
     added: np.ndarray
@@ -85,14 +83,10 @@ def centered_grid(length: int) -> tuple[np.ndarray, np.ndarray]:
 def draw_mass(
     shapes: str, margins: str, size: float, contrast: float, rng: np.random.Generator
 ) -> LesionPatch:
-    """Draw one mass on a patch of about 2.4 x size.
+    """Draw one mass on a patch of about 2.4 x size, the longer edge of the mask's box in pixels.
 
-    Args:
-        shapes: Shape words of CBIS-DDSM joined by hyphens; the first gives the outline.
-        margins: Margin words joined by hyphens; all of them show.
-        size: Longer edge of the mask's box in pixels.
-        contrast: Brightness of the center over the tissue, full range 1.
-        rng: Source of randomness.
+    Words of CBIS-DDSM are joined by hyphens: the first shape gives the outline, all margins show.
+    `contrast` is the brightness of the center over the tissue, full range 1.
     """
     shape, margin_words = shapes.split("-")[0], margins.split("-")
     spicules = _draw_spicules(rng) if "SPICULATED" in margin_words else np.empty((0, 3))

@@ -22,7 +22,7 @@ class RenderedView:
 
     Attributes:
         image: (H, W) uint16.
-        masks: One mask per lesion, 0 or 255, uint8; of the image's shape or, for a row with
+        masks: One per lesion, 0 or 255, uint8; of the image's shape or, for a row with
             `mask_mismatch`, 1.149 times smaller in both axes.
         crops: The lesion boxes cut out of the image, uint16.
     """
@@ -33,12 +33,9 @@ class RenderedView:
 
 
 def render_view(rows: Sequence[Row], image_size: int, seed: Sequence[int]) -> RenderedView:
-    """Render one view with all its lesions.
+    """Render one view: the rows of `draw_cases` for one patient, laterality and view.
 
-    Args:
-        rows: The rows of `draw_cases` for this patient, laterality and view.
-        image_size: Image height in pixels.
-        seed: Entropy of this view.
+    `image_size` is the height in pixels, `seed` the entropy of this view.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     first = rows[0]
@@ -54,7 +51,7 @@ def render_view(rows: Sequence[Row], image_size: int, seed: Sequence[int]) -> Re
     text = first["laterality"][0] + first["view"]
     add_film_marks(pixels, text, chest_wall_left, first["white_strips"], rng)
     image = np.round(np.clip(pixels, 0, 1) * FULL_RANGE).astype(np.uint16)
-    crops = [image[_box(mask)].copy() for mask in masks]
+    crops = [image[ndimage.find_objects(mask, 1)[0]].copy() for mask in masks]
     return RenderedView(
         image,
         [_finished_mask(mask, row, rng) for mask, row in zip(masks, rows, strict=True)],
@@ -136,12 +133,6 @@ def _largest_component(mask: np.ndarray) -> np.ndarray:
     return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
 
 
-def _box(mask: np.ndarray) -> tuple[slice, slice]:
-    """Give the smallest box around a mask as two slices."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
 def _finished_mask(mask: np.ndarray, row: Row, rng: np.random.Generator) -> np.ndarray:
     """Give the mask as it is filed: with small components, of the other scanner's size."""
     if row["small_components"]:
@@ -157,7 +148,7 @@ def _finished_mask(mask: np.ndarray, row: Row, rng: np.random.Generator) -> np.n
 
 def _with_small_components(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Scatter specks of one to four pixels around a lesion without touching it."""
-    box = _box(mask)
+    (box,) = ndimage.find_objects(mask, 1)
     reach = max(mask[box].shape) // 2 + 3
     near = tuple(
         slice(max(edge.start - reach, 0), min(edge.stop + reach, length))

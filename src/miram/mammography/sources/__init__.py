@@ -1,5 +1,6 @@
 """The registry of data sources: one file and one line here for each."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -66,48 +67,44 @@ def explain_code(code: str) -> str:
     return {str(name): meaning for name, meaning in DECODING_CODES.items()}.get(bare, "")
 
 
+_AUDITS = """\
+# The audits
+
+`data/02_intermediate/ingest_audit.csv` and `audit.csv` in the crop store list what
+was left out, repaired or odd. Columns: `lesion_id` (empty for a file that belongs
+to no lesion), `file` (relative to the raw root), `code`, `action`, `detail`.
+A lesion that is left out has exactly one row with the action `left out`.
+
+{actions}
+## Codes of several sources
+
+{shared}
+{own}
+## Cutting
+
+{cutting}
+## Decoding
+
+A file that cannot be decoded has one of the codes below, with `image_` before it
+for the mammogram of a lesion and `mask_` for its mask.
+
+{decoding}"""
+
+
 def audit_markdown() -> str:
     """Write `docs/ingest_audit.md`: every code of the audits, by where it comes from."""
     # The phantom shares the codes of CBIS-DDSM.
     own = {id(source.audit_codes): (name, source) for name, source in SOURCES.items()}
-    return "\n".join(
-        [
-            "# The audits",
-            "",
-            "`data/02_intermediate/ingest_audit.csv` and `audit.csv` in the crop store list what",
-            "was left out, repaired or odd. Columns: `lesion_id` (empty for a file that belongs",
-            "to no lesion), `file` (relative to the raw root), `code`, `action`, `detail`.",
-            "A lesion that is left out has exactly one row with the action `left out`.",
-            "",
-            *_table("action", ACTIONS),
-            "",
-            "## Codes of several sources",
-            "",
-            *_table("code", SHARED_CODES),
-            "",
-            *(
-                line
-                for name, source in own.values()
-                for line in (f"## `{name}`", "", *_table("code", source.audit_codes), "")
-            ),
-            "## Cutting",
-            "",
-            *_table("code", CROP_CODES),
-            "",
-            "## Decoding",
-            "",
-            "A file that cannot be decoded has one of the codes below, with `image_` before it",
-            "for the mammogram of a lesion and `mask_` for its mask.",
-            "",
-            *_table("decoding code", DECODING_CODES),
-            "",
-        ]
+    sections = (f"## `{name}`\n\n{_table('code', one.audit_codes)}" for name, one in own.values())
+    return _AUDITS.format(
+        actions=_table("action", ACTIONS),
+        shared=_table("code", SHARED_CODES),
+        own="\n".join(sections),
+        cutting=_table("code", CROP_CODES),
+        decoding=_table("decoding code", DECODING_CODES),
     )
 
 
-def _table(heading: str, rows: dict[Any, str]) -> list[str]:
-    return [
-        f"| {heading} | meaning |",
-        "|---|---|",
-        *(f"| `{name!s}` | {meaning} |" for name, meaning in rows.items()),
-    ]
+def _table(heading: str, rows: Mapping[Any, str]) -> str:
+    lines = (f"| `{name!s}` | {meaning} |\n" for name, meaning in rows.items())
+    return f"| {heading} | meaning |\n|---|---|\n{''.join(lines)}"

@@ -42,9 +42,8 @@ class SourceNote:
 class Ingested:
     """What a source found.
 
-    Attributes:
-        lesions: The lesion table (`lesion_table.COLUMNS`), usable lesions only.
-        audit: One row per problem or repair (`audit.AUDIT_COLUMNS`).
+    `lesions` holds usable lesions only (`lesion_table.COLUMNS`), `audit` one row per problem or
+    repair (`audit.AUDIT_COLUMNS`).
     """
 
     lesions: pd.DataFrame
@@ -67,9 +66,6 @@ class Source(Config, ABC):
     def ingest(self, raw_root: Path) -> Ingested:
         """Read the tables and file headers under `raw_root`; decode no pixels.
 
-        Args:
-            raw_root: Folder of the raw data.
-
         Returns:
             The usable lesions and the audit of everything else.
 
@@ -79,11 +75,7 @@ class Source(Config, ABC):
 
 
 class NothingFoundError(MiramError):
-    """Not one mammogram in a folder.
-
-    Attributes:
-        audit: One row for each file that was left out (`audit.AUDIT_COLUMNS`).
-    """
+    """Not one mammogram in a folder; `audit` has one row for each file that was left out."""
 
     def __init__(self, message: str, audit: pd.DataFrame) -> None:
         super().__init__(message)

@@ -55,12 +55,7 @@ class WantedImages(Config):
 
 
 class UnwantedImageError(Exception):
-    """A sound file that is not wanted.
-
-    Attributes:
-        code: As in the audit: `other_modality`, `mask_or_crop` or `for_processing`.
-        fact: What the file is, in words.
-    """
+    """A sound file that is not wanted: its `code` of the audit, and the `fact` in words."""
 
     def __init__(self, code: str, fact: str) -> None:
         super().__init__(code, fact)
@@ -126,14 +121,10 @@ class DicomFolderSource(WantedImages, Source):
         return pattern
 
     def ingest(self, raw_root: Path) -> Ingested:
-        """Find the mammograms below a folder.
+        """Find the mammograms below a folder, one row each.
 
-        Args:
-            raw_root: The folder; it is searched through and through.
-
-        Returns:
-            One row per mammogram; an audit row for every file that looks like an image and
-            is not taken: another modality, a report, several frames, a second copy.
+        Every file that looks like an image and is not taken has an audit row: another modality, a
+        report, several frames, a second copy.
 
         Raises:
             MiramError: There is no such folder.

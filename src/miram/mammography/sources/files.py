@@ -41,20 +41,12 @@ def _refuse(error: OSError) -> None:
     raise MiramError(f"cannot read {error.filename}: {error.strerror}; mend its access rights")
 
 
-class KnownImages:
-    """Facts of image files, each read once however many lesions share the file."""
-
-    def __init__(self) -> None:
-        self._facts: dict[Path, ImageFacts | DecodingError] = {}
-
-    def facts(self, path: Path) -> ImageFacts | DecodingError:
-        """Give size and depth of an image, or why it cannot be read."""
-        if path not in self._facts:
-            try:
-                self._facts[path] = image_facts(path)
-            except DecodingError as error:
-                self._facts[path] = error
-        return self._facts[path]
+def facts_or_error(path: Path) -> ImageFacts | DecodingError:
+    """Give size and depth of an image, or why it cannot be read."""
+    try:
+        return image_facts(path)
+    except DecodingError as error:
+        return error
 
 
 def same_shape(rows: int, columns: int, image: ImageFacts, tolerance: float) -> bool:

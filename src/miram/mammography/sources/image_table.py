@@ -110,9 +110,6 @@ class ImageTableSource(Source):
     def ingest(self, raw_root: Path) -> Ingested:
         """Read the table and the header of every file that it names.
 
-        Args:
-            raw_root: Folder of the table and of the files.
-
         Returns:
             The rows whose files are there and fit together; an audit row for every other.
 

@@ -4,6 +4,7 @@ import math
 import posixpath
 import unicodedata
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,7 +13,7 @@ from miram.mammography.audit import AuditLog
 from miram.mammography.decoding.errors import DecodingFailure
 from miram.mammography.decoding.headers import ImageFacts
 from miram.mammography.lesion_table import BOX, lesion_labels
-from miram.mammography.sources.files import KnownImages, same_shape
+from miram.mammography.sources.files import facts_or_error, same_shape
 
 
 def path_inside(raw_root: Path, name: str, where: str) -> str:
@@ -46,7 +47,8 @@ class TableFiles:
         self, raw_root: Path, aspect_tolerance: float, silent_labels: Collection[str] = ()
     ) -> None:
         self.raw_root, self.tolerance, self.silent = raw_root, aspect_tolerance, silent_labels
-        self.audit, self.images = AuditLog(), KnownImages()
+        self.audit = AuditLog()
+        self.facts_of = cache(facts_or_error)  # lesions share files
         self.note = self.audit.note
         self.folders: dict[Path, dict[str, str]] = {}
         self.unplaced: list[dict[str, Any]] = []
@@ -85,7 +87,7 @@ class TableFiles:
         return {**row, **box, **size, "source_bits": image.bits}
 
     def _facts(self, lesion_id: str, name: str, kind: str) -> ImageFacts | None:
-        facts = self.images.facts(self.raw_root / name)
+        facts = self.facts_of(self.raw_root / name)
         if isinstance(facts, ImageFacts):
             return facts
         if facts.code == DecodingFailure.NOT_FOUND:

@@ -20,11 +20,9 @@ _BY_NAME = {column.name: column for column in COLUMNS}
 
 
 def read_text_table(path: Path, delimiter: str) -> pd.DataFrame:
-    """Read a CSV as text, cells stripped.
+    """Read a CSV as text, cells stripped; the index is the line of the file.
 
-    Returns:
-        The rows that are not empty, with their line of the file as index. A row with fewer
-        cells than the header has empty ones; columns without a name are left out.
+    Empty rows and columns without a name are left out; missing cells at the end of a row are empty.
 
     Raises:
         MiramError: There is no such file, it has no rows, it is not a table, a name stands
@@ -103,13 +101,7 @@ def as_labels(
 
 
 def as_values(texts: pd.Series, column: str, values: Mapping[str, str], where: str) -> pd.Series:
-    """Rename values, and check that what comes out fits a column of the lesion table.
-
-    Args:
-        texts: Text or missing.
-        column: Name of the column of the lesion table.
-        values: New names of values; an empty one means missing.
-        where: The table and its column, for the message.
+    """Rename values, an empty new name for missing, and check that they fit their column.
 
     Raises:
         MiramError: A value is not allowed; the message gives the lines that would map it.
@@ -130,11 +122,7 @@ def as_values(texts: pd.Series, column: str, values: Mapping[str, str], where: s
 
 
 def as_pixels(texts: pd.Series, where: str) -> pd.Series:
-    """Turn cells into numbers of pixels, float64, NaN where missing.
-
-    Raises:
-        MiramError: A cell is no number.
-    """
+    """Turn cells into numbers of pixels, float64, NaN where missing; MiramError for other text."""
     numbers = pd.to_numeric(texts, errors="coerce").astype("float64")
     wrong = texts[texts.notna() & numbers.isna()]
     if len(wrong):

@@ -20,16 +20,10 @@ _KEPT = 2  # states; the older one serves where the newest cannot be read
 
 @dataclass(frozen=True)
 class TrainingFolder:
-    """Where a method's training keeps its checkpoints.
-
-    Attributes:
-        path: The folder; it need not exist.
-        afresh: Whether this command dropped what earlier ones had left here, as asked for by
-            `training.resume=false`.
-    """
+    """Where a method's training keeps its checkpoints; the folder need not exist."""
 
     path: Path
-    afresh: bool = False
+    afresh: bool = False  # whether this command dropped what earlier ones left, as asked for
 
     @property
     def unfinished(self) -> bool:
@@ -46,12 +40,9 @@ class TrainingFolder:
         return replace(self, path=self.path / name)
 
     def save(self, state: State) -> bool:
-        """Write the state after a step, and drop all but the newest.
+        """Write the state after a step and drop all but the newest; whether it was written.
 
         A failure costs a warning: what was kept before stays, and the training continues.
-
-        Returns:
-            Whether it was written.
         """
         try:
             write_state(self.path / f"step-{state['step']:09d}.pt", state)
@@ -70,12 +61,8 @@ class TrainingFolder:
     def finish(self, state: State, again: str) -> None:
         """Write what a finished training leaves, and drop the states on the way.
 
-        Args:
-            state: What stays.
-            again: The command that resumes from the last state, in words.
-
         Raises:
-            MiramError: It cannot be written.
+            MiramError: It cannot be written; `again` is the command that resumes, in words.
         """
         try:
             write_state(self.finished, state)

@@ -29,11 +29,7 @@ class TrainingInterrupted(MiramError):
 
 
 def ask_to_stop(by: signal.Signals) -> None:
-    """Ask every training of this process to end after the step at hand.
-
-    Args:
-        by: The signal that was sent to somebody else.
-    """
+    """Ask every training of this process to end after the step at hand."""
     _asked.append(by)
 
 
@@ -76,19 +72,10 @@ class Interruption:
         self._before = {}
 
     def stop(self, step: int, total: int, again: str | None) -> TrainingInterrupted:
-        """The error that ends the training.
-
-        Args:
-            step: Steps taken.
-            total: Steps of the whole training.
-            again: The command that resumes it, in words; None if the state was not written down.
-        """
+        """The error that ends the training; `again` is the command that resumes it, in words."""
         by = self.signal or signal.SIGTERM  # it may have reached another process only
-        advice = (
-            f"{again} resumes from there"
-            if again
-            else "nothing was kept, as this training has no folder"
-        )
+        lost = "nothing was kept, as this training has no folder"
+        advice = f"{again} resumes from there" if again else lost
         return TrainingInterrupted(
             f"stopped by {by.name} after step {step} of {total}; {advice}", 128 + by.value
         )

@@ -50,14 +50,8 @@ def start_afresh_once(
     """Drop what earlier runs left, where `resume` is false; to be called before workers start.
 
     A worker that dies lets all start again. They are to resume from what they kept, whatever the
-    user asked of the run as a whole.
-
-    Args:
-        training: The budget.
-        folder: Of the training; those of its parts are emptied as well.
-
-    Returns:
-        The budget for the workers, which resume from what they find, and the folder.
+    user asked of the run as a whole: so says the budget that is given back. The folders of the
+    training's parts are emptied as well.
     """
     if training.resume:
         return training, folder
@@ -69,13 +63,7 @@ def start_afresh_once(
 class CheckpointManager:
     """Writes states when they are due and finds the one to resume from.
 
-    Args:
-        checkpoints: Where and what; None keeps nothing.
-        config: The budget.
-        samples: How many are trained on.
-        precision: In which it is computed, where the budget says `auto`.
-        facts: Of this run.
-        writes: Whether this process writes; one of several does.
+    `precision` is what the budget's `auto` stood for. Of several processes one `writes`.
     """
 
     def __init__(
@@ -155,11 +143,7 @@ class CheckpointManager:
         return f"the same command without {_AFRESH}" if afresh else "the same command"
 
     def due(self, epochs: int | None) -> bool:
-        """Whether a state should be written.
-
-        Args:
-            epochs: How many have been taken, if one has just ended.
-        """
+        """Whether a state should be written; `epochs` have been taken, if one has just ended."""
         every = self.config.checkpoints
         if epochs is not None and every.every_epochs and epochs % every.every_epochs == 0:
             return True
@@ -204,9 +188,6 @@ class BestWeights:
     else the earliest: where classes are separated perfectly, early weights have the AUC of late
     ones, with probabilities that decide nothing. It is a part of the training's state, so that a
     training that was interrupted selects what one that was not would have.
-
-    Args:
-        metric: Name of the metric; higher is better.
     """
 
     def __init__(self, metric: str) -> None:
@@ -215,12 +196,7 @@ class BestWeights:
         self.weights: dict[str, Tensor] | None = None
 
     def offer(self, model: nn.Module, metrics: Mapping[str, float], step: int) -> None:
-        """Take a copy of the weights if they are better than all before.
-
-        Args:
-            model: What was validated.
-            metrics: What validation found; a metric that is NaN is never the best.
-            step: Steps taken.
+        """Take a copy of the weights if they are better than all before; NaN never is.
 
         Raises:
             MiramError: Validation does not give the metric.
@@ -234,10 +210,8 @@ class BestWeights:
         loss = float(metrics.get(VALIDATION_LOSS, math.inf))
         if (value, -loss) > (self.value, -self.loss):
             self.value, self.loss, self.step = value, loss, step
-            self.weights = {
-                name: weight.detach().to("cpu", copy=True)
-                for name, weight in model.state_dict().items()
-            }
+            state = model.state_dict()
+            self.weights = {n: weight.detach().to("cpu", copy=True) for n, weight in state.items()}
 
     def load_into(self, model: nn.Module) -> None:
         """Give a model the best weights.

@@ -62,16 +62,7 @@ def augment(crops: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tens
 
 
 def augment_coverage(coverage: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tensor:
-    """Cut and turn lesion masks as `augment` does their crops.
-
-    Args:
-        coverage: (B, h, h) uint8, 255 for all of a cell.
-        uniforms: (B, DRAWS) in [0, 1), those of the crops.
-        config: Ranges and probabilities.
-
-    Returns:
-        (B, h, h) uint8.
-    """
+    """Cut and turn lesion masks, (B, h, h) uint8, as `augment` does their crops."""
     cells = _warp(coverage.unsqueeze(1).float(), uniforms, config, "bilinear")
     return cells.squeeze(1).round().clamp(0, 255).to(torch.uint8)
 
@@ -93,14 +84,9 @@ def _sometimes(chosen: Tensor, changed: Tensor, images: Tensor) -> Tensor:
 
 
 def crop_matrices(uniforms: Tensor, config: AugmentationConfig) -> Tensor:
-    """Affine maps from output to input coordinates, both in [-1, 1].
+    """Affine maps from output to input coordinates, both in [-1, 1]: (B, 2, 3).
 
-    Args:
-        uniforms: (B, DRAWS) in [0, 1).
-        config: Ranges and probabilities.
-
-    Returns:
-        (B, 2, 3): a box of random area, aspect and place, flipped and turned about its center.
+    Each is a box of random area, aspect and place, flipped and turned about its center.
     """
     area = config.min_area + (1 - config.min_area) * uniforms[:, 0]
     log_aspect = torch.log(torch.tensor(config.aspect, device=uniforms.device))

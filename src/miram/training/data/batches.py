@@ -126,10 +126,7 @@ class Samples:
 def resident_bytes(
     crops: NDArray[np.uint16], rows: NDArray[np.int64], device: torch.device, cache: str
 ) -> int:
-    """Bytes that the crops of the samples take on the device; 0 if they stay on the host.
-
-    Args: As `Samples.place`.
-    """
+    """Bytes that the crops of the samples take on the device; 0 if they stay on the host."""
     size = len(rows) * crops[0].nbytes
     fits = cache == "auto" and size <= _FREE_SHARE * free_memory(device)
     return size if cache == "device" or fits else 0
@@ -137,17 +134,11 @@ def resident_bytes(
 
 @dataclass(frozen=True)
 class HostBatch:
-    """Samples of a step with their random numbers, still on the host.
+    """Samples of a step with their random numbers, still on the host."""
 
-    Attributes:
-        indices: (B,) which of the samples.
-        uniforms: (B, m) float32.
-        crops: (B, H, H) uint16 where crops are cached on the host.
-    """
-
-    indices: Tensor
-    uniforms: Tensor
-    crops: Tensor | None
+    indices: Tensor  # (B,) which of the samples
+    uniforms: Tensor  # (B, m) float32
+    crops: Tensor | None  # (B, H, H) uint16 where crops are cached on the host
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -165,16 +156,9 @@ class HostBatch:
 def draw_batch(
     samples: Samples, indices: NDArray[np.int64], epoch: int, spec: InputSpec, seed: int
 ) -> HostBatch:
-    """Gather samples and draw their random numbers, on the host.
+    """Gather the samples of (B,) indices and draw their random numbers, on the host.
 
     A sample's noise comes after the numbers of its views.
-
-    Args:
-        samples: All samples.
-        indices: (B,) which of them.
-        epoch: Number of the epoch.
-        spec: What the model declares.
-        seed: Of the run.
     """
     places = torch.from_numpy(indices)
     uniforms = torch.from_numpy(sample_uniforms(seed, epoch, indices, spec.uniforms))
@@ -192,15 +176,7 @@ def make_batch(
     spec: InputSpec,
     augmentation: AugmentationConfig,
 ) -> dict[str, Any]:
-    """Make the arguments of a model, on the device.
-
-    Args:
-        samples: All samples.
-        batch: Which of them, with their random numbers.
-        image_size: Of the images the model takes, in pixels.
-        spec: What the model declares.
-        augmentation: How views are made.
-    """
+    """Make the arguments of a model that takes images of a size in pixels, on the device."""
     indices = batch.indices.to(samples.device, non_blocking=True)
     uniforms = batch.uniforms.to(samples.device, non_blocking=True)
     if batch.crops is None:
@@ -229,17 +205,11 @@ def _shrink(images: Tensor, image_size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Prefetched:
-    """A step and what this process takes of it.
-
-    Attributes:
-        step: The step.
-        batch: This process's share of its samples.
-        waited: Seconds that the loop waited for it.
-    """
+    """A step and what this process takes of it."""
 
     step: Step
-    batch: HostBatch
-    waited: float
+    batch: HostBatch  # this process's share of its samples
+    waited: float  # seconds that the loop waited for it
 
 
 def prefetch(
@@ -252,13 +222,7 @@ def prefetch(
 ) -> Iterator[Prefetched]:
     """Draw the batch of each step while the device still works on the one before.
 
-    Args:
-        steps: The steps, in order.
-        samples: All samples.
-        spec: What the model declares.
-        seed: Of the run.
-        rank: Of this process.
-        processes: How many share a step; each takes every so many-th sample.
+    Of several processes that share a step, each takes every so many-th sample.
     """
 
     def wait(step: Step, batch: "Future[HostBatch]") -> Prefetched:

@@ -14,29 +14,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a training.
-
-    Attributes:
-        number: From 0.
-        epoch: From 0.
-        indices: (B,) the samples it takes, over all devices.
-    """
+    """One step of a training; number and epoch are from 0."""
 
     number: int
     epoch: int
-    indices: NDArray[np.int64]
+    indices: NDArray[np.int64]  # (B,) the samples it takes, over all devices
 
 
 def steps_from(start: int, seed: int, samples: int, batch: int, epochs: int) -> Iterator[Step]:
-    """The steps of a training, from any of them on; a last incomplete batch is left out.
-
-    Args:
-        start: Number of the first step wanted.
-        seed: Of the run.
-        samples: n.
-        batch: Samples per step.
-        epochs: How many.
-    """
+    """The steps of a training from number `start` on; a last incomplete batch is left out."""
     per_epoch = samples // batch
     for epoch in range(start // per_epoch, epochs):
         order = epoch_order(seed, epoch, samples)
@@ -46,27 +32,12 @@ def steps_from(start: int, seed: int, samples: int, batch: int, epochs: int) -> 
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
-    """Seed of whatever a model draws by itself in a step, such as dropout.
-
-    Args:
-        seed: Of the run.
-        step: Number of the step.
-        rank: Of the process.
-    """
+    """Seed of whatever a model draws by itself in a step, such as dropout."""
     return int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0])
 
 
 def epoch_order(seed: int, epoch: int, samples: int) -> NDArray[np.int64]:
-    """The order in which an epoch visits the samples.
-
-    Args:
-        seed: Of the run.
-        epoch: Number of the epoch, from 0.
-        samples: n.
-
-    Returns:
-        (n,) a permutation of 0 to n - 1.
-    """
+    """The order in which an epoch visits n samples: (n,), a permutation of 0 to n - 1."""
     return np.random.default_rng([seed, epoch]).permutation(samples)
 
 

@@ -33,14 +33,7 @@ class Trained:
 
 
 def facts_of(config: TrainingConfig) -> Facts:
-    """What a checkpoint's header says of a training in this process.
-
-    Args:
-        config: The budget, with what was settled for `auto`.
-
-    Returns:
-        `training`, `hardware`, `git_commit` and `versions`, of plain values.
-    """
+    """What a checkpoint's header says of a training in this process; plain values."""
     return {
         "training": config.model_dump(mode="json"),
         "hardware": device_facts(config),
@@ -52,12 +45,8 @@ def facts_of(config: TrainingConfig) -> Facts:
 def joined_facts(parts: Mapping[str, Facts]) -> Facts:
     """Facts of several trainings, such as those of the folds, for one header.
 
-    Args:
-        parts: Facts by name, at least one. A fold that was trained by an earlier run may have
-            had another machine, or other micro-batches.
-
-    Returns:
-        Those of the first; under `trained_otherwise` whatever differs in others, by name.
+    A fold that an earlier run trained may have had another machine, or other micro-batches.
+    Those of the first are given, and under `trained_otherwise` whatever differs in others.
     """
     first, *_ = parts.values()
     others = {
@@ -72,11 +61,8 @@ def join_histories(histories: Mapping[Any, pd.DataFrame], column: str) -> pd.Dat
     """Put the histories of folds or seeds into one.
 
     Folds are one training after the other, whose steps are counted on from fold to fold. Seeds
-    repeat the same training, so that their steps are the same.
-
-    Args:
-        histories: Table with `step` by part, at least one; a single one stays as it is.
-        column: Where the part is named, `fold` or `seed`.
+    repeat the same training, so that their steps are the same. A single one stays as it is.
+    `column` names the parts: `fold` or `seed`.
     """
     if len(histories) == 1:
         return next(iter(histories.values()))

@@ -25,12 +25,7 @@ Metrics = dict[str, Tensor]
 class Recorder:
     """Averages metrics between two logged steps.
 
-    Args:
-        config: How often to log.
-        total: Steps of the whole training.
-        mean: Means of a metric over all processes.
-        device: Whose memory is measured.
-        speaks: Whether this process logs metrics; one of several does.
+    `mean` averages a metric over all processes, of which one `speaks`: it logs and shows.
     """
 
     def __init__(
@@ -71,14 +66,9 @@ class Recorder:
         self.display.begin(step)
 
     def add(self, step: int, epoch: int, metrics: Metrics, lr: float, waited: float) -> None:
-        """Take up the metrics of a step; one that is not finite is left out of its mean.
+        """Take up the metrics of a step, counted from 1, that waited some seconds for data.
 
-        Args:
-            step: Steps taken, this one included.
-            epoch: From 0.
-            metrics: Of the step.
-            lr: Its learning rate.
-            waited: Seconds that it waited for data.
+        A metric that is not finite is left out of its mean.
         """
         for name, value in metrics.items():
             finite = torch.isfinite(value)
@@ -89,10 +79,7 @@ class Recorder:
         self._flush_if_due(step, epoch, lr)
 
     def leave_out(self, step: int, epoch: int, lr: float, waited: float) -> None:
-        """Count a step that was not finite; the row that is due then is of the others.
-
-        Args: As `add`.
-        """
+        """Count a step that was not finite; the row that is due then is of the others."""
         self.skipped += 1
         self.waited += waited
         if self.count:
@@ -146,12 +133,7 @@ def _added(kept: Tensor | None, value: Tensor) -> Tensor:
 
 
 class Display:
-    """How far a training is: a bar in a terminal, a line every few seconds elsewhere.
-
-    Args:
-        total: Steps of the whole training.
-        shown: Whether anything is shown; one process of several does.
-    """
+    """How far a training is: a bar in a terminal, a line every few seconds elsewhere."""
 
     LINE_EVERY = 5.0  # seconds between two lines
 

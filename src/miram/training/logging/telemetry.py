@@ -28,15 +28,10 @@ LOGGER.addHandler(logging.NullHandler())
 
 @dataclass(frozen=True)
 class Validation:
-    """What validation of a model under training found.
-
-    Attributes:
-        metrics: By name, such as `rankme`.
-        pictures: (H, W) or (H, W, 3) uint8 by name.
-    """
+    """What validation of a model under training found, by name."""
 
     metrics: dict[str, float] = field(default_factory=dict)
-    pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)  # (H, W) or (H, W, 3)
 
 
 ValidationCallback = Callable[["nn.Module"], Validation]
@@ -46,13 +41,7 @@ ValidationCallback = Callable[["nn.Module"], Validation]
 def log_metrics(
     step: int, metrics: dict[str, float], pictures: dict[str, NDArray[np.uint8]] | None = None
 ) -> None:
-    """Log the metrics of a step.
-
-    Args:
-        step: Number of the step, from 1.
-        metrics: Metrics by name.
-        pictures: (H, W) or (H, W, 3) pictures by name, such as a sheet of reconstructions.
-    """
+    """Log the metrics and pictures of a step, counted from 1; both are as in `Validation`."""
     extra = {"step": step, "metrics": metrics, "pictures": pictures or {}}
     LOGGER.info("step %d", step, extra=extra)
 

@@ -62,30 +62,15 @@ def test_every_row_is_found_and_none_invented(ingested, cases):
     assert (ingested.audit["action"] != "left out").all()
 
 
-@pytest.mark.parametrize(
-    "quirk",
-    [
-        "swapped_files",
-        "separate_series",
-        "blank_image",
-        "blank_crop",
-        "blank_mask",
-        "mask_mismatch",
-    ],
-)
-def test_the_files_are_the_true_ones_whatever_the_quirk(lesions, cases, quirk):
-    chosen = cases[cases[quirk].astype(bool)]
-    assert len(chosen)
-    assert (lesions.loc[chosen.index, "image_path"] == chosen["image_path"]).all()
-    masks = lesions.loc[chosen.index, "mask_paths"]
-    assert masks.tolist() == [[path] for path in chosen["mask_path"]]
-
-
-def test_all_files_are_the_true_ones(lesions, cases):
+def test_files_pathology_split_and_leaks_are_the_true_ones_whatever_the_quirks(lesions, cases):
     assert (lesions["image_path"] == cases["image_path"]).all()
     assert (lesions["image_id"] == cases["image_uid"]).all()
     assert lesions["mask_paths"].tolist() == [[path] for path in cases["mask_path"]]
     assert (lesions["source_bits"] == 16).all()
+    assert (lesions["pathology"] == cases["pathology"]).all()
+    assert (lesions["official_split"] == cases["split"]).all()
+    leaking = cases.groupby("patient_id")["split"].transform("nunique") == 2
+    assert leaking.any() and (lesions["leaks"] == leaking).all()
 
 
 def test_images_are_named_and_sized_as_they_are(lesions, raw_root):
@@ -96,30 +81,16 @@ def test_images_are_named_and_sized_as_they_are(lesions, raw_root):
         )
 
 
-def test_a_mask_of_another_scanner_is_repaired_and_every_one_written_down(ingested, lesions, cases):
-    resized = set(cases.index[cases["mask_mismatch"]])
-    audit = ingested.audit.query("code == 'mask_resized'")
-    assert resized and set(audit["lesion_id"]) == resized and len(audit) == len(resized)
-    flagged = lesions["repairs"].map(lambda repairs: "mask_resized" in repairs)
-    assert (flagged == cases["mask_mismatch"]).all()
-    assert audit["detail"].str.contains("ratios 1.1").all()
-
-
-def test_nothing_else_is_in_the_audit(ingested):
-    assert set(ingested.audit["code"]) == {"mask_resized", "swapped_files"}
-
-
-def test_swapped_file_names_are_repaired_and_every_one_written_down(ingested, lesions, cases):
-    swapped = set(cases.index[cases["swapped_files"]])
-    audit = ingested.audit.query("code == 'swapped_files'")
-    assert swapped and set(audit["lesion_id"]) == swapped and len(audit) == len(swapped)
-    flagged = lesions["repairs"].map(lambda repairs: "swapped_files" in repairs)
-    assert (flagged == cases["swapped_files"]).all()
-
-
-def test_leaking_patients_are_flagged(lesions, cases):
-    both = cases.groupby("patient_id")["split"].transform("nunique") == 2
-    assert both.any() and (lesions["leaks"] == both).all()
+@pytest.mark.parametrize(
+    ("code", "quirk"), [("mask_resized", "mask_mismatch"), ("swapped_files", "swapped_files")]
+)
+def test_every_repair_is_written_down(ingested, lesions, cases, code, quirk):
+    repaired = set(cases.index[cases[quirk]])
+    audit = ingested.audit[ingested.audit["code"] == code]
+    assert repaired and set(audit["lesion_id"]) == repaired and len(audit) == len(repaired)
+    flagged = lesions["repairs"].map(lambda repairs: code in repairs)
+    assert (flagged == cases[quirk]).all()
+    assert set(ingested.audit["code"]) == {"mask_resized", "swapped_files"}, "nothing else"
 
 
 def test_lesions_of_one_view_and_kind_share_their_image(lesions, cases):
@@ -164,12 +135,6 @@ def test_written_labels_come_out_as_drawn(lesions, cases):
             assert labels.map(len).max() > 1
 
 
-def test_pathology_and_split_are_the_tables(lesions, cases):
-    assert (lesions["pathology"] == cases["pathology"]).all()
-    assert set(cases["pathology"]) == {"BENIGN", "MALIGNANT", "BENIGN_WITHOUT_CALLBACK"}
-    assert (lesions["official_split"] == cases["split"]).all()
-
-
 def test_ingesting_twice_gives_the_same(ingested, raw_root):
     again = make_source("phantom").ingest(raw_root)
     pd.testing.assert_frame_equal(again.lesions, ingested.lesions)
@@ -198,24 +163,21 @@ def of_image(lesions, position):
     return path, set(lesions.loc[lesions["image_path"] == path, "lesion_id"])
 
 
-def test_a_missing_image_leaves_out_its_lesions_with_one_row_each(copy):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "is the download complete"), (b"an error page" * 50, "not_dicom|unreadable")],
+)
+def test_a_missing_or_broken_image_leaves_out_its_lesions_with_one_row_each(copy, content, words):
     raw_root, lesions = copy
     path, hit = of_image(lesions, 0)
     (raw_root / path).unlink()
+    if content:
+        (raw_root / path).write_bytes(content)
     result = CbisDdsmSource().ingest(raw_root)
     assert left_out(result) == dict.fromkeys(hit, "image_missing")
     assert len(result.lesions) == len(lesions) - len(hit)
-    assert result.audit["detail"].str.contains("is the download complete").any()
-
-
-def test_a_broken_image_leaves_out_its_lesions_with_one_row_that_says_so(copy):
-    raw_root, lesions = copy
-    path, hit = of_image(lesions, 3)
-    (raw_root / path).write_bytes(b"an error page instead of a film" * 20)
-    result = CbisDdsmSource().ingest(raw_root)
-    assert left_out(result) == dict.fromkeys(hit, "image_missing")
     details = result.audit.query("code == 'image_missing'")["detail"]
-    assert details.str.contains("not_dicom|unreadable", regex=True).all()
+    assert details.str.contains(words, regex=True).all()
 
 
 def test_a_missing_mask_leaves_out_its_lesion_alone(copy):
@@ -265,28 +227,25 @@ def test_a_file_of_no_series_is_in_the_audit(copy):
     assert len(result.lesions) == len(lesions)
 
 
-def test_a_malformed_path_leaves_out_its_row(copy):
-    raw_root, lesions = copy
-    table = raw_root / "csv" / "mass_case_description_train_set.csv"
-    lines = table.read_bytes().split(b"\r\n")
-    lines[1] = lines[1].replace(b"Mass-Training_P", b"Mass-Training_Q", 1)
-    table.write_bytes(b"\r\n".join(lines))
-    result = CbisDdsmSource().ingest(raw_root)
-    assert set(left_out(result).values()) == {"path_malformed"} and len(left_out(result)) == 1
-    assert len(result.lesions) == len(lesions) - 1
-
-
-@pytest.mark.parametrize("patient", ["", "P_99999"])
-def test_a_row_of_another_patient_than_its_path_is_left_out(copy, patient):
+@pytest.mark.parametrize(
+    ("column", "value", "code", "words"),
+    [
+        ("image file path", "Mess/1.2/1.3/1.dcm", "path_malformed", "folder 'Mess'"),
+        ("patient_id", "", "patient_differs", "of patient '', its paths are of Mass-Training_P_"),
+        ("patient_id", "P_99999", "patient_differs", "of patient 'P_99999', its paths are of"),
+    ],
+)
+def test_a_row_with_a_malformed_path_or_of_another_patient_is_left_out(
+    copy, column, value, code, words
+):
     raw_root, lesions = copy
     path = raw_root / "csv" / "mass_case_description_train_set.csv"
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    table.loc[0, "patient_id"] = patient
+    table.loc[0, column] = value
     table.to_csv(path, index=False)
     result = CbisDdsmSource().ingest(raw_root)
-    assert list(left_out(result).values()) == ["patient_differs"]
-    detail = result.audit.query("code == 'patient_differs'")["detail"].iloc[0]
-    assert f"of patient {patient!r}, its paths are of Mass-Training_P_" in detail
+    assert list(left_out(result).values()) == [code]
+    assert words in result.audit.query("code == @code")["detail"].iloc[0]
     assert len(result.lesions) == len(lesions) - 1
 
 
@@ -340,17 +299,13 @@ def test_pictures_have_the_bits_of_their_pixels(copy, bits):
 
 
 def test_a_folder_without_images_says_what_may_be_wrong(copy):
-    raw_root, _ = copy
-    shutil.rmtree(raw_root / "CBIS-DDSM")
-    with pytest.raises(MiramError, match=r"no image file under .*is the download complete"):
-        CbisDdsmSource().ingest(raw_root)
-
-
-def test_a_download_without_any_whole_lesion_says_so(copy):
     raw_root, lesions = copy
     for path in set(lesions["image_path"]):
         (raw_root / path).unlink()
     with pytest.raises(MiramError, match=r"none of the .* lesions has both"):
+        CbisDdsmSource().ingest(raw_root)
+    shutil.rmtree(raw_root / "CBIS-DDSM")
+    with pytest.raises(MiramError, match=r"no image file under .*is the download complete"):
         CbisDdsmSource().ingest(raw_root)
 
 

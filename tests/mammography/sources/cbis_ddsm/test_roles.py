@@ -76,39 +76,24 @@ def make(request, tmp_path):
     return lambda series, name, role: request.param(tmp_path, series, name + suffix, role)
 
 
-@pytest.mark.parametrize("names", [("1-1", "2-2"), ("2-2", "1-1")])
-def test_crop_and_mask_in_one_series_are_distinguished_whatever_their_numbers(
-    tmp_path, make, names
+@pytest.mark.parametrize(
+    ("crop_at", "mask_at", "mask_column", "notes"),
+    [
+        ((CROP, "a"), (MASK, "a"), MASK, []),
+        ((CROP, "1-1"), (CROP, "2-2"), CROP, []),
+        ((CROP, "2-2"), (CROP, "1-1"), CROP, []),
+        ((MASK, "a"), (CROP, "a"), MASK, ["swapped_columns"]),
+        ((CROP, "a"), (CROP, "b"), MASK, ["mask_in_crop_series"]),
+    ],
+)
+def test_crop_and_mask_are_distinguished_wherever_they_are_and_repairs_are_noted(
+    tmp_path, make, crop_at, mask_at, mask_column, notes
 ):
     full = make(IMAGE, "1-9", FileRole.FULL)
-    crop = make(CROP, names[0], FileRole.CROP)
-    mask = make(CROP, names[1], FileRole.MASK)
-    files = resolve(tmp_path, mask=CROP)
+    crop, mask = make(*crop_at, FileRole.CROP), make(*mask_at, FileRole.MASK)
+    files = resolve(tmp_path, mask=mask_column)
     assert (files.full, files.crop, files.masks) == (full, crop, (mask,))
-    assert files.notes == ()
-
-
-def test_crop_and_mask_in_their_own_series_need_no_note(tmp_path, make):
-    full = make(IMAGE, "a", FileRole.FULL)
-    crop, mask = make(CROP, "a", FileRole.CROP), make(MASK, "a", FileRole.MASK)
-    files = resolve(tmp_path)
-    assert (files.full, files.crop, files.masks, files.notes) == (full, crop, (mask,), ())
-
-
-def test_swapped_columns_are_put_right_and_noted(tmp_path, make):
-    make(IMAGE, "a", FileRole.FULL)
-    mask, crop = make(CROP, "a", FileRole.MASK), make(MASK, "a", FileRole.CROP)
-    files = resolve(tmp_path)
-    assert (files.crop, files.masks) == (crop, (mask,))
-    assert codes(files) == ["swapped_columns"]
-
-
-def test_a_mask_beside_the_crop_is_found_and_noted(tmp_path, make):
-    make(IMAGE, "a", FileRole.FULL)
-    crop, mask = make(CROP, "a", FileRole.CROP), make(CROP, "b", FileRole.MASK)
-    files = resolve(tmp_path)
-    assert (files.crop, files.masks) == (crop, (mask,))
-    assert codes(files) == ["mask_in_crop_series"]
+    assert codes(files) == notes
 
 
 def test_a_full_image_in_the_series_of_the_mask_column_is_found_and_noted(tmp_path):
@@ -157,31 +142,23 @@ def test_a_crop_alone_is_not_taken_for_a_mask(tmp_path, make):
     assert codes(files) == ["mask_missing"]
 
 
-def test_a_mask_of_the_other_scanner_has_the_shape_of_its_image(tmp_path):
+@pytest.mark.parametrize(
+    ("crop_pixels", "mask_pixels", "notes"),
+    [
+        (None, black_and_white(round(300 / 1.149), round(200 / 1.149)), []),  # another scanner
+        (grey(290, 195), None, ["role_doubtful"]),  # a crop as large as the image
+        (None, black_and_white(100, 100), ["role_doubtful"]),
+    ],
+)
+def test_pictures_of_odd_sizes_are_distinguished_by_content(
+    tmp_path, crop_pixels, mask_pixels, notes
+):
     jpeg(tmp_path, IMAGE, "a.jpg", FileRole.FULL)
-    smaller = black_and_white(round(300 / 1.149), round(200 / 1.149))
-    mask = jpeg(tmp_path, CROP, "b.jpg", FileRole.MASK, smaller)
-    crop = jpeg(tmp_path, CROP, "a.jpg", FileRole.CROP)
-    files = resolve(tmp_path, mask=CROP)
-    assert (files.masks, files.crop, files.notes) == ((mask,), crop, ())
-
-
-def test_a_crop_as_large_as_the_image_is_distinguished_from_the_mask_by_content(tmp_path):
-    jpeg(tmp_path, IMAGE, "a.jpg", FileRole.FULL)
-    crop = jpeg(tmp_path, CROP, "a.jpg", FileRole.CROP, grey(290, 195))
-    mask = jpeg(tmp_path, CROP, "b.jpg", FileRole.MASK)
-    files = resolve(tmp_path, mask=CROP)
-    assert (files.masks, files.crop) == ((mask,), crop)
-    assert codes(files) == ["role_doubtful"]
-
-
-def test_a_mask_of_an_odd_size_is_found_by_content_and_doubted(tmp_path):
-    jpeg(tmp_path, IMAGE, "a.jpg", FileRole.FULL)
-    crop = jpeg(tmp_path, CROP, "a.jpg", FileRole.CROP)
-    mask = jpeg(tmp_path, CROP, "b.jpg", FileRole.MASK, black_and_white(100, 100))
+    crop = jpeg(tmp_path, CROP, "a.jpg", FileRole.CROP, crop_pixels)
+    mask = jpeg(tmp_path, CROP, "b.jpg", FileRole.MASK, mask_pixels)
     files = resolve(tmp_path, mask=CROP)
     assert (files.masks, files.crop) == ((mask,), crop)
-    assert codes(files) == ["role_doubtful"]
+    assert codes(files) == notes
 
 
 def test_unreadable_files_are_noted_not_raised(tmp_path):

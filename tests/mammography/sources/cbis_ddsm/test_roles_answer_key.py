@@ -163,23 +163,6 @@ def test_exchanged_crop_and_mask_columns_change_no_file(key, tree):
     assert noted == DIFFERENT_SERIES
 
 
-def test_the_real_files_are_resolved(key):
-    resolver = FileResolver(index_series(CBIS))
-    assert resolver.index.layout_counts == {Layout.KAGGLE_JPEG: 109}
-    rows = key[key.image_file.map(lambda name: (CBIS / name).is_file())]
-    resolved = 0
-    for row in rows.itertuples():
-        files = resolved_files(resolver, row)
-        assert files.full == CBIS / row.image_file
-        if (CBIS / row.mask_file).is_file():
-            assert files.masks == (CBIS / row.mask_file,)
-            assert [code for code, _ in files.notes] == ["crop_missing"]
-            resolved += 1
-        else:
-            assert files.masks == ()
-    assert resolved == 60
-
-
 def test_real_masks_are_two_valued_and_real_mammograms_are_not(key):
     masks = {name for name in key.mask_file if (CBIS / name).is_file()}
     images = {name for name in key.image_file if (CBIS / name).is_file()}

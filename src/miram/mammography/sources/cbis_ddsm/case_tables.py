@@ -49,11 +49,9 @@ _FOLDER_WORDS = {"mass": "Mass", "calcification": "Calc", "train": "Training", "
 
 
 def find_case_descriptions(raw_root: Path) -> dict[tuple[str, str], Path]:
-    """Find the case-description tables anywhere in a download of CBIS-DDSM.
+    """Find the case descriptions anywhere in a download, by (abnormality type, official split).
 
-    Returns:
-        Path of each table found, by (abnormality type, official split). A download of masses
-        alone has two of the four. Of equal copies the first is given.
+    A download of masses alone has two of the four. Of equal copies the first is given.
 
     Raises:
         MiramError: None of the tables is there, or one is there in two versions.
@@ -85,18 +83,11 @@ def _only(copies: list[Path]) -> Path:
 
 
 def read_case_descriptions(raw_root: Path) -> pd.DataFrame:
-    """Read the case descriptions into one table, labels normalized.
+    """Read the case descriptions into one table, one row per lesion, labels normalized.
 
-    Hyphenated labels become lists, LUCENT_CENTER becomes LUCENT_CENTERED, density 0 and
-    empty cells become missing. Path cells keep their text, without the line feed that
-    CBIS-DDSM leaves inside one of them.
-
-    Args:
-        raw_root: Folder of the download.
-
-    Returns:
-        One row per lesion with the label columns of the lesion table and `image_cell`,
-        `crop_cell`, `mask_cell`: the three path cells.
+    Hyphenated labels become lists, LUCENT_CENTER becomes LUCENT_CENTERED, density 0 and empty
+    cells become missing. `image_cell`, `crop_cell` and `mask_cell` hold the path cells, without
+    the line feed that CBIS-DDSM leaves inside one of them.
 
     Raises:
         MiramError: A table is missing altogether, cannot be read, lacks a column, is there in
@@ -178,11 +169,8 @@ def _lesion_ids(table: pd.DataFrame, abnormality_type: str, split: str) -> pd.Se
 class CbisPath:
     """What a path cell of the case descriptions says.
 
-    Attributes:
-        folder: Its first part, which CBIS-DDSM also uses as DICOM PatientID.
-        patient_id: For example P_00001; the same in both types and splits.
-        series_uid: Series instance UID; it alone finds the file.
-        file_name: Number in the NBIA layout; not to be relied on.
+    `folder` is also the DICOM PatientID; `patient_id` such as P_00001 is the same in all tables;
+    the series UID alone finds the file, since its name differs between layouts.
     """
 
     folder: str
@@ -192,11 +180,7 @@ class CbisPath:
 
 
 def parse_cbis_path(text: str) -> CbisPath:
-    """Take a path cell apart.
-
-    Args:
-        text: A cell such as `Mass-Test_P_00016_LEFT_CC_1/<study>/<series>/000001.dcm`; white
-            space around it, like the line feed in one cell of every row, is dropped.
+    """Take apart a cell such as `Mass-Test_P_00016_LEFT_CC_1/<study>/<series>/000001.dcm`.
 
     Raises:
         MiramError: Naming the part that is malformed.

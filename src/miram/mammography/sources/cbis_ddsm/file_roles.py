@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,13 +57,10 @@ _DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class ImageFile:
-    """What is known of a file without decoding it.
+    """What is known of a file without decoding it; its role is UNKNOWN where nothing says it.
 
     Attributes:
-        path: The file.
-        role: What it shows; UNKNOWN where header and tables do not say.
-        rows: Height in pixels, 0 where unknown.
-        columns: Width in pixels, 0 where unknown.
+        rows: Height in pixels, 0 where unknown; `columns` likewise.
         problem: Why the file cannot be read, or empty.
         instance: What copies of the file share: its SOPInstanceUID, else its series and name.
         size: Bytes on disk.
@@ -103,24 +101,19 @@ class LesionFiles:
 
 
 class FileResolver:
-    """Finds the files of one lesion after the other; what is known of a file is remembered."""
+    """Finds the files of one lesion after the other."""
 
     def __init__(self, index: SeriesIndex) -> None:
         self.index = index
-        self._known: dict[Path, ImageFile] = {}
+        self._identify = cache(partial(identify, index=index))  # lesions share files
 
     def resolve(self, image_series: str, crop_series: str, mask_series: str) -> LesionFiles:
-        """Find the full image, the masks and the crop of a lesion.
+        """Find full image, masks and crop of a lesion by the series of its three columns.
 
         DICOM headers and Kaggle's header table identify most files. Other pictures are
         identified by size: a mask has the shape of its full image. Where that leaves not exactly
         one mask, a thumbnail is decoded: a mask is black and white. A full image and a mask of
         equal size that have changed series, both without a header, are not noticed.
-
-        Args:
-            image_series: Series UID of the image column.
-            crop_series: Series UID of the crop column.
-            mask_series: Series UID of the mask column; may equal `crop_series`.
         """
         notes: list[Note] = []
         images = self._read(self.index.files(image_series), notes)
@@ -162,10 +155,7 @@ class FileResolver:
 
     def _read(self, paths: Iterable[Path], notes: list[Note]) -> list[ImageFile]:
         """Identify files; note and leave out those that cannot be read and poorer copies."""
-        for path in paths:
-            if path not in self._known:
-                self._known[path] = identify(path, self.index)
-        files = [self._known[path] for path in paths]
+        files = [self._identify(path) for path in paths]
         notes += [Note("unreadable", file.problem) for file in files if file.problem]
         return self._without_copies([file for file in files if not file.problem], notes)
 
@@ -250,12 +240,7 @@ def is_cbis_ddsm(description: str, *names: str) -> bool:
 
 
 def names_abnormality(folder: str) -> bool | None:
-    """Whether a CBIS-DDSM folder name or PatientID belongs to one abnormality.
-
-    Returns:
-        True with an abnormality number (crops and masks), False without (full images), None
-        where the text is no such name.
-    """
+    """Whether a CBIS-DDSM folder name has an abnormality number; None for any other text."""
     match = _ABNORMALITY.fullmatch(folder.strip())
     return None if match is None else match[1] is not None
 
@@ -263,14 +248,9 @@ def names_abnormality(folder: str) -> bool | None:
 def role_of(bits_allocated: int, description: str, *names: str) -> FileRole:
     """Derive a file's role from its header fields.
 
-    Args:
-        bits_allocated: 8 for masks, 16 for images; 0 where unknown.
-        description: SeriesDescription, often blank.
-        *names: PatientID and folder names; the first that is a CBIS-DDSM name counts.
-
-    Returns:
-        MASK for 8 bits; else by the description; else CROP where a name has an abnormality
-        number and FULL where it has none; else UNKNOWN.
+    MASK for 8 bits; else by the SeriesDescription, often blank; else CROP where the first of
+    `names` (PatientID, folders) that is one of CBIS-DDSM has an abnormality number and FULL where
+    it has none; else UNKNOWN.
     """
     if bits_allocated == 8:
         return FileRole.MASK
@@ -294,13 +274,9 @@ def shaped_alike(file: ImageFile, full: ImageFile) -> bool:
 
 
 def is_two_valued(path: Path) -> bool:
-    """Whether the thumbnail of a file holds black and white alone, as a mask does.
+    """Whether the thumbnail of a file is black and white but for 3 % of its pixels, as a mask is.
 
-    At most 3 % of its pixels are grey. JPEG is decoded at a reduced scale, in some 10 ms.
-
-    Raises:
-        DecodingError: A DICOM file cannot be decoded.
-        OSError: A picture cannot be decoded.
+    JPEG is decoded at a reduced scale, in some 10 ms. DecodingError or OSError where that fails.
     """
     if is_picture_file(path):
         with Image.open(path) as picture:

@@ -113,16 +113,9 @@ def index_series(raw_root: str | Path) -> SeriesIndex:
 
     The folder is walked once. A folder named by a UID names the series of its files. For the
     descriptive folders of the NBIA Retriever its `metadata.csv` does, else the header of each
-    file. Pictures outside of a folder named by a UID cannot be placed.
-
-    Where a series is there both as DICOM and as JPEG, the DICOM files count; a copy with the
-    same bytes in another folder counts once.
-
-    Args:
-        raw_root: Folder of the download.
-
-    Returns:
-        The index; the same folder always gives the same one.
+    file. Pictures outside of a folder named by a UID cannot be placed. Where a series is there
+    both as DICOM and as JPEG, the DICOM files count; a copy with the same bytes in another folder
+    counts once. The same folder always gives the same index.
 
     Raises:
         MiramError: The folder does not exist, a part of it cannot be read, or Kaggle's table
@@ -174,11 +167,7 @@ def _read_dicom_info(path: Path) -> dict[str, ImageInfo]:
 
 
 def _read_retriever_metadata(path: Path, folders: dict[Path, set[str]]) -> None:
-    """Add the series of each folder, as the NBIA Data Retriever's table beside them has it.
-
-    Two series may have been put together in one folder. Another program's `metadata.csv` has
-    other columns.
-    """
+    """Add the series of each folder (it may hold two) from a table of the NBIA Data Retriever."""
     table = _read(path)
     if not {_SERIES, _LOCATION} <= set(table.columns):
         return

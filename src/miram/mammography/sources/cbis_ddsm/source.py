@@ -1,6 +1,7 @@
 """CBIS-DDSM in every layout that users hold, with its known faults repaired and written down."""
 
 import logging
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from miram.mammography.sources.cbis_ddsm.case_tables import (
 )
 from miram.mammography.sources.cbis_ddsm.file_roles import FileResolver, ImageFile, LesionFiles
 from miram.mammography.sources.cbis_ddsm.layouts import SeriesIndex, index_series
-from miram.mammography.sources.files import KnownImages, same_shape
+from miram.mammography.sources.files import facts_or_error, same_shape
 from miram.progress import track
 
 log = logging.getLogger(__name__)
@@ -79,10 +80,7 @@ class CbisDdsmSource(Source):
     )
 
     def ingest(self, raw_root: Path) -> Ingested:
-        """Find the files of every row of the case descriptions.
-
-        Args:
-            raw_root: Folder of the download, in any layout or mixture.
+        """Find the files of every row of the case descriptions, in any layout or mixture.
 
         Returns:
             Lesions with an image and a mask; an audit row for every repair, exactly one for
@@ -123,7 +121,8 @@ class _Finder:
 
     def __init__(self, raw_root: Path, index: SeriesIndex, aspect_tolerance: float) -> None:
         self.raw_root, self.tolerance = raw_root, aspect_tolerance
-        self.audit, self.images = AuditLog(), KnownImages()
+        self.audit = AuditLog()
+        self.facts_of = cache(facts_or_error)  # lesions share files
         self.resolver = FileResolver(index)
 
     def note(self, lesion_id: str, file: Path | None, code: str, action: str, detail: str) -> None:
@@ -151,7 +150,7 @@ class _Finder:
             self._note_obstacle(lesion_id, files)
             return None
         full = files.full.path
-        facts = self.images.facts(full)
+        facts = self.facts_of(full)
         if isinstance(facts, DecodingError):
             self.note(lesion_id, full, f"image_{facts.code}", "left out", facts.detail)
             return None
