@@ -98,9 +98,6 @@ class TimmBackboneConfig(MethodConfig):
     def build_encoder(self, seed: int) -> nn.Module:
         """Make the model, in evaluation mode.
 
-        Args:
-            seed: Of fresh weights.
-
         Raises:
             MiramError: There is no such file of weights, or it does not fit the model.
         """

@@ -100,9 +100,6 @@ class EncoderConfig(Config):
     def build(self, seed: int) -> VisionTransformer:
         """Make the encoder with fresh weights and fixed sine-cosine positions.
 
-        Args:
-            seed: Of the weights.
-
         Raises:
             MiramError: It is no plain vision transformer with one CLS token, or timm cannot
                 make it.

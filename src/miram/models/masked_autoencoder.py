@@ -98,11 +98,6 @@ class MaskedAutoencoderOutput:
 class MaskedAutoencoder(nn.Module):
     """One encoder, a list of decoders.
 
-    Args:
-        config: Decoders, masking and targets.
-        encoder: Which encoder.
-        seed: Of the encoder's weights.
-
     Raises:
         MiramError: No patch would be visible, or none hidden; or a part does not fit the encoder.
     """

@@ -172,15 +172,10 @@ class Contrast(NamedTuple):
 
 
 def contrast(queries: Tensor, keys: Tensor, temperature: float) -> Contrast:
-    """Let each query find its key among the keys of the global batch.
+    """Let each query find its key among the keys of the global batch, both (B, E) unit vectors.
 
     The keys of all processes that share a step are candidates; the mean of their losses is then
     the loss of the global batch.
-
-    Args:
-        queries: (B, E) unit vectors.
-        keys: (B, E) unit vectors in the same order, without gradient.
-        temperature: Divides the cosines.
     """
     everywhere, first = gather(keys)
     logits = queries @ everywhere.T / temperature  # (B, E) @ (E, B * processes)

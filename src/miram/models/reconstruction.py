@@ -1,4 +1,4 @@
-"""From predicted patches back to images, for looking at."""
+"""Targets, losses and pictures: what predicted patches are compared with and look like."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from kornia.filters import sobel
 from torch import Tensor
 
-from miram.models.attention.grid import no_autocast
+from miram.models.attention.base import no_autocast
 from miram.models.decoders import DecodedPatches, DecoderConfig
 from miram.models.images import gather_tokens, patchify, repeat_mask, unpatchify
 
@@ -62,14 +62,10 @@ class LossTerm:
 def loss_terms(
     config: DecoderConfig, decoded: DecodedPatches, image: Tensor, mask: Tensor, norm_pix: bool
 ) -> Iterator[LossTerm]:
-    """Compare what a decoder predicts with the image at its scale.
+    """Compare what a decoder predicts with the image (B, C, s*S, s*S) at its scale.
 
-    Args:
-        config: The decoder's.
-        decoded: What it predicts.
-        image: (B, C, s*S, s*S).
-        mask: (B, L) 1 where a patch of the encoder's input was hidden.
-        norm_pix: Whether each target patch is standardized, gradients as well as pixels.
+    `mask` (B, L) is 1 where a patch of the encoder's input was hidden; `norm_pix` standardizes
+    each target patch, of gradients as well as of pixels.
 
     Yields:
         The loss of the pixels, and that of the gradient map if the decoder predicts one.
