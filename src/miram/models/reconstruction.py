@@ -80,27 +80,17 @@ def loss_terms(
         target = patchify(target, round((prediction.shape[2] / target.shape[1]) ** 0.5))
         if decoded.chosen is not None:
             target = gather_tokens(target, decoded.chosen)
-        return mean_squared_error(prediction, target, counted, norm_pix)
+        if norm_pix:
+            target = standardize(target).values
+        # Losses stay in float32 under autocast: a mean over many small squares.
+        error = (prediction.float() - target).square().mean(dim=-1)  # (B, Q, P) -> (B, Q)
+        return (error * counted).sum() / counted.sum()
 
     name = f"loss_scale{config.scale}"
     yield LossTerm(name, config.weight, loss(decoded.pixels, image))
     if decoded.gradients is not None:
         weight = config.weight * config.gradient_weight
         yield LossTerm(f"{name}_gradient", weight, loss(decoded.gradients, gradient_map(image)))
-
-
-def mean_squared_error(
-    prediction: Tensor, target: Tensor, counted: Tensor, norm_pix: bool
-) -> Tensor:
-    """Mean squared error of patches (B, Q, P) over those `counted` (B, Q) as 1.
-
-    With `norm_pix` each target patch is standardized.
-    """
-    if norm_pix:
-        target = standardize(target).values
-    # Losses stay in float32 under autocast: a mean over many small squares.
-    error = (prediction.float() - target).square().mean(dim=-1)  # (B, Q, P) -> (B, Q)
-    return (error * counted).sum() / counted.sum()
 
 
 @dataclass(frozen=True)
@@ -133,16 +123,11 @@ def to_pixels(
     """Bring predictions to the units of the input.
 
     With `norm_pix` a decoder predicts standardized patches; mean and deviation of the true
-    patch bring them back, as in the figures of the MAE paper.
+    patch bring them back, as in the figures of the MAE paper. What a decoder gives for patches
+    other than those of `loss_on` means nothing.
 
-    Args:
-        image: (B, C, s*S, s*S) the target.
-        prediction: (B, s*s*L, p*p*C).
-        hidden: (B, s*s*L) 1 where a patch was hidden from the encoder.
-        scale: s.
-        patch_size: p.
-        norm_pix: Whether the predictions are standardized.
-        loss_on: Which patches the decoder learned; what it gives elsewhere means nothing.
+    Target (B, C, s*S, s*S), prediction (B, s*s*L, p*p*C) and `hidden` (B, s*s*L), 1 where a patch
+    was hidden from the encoder.
     """
     target, prediction = patchify(image, patch_size), prediction.float()
     if norm_pix:

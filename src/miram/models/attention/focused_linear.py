@@ -38,10 +38,8 @@ class FocusedLinearConfig(AttentionConfig):
     """Denominator and convolutions of L²ViT's linear attention."""
 
     kind: Literal["focused_linear"] = "focused_linear"
-    floor: float = Field(default=100.0, gt=0, description="smallest denominator")
-    kernel: int = Field(
-        default=7, ge=1, le=31, description="side of the depthwise convolutions, in tokens"
-    )
+    floor: float = Field(100.0, gt=0, description="smallest denominator")
+    kernel: int = Field(7, ge=1, le=31, description="side of the depthwise convolutions, in tokens")
 
     def module(self) -> "type[FocusedLinearAttention]":
         """The class of the layers that these settings make."""

@@ -18,14 +18,10 @@ class LinformerConfig(AttentionConfig):
     """How far, and how shared, keys and values are compressed."""
 
     kind: Literal["linformer"] = "linformer"
-    length: int = Field(default=128, ge=1, description="tokens k that the N keys and values become")
-    share_projection: bool = Field(
-        default=True, description="one matrix for keys and values, E = F"
-    )
-    one_kv_head: bool = Field(
-        default=False, description="one head of keys and values for all queries"
-    )
-    share_kv: bool = Field(default=False, description="the values are the keys (and E = F)")
+    length: int = Field(128, ge=1, description="tokens k that the N keys and values become")
+    share_projection: bool = Field(True, description="one matrix for keys and values, E = F")
+    one_kv_head: bool = Field(False, description="one head of keys and values for all queries")
+    share_kv: bool = Field(False, description="the values are the keys (and E = F)")
 
     def module(self) -> "type[LinformerAttention]":
         """The class of the layers that these settings make."""

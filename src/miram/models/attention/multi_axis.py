@@ -34,7 +34,7 @@ class MultiAxisConfig(AttentionConfig):
     """Size of the groups in which tokens attend to each other."""
 
     kind: Literal["multi_axis"] = "multi_axis"
-    window: int = Field(default=7, ge=2, le=64, description="tokens per side of a group, at most")
+    window: int = Field(7, ge=2, le=64, description="tokens per side of a group, at most")
 
     def module(self) -> "type[MultiAxisAttention]":
         """The class of the layers that these settings make."""

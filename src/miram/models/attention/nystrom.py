@@ -72,20 +72,18 @@ class NystromConfig(AttentionConfig):
     """Landmarks, pseudo-inverse and convolution of Nyström attention."""
 
     kind: Literal["nystrom"] = "nystrom"
-    num_landmarks: int = Field(
-        default=64, ge=1, description="landmarks m, at most the grid's tokens"
-    )
+    num_landmarks: int = Field(64, ge=1, description="landmarks m, at most the grid's tokens")
     landmarks: Literal["sequence", "grid"] = Field(
-        default="sequence",
+        "sequence",
         description="means of runs of the sequence (paper) or of blocks of the grid",
     )
-    pinv_steps: int = Field(default=6, ge=1, le=50, description="iterations of the pseudo-inverse")
+    pinv_steps: int = Field(6, ge=1, le=50, description="iterations of the pseudo-inverse")
     conv: Literal["sequence", "grid", "none"] = Field(
-        default="sequence",
+        "sequence",
         description="depthwise convolution of the values that is added to the output",
     )
     conv_kernel: int = Field(
-        default=33,
+        33,
         ge=1,
         le=129,
         description="its taps on the sequence (33: paper), its side on the grid",

@@ -31,15 +31,9 @@ class PerformerConfig(AttentionConfig):
     """How many random features, and how often new ones are drawn."""
 
     kind: Literal["performer"] = "performer"
-    features: int | None = Field(
-        default=None, ge=1, description="random features m; null: int(D ln D)"
-    )
-    redraw_every: int = Field(
-        default=1000, ge=0, description="training steps between draws; 0: never"
-    )
-    seed: int = Field(
-        default=0, ge=0, lt=2**31, description="seed of the draws, the same on all ranks"
-    )
+    features: int | None = Field(None, ge=1, description="random features m; null: int(D ln D)")
+    redraw_every: int = Field(1000, ge=0, description="training steps between draws; 0: never")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the draws, the same on all ranks")
 
     def module(self) -> "type[PerformerAttention]":
         """The class of the layers that these settings make."""
