@@ -5,7 +5,6 @@
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs
 # make ui     MLflow and Kedro-Viz in the browser
-# make viz-site   Kedro-Viz of the phantom study as a static site, in build/viz
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
@@ -13,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-fast lint format benchmark docs ui viz-site clean
+.PHONY: demo test test-fast lint format benchmark docs ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
@@ -52,12 +51,6 @@ docs: $(VENV)/installed
 
 ui: $(VENV)/installed
 	$(BIN)/python -m miram.integrations.ui
-
-viz-site: $(VENV)/installed data/08_reporting/report.html
-	$(BIN)/python -m miram.integrations.viz.site
-
-data/08_reporting/report.html: | $(VENV)/installed
-	$(BIN)/kedro run
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,7 +1,7 @@
 """The base of every typed configuration: frozen, validated, closed to unknown names."""
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import (
@@ -184,3 +184,26 @@ def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
         given = "" if told else f" (got {item['input']!r})"
         lines.append(f"{place}: {message}{given}" if place else message)
     return "; ".join(lines)
+
+
+def flatten(values: Any, name: str = "") -> dict[str, Any]:
+    """Nested settings as dotted names and single values, such as `training.optimizer.base_lr`.
+
+    Args:
+        values: Mappings, models and lists of these; any other value, or list, is a single one.
+        name: Of the whole.
+    """
+    if isinstance(values, BaseModel):
+        values = values.model_dump(mode="json")
+    if isinstance(values, Mapping):
+        items = [(str(key), item) for key, item in values.items()]
+    elif isinstance(values, list | tuple) and any(
+        isinstance(item, Mapping | BaseModel | list | tuple) for item in values
+    ):
+        items = [(str(place), item) for place, item in enumerate(values)]
+    else:
+        return {name: values}
+    flat: dict[str, Any] = {}
+    for key, item in items:
+        flat |= flatten(item, f"{name}.{key}" if name else key)
+    return flat

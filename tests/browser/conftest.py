@@ -1,11 +1,7 @@
 """One Chromium for the session, and pages that note what went wrong in them."""
 
-import os
 import shutil
-import threading
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -75,25 +71,3 @@ def open_page(chromium):
     yield open_
     for context in contexts:
         context.close()
-
-
-class _Silent(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def serve():
-    """Serve a folder on a free port of this machine, as any static web server does."""
-    servers = []
-
-    def serve_(folder: Path) -> str:
-        handler = partial(_Silent, directory=os.fspath(folder))
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
-
-    yield serve_
-    for server in servers:
-        server.shutdown()
-        server.server_close()

@@ -2,17 +2,19 @@
 
 import json
 import re
+import socket
 from urllib.parse import quote
 
 import pytest
 from mlflow import MlflowClient
 
-from miram.integrations.ui import read_config, runs_page, start_mlflow, wait_for
+from miram.integrations.parameters import load_mlflow
+from miram.integrations.ui import HOST, runs_page, start_mlflow, wait_for
 
 pytestmark = pytest.mark.browser
 
 COMPARED = ("mae", "miram_nystrom")
-FIGURES = ("pathology.auc", "pathology.auc.lower", "pathology.auc.upper")
+METRICS = ("pathology.auc", "pathology.auc.lower", "pathology.auc.upper")
 # Names and values are two lists that are scrolled together: what stands at one height is a row.
 BESIDE = """name => {
   const height = element => element.getBoundingClientRect().top;
@@ -25,9 +27,17 @@ BESIDE = """name => {
 
 
 @pytest.fixture(scope="module")
-def server(finished_project):
+def free_port():
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(finished_project, free_port):
     """Address of an MLflow server on the records of the finished study."""
-    address, process = start_mlflow(finished_project)
+    address = f"http://{HOST}:{free_port}"
+    process = start_mlflow(load_mlflow(start=finished_project), free_port)
     try:
         wait_for(address, process)
         yield address
@@ -61,8 +71,8 @@ def row(page, key: str) -> list[str]:
     return name.locator("xpath=ancestor::tr[1]").inner_text().split()[-len(COMPARED) :]
 
 
-def figures(page, key: str) -> list[float]:
-    """The values beside a figure, which is scrolled to as a reader does."""
+def values(page, key: str) -> list[float]:
+    """The values beside a metric, which is scrolled to as a reader does."""
     grid = page.locator(".ReactVirtualized__Grid").last
     name = page.locator(".ReactVirtualized__Grid a").filter(has_text=re.compile(f"^{key}$"))
     grid.hover()
@@ -79,11 +89,11 @@ def test_runs_stand_side_by_side(comparison):
     assert row(comparison, "Run Name:") == list(COMPARED)
 
 
-@pytest.mark.parametrize("metric", FIGURES)
-def test_metrics_of_both_methods_stand_under_the_same_key(comparison, runs, figure):
+@pytest.mark.parametrize("metric", METRICS)
+def test_metrics_of_both_methods_stand_under_the_same_key(comparison, runs, metric):
     _, methods = runs
-    expected = [methods[name].data.metrics[figure] for name in COMPARED]
-    assert figures(comparison, figure) == pytest.approx(expected, abs=1e-3)
+    expected = [methods[name].data.metrics[metric] for name in COMPARED]
+    assert values(comparison, metric) == pytest.approx(expected, abs=1e-3)
 
 
 def test_parameters_of_both_methods_stand_under_the_same_key(comparison, runs):
@@ -106,7 +116,7 @@ def test_the_list_shows_the_run_of_each_method_below_its_parent(
     finished_project, server, runs, open_page
 ):
     parent, methods = runs
-    page = open_page(runs_page(server, read_config(finished_project))).page
+    page = open_page(runs_page(server, load_mlflow(start=finished_project))).page
     page.get_by_text(f"{1 + len(methods)} matching runs").wait_for()
     link = page.get_by_role("link", name=parent.info.run_name, exact=True)
     link.wait_for()

@@ -9,9 +9,9 @@ from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.statistics.comparison import compare_methods
 from miram.evaluation.statistics.metrics import METRICS, Metric
 from miram.evaluation.tasks.definitions import TASKS, TaskConfig
-from miram.integrations.mlflow.values import flatten_metrics
 from miram.reporting.facts.leaderboard import leaderboard_table
 from miram.reporting.styles import metric_direction, metric_label
+from miram.serving.registry.tracking import flatten_metrics
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from miram.evaluation.features.pooling import FeatureConfig
 from miram.mammography.crops.cut import CropConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
-from miram.serving.predictor import Predictor
-from miram.serving.probe import fit_served_probe
+from miram.serving.predictor import Predictor, fit_served_probe
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}

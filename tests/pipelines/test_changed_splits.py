@@ -32,7 +32,7 @@ def test_an_encoder_that_learned_labels_is_judged_after_it_was_trained_again(cha
 
 
 def test_metrics_under_the_former_splits_make_no_report(changed, run_pipeline):
-    with pytest.raises(MiramError, match=r"(judged|evaluated) under"):
+    with pytest.raises(MiramError, match="evaluated under"):
         run_pipeline(changed, "report")
 
 

@@ -1,26 +1,26 @@
-"""The finetune pipeline as a user runs it, on a phantom of its own."""
+"""The finetune pipeline as a user runs it, on a finished study."""
 
 import json
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 
 import pandas as pd
 import pytest
 from kedro.framework.project import pipelines
 
 from miram.finetuning.model import ABOUT, split_models
+from miram.mammography.crops.store import CropStore
 from miram.models.checkpoints.files import PretrainedCheckpoint, load_checkpoint
 
 METHOD = "random"  # whose encoder costs nothing: fine-tuned it is the reference from scratch
 
 
 @pytest.fixture(scope="module")
-def finetuned(tmp_path_factory, run_pipeline):
-    data_root = tmp_path_factory.mktemp("finetuned")
-    for name in ("phantom", "ingest", "rois"):
-        run_pipeline(data_root, name)
-    run_pipeline(data_root, "pretrain", namespaces=[METHOD])
-    run_pipeline(data_root, "finetune", namespaces=[METHOD])
-    return data_root
+def finetuned(tmp_path_factory, study, run_pipeline):
+    """A copy of the finished study, with one method fine-tuned."""
+    root = tmp_path_factory.mktemp("finetuned") / "study"
+    copytree(study, root, ignore=ignore_patterns("mlflow"))
+    run_pipeline(root, "finetune", namespaces=[METHOD])
+    return root
 
 
 def output(data_root, name):
@@ -71,9 +71,27 @@ def test_encoder_and_head_moved_and_the_header_tells_how(finetuned):
     assert (finetuned / f"06_models/{METHOD}/finetuning/finished.pt").is_file()
 
 
+def test_what_was_fine_tuned_is_in_the_report(finetuned, run_pipeline, open_context, caplog):
+    run_pipeline(finetuned, "report")
+    board = open_context(finetuned).catalog.load("leaderboard")
+    assert set(board["data_digest"]) == {CropStore.open(finetuned / "05_model_input/crops").digest}
+    tuned = board[board["protocol"] == "finetuned"]
+    assert set(tuned["method"]) == {"random"} and tuned["metric"].is_unique
+    (metrics,) = (finetuned / "07_model_output/random/finetuned_metrics.json").glob("*/*.json")
+    expected = json.loads(metrics.read_text())["tasks"]["pathology"]["metrics"]
+    found = tuned.set_index("metric")["estimate"]
+    assert found["auc"] == pytest.approx(expected["auc"]["estimate"])
+    # Under other splits than the probes it is left out, and that is told.
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"leakage": "official"}))
+    run_pipeline(finetuned, "report")
+    board = open_context(finetuned).catalog.load("leaderboard")
+    assert set(board["protocol"]) == {"linear"}
+    assert "random was fine-tuned under official, leakage official" in caplog.text
+
+
 def test_the_medical_recipe_trains_a_model_per_fold(finetuned, run_pipeline, tmp_path):
     root = tmp_path / "study"
-    copytree(finetuned, root, ignore=lambda _, names: [n for n in names if n == "finetuning"])
+    copytree(finetuned, root, ignore=ignore_patterns("finetuning", "mlflow"))
     run_pipeline(root, "rois", splits={"strategy": "cv", "folds": 2})
     changes = {"recipe": "medical_mae", "recipes": {"medical_mae": {"epochs": 1}}}
     run_pipeline(root, "finetune", namespaces=[METHOD], finetuning=changes)

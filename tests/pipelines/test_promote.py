@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,12 +30,12 @@ from project_paths import PROJECT
 
 from miram.commands.app import main
 from miram.errors import MiramError
-from miram.integrations.mlflow.config import MlflowConfig
 from miram.mammography.crops.store import CropStore
 from miram.serving.predictor import Predictor
 from miram.serving.registry.versions import roll_back
 
 METHOD = "miram_nystrom"
+UNTRAINED = "mae"
 NAME = f"miram-{METHOD}"
 CHAMPION = f"models:/{NAME}@champion"
 NOTICE = "Research use only"
@@ -63,51 +64,48 @@ print(json.dumps([features.tolist(), answers.to_dict("records"), refusal]))
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory, run_pipeline):
-    """A study of one method up to its metrics."""
-    root = tmp_path_factory.mktemp("judged")
-    for name in ("phantom", "ingest", "rois"):
-        run_pipeline(root, name)
-    for name in ("pretrain", "probe"):
-        run_pipeline(root, name, namespaces=[METHOD])
-    return root
+def evaluated(tmp_path_factory, finished_project):
+    """A study up to its metrics, without the models of one method."""
+    root = tmp_path_factory.mktemp("evaluated") / "data"
+    ignored = shutil.ignore_patterns("mlflow", "08_reporting", UNTRAINED)
+    return shutil.copytree(finished_project / "data", root, ignore=ignored)
 
 
 @pytest.fixture(scope="module")
-def promote(judged, run_pipeline):
+def promote(evaluated, run_pipeline):
     """Run the pipeline as `--params promote.method=...` does; gives what was done."""
 
     def run(**options):
-        run_pipeline(judged, "promote", promote={"method": METHOD, **options})
-        return json.loads((judged / f"06_models/{METHOD}/promotion.json").read_text())
+        run_pipeline(evaluated, "promote", promote={"method": METHOD, **options})
+        return json.loads((evaluated / f"06_models/{METHOD}/promotion.json").read_text())
 
     return run
 
 
 @pytest.fixture(scope="module")
-def registry(judged, promote):
+def registry(evaluated, promote):
     """A registry whose first version is the champion."""
-    uri = f"sqlite:///{judged}/mlflow/mlflow.db"
+    uri = f"sqlite:///{evaluated}/mlflow/mlflow.db"
     return SimpleNamespace(first=promote(), client=MlflowClient(uri), uri=uri)
 
 
 @pytest.fixture(scope="module")
-def study(judged):
+def study(evaluated):
     """What the served answers are compared with: crops, features and predictions."""
-    predictions = pd.read_parquet(judged / f"07_model_output/{METHOD}/predictions.parquet")
+    predictions = pd.read_parquet(evaluated / f"07_model_output/{METHOD}/predictions.parquet")
     predictions = predictions[predictions["task"] == "pathology"].set_index("lesion_id")
-    features = pd.read_parquet(judged / f"04_feature/{METHOD}/features.parquet")
-    store = CropStore.open(judged / "05_model_input/crops")
+    features = pd.read_parquet(evaluated / f"04_feature/{METHOD}/features.parquet")
+    store = CropStore.open(evaluated / "05_model_input/crops")
     names = list(predictions.index[:3])
     crops = store.crops[store.rows(names)] / np.float32(65_535)
-    lesions = pd.read_parquet(judged / "02_intermediate/lesions.parquet").set_index("lesion_id")
+    lesions = pd.read_parquet(evaluated / "02_intermediate/lesions.parquet").set_index("lesion_id")
     return SimpleNamespace(
         names=names,
         crops=crops,
         features=features.drop(columns="seed").set_index("lesion_id").loc[names].to_numpy(),
         malignant=predictions.loc[names, "calibrated"].to_numpy(),
         store=store,
-        dicom=judged / "01_raw/phantom" / lesions.loc[names[0], "image_path"],
+        dicom=evaluated / "01_raw/phantom" / lesions.loc[names[0], "image_path"],
     )
 
 
@@ -117,12 +115,14 @@ def assert_answers(answers, study):
         assert answer["probabilities"]["malignant"] == pytest.approx(malignant, abs=1e-4)
 
 
-def test_the_first_version_is_champion_with_everything_a_reader_asks_for(registry, judged, study):
+def test_the_first_version_is_champion_with_everything_a_reader_asks_for(
+    registry, evaluated, study
+):
     assert (registry.first["version"], registry.first["alias"]) == (1, "champion")
     version = registry.client.get_model_version_by_alias(NAME, "champion")
     assert version.tags["data_digest"] == study.store.digest
     assert version.tags["reason"] == "the first model of its name"
-    [metrics] = (judged / f"07_model_output/{METHOD}/metrics.json").glob("*/metrics.json")
+    [metrics] = (evaluated / f"07_model_output/{METHOD}/metrics.json").glob("*/metrics.json")
     auc = json.loads(metrics.read_text())["tasks"]["pathology"]["metrics"]["auc"]
     shown = f"{auc['estimate']:.4f} [{auc['lower']:.4f}, {auc['upper']:.4f}]"
     assert version.tags["pathology.auc"] == shown
@@ -130,6 +130,10 @@ def test_the_first_version_is_champion_with_everything_a_reader_asks_for(registr
     run = registry.client.get_run(version.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["pathology.auc"] == auc["estimate"]
+    [logged] = run.outputs.model_outputs
+    assert logged.model_id in version.source
+    parent = registry.client.get_run(run.data.tags["mlflow.parentRunId"])
+    assert parent.info.run_name == "promote phantom"
 
 
 def test_the_model_has_signature_example_requirements_and_no_pickle(registry):
@@ -219,7 +223,7 @@ def encoded(path):
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def test_the_server_answers_crops_and_dicom_files_as_the_study_did(post, study, judged):
+def test_the_server_answers_crops_and_dicom_files_as_the_study_did(post, study, evaluated):
     row = study.store.manifest.set_index("crop_id").loc[study.names[0]]
     box = [int(row[f"box_{side}"]) for side in ("x0", "y0", "x1", "y1")]
     rows = [
@@ -298,13 +302,13 @@ def test_bad_input_gets_a_4xx_that_says_what_to_mend(post, study, tmp_path):
     assert post({"dataframe_records": [{"image": crop}]})[0] == 200
 
 
-def test_embedding_a_folder_agrees_with_the_server(post, study, judged, run_pipeline, tmp_path):
+def test_embedding_a_folder_agrees_with_the_server(post, study, evaluated, run_pipeline, tmp_path):
     folder = tmp_path / "new"
     folder.mkdir()
     (folder / "a.dcm").write_bytes(study.dicom.read_bytes())
-    run_pipeline(judged, "embed", source="dicom_folder", raw_root=str(folder))
-    table = pd.read_parquet(judged / "07_model_output/embeddings/features.parquet")
-    audit = pd.read_csv(judged / "07_model_output/embeddings/features.audit.csv")
+    run_pipeline(evaluated, "embed", source="dicom_folder", raw_root=str(folder))
+    table = pd.read_parquet(evaluated / "07_model_output/embeddings/features.parquet")
+    audit = pd.read_csv(evaluated / "07_model_output/embeddings/features.audit.csv")
     assert len(table) == 1 and not (audit["action"] == "left out").any()
     _, content = post({"dataframe_records": [{"dicom": encoded(study.dicom)}]})
     [answer] = content["predictions"]
@@ -315,18 +319,18 @@ def test_embedding_a_folder_agrees_with_the_server(post, study, judged, run_pipe
 
 
 def test_the_command_embeds_with_a_registered_model_and_with_an_encoders_file(
-    registry, study, judged, project, tmp_path, monkeypatch, capsys
+    registry, study, evaluated, project, tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "new").mkdir()
     (tmp_path / "new/a.dcm").write_bytes(study.dicom.read_bytes())
-    [encoder] = (judged / f"06_models/{METHOD}/encoder.safetensors").glob("*/*.safetensors")
+    [encoder] = (evaluated / f"06_models/{METHOD}/encoder.safetensors").glob("*/*.safetensors")
     monkeypatch.chdir(project)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tables = {}
     for name, model in (("registered", CHAMPION), ("file", str(encoder))):
         out = tmp_path / f"{name}.parquet"
         arguments = ["embed", str(tmp_path / "new"), "--model", model, "--out", str(out)]
-        arguments += ["--env", "test", "--data-root", str(judged), "--workers", "1", "--json"]
+        arguments += ["--env", "test", "--data-root", str(evaluated), "--workers", "1", "--json"]
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert not ended.value.code
@@ -343,7 +347,9 @@ def test_the_command_embeds_with_a_registered_model_and_with_an_encoders_file(
     assert NOTICE in told["notice"] and tables["file"].attrs["model"] == "encoder.safetensors"
 
 
-def test_a_second_version_challenges_is_forced_and_rolled_back(registry, promote, judged, tmp_path):
+def test_a_second_version_challenges_is_forced_and_rolled_back(
+    registry, promote, evaluated, tmp_path
+):
     client = registry.client
     second = promote()
     assert (second["alias"], second["version"]) == ("challenger", 2)
@@ -364,20 +370,20 @@ def test_a_second_version_challenges_is_forced_and_rolled_back(registry, promote
     assert "MG or CR" in (folder / "README.md").read_text()
     assert told.tags["predictor_digest"] == Predictor.load(folder).digest()
 
-    tracking = MlflowConfig(tracking_uri=registry.uri)
-    assert roll_back(METHOD, 1, "it was better", tracking) == f"models:/{NAME}/1"
+    uri = registry.uri
+    assert roll_back(METHOD, 1, "it was better", uri) == f"models:/{NAME}/1"
     assert client.get_model_version_by_alias(NAME, "champion").version == 1
     assert (
         "rolled back to version 1: it was better" in client.get_model_version(NAME, "3").description
     )
     assert "Champion again instead of version 3" in client.get_model_version(NAME, "1").description
     with pytest.raises(MiramError, match="is the champion already"):
-        roll_back(METHOD, 1, "again", tracking)
+        roll_back(METHOD, 1, "again", uri)
     with pytest.raises(MiramError, match="has no version 9: there are 1, 2, 3"):
-        roll_back(METHOD, 9, "never", tracking)
+        roll_back(METHOD, 9, "never", uri)
 
     # What docs/models.md says, word for word, in a folder whose data are those of this study.
-    (tmp_path / "data").symlink_to(judged)
+    (tmp_path / "data").symlink_to(evaluated)
     page = (PROJECT / "docs/models.md").read_text().partition("## Serve")[0]
     [told] = re.findall(r"```\n(export .*?)```", page, re.DOTALL)
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
@@ -403,8 +409,8 @@ def test_without_the_champions_predictions_nobody_is_promoted(registry, promote)
     ("options", "words"),
     [
         ({"method": "miram_nistrom"}, "there is no method 'miram_nistrom': one of random"),
-        ({"method": "mae"}, "mae has no model under"),
-        ({"task": "assessment"}, "was not judged on task assessment"),
+        ({"method": UNTRAINED}, f"{UNTRAINED} has no model under"),
+        ({"task": "assessment"}, "was not evaluated on task assessment"),
         ({"tusk": "pathology"}, "no setting tusk; did you mean task"),
     ],
 )
@@ -415,7 +421,7 @@ def test_a_mistake_is_named_and_registers_nothing(registry, promote, options, wo
     assert len(registry.client.search_model_versions(f"name='{NAME}'")) == before
 
 
-def test_features_of_another_encoder_are_refused(registry, judged, promote, run_pipeline):
-    run_pipeline(judged, "pretrain", namespaces=[METHOD], training={"epochs": 1, "seed": 7})
+def test_features_of_another_encoder_are_refused(registry, evaluated, promote, run_pipeline):
+    run_pipeline(evaluated, "pretrain", namespaces=[METHOD], training={"epochs": 1, "seed": 7})
     with pytest.raises(MiramError, match="stored features are of another state of encoder"):
         promote()

@@ -4,13 +4,15 @@ import pandas as pd
 import pytest
 
 from miram.mammography.crops.store import CropStore
-from miram.models.methods import METHODS
+
+METHODS = ("random", "supervised", "mae")
 
 
 @pytest.fixture(scope="module")
 def real_study(tmp_path_factory, run_pipeline, shared_data):
     data_root = tmp_path_factory.mktemp("real")
-    run_pipeline(data_root, source="cbis_ddsm", raw_root=str(shared_data / "cbis_ddsm"))
+    given = {"source": "cbis_ddsm", "raw_root": str(shared_data / "cbis_ddsm")}
+    run_pipeline(data_root, methods="+".join(METHODS), **given)
     return data_root
 
 
@@ -34,7 +36,7 @@ def test_no_phantom_is_written(real_study):
     assert not (real_study / "01_raw").exists()
 
 
-def test_patients_are_cross_validated_and_each_lesion_is_judged_once(real_study):
+def test_patients_are_cross_validated_and_each_lesion_is_evaluated_once(real_study):
     splits = pd.read_parquet(real_study / "05_model_input/splits.parquet")
     assert (splits["strategy"] == "cv").all()
     assert splits.groupby("patient_id")["split"].nunique().max() == 1

@@ -8,7 +8,7 @@ from miram.errors import MiramError
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.probes.fold_features import features_by_fold
-from miram.serving.probe import ServedProbe, fit_served_probe
+from miram.serving.predictor import ServedProbe, fit_served_probe
 
 LESIONS = small.make_lesions()
 FEATURES = small.make_features(LESIONS)

@@ -10,7 +10,7 @@ from miram.errors import MiramError
 from miram.mammography.crops.cut import CROPPING_VERSION, CropConfig, ImageTask
 from miram.mammography.crops.plan import plan_crops
 from miram.mammography.sources import make_source
-from miram.serving.regions import cut_regions, require_cropping
+from miram.serving.requests import cut_regions, require_cropping
 
 CONFIG = CropConfig(image_size=32, context=1.25, backgrounds_per_image=3)
 

@@ -32,12 +32,12 @@ def plan_folder(
     Raises:
         MiramError: The model or the folder cannot be read.
     """
+    from miram.integrations.parameters import registry_uri
     from miram.serving.embed import plan_embedding
-    from miram.serving.registry.loading import load_predictor
-    from miram.serving.registry.tracking import chosen_tracking
+    from miram.serving.registry.versions import load_predictor
 
     predictor = load_predictor(
-        config.model, lambda: chosen_tracking(env, data_root), lambda: _settings(env)
+        config.model, lambda: registry_uri(env, data_root), lambda: _settings(env)
     )
     ingested = find_mammograms(folder, source, _options(env, source), predictor)
     return plan_embedding(ingested, folder, predictor, config)
@@ -89,10 +89,11 @@ def _settings(env: str | None) -> "tuple[CropConfig, FeatureConfig]":
 
 def _options(env: str | None, source: str) -> dict[str, Any] | None:
     """Options of the source, where there is a project to set them."""
-    from miram.integrations.parameters import load_parameters
-    from miram.serving.registry.tracking import current_project
+    from kedro.utils import find_kedro_project
 
-    if current_project() is None:
+    from miram.integrations.parameters import load_parameters
+
+    if find_kedro_project(Path.cwd()) is None:
         return None
     options: dict[str, Any] | None = load_parameters(env).get("sources", {}).get(source)
     return options

@@ -1,12 +1,16 @@
-"""The parameters of the project's configuration, read as `kedro run` reads them."""
+"""The project's configuration, read as `kedro run` reads it."""
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedro.config import MissingConfigException
 from kedro.utils import find_kedro_project
 
 from miram.errors import MiramError
+
+if TYPE_CHECKING:
+    from miram.serving.registry.tracking import MlflowConfig
 
 
 def load_parameters(env: str | None = None, start: Path | None = None) -> dict[str, Any]:
@@ -22,24 +26,69 @@ def load_parameters(env: str | None = None, start: Path | None = None) -> dict[s
     Raises:
         MiramError: The folder is in no project, or there is no such environment.
     """
-    start = start or Path.cwd()
-    project = find_kedro_project(start)
+    project = _project(start or Path.cwd())
+    try:
+        parameters: dict[str, Any] = _loader(project, env)["parameters"]
+    except MissingConfigException as error:
+        raise MiramError(f"there are no parameters under {project / 'conf'}") from error
+    return parameters
+
+
+def load_mlflow(
+    env: str | None = None, data_root: Path | None = None, start: Path | None = None
+) -> "MlflowConfig":
+    """Read `mlflow.yml`.
+
+    Args:
+        env: Folder under `conf` that goes over `base`; None for the default one.
+        data_root: Folder of the project's data, where a local store is.
+        start: Folder in the project; None for the current one.
+
+    Raises:
+        MiramError: The folder is in no project, or there is no such environment.
+    """
+    from miram.serving.registry.tracking import MlflowConfig
+
+    project = _project(start or Path.cwd())
+    params = {"data_root": str(data_root)} if data_root else {}
+    values = _loader(project, env, params)["mlflow"]
+    return MlflowConfig.model_validate(values).within(project)
+
+
+def registry_uri(env: str | None = None, data_root: Path | None = None) -> str:
+    """Address of the model registry for commands: MLFLOW_TRACKING_URI, else of `mlflow.yml`."""
+    from miram.serving.registry.tracking import URI_VARIABLE
+
+    if given := os.environ.get(URI_VARIABLE):
+        return given
+    if find_kedro_project(Path.cwd()) is None:
+        raise MiramError(
+            f"which registry? Set {URI_VARIABLE}, or run this in the project, whose mlflow.yml "
+            "names one"
+        )
+    return load_mlflow(env, data_root).tracking_uri
+
+
+def _project(start: Path) -> Path:
+    project: Path | None = find_kedro_project(start)
     if project is None:
         raise MiramError(f"{start} is in no Kedro project: run this where conf/ and src/ are")
+    return project
+
+
+def _loader(project: Path, env: str | None, runtime_params: dict[str, Any] | None = None) -> Any:
     folder = project / "conf"
     if env is not None and not (folder / env).is_dir():
         known = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise MiramError(f"there is no environment {env!r}: one of {', '.join(known)}")
-    # Importing this sets up logging, which only a project should do.
+    # Importing these sets up logging, which only a project should do.
     from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(project)
-    loader = settings.CONFIG_LOADER_CLASS(
-        conf_source=str(folder), env=env, **settings.CONFIG_LOADER_ARGS
+    return settings.CONFIG_LOADER_CLASS(
+        conf_source=str(folder),
+        env=env,
+        runtime_params=runtime_params or {},
+        **settings.CONFIG_LOADER_ARGS,
     )
-    try:
-        parameters: dict[str, Any] = loader["parameters"]
-    except MissingConfigException as error:
-        raise MiramError(f"there are no parameters under {folder}") from error
-    return parameters

@@ -36,7 +36,7 @@ from miram.mammography.sources import Ingested
 from miram.progress import track
 from miram.provenance import git_commit, versions
 from miram.serving.predictor import RESEARCH_USE_ONLY, Predictor
-from miram.serving.regions import cut_regions
+from miram.serving.requests import cut_regions
 
 _TEXTS = ("region_id", "image_id", "patient_id", "image_path", "kind")
 _NUMBERS = ("patches", "x0", "y0", "x1", "y1")

@@ -134,8 +134,8 @@ def test_settings_of_configuration_objects_and_plain_values_are_written_alike() 
     assert flatten(config) == flatten(config.model_dump())
     assert flatten(config)["bootstrap_draws"] == "123"
     assert flatten({"a": [{"b": 1.0}, {"b": None}], "c": [1, 2], "d": {}, "e": True}) == {
-        "a[0].b": "1",
-        "a[1].b": "none",
+        "a.0.b": "1",
+        "a.1.b": "none",
         "c": "1, 2",
         "e": "true",
     }

@@ -3,8 +3,7 @@
 import pytest
 
 from miram.errors import MiramError
-from miram.serving.registry.loading import load_predictor
-from miram.serving.registry.versions import roll_back
+from miram.serving.registry.versions import load_predictor, roll_back
 
 
 def test_a_failed_lookup_makes_no_registry(tmp_path):

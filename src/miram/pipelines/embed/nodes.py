@@ -28,26 +28,17 @@ def embed_mammograms(
 
     The table can be larger than memory, so it is written row group by row group, here.
 
-    Args:
-        mammograms: Folder of the raw data.
-        source: Name of the source.
-        options: Options of each source by name.
-        rois: How crops are cut, for an encoder that does not say.
-        features: How tokens become one vector, for an encoder that does not say.
-        embed: Which model, and what becomes a row.
-        table: Parquet file to write; the audit stands beside it.
-
     Returns:
         The table, and how many mammograms, rows and files left out it has.
     """
     from miram.integrations.embedding import find_mammograms
+    from miram.integrations.mlflow.hook import running_hook
     from miram.serving.embed import embed as write_table
     from miram.serving.embed import plan_embedding
-    from miram.serving.registry.loading import load_predictor
-    from miram.serving.registry.tracking import running_tracking
+    from miram.serving.registry.versions import load_predictor
 
     predictor = load_predictor(
-        embed.model, lambda: running_tracking().tracking_uri, lambda: (rois, features)
+        embed.model, lambda: running_hook().config.tracking_uri, lambda: (rois, features)
     )
     ingested = find_mammograms(mammograms, source, options.get(source), predictor)
     summary = write_table(plan_embedding(ingested, mammograms, predictor, embed), table)

@@ -20,11 +20,6 @@ def export_formats(
 ) -> dict[str, Any]:
     """Write an encoder in each format, checked against it, in place of earlier exports.
 
-    Args:
-        encoder: The encoder.
-        export: Which formats.
-        folder: Where the files are written.
-
     Returns:
         What was written, what was left out and why, and the license of the weights.
     """

@@ -39,17 +39,6 @@ def finetune_encoder(
 
     Of a method with several seeds the first is fine-tuned.
 
-    Args:
-        encoder: Where to start.
-        crops: The crop store.
-        splits: Which lesions train, and which validate.
-        lesions: The lesion table.
-        config: Task and recipe.
-        training: What all trainings share, such as device and precision.
-        evaluation: What the task means, such as how lesions without callback count.
-        engine: Where it is computed.
-        finetuning_folder: Where the training keeps its state.
-
     Returns:
         The classifier, one per fold where the splits are folds, and the training history.
 
@@ -94,15 +83,7 @@ def evaluate_finetuned(
     lesions: pd.DataFrame,
     evaluation: AssessmentConfig,
 ) -> Evaluation:
-    """Evaluate the classifier once, on patients that neither trained it nor chose the epoch.
-
-    Args:
-        finetuned: The classifier, or those of all folds.
-        crops: The crop store.
-        splits: The split of each lesion.
-        lesions: The lesion table.
-        evaluation: Subgroups and statistics.
-    """
+    """Evaluate the classifier once, on patients that neither trained it nor chose the epoch."""
     from miram.evaluation.assess import require_subgroups
     from miram.evaluation.predictions import calibration_table, subgroup_metrics
     from miram.finetuning.evaluate import assess_finetuned

@@ -18,11 +18,6 @@ def ingest_lesions(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Find every lesion's files; what cannot be used becomes an audit row.
 
-    Args:
-        mammograms: Folder of the raw data.
-        source: Name of the source.
-        options: Options of each source by name.
-
     Returns:
         The lesion table and the audit.
     """

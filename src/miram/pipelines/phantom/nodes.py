@@ -16,10 +16,6 @@ _CHUNK = 32  # files written at a time
 def write_phantom(source: str, config: PhantomConfig) -> Iterator[dict[str, bytes]]:
     """Draw an imitation of CBIS-DDSM, a few files at a time; nothing where the source is real.
 
-    Args:
-        source: Name of the source of this run.
-        config: How many patients, how large, which seed.
-
     Yields:
         Files by their names relative to the raw root.
     """

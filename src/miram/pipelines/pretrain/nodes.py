@@ -1,5 +1,7 @@
 """Nodes of the pretrain pipeline; torch is imported when a node runs."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -8,7 +10,6 @@ from miram.errors import MiramError
 from miram.integrations.deferred import deferred
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import pretraining_crops
-from miram.pipelines.pretrain.seeds import each_training
 from miram.pipelines.pretrain.validation import EncoderValidation
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.distributed.cluster import EngineConfig
@@ -45,17 +46,6 @@ def pretrain_encoder(
 ) -> tuple[EncoderCheckpoint, PretrainedCheckpoint, TrainingRecord]:
     """Train one encoder without labels, or one per seed of `training.seeds`.
 
-    Args:
-        crops: The crop store.
-        splits: Which lesions may be seen.
-        lesions: The lesion table, whose labels serve validation; the training sees none.
-        encoder: The encoder.
-        method: How it is trained.
-        training: The budget.
-        evaluation: Its first task is probed in validation.
-        engine: Where it is computed.
-        training_folder: Where the training keeps its state.
-
     Returns:
         The encoder, all weights of the method, and the history with reconstructions of a few
         crops by the first seed.
@@ -71,21 +61,10 @@ def pretrain_encoder(
     rows = pretraining_crops(crops.manifest, splits)
     image_size = method.crop_size(encoder)
     validate = EncoderValidation(crops, rows, image_size, splits, lesions, evaluation)
-    results = {}
-    for one in each_training(training, training_folder):
-        with log_prefix(one.prefix):
-            results[one.config.seed] = launch(
-                pretrain,
-                crops,
-                rows,
-                encoder,
-                method,
-                one.config,
-                engine=engine if method.trained else EngineConfig(),  # nothing to distribute
-                folder=one.folder,
-                validate=validate,
-                splits=splits,
-            )
+    train = partial(pretrain, crops, rows, encoder, method, validate=validate, splits=splits)
+    # There is nothing to distribute where nothing is trained.
+    where = engine if method.trained else EngineConfig()
+    results = _each_seed(train, training, where, training_folder)
     return (
         join_seeds({seed: result.encoder for seed, result in results.items()}),
         join_seeds({seed: result.pretrained for seed, result in results.items()}),
@@ -111,17 +90,6 @@ def train_supervised_encoder(
 
     The training of other methods sees no label; see `EncoderValidation`.
 
-    Args:
-        crops: The crop store.
-        splits: Which lesions lend their labels.
-        lesions: The lesion table.
-        encoder: The encoder.
-        method: The task and how long it is trained.
-        training: The budget.
-        evaluation: What the task means, such as how lesions without callback count.
-        engine: Where it is computed.
-        training_folder: Where the training keeps its state.
-
     Returns:
         The encoder, one per fold where the splits are folds, and the training history.
     """
@@ -132,25 +100,34 @@ def train_supervised_encoder(
 
     task, without_callback = evaluation.task(method.task), evaluation.without_callback
     targets = targets_of(lesions, splits, task, without_callback)
-    results = {}
-    for one in each_training(training, training_folder):
-        with log_prefix(one.prefix):
-            results[one.config.seed] = launch(
-                train_supervised,
-                crops,
-                splits,
-                targets.rows,
-                targets.labels,
-                len(targets.classes),
-                encoder,
-                method,
-                one.config,
-                engine=engine,
-                folder=one.folder,
-            )
+    labels = (targets.rows, targets.labels, len(targets.classes))
+    train = partial(train_supervised, crops, splits, *labels, encoder, method)
+    results = _each_seed(train, training, engine, training_folder)
     return (
         join_seeds({seed: encoder for seed, (encoder, _) in results.items()}),
         TrainingRecord(
             join_histories({seed: history for seed, (_, history) in results.items()}, "seed")
         ),
     )
+
+
+def _each_seed(
+    train: Callable[..., Any],
+    training: TrainingConfig,
+    engine: EngineConfig,
+    folder: TrainingFolder,
+) -> dict[int, Any]:
+    """Train once per seed, each in a part of the folder if there are several.
+
+    The metrics of the first are logged by their plain names, on which methods compare; those of
+    the others under a prefix such as `seed1/`.
+    """
+    from miram.training.checkpointing.manager import start_afresh_once
+
+    results = {}
+    for place, one in enumerate(training.each_seed()):
+        part = folder.part(f"seed{one.seed}") if training.seeds else folder
+        recipe, part = start_afresh_once(one, part)
+        with log_prefix(f"seed{one.seed}/" if place else ""):
+            results[one.seed] = launch(train, recipe, engine=engine, folder=part)
+    return results

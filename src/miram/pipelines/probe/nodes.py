@@ -66,12 +66,6 @@ def evaluate_features(
 ) -> Evaluation:
     """Fit probes on features and evaluate them on patients they have not seen.
 
-    Args:
-        features: One row per lesion and seed.
-        lesions: The lesion table.
-        splits: The split of each lesion.
-        config: Tasks and statistics.
-
     Returns:
         Metrics with intervals, and predictions.
     """
@@ -89,12 +83,6 @@ def evaluate_encoder(
     features: pd.DataFrame, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
 ) -> Evaluation:
     """Evaluate an encoder's features, also by subgroup, calibration and number of labels.
-
-    Args:
-        features: One row per lesion and seed.
-        lesions: The lesion table.
-        splits: The split of each lesion.
-        config: Tasks, subgroups, shares of labels and statistics.
 
     Raises:
         MiramError: A column to split metrics up by does not exist.

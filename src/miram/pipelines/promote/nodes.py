@@ -38,23 +38,10 @@ def build_predictor(
 
     Of a method with several seeds the first that was evaluated is served; the metrics beside it
     are means over the seeds.
-
-    Args:
-        method: Name of the method.
-        encoder: Its encoder.
-        features: Features of all lesions, as the probes read them.
-        evaluated: What its probes gave.
-        crops: The crop store.
-        lesions: The lesion table.
-        splits: The split of each lesion.
-        reading: How the features were read.
-        evaluation: Settings of the probe.
-        promote: The task that is served.
     """
     from miram.models.checkpoints.joined import split_seeds
     from miram.serving.predictor import Predictor as Built
-    from miram.serving.predictor import check_origin, crop_settings
-    from miram.serving.probe import fit_served_probe
+    from miram.serving.predictor import check_origin, crop_settings, fit_served_probe
 
     if promote.method not in (None, method):
         raise MiramError(
@@ -91,17 +78,10 @@ def register_model(
 ) -> dict[str, Any]:
     """Register a version in MLflow, and move the alias `champion` if it is earned.
 
-    Args:
-        method: Name of the method.
-        predictor: The model.
-        evaluated: Its metrics, and the predictions that are compared with the champion's.
-        evaluation: Draws and seed of the comparison.
-        promote: Task, metric, force and reason.
-
     Returns:
         What was done: name, version, alias, the reason and the comparison.
     """
-    from miram.serving.registry.tracking import running_tracking
+    from miram.integrations.mlflow.hook import running_hook
     from miram.serving.registry.versions import Release, register
 
     release = Release(
@@ -113,4 +93,5 @@ def register_model(
         draws=evaluation.bootstrap_draws,
         seed=evaluation.seed,
     )
-    return register(release, running_tracking())
+    hook = running_hook()
+    return register(release, hook.config, hook.run_id)

@@ -90,17 +90,8 @@ def gather_study(
 ) -> Study:
     """Put all that is known of a study together.
 
-    Args:
-        lesions: The lesion table.
-        ingest_audit: What ingestion left out or repaired.
-        crops: The crop store.
-        splits: The split that each lesion is in.
-        leaderboard: All metrics.
-        parameters: All parameters of the run.
-        finetuned_results: Metrics of fine-tuned encoders by method; those that are not on the
-            leaderboard are left out.
-        results: `<method>_evaluation`, `_training_record` and `_features` of each evaluated
-            method, and `<baseline>_evaluation`.
+    `results` are `<method>_evaluation`, `_training_record` and `_features` of each evaluated
+    method, and `<baseline>_evaluation`. Fine-tuned metrics count if they are on the leaderboard.
     """
     evaluations = {
         name: results[f"{name}_evaluation"]

@@ -20,15 +20,7 @@ def cut_crops(
     engine: EngineConfig,
     folder: Path,
 ) -> CropStore:
-    """Cut what the folder does not hold yet, in parallel and resumably.
-
-    Args:
-        lesions: The lesion table.
-        mammograms: Folder of the raw data.
-        config: How to cut.
-        engine: Where it is cut.
-        folder: Where the store is written.
-    """
+    """Cut what the folder does not hold yet, in parallel and resumably."""
     plan = plan_crops(
         lesions,
         mammograms,
@@ -41,11 +33,6 @@ def cut_crops(
 
 def split_lesions(lesions: pd.DataFrame, crops: CropStore, config: SplitConfig) -> pd.DataFrame:
     """Split the lesions that have a crop, by patient.
-
-    Args:
-        lesions: The lesion table.
-        crops: The crop store.
-        config: How to split.
 
     Returns:
         One row per lesion with its split.

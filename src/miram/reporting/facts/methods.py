@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
+from miram import configuration
 from miram.mammography.splits import pretraining_crops
 from miram.models.methods import SUPERVISED
 from miram.reporting.facts.data import SplitFacts, split_facts
@@ -29,18 +30,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+def flatten(value: Any) -> dict[str, str]:
     """Nested settings as dotted names and text."""
-    value = plain(value)
-    if isinstance(value, dict) and (value or prefix):
-        parts = {f"{prefix}.{key}" if prefix else str(key): item for key, item in value.items()}
-    elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
-        parts = {f"{prefix}[{place}]": item for place, item in enumerate(value)}
-    elif value == {}:
-        return {}
-    else:
-        return {prefix: _text(value)}
-    return {key: text for name, item in parts.items() for key, text in flatten(item, name).items()}
+    return {name: _text(item) for name, item in configuration.flatten(plain(value)).items()}
 
 
 def _text(value: Any) -> str:

@@ -18,7 +18,7 @@ from miram.evaluation.statistics.bootstrap import DRAWS
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
 from miram.evaluation.statistics.inputs import Kind
 from miram.mammography.sources.dicom_folder import WantedImages
-from miram.serving.regions import TISSUE_PATCHES
+from miram.serving.requests import TISSUE_PATCHES
 
 Alias = Literal["champion", "challenger"]
 CHAMPION: Alias = "champion"

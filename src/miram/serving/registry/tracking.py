@@ -1,76 +1,118 @@
-"""Which MLflow server the project speaks to, and speaking to it for a while."""
+"""Which MLflow store records runs and models, and a client for it."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from kedro.utils import find_kedro_project
+from pydantic import Field, field_validator
 
+from miram.configuration import Config
 from miram.errors import MiramError
-from miram.integrations.mlflow.config import MlflowConfig, resolve_paths
 
-_URI = "MLFLOW_TRACKING_URI"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+_SQLITE = "sqlite:///"
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_SECONDS = 10
+# Without this tag the pages open on the views for language-model agents.
+_MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+# MLflow's defaults, 7 retries of 120 s each, suit a batch job without anything to train.
+_ENVIRONMENT = {
+    _TIMEOUT: str(_SECONDS),
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_ASYNC_LOGGING_BUFFERING_SECONDS": "1",  # the steps of a second are one request
+}
+# They repeat at every request what the hook reports once.
+_QUIET = {
+    "alembic": logging.WARNING,
+    "mlflow.store.db.utils": logging.WARNING,
+    "mlflow.utils.async_logging.async_logging_queue": logging.CRITICAL,
+    "urllib3.connectionpool": logging.ERROR,
+}
 
 
-def running_tracking() -> MlflowConfig:
-    """The server of the `kedro run` that is going on, as `mlflow.yml` names it.
+class MlflowConfig(Config):
+    """Where runs and models are recorded."""
 
-    Raises:
-        MiramError: The project has no MLflow hook, or no context was made yet.
-    """
-    from kedro.framework.project import settings
+    enabled: bool = True
+    experiment: str = Field("miram", min_length=1)
+    tracking_uri: str
+    artifacts: str | None = Field(None, description="for a local store; a server has its own")
+    unfinished: str = Field(
+        "data/mlflow/unfinished",
+        description="folder of notes on runs that MLflow does not have in full",
+    )
 
-    from miram.integrations.mlflow.hook import MlflowHook
+    @field_validator("tracking_uri")
+    @classmethod
+    def _no_folder(cls, uri: str) -> str:
+        if uri.startswith("file:") or (":" not in uri and not uri.startswith("databricks")):
+            raise ValueError(
+                "MLflow no longer takes a folder: give a database such as "
+                "sqlite:///data/mlflow/mlflow.db, or the address of a server, in conf/*/mlflow.yml"
+            )
+        return uri
 
-    for hook in settings.HOOKS:
-        if isinstance(hook, MlflowHook) and hasattr(hook, "config"):
-            return hook.config
-    raise MiramError("the registry is that of mlflow.yml: run this in the project, by kedro run")
+    @property
+    def database(self) -> Path | None:
+        """The file of a local store; none for a server."""
+        uri = self.tracking_uri
+        return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+    def within(self, project: Path) -> "MlflowConfig":
+        """The same with relative paths taken from the project, not the working directory."""
+        changes: dict[str, Any] = {"unfinished": str(project / self.unfinished), "artifacts": None}
+        if self.database:
+            changes["tracking_uri"] = f"{_SQLITE}{project / self.database}"
+            if self.artifacts:
+                changes["artifacts"] = (project / self.artifacts).as_uri()
+        return self.model_copy(update=changes)
 
 
-def chosen_tracking(env: str | None = None, data_root: Path | None = None) -> str:
-    """Address of the server for commands outside of `kedro run`.
+def open_client(config: MlflowConfig) -> Any:
+    """A client of the store; a local one is made where it does not exist."""
+    from mlflow import MlflowClient
+
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
+    if config.database:
+        config.database.parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=config.tracking_uri)
+
+
+def experiment_id(client: Any, config: MlflowConfig) -> str:
+    """Id of the experiment; it is made where it does not exist."""
+    found = client.get_experiment_by_name(config.experiment)
+    if found:
+        return str(found.experiment_id)
+    return str(client.create_experiment(config.experiment, config.artifacts, _MODEL_TRAINING))
+
+
+@contextmanager
+def time_to_upload(path: Path) -> Iterator[None]:
+    """Wait longer for a server that stores large files: a second more for each megabyte.
 
     Args:
-        env: Environment of the project's configuration.
-        data_root: Folder of the project's data, where a local store lies.
-
-    Returns:
-        What the variable MLFLOW_TRACKING_URI says, else what `mlflow.yml` says.
-
-    Raises:
-        MiramError: Neither is there.
+        path: A file, or a folder of files. A user's own MLFLOW_HTTP_REQUEST_TIMEOUT stays.
     """
-    if given := os.environ.get(_URI):
-        return given
-    project = current_project()
-    if project is None:
-        raise MiramError(
-            f"which registry? Set {_URI}, or run this in the project, whose mlflow.yml names one"
-        )
-    # Importing these sets up logging, which only a project should do.
-    from kedro.framework.project import settings
-    from kedro.framework.startup import bootstrap_project
-
-    bootstrap_project(project)
-    loader = settings.CONFIG_LOADER_CLASS(
-        conf_source=str(project / "conf"),
-        env=env,
-        runtime_params={"data_root": str(data_root)} if data_root else {},
-        **settings.CONFIG_LOADER_ARGS,
-    )
-    return resolve_paths(MlflowConfig.model_validate(loader["mlflow"]), project).tracking_uri
-
-
-def current_project() -> Path | None:
-    """The Kedro project that the working directory is in."""
-    found: Path | None = find_kedro_project(Path.cwd())
-    return found
+    usual = str(_SECONDS)
+    if os.environ.get(_TIMEOUT) != usual:
+        yield
+        return
+    files = [path] if path.is_file() else path.rglob("*")
+    os.environ[_TIMEOUT] = str(_SECONDS + sum(file.stat().st_size for file in files) // 1_000_000)
+    try:
+        yield
+    finally:
+        os.environ[_TIMEOUT] = usual
 
 
 def require_store(uri: str) -> None:
-    """Check that a local store is there before it is asked: asking MLflow would make one.
+    """Check that a local store exists before it is opened: MLflow would make one.
 
     Args:
         uri: Address of a server, of which nothing is checked, or of a local store.
@@ -78,16 +120,16 @@ def require_store(uri: str) -> None:
     Raises:
         MiramError: There is no such file.
     """
-    store = MlflowConfig.model_validate({"tracking_uri": uri}).database
+    store = MlflowConfig(tracking_uri=uri).database
     if store and not Path(str(store).partition("?")[0]).is_file():
         raise MiramError(
             f"no model has been registered: there is no {store}; run `kedro run --pipeline promote "
-            f"--params promote.method=...` first, or set {_URI} to the registry you mean"
+            f"--params promote.method=...` first, or set {URI_VARIABLE} to the registry you mean"
         )
 
 
 @contextmanager
-def tracking(uri: str) -> Iterator[None]:
+def registry_at(uri: str) -> Iterator[None]:
     """Let `models:/` mean the registry of a server.
 
     Args:
@@ -101,3 +143,24 @@ def tracking(uri: str) -> Iterator[None]:
         yield
     finally:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
+
+
+def flatten_metrics(metrics: dict[str, Any]) -> dict[str, float]:
+    """Metrics with intervals as single MLflow metrics: `pathology.auc`, `.auc.lower`, `.auc.upper`.
+
+    With several seeds or repeats there are `.auc.seed_deviation` and `.auc.repeat_deviation`, too.
+
+    Args:
+        metrics: Metrics of `miram.evaluation.assess.assess_features`.
+    """
+    flat: dict[str, float] = {}
+    for task, found in metrics["tasks"].items():
+        flat |= {f"{task}.{name}": float(found[name]) for name in ("lesions", "patients")}
+        for name, values in found["metrics"].items():
+            key = f"{task}.{name}"
+            flat |= {key: values["estimate"], f"{key}.lower": values["lower"]}
+            flat[f"{key}.upper"] = values["upper"]
+            for spread in ("seed_deviation", "repeat_deviation"):
+                if values.get(spread) is not None:
+                    flat[f"{key}.{spread}"] = values[spread]
+    return flat

@@ -1,8 +1,8 @@
-"""The registered versions of a method: registering, promoting, and going back."""
+"""The registered versions of a method: registering, promoting, going back, and loading."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.integrations.mlflow.config import MlflowConfig
-from miram.integrations.mlflow.server import Server
-from miram.integrations.mlflow.values import flatten_metrics
+from miram.evaluation.features.pooling import FeatureConfig
+from miram.mammography.crops.cut import CropConfig
+from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.provenance import git_commit
 from miram.serving.predictor import RESEARCH_USE_ONLY, Predictor
 from miram.serving.registry.decision import (
@@ -23,10 +23,21 @@ from miram.serving.registry.decision import (
     PromotionConfig,
     decide,
 )
-from miram.serving.registry.tracking import chosen_tracking, require_store
+from miram.serving.registry.tracking import (
+    URI_VARIABLE,
+    MlflowConfig,
+    experiment_id,
+    flatten_metrics,
+    open_client,
+    registry_at,
+    require_store,
+    time_to_upload,
+)
+from miram.serving.requests import TISSUE_PATCHES
 
 PREDICTIONS = "predictions.parquet"
-_UPLOAD_SECONDS = "900"  # longest silence while weights travel
+_SCHEMES = ("models:/", "runs:/")
+Settings = Callable[[], tuple[CropConfig, FeatureConfig]]
 
 
 @dataclass(frozen=True)
@@ -57,25 +68,27 @@ def registered_name(method: str) -> str:
     return f"miram-{method}"
 
 
-def register(release: Release, tracking: MlflowConfig) -> dict[str, Any]:
+def register(release: Release, config: MlflowConfig, parent: str = "") -> dict[str, Any]:
     """Register a model as a new version and give it an alias, with the reason.
 
-    The alias is moved last: whatever fails before, the champion stays who it was.
+    The alias is moved last: whatever fails before, the champion stays the same.
 
     Args:
         release: The model and its predictions.
-        tracking: The server.
+        config: Where models are recorded.
+        parent: Id of the run that this one belongs to.
 
     Returns:
         What was done: `name`, `version`, `alias`, `uri`, `reason`, `comparison`, `tracking_uri`.
     """
-    server = Server(tracking)
-    client, name = server.client, registered_name(release.method)
+    client, name = open_client(config), registered_name(release.method)
     _ensure_registered(client, name)
     champion = _by_alias(client, name, CHAMPION)
     decision = _counted(client, name, _decide(client, champion, release))
-    run_id = _record_run(server, release)
-    logged = _upload(server, release, run_id)
+    experiment = experiment_id(client, config)
+    run_id = _record_run(client, experiment, release, parent)
+    logged = _upload(client, experiment, release, run_id)
+    client.set_terminated(run_id)
     registered = client.create_model_version(
         name,
         logged.artifact_location,
@@ -95,11 +108,11 @@ def register(release: Release, tracking: MlflowConfig) -> dict[str, Any]:
         "uri": f"models:/{name}@{decision.alias}",
         "reason": decision.reason,
         "comparison": decision.comparison and asdict(decision.comparison),
-        "tracking_uri": tracking.tracking_uri,
+        "tracking_uri": config.tracking_uri,
     }
 
 
-def roll_back(method: str, version: int, because: str, tracking: MlflowConfig | None = None) -> str:
+def roll_back(method: str, version: int, because: str, tracking_uri: str | None = None) -> str:
     """Make an earlier version the champion again.
 
     Whoever serves `models:/miram-<method>@champion` gets it at the next start. Nothing is
@@ -109,7 +122,7 @@ def roll_back(method: str, version: int, because: str, tracking: MlflowConfig | 
         method: Name of the method.
         version: The version to go back to.
         because: Why, kept with both versions.
-        tracking: The server; that of MLFLOW_TRACKING_URI, else of mlflow.yml, if not given.
+        tracking_uri: Address of the registry; MLFLOW_TRACKING_URI by default.
 
     Returns:
         URI of the version.
@@ -117,9 +130,11 @@ def roll_back(method: str, version: int, because: str, tracking: MlflowConfig | 
     Raises:
         MiramError: There is no registry, no such version, or it is the champion.
     """
-    tracking = tracking or MlflowConfig.model_validate({"tracking_uri": chosen_tracking()})
-    require_store(tracking.tracking_uri)
-    client, name = Server(tracking).client, registered_name(method)
+    uri = tracking_uri or os.environ.get(URI_VARIABLE)
+    if not uri:
+        raise MiramError(f"which registry? Set {URI_VARIABLE}, or give tracking_uri")
+    require_store(uri)
+    client, name = open_client(MlflowConfig(tracking_uri=uri)), registered_name(method)
     known = {int(found.version): found for found in client.search_model_versions(f"name='{name}'")}
     if version not in known:
         there = ", ".join(map(str, sorted(known))) or "none"
@@ -128,11 +143,11 @@ def roll_back(method: str, version: int, because: str, tracking: MlflowConfig | 
     before = int(champion.version) if champion else None
     if before == version:
         raise MiramError(f"version {version} of {name} is the champion already")
-    told = f"Champion again instead of version {before}: {because}"
-    _add_to_description(client, name, known[version], told)
+    text = f"Champion again instead of version {before}: {because}"
+    _add_to_description(client, name, known[version], text)
     if champion:
-        told = f"No longer champion, rolled back to version {version}: {because}"
-        _add_to_description(client, name, champion, told)
+        text = f"No longer champion, rolled back to version {version}: {because}"
+        _add_to_description(client, name, champion, text)
     client.set_registered_model_alias(name, CHAMPION, str(version))
     return f"models:/{name}/{version}"
 
@@ -151,10 +166,10 @@ def _by_alias(client: Any, name: str, alias: str) -> Any:
 
 def _decide(client: Any, champion: Any, release: Release) -> Decision:
     config = release.config
-    judged = release.metrics["tasks"].get(config.task)
-    if judged is None:
+    evaluated = release.metrics["tasks"].get(config.task)
+    if evaluated is None:
         raise MiramError(
-            f"{release.method} was not judged on task {config.task}: name it in "
+            f"{release.method} was not evaluated on task {config.task}: name it in "
             "evaluation.tasks and run `kedro run --pipeline probe`"
         )
     before = None
@@ -168,14 +183,14 @@ def _decide(client: Any, champion: Any, release: Release) -> Decision:
         release.predictions,
         before,
         config,
-        kind=judged["kind"],
+        kind=evaluated["kind"],
         draws=release.draws,
         seed=release.seed,
     )
 
 
 def _counted(client: Any, name: str, decision: Decision) -> Decision:
-    """Tell how often the same lesions have been asked: luck grows with every comparison."""
+    """Count the comparisons on the same lesions: chance findings grow with their number."""
     if decision.comparison is None:
         return decision
     before = client.search_model_versions(f"name='{name}'")
@@ -194,64 +209,58 @@ def _predictions_of(client: Any, version: Any) -> pd.DataFrame | None:
         return pd.read_parquet(path)
 
 
-def _record_run(server: Server, release: Release) -> str:
+def _record_run(client: Any, experiment: str, release: Release, parent: str) -> str:
     """A run of its own, with the metrics and the predictions that later ones are compared to."""
-    client = server.client
+    from mlflow.entities import Metric
+
+    commit, now = git_commit(), time.time_ns() // 1_000_000
     tags = {
         "mlflow.runName": f"promote {release.method}",
+        "mlflow.parentRunId": parent,
+        "mlflow.source.git.commit": commit.removesuffix("-dirty"),
         "method": release.method,
-        "git_commit": git_commit(),
+        "git_commit": commit,
         "data_digest": str(release.predictor.about.get("data_digest", "")),
     }
-    run = client.create_run(server.experiment, tags=tags)
+    run = client.create_run(experiment, tags={name: tag for name, tag in tags.items() if tag})
     run_id = str(run.info.run_id)
-    for key, value in flatten_metrics(release.metrics).items():
-        client.log_metric(run_id, key, value)
+    metrics = flatten_metrics(release.metrics)
+    client.log_batch(run_id, [Metric(key, value, now, 0) for key, value in metrics.items()])
     with TemporaryDirectory() as folder:
         path = Path(folder) / PREDICTIONS
         release.predictions.to_parquet(path, index=False)
-        client.log_artifact(run_id, str(path))
-    client.set_terminated(run_id)
+        with time_to_upload(path):
+            client.log_artifact(run_id, str(path))
     return run_id
 
 
-def _upload(server: Server, release: Release, run_id: str) -> Any:
-    """Save the model and send its files; gives MLflow's entry of it."""
+def _upload(client: Any, experiment: str, release: Release, run_id: str) -> Any:
+    """Save the model and send its files as an output of the run; gives MLflow's entry of it."""
+    from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
     from miram.serving.registry.package import save_model
 
-    logged = server.client.create_logged_model(
-        server.experiment, registered_name(release.method), run_id
-    )
+    logged = client.create_logged_model(experiment, registered_name(release.method), run_id)
     model_id = str(logged.model_id)
     try:
-        with TemporaryDirectory() as folder, _patience():
+        with TemporaryDirectory() as name:
+            folder = Path(name) / "model"
             model = Model(
                 artifact_path=logged.artifact_location,
                 run_id=run_id,
                 model_uuid=model_id,
                 model_id=model_id,
             )
-            save_model(Path(folder) / "model", release.predictor, model)
-            server.client.log_model_artifacts(model_id, str(Path(folder) / "model"))
+            save_model(folder, release.predictor, model)
+            with time_to_upload(folder):
+                client.log_model_artifacts(model_id, str(folder))
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
     except BaseException:
-        server.client.finalize_logged_model(model_id, "FAILED")
+        client.finalize_logged_model(model_id, "FAILED")
+        client.set_terminated(run_id, "FAILED")
         raise
-    return server.client.finalize_logged_model(model_id, "READY")
-
-
-@contextmanager
-def _patience() -> Iterator[None]:
-    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-    before = os.environ.get(name)
-    os.environ[name] = _UPLOAD_SECONDS
-    try:
-        yield
-    finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
+    return client.finalize_logged_model(model_id, "READY")
 
 
 def _tags(release: Release, decision: Decision, champion: Any) -> dict[str, str]:
@@ -269,11 +278,11 @@ def _tags(release: Release, decision: Decision, champion: Any) -> dict[str, str]
         "forced": str(release.config.force).lower(),
         "because": release.config.because,
     }
-    judged = release.metrics["tasks"][release.config.task]
-    tags["lesions"], tags["patients"] = str(judged["lesions"]), str(judged["patients"])
-    for metric, found in judged["metrics"].items():
-        told = f"{found['estimate']:.4f} [{found['lower']:.4f}, {found['upper']:.4f}]"
-        tags[f"{release.config.task}.{metric}"] = told
+    evaluated = release.metrics["tasks"][release.config.task]
+    tags["lesions"], tags["patients"] = str(evaluated["lesions"]), str(evaluated["patients"])
+    for metric, found in evaluated["metrics"].items():
+        interval = f"{found['estimate']:.4f} [{found['lower']:.4f}, {found['upper']:.4f}]"
+        tags[f"{release.config.task}.{metric}"] = interval
     return {key: value for key, value in tags.items() if value}
 
 
@@ -285,3 +294,64 @@ def _description(release: Release, decision: Decision) -> str:
 def _add_to_description(client: Any, name: str, version: Any, text: str) -> None:
     description = f"{version.description or ''}\n\n{text}".strip()
     client.update_model_version(name, version.version, description)
+
+
+def load_predictor(model: str, tracking_uri: Callable[[], str], settings: Settings) -> Predictor:
+    """Load what embeds mammograms; its `origin` names what was loaded.
+
+    Args:
+        model: `models:/...` of a registry, the folder of a predictor or of a registered model,
+            or an `encoder.safetensors`.
+        tracking_uri: Gives the address of the server, for a registered model.
+        settings: Gives how crops are cut and read, for an encoder alone.
+
+    Raises:
+        MiramError: There is no such model, or it cannot be read.
+    """
+    if model.startswith(_SCHEMES):
+        return _registered(model, tracking_uri())
+    path = Path(model)
+    if path.is_dir():
+        return replace(Predictor.load(_inside(path)), origin=path.resolve().name)
+    if path.suffix != ".safetensors":
+        raise MiramError(
+            f"no model at {model}: give models:/<name>@champion, the folder of a predictor, or "
+            "an encoder.safetensors"
+        )
+    encoder = EncoderCheckpoint.load(path)
+    crops, features = settings()
+    crops = crops.model_copy(update={"backgrounds_per_image": TISSUE_PATCHES})
+    about = {"encoder": path.name}
+    return Predictor(encoder, features, crops, about=about, origin=path.name)
+
+
+def _registered(model: str, uri: str) -> Predictor:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    require_store(uri)
+    with registry_at(uri), TemporaryDirectory() as temporary:
+        try:
+            # By its number, or the alias might have moved on between asking and loading.
+            version = _numbered(model)
+            folder = mlflow.artifacts.download_artifacts(version, dst_path=temporary)
+        except (MlflowException, OSError) as error:
+            raise MiramError(f"{model} cannot be loaded from {uri}: {error}") from error
+        return replace(Predictor.load(_inside(Path(folder))), origin=version)
+
+
+def _numbered(model: str) -> str:
+    """The version that an alias means now, as `models:/name/3`; any other address as it is."""
+    from mlflow import MlflowClient
+
+    name, _, alias = model.removeprefix("models:/").partition("@")
+    if not alias:
+        return model
+    version = MlflowClient().get_model_version_by_alias(name, alias)
+    return f"models:/{name}/{version.version}"
+
+
+def _inside(folder: Path) -> Path:
+    """The predictor within a registered model, or the folder itself."""
+    inner = folder / "artifacts" / "predictor"
+    return inner if inner.is_dir() else folder

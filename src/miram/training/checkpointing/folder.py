@@ -41,11 +41,6 @@ class TrainingFolder:
         """What a training leaves when it has reached its end."""
         return self.path / "finished.pt"
 
-    @property
-    def tracker_note(self) -> Path:
-        """Where a tracker writes which of its runs records this training."""
-        return self.path / "tracker.json"
-
     def part(self, name: str) -> "TrainingFolder":
         """The folder of one of several trainings of a method, such as a fold or a seed."""
         return replace(self, path=self.path / name)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from miram.configuration import flatten
 from miram.errors import MiramError
 from miram.provenance import TRAINING_CODE, code_digest
 from miram.training.checkpointing.folder import State, TrainingFolder
@@ -188,21 +189,12 @@ def _with_precision(state: State) -> dict[str, Any]:
 
 def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Where two nested sets of settings differ, such as `training.seed: was 0, is 1`."""
-    before, after = _flat(kept), _flat(now)
+    before, after = flatten(kept), flatten(now)
     return [
         f"{name}: was {before.get(name, 'absent')}, is {after.get(name, 'absent')}"
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        return {prefix.removesuffix("."): values}
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.")
-    return flat
 
 
 class BestWeights:

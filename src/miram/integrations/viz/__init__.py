@@ -1,1 +1,0 @@
-"""Kedro-Viz of this project."""
