@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.helpers.tiny import ENCODER
+from tiny import ENCODER
 
 from miram.errors import MiramError
 from miram.models.moco import MocoV3Config, contrast, momentum_at, perceptron

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
-from tests.helpers.tiny import ENCODER
+from tiny import ENCODER
 
 from miram.evaluation.features.pooling import encode_images
 from miram.models.backbone import TimmBackboneConfig

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.helpers.tiny import ENCODER
+from tiny import ENCODER
 
 from miram.errors import MiramError
 from miram.models.checkpoints.files import (

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tests.helpers.tiny import ENCODER
+from tiny import ENCODER
 
 from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 from safetensors import safe_open
-from tests.helpers.tiny import ENCODER
+from tiny import ENCODER
 
 from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint
