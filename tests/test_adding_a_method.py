@@ -135,7 +135,7 @@ def test_what_is_added_is_configured_described_trained_and_saved(added, block, t
 
 
 def test_a_method_by_name_has_pipelines_and_a_style(added, monkeypatch):
-    mine = Method("mine", "Mine", "#123456", "solid", "circle", "Learns the grey", "mean_pixel")
+    mine = Method("mine", "Mine", "#123456", "Learns the grey", "mean_pixel")
     monkeypatch.setitem(METHODS, "mine", mine)
     assert method_style("mine") == mine
     assert "mine" in {node.namespace for node in create_pipeline().nodes}

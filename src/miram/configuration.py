@@ -66,11 +66,7 @@ class Config(BaseModel):
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
-        """Validate values, telling what is wrong in a line for each mistake.
-
-        Args:
-            obj: Values by name.
-            options: Options of pydantic.
+        """Validate values by name, saying what is wrong with each.
 
         Raises:
             MiramError: A value is impossible or a name unknown.
@@ -87,19 +83,14 @@ Member = TypeVar("Member", bound=Config)
 class Registry(dict[str, type[Member]]):
     """The configurations of one family by `kind`; `add` takes further ones at any time.
 
-    A setting that holds one of them is declared as `Annotated[Base, REGISTRY]`.
+    A setting that holds one of them is declared as `Annotated[Base, REGISTRY]`. Each member has a
+    field `kind` of one possible value; `noun` is what messages call it, `default` the kind of
+    values that name none.
     """
 
     __hash__ = object.__hash__  # type: ignore[assignment]  # typing asks for it
 
     def __init__(self, noun: str, *members: type[Member], default: str | None = None) -> None:
-        """Register the first members.
-
-        Args:
-            noun: What a member is called in messages.
-            members: Classes, each with a field `kind` of one possible value.
-            default: Kind of values that name none.
-        """
         super().__init__()
         self.noun, self.default = noun, default
         for member in members:
@@ -117,10 +108,7 @@ class Registry(dict[str, type[Member]]):
         return member
 
     def model_validate(self, given: Any) -> Member:
-        """Validate values as the configuration of their kind.
-
-        Args:
-            given: Values by name, or a configuration of this family.
+        """Validate values by name as the configuration of their kind; one of them stays as it is.
 
         Raises:
             MiramError: There is no such kind, a value is impossible or a name unknown.
@@ -175,12 +163,7 @@ def new_name(name: str, known: Collection[str]) -> str | None:
 
 
 def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
-    """Tell the mistakes that pydantic found, in the user's words.
-
-    Args:
-        error: What pydantic raised.
-        names: Names that were possible at the top, for suggestions.
-    """
+    """The mistakes that pydantic found, in the user's words; suggestions come from `names`."""
     lines = []
     places = [item["loc"] for item in error.errors()]
     for item in error.errors():

@@ -8,13 +8,10 @@ from miram.errors import MiramError
 from miram.models.backbone import TimmBackboneConfig
 
 
-def test_the_size_is_the_models_own_by_default():
+def test_the_size_is_the_models_own_by_default_and_only_where_fixed_an_argument():
     assert TimmBackboneConfig(name="crossvit_9_240").input_size == 240
-    assert TimmBackboneConfig(name="resnet10t", image_size=64).input_size == 64
-
-
-def test_only_models_of_fixed_size_are_told_the_size():
-    assert "img_size" not in TimmBackboneConfig(name="resnet10t", image_size=64).timm_arguments
+    free = TimmBackboneConfig(name="resnet10t", image_size=64)
+    assert free.input_size == 64 and "img_size" not in free.timm_arguments
     tiny = TimmBackboneConfig(name="vit_tiny_patch16_224", image_size=64)
     assert tiny.timm_arguments["img_size"] == 64
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from model_checks import saved_bytes
 
 from miram.models.attention import ATTENTIONS
 from miram.models.describe import describe
@@ -48,9 +49,8 @@ def test_linformer_as_the_authors_ran_it_has_22_million_parameters():
 def test_multiplications_are_those_of_the_formula():
     encoder, decoder = paper({"scale": 1, "attention": {"kind": "softmax"}, "depth": 3})
     dim, tokens, patch = 512, 197, 256
-    block = (
-        12 * tokens * dim**2 + 2 * tokens**2 * dim
-    )  # qkv, proj, MLP; q kT and the product with v
+    # qkv, proj, MLP; q kT and the product with v
+    block = 12 * tokens * dim**2 + 2 * tokens**2 * dim
     assert decoder.macs == 3 * block + 196 * dim * patch
     wide, seen = 768, 50
     block = 12 * seen * wide**2 + 2 * seen**2 * wide
@@ -85,21 +85,6 @@ def test_parameters_are_those_of_the_real_model(kind):
         f"decoder, scale 2, {kind}",
     ]
     assert all(part.macs > 0 and part.activation_bytes > 0 for part in parts)
-
-
-def saved_bytes(model, run):
-    """What a real pass keeps for the backward pass, without the weights."""
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    saved = {}
-
-    def keep(tensor):
-        saved[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = run()
-    sizes = [t.untyped_storage().nbytes() for place, t in saved.items() if place not in weights]
-    return sum(sizes), result
 
 
 @pytest.mark.parametrize("kind", ["softmax", "nystrom", "cross"])

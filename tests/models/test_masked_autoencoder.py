@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from model_checks import parameters_without_gradient
 from pydantic import ValidationError
 
 from miram.errors import MiramError
@@ -78,12 +79,7 @@ def test_every_attention_trains_every_part(kind):
     model = build(decoder(1), decoder(2, kind))
     images, noise = batch(model)
     model(images, noise).loss.backward()
-    without = {
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
-    }
-    assert not without
+    assert not parameters_without_gradient(model)
 
 
 def test_three_scales_reconstruct_three_sizes():

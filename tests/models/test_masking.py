@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig
-from miram.models.images import gather_tokens, repeat_mask
+from miram.models.images import gather_tokens
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.masking import (
     BlockMaskingConfig,
@@ -152,9 +152,3 @@ def test_coverage_is_the_area_of_a_patch_under_the_lesion():
     expected = torch.tensor([[1 / 9, 0, 0, 0.4]])
     torch.testing.assert_close(patch_coverage(lesion, 2), expected)
     assert patch_coverage(lesion, 12).shape == (1, 144)
-
-
-def test_a_mask_repeated_to_a_finer_grid_hides_the_same_area():
-    masking = mask_of(BlockMaskingConfig(side=2), 2, grid=4)
-    fine = repeat_mask(masking.mask, 2).view(2, 4, 2, 4, 2)
-    assert torch.equal(fine.mean(dim=(2, 4)).flatten(1), masking.mask)

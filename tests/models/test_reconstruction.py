@@ -1,11 +1,10 @@
 import pytest
 import torch
-import torch.nn.functional as F
 
 from miram.models.encoder import EncoderConfig
 from miram.models.images import patchify
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.reconstruction import enlargements, gradient_map, pyramid, standardize
+from miram.models.reconstruction import gradient_map, standardize
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 1}
@@ -54,14 +53,6 @@ def test_without_a_weight_there_is_no_gradient_head():
     assert not [name for name in model.state_dict() if "gradient" in name]
     output = model(torch.randn(2, 1, 32, 32), torch.rand(2, 16))
     assert set(output.losses) == {"loss_scale1"}
-
-
-def test_a_pyramid_averages_and_enlargements_repeat():
-    images = torch.rand(2, 1, 16, 16)
-    views = pyramid(images, [1, 2, 4])
-    assert views[4] is images
-    torch.testing.assert_close(views[1], images.unfold(2, 4, 4).unfold(3, 4, 4).mean((-1, -2)))
-    torch.testing.assert_close(F.avg_pool2d(enlargements(images, [2])[2], 2), images)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])

@@ -2,15 +2,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
+from tiny import ENCODER
 
 from miram.evaluation.features.pooling import encode_images
 from miram.models.backbone import TimmBackboneConfig
-from miram.models.encoder import EncoderConfig
 from miram.models.supervised import SupervisedConfig, class_weights
-
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_size=16, patch_size=4, overrides={"depth": 1}
-)
 
 
 def images(count=4):
@@ -23,12 +19,9 @@ def test_weights_of_classes_are_scikit_learns_balanced_ones():
     np.testing.assert_allclose(class_weights(labels, 3), expected, rtol=1e-6)
 
 
-def test_weights_of_labels_are_absent_over_present():
+def test_weights_of_labels_are_absent_over_present_and_finite_where_none_is():
     labels = np.array([[1, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]])
     np.testing.assert_allclose(class_weights(labels, 3), [1 / 3, 3, 4])
-
-
-def test_a_class_without_samples_has_a_finite_weight():
     assert torch.isfinite(class_weights(np.array([0, 0, 1]), 3)).all()
 
 

@@ -46,11 +46,7 @@ def describe(
 
 
 def describe_methods(parameters: dict[str, Any], method: str | None = None) -> Costs:
-    """Measure the methods of a configuration.
-
-    Args:
-        parameters: Of the project.
-        method: Name of one; None for all.
+    """Measure one method of the project's parameters, by default all.
 
     Raises:
         MiramError: There is no such method.

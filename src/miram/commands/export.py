@@ -45,11 +45,10 @@ def export(
 
     from miram.models.checkpoints.files import EncoderCheckpoint
     from miram.models.export.export import export_encoder
-    from miram.models.export.shared import license_of
 
     checkpoint = EncoderCheckpoint.load(path)
     written = {name: str(export_encoder(checkpoint, to, name)) for name in formats}
-    result = {"encoder": str(path), "license": license_of(checkpoint), "written": written}
+    result = {"encoder": str(path), "license": checkpoint.license, "written": written}
     if as_json:
         typer.echo(json.dumps(result))
         return
@@ -69,12 +68,7 @@ def _formats(asked: str) -> tuple[Format, ...]:
 
 
 def find_encoder(data_root: Path, method: str, version: str | None) -> Path:
-    """Find the file of an encoder; versions are timestamps, so the newest is the last by name.
-
-    Args:
-        data_root: Folder of the project's data.
-        method: Name of the method.
-        version: Which run; None for the newest.
+    """Find the file of an encoder, by default the newest version, the last by name.
 
     Raises:
         MiramError: There is none; the message names those that are there.

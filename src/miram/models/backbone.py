@@ -5,12 +5,12 @@ from typing import Any, ClassVar, Literal
 
 import timm
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from timm.models import PretrainedCfg
 from torch import nn
 
 from miram.errors import MiramError
-from miram.models.encoder import EncoderConfig
+from miram.models.encoder import EncoderConfig, TimmName
 from miram.models.method_config import MethodConfig
 
 HUB = "hub"
@@ -27,7 +27,7 @@ class TimmBackboneConfig(MethodConfig):
     renamed: ClassVar[dict[str, str]] = {"image_side": "image_size"}
 
     kind: Literal["timm_backbone"] = "timm_backbone"
-    name: str = Field(description="name of a timm model, with its tag if weights are wanted")
+    name: TimmName = Field(description="name of a timm model, with its tag if weights are wanted")
     image_size: int | None = Field(
         None,
         ge=16,
@@ -37,14 +37,6 @@ class TimmBackboneConfig(MethodConfig):
         None, description="a file of weights under timm's names, or `hub`; fresh if not given"
     )
     overrides: dict[str, Any] = Field(default_factory=dict, description="for timm.create_model")
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if not timm.is_model(name):
-            close = ", ".join(timm.list_models(f"{name.split('_')[0]}*")[:5])
-            raise ValueError(f"timm has no model {name!r}; it has, for instance: {close}")
-        return name
 
     @property
     def _published(self) -> PretrainedCfg:
@@ -97,9 +89,6 @@ class TimmBackboneConfig(MethodConfig):
 
     def build_encoder(self, seed: int) -> nn.Module:
         """Make the model, in evaluation mode.
-
-        Args:
-            seed: Of fresh weights.
 
         Raises:
             MiramError: There is no such file of weights, or it does not fit the model.

@@ -47,15 +47,7 @@ class Part:
 
 
 def describe(method: MethodConfig, encoder: EncoderConfig) -> list[Part]:
-    """Measure the parts of a method.
-
-    Args:
-        method: The method.
-        encoder: The encoder it trains.
-
-    Returns:
-        The encoder first.
-    """
+    """Measure the parts of a method, the encoder first."""
     with _traced(method, encoder) as model:
         images = _images(encoder.channels, method.crop_size(encoder))
         if isinstance(model, MaskedAutoencoder):

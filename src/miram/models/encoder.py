@@ -3,12 +3,12 @@
 import difflib
 import inspect
 from collections.abc import Collection
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import timm
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -38,6 +38,16 @@ _CHOOSE = (
 )
 
 
+def _known_to_timm(name: str) -> str:
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"{name.split('_')[0]}*")[:5])
+        raise ValueError(f"timm has no model {name!r}; it has, for instance: {close}")
+    return name
+
+
+TimmName = Annotated[str, AfterValidator(_known_to_timm)]
+
+
 class EncoderConfig(Config):
     """Which timm vision transformer is trained, and on which images.
 
@@ -48,7 +58,7 @@ class EncoderConfig(Config):
 
     renamed: ClassVar[dict[str, str]] = {"image_side": "image_size", "patch_side": "patch_size"}
 
-    name: str = Field(description="name of a timm vit_* model")
+    name: TimmName = Field(description="name of a timm vit_* model")
     image_size: int = Field(ge=16, description="height and width of the input in pixels")
     patch_size: int = Field(ge=2, description="height and width of a patch in pixels")
     channels: int = Field(1, ge=1, le=3)
@@ -56,7 +66,7 @@ class EncoderConfig(Config):
 
     @field_validator("overrides")
     @classmethod
-    def _known_to_timm(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+    def _arguments_of_timm(cls, overrides: dict[str, Any]) -> dict[str, Any]:
         known = inspect.signature(VisionTransformer).parameters.keys() - _NOT_OVERRIDDEN
         for name in overrides:
             if name in _NOT_OVERRIDDEN:
@@ -75,9 +85,6 @@ class EncoderConfig(Config):
                 f"encoder.image_size ({self.image_size}) is not a multiple of "
                 f"encoder.patch_size ({self.patch_size}); {nearest} would be"
             )
-        if not timm.is_model(self.name):
-            close = ", ".join(timm.list_models(f"{self.name.split('_')[0]}_*")[:5])
-            raise ValueError(f"timm has no model {self.name!r}; it has, for instance: {close}")
         return self
 
     @property
@@ -99,9 +106,6 @@ class EncoderConfig(Config):
 
     def build(self, seed: int) -> VisionTransformer:
         """Make the encoder with fresh weights and fixed sine-cosine positions.
-
-        Args:
-            seed: Of the weights.
 
         Raises:
             MiramError: It is no plain vision transformer with one CLS token, or timm cannot
@@ -165,20 +169,12 @@ def initialize(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
-def encode_visible(vit: VisionTransformer, images: Tensor, keep: Tensor) -> Tensor:
-    """Encode the visible patches alone: hidden ones cost nothing, not even an embedding.
-
-    Images (B, C, H, W) and indices `keep` (B, K) -> (B, 1 + K, D): CLS and visible tokens after
-    the last norm.
-    """
-    return encode_levels(vit, images, keep)[len(vit.blocks)]
-
-
 def encode_levels(
     vit: VisionTransformer, images: Tensor, keep: Tensor, levels: Collection[int] = ()
 ) -> dict[int, Tensor]:
     """Encode the visible patches, and keep what inner blocks give on the way.
 
+    Hidden patches cost nothing, not even an embedding.
     The encoder has one norm, after its last block, and it is made for that block's tokens. Inner
     levels are given as they are in the residual stream; who reads them norms them.
 

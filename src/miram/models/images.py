@@ -11,14 +11,9 @@ _MAXIMUM_GREY = 65_535
 
 
 def plain_views(crops: Tensor, image_size: int) -> Tensor:
-    """The same crops without augmentation, area-averaged to the size asked for.
+    """Crops without augmentation, area-averaged to a size S and standardized for the encoder.
 
-    Args:
-        crops: (B, H, H) uint16.
-        image_size: S.
-
-    Returns:
-        (B, 1, S, S) float32, standardized as the encoder expects.
+    (B, H, H) uint16 -> (B, 1, S, S) float32.
     """
     images = to_unit(crops)
     if images.shape[-1] != image_size:
@@ -42,14 +37,9 @@ def to_grey(images: Tensor) -> Tensor:
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
-    """Cut images into patches, row by row.
+    """Cut images into patches, row by row, each in the order of a convolution's weight.
 
-    Args:
-        images: (B, C, H, W); H and W are multiples of the patch size.
-        patch_size: p, pixels.
-
-    Returns:
-        (B, L, C*p*p) with L = H/p * W/p, each patch in the order of a convolution's weight.
+    (B, C, H, W) with H and W multiples of the patch size p -> (B, H/p * W/p, C*p*p).
     """
     return F.unfold(images, kernel_size=patch_size, stride=patch_size).transpose(1, 2)
 
@@ -57,13 +47,7 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
 def unpatchify(patches: Tensor, patch_size: int, channels: int = 1) -> Tensor:
     """Put the patches of square images together again: the inverse of `patchify`.
 
-    Args:
-        patches: (B, L, C*p*p) with L a square number.
-        patch_size: p, pixels.
-        channels: C.
-
-    Returns:
-        (B, C, H, W).
+    (B, L, C*p*p) with L a square number -> (B, C, H, W).
     """
     size = round(patches.shape[1] ** 0.5) * patch_size
     assert patches.shape[2] == channels * patch_size**2
@@ -76,14 +60,9 @@ def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
 
 
 def repeat_mask(mask: Tensor, scale: int) -> Tensor:
-    """Bring a mask over n x n patches to a grid `scale` times as fine.
+    """Repeat each value of a mask over the s x s finer patches of the same area.
 
-    Args:
-        mask: (B, L) with L = n * n.
-        scale: s.
-
-    Returns:
-        (B, s*s*L); each value repeated over the s x s patches that cover the same area.
+    (B, L) with L = n * n -> (B, s*s*L).
     """
     grid = mask.unflatten(1, (round(mask.shape[1] ** 0.5), -1))  # (B, L) -> (B, n, n)
     fine = grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)

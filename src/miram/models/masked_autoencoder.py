@@ -57,14 +57,10 @@ class MaskedAutoencoderConfig(TrainedMethodConfig):
                 raise ValueError(f"scale {decoder.scale} does not divide {max(scales)}")
         return self
 
-    @property
-    def max_scale(self) -> int:
-        """The highest scale reconstructed."""
-        return max(decoder.scale for decoder in self.decoders)
-
     def crop_size(self, encoder: EncoderConfig) -> int:
         """Height and width of the crops to train on, in pixels."""
-        return encoder.image_size * (self.max_scale if self.target == "true" else 1)
+        scales = (decoder.scale for decoder in self.decoders)
+        return encoder.image_size * (max(scales) if self.target == "true" else 1)
 
     def build(self, encoder: EncoderConfig, seed: int) -> "MaskedAutoencoder":
         """Make the model with fresh weights."""
@@ -97,11 +93,6 @@ class MaskedAutoencoderOutput:
 
 class MaskedAutoencoder(nn.Module):
     """One encoder, a list of decoders.
-
-    Args:
-        config: Decoders, masking and targets.
-        encoder: Which encoder.
-        seed: Of the encoder's weights.
 
     Raises:
         MiramError: No patch would be visible, or none hidden; or a part does not fit the encoder.

@@ -37,12 +37,7 @@ class Masking:
 
 
 def hide_highest(scores: Tensor, mask_ratio: float) -> Masking:
-    """Hide the patches of highest score; int(L * (1 - mask_ratio)) stay visible.
-
-    Args:
-        scores: (B, L).
-        mask_ratio: Share of patches to hide.
-    """
+    """Hide the patches of highest score (B, L); int(L * (1 - mask_ratio)) stay visible."""
     visible = visible_patches(scores.shape[1], mask_ratio)
     shuffle = torch.argsort(scores, dim=1)
     restore = torch.argsort(shuffle, dim=1)
@@ -162,14 +157,6 @@ AnyMasking = Annotated[MaskingConfig, MASKINGS]
 
 
 def patch_coverage(lesion: Tensor, grid_side: int) -> Tensor:
-    """Share of each patch that a lesion covers.
-
-    Args:
-        lesion: (B, m, m) uint8, 255 for all of a cell.
-        grid_side: n.
-
-    Returns:
-        (B, n * n) in [0, 1].
-    """
+    """Share of each patch that a lesion covers: (B, m, m) uint8, 255 for all -> (B, n*n)."""
     cells = lesion.unsqueeze(1).float() / 255
     return F.interpolate(cells, size=(grid_side, grid_side), mode="area").flatten(1)

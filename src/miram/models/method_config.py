@@ -35,10 +35,6 @@ class MethodConfig(Config, ABC):
 
         It has `encoder`, and is called as `miram.training.data.batches` says.
 
-        Args:
-            encoder: The study's encoder.
-            seed: Of the weights.
-
         Raises:
             MiramError: The parts do not fit each other.
         """

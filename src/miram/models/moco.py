@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -50,15 +50,11 @@ class MocoV3Config(TrainedMethodConfig):
     optimizer: Overrides = Field(OPTIMIZER, description="over training.optimizer")
     augmentation: Overrides = Field(AUGMENTATION, description="over training.augmentation")
 
-    @field_validator("optimizer")
+    @field_validator("optimizer", "augmentation")
     @classmethod
-    def _over_optimizer(cls, given: Overrides) -> Overrides:
-        return {**OPTIMIZER, **given}
-
-    @field_validator("augmentation")
-    @classmethod
-    def _over_augmentation(cls, given: Overrides) -> Overrides:
-        return {**AUGMENTATION, **given}
+    def _over_the_papers(cls, given: Overrides, info: ValidationInfo) -> Overrides:
+        papers = OPTIMIZER if info.field_name == "optimizer" else AUGMENTATION
+        return {**papers, **given}
 
     def build(self, encoder: EncoderConfig, seed: int) -> "MocoV3":
         """Make the model with fresh weights."""
@@ -172,15 +168,10 @@ class Contrast(NamedTuple):
 
 
 def contrast(queries: Tensor, keys: Tensor, temperature: float) -> Contrast:
-    """Let each query find its key among the keys of the global batch.
+    """Let each query find its key among the keys of the global batch, both (B, E) unit vectors.
 
     The keys of all processes that share a step are candidates; the mean of their losses is then
     the loss of the global batch.
-
-    Args:
-        queries: (B, E) unit vectors.
-        keys: (B, E) unit vectors in the same order, without gradient.
-        temperature: Divides the cosines.
     """
     everywhere, first = gather(keys)
     logits = queries @ everywhere.T / temperature  # (B, E) @ (E, B * processes)

@@ -1,4 +1,4 @@
-"""From predicted patches back to images, for looking at."""
+"""Targets, losses and pictures: what predicted patches are compared with and look like."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from kornia.filters import sobel
 from torch import Tensor
 
-from miram.models.attention.grid import no_autocast
+from miram.models.attention.base import no_autocast
 from miram.models.decoders import DecodedPatches, DecoderConfig
 from miram.models.images import gather_tokens, patchify, repeat_mask, unpatchify
 
@@ -62,14 +62,10 @@ class LossTerm:
 def loss_terms(
     config: DecoderConfig, decoded: DecodedPatches, image: Tensor, mask: Tensor, norm_pix: bool
 ) -> Iterator[LossTerm]:
-    """Compare what a decoder predicts with the image at its scale.
+    """Compare what a decoder predicts with the image (B, C, s*S, s*S) at its scale.
 
-    Args:
-        config: The decoder's.
-        decoded: What it predicts.
-        image: (B, C, s*S, s*S).
-        mask: (B, L) 1 where a patch of the encoder's input was hidden.
-        norm_pix: Whether each target patch is standardized, gradients as well as pixels.
+    `mask` (B, L) is 1 where a patch of the encoder's input was hidden; `norm_pix` standardizes
+    each target patch, of gradients as well as of pixels.
 
     Yields:
         The loss of the pixels, and that of the gradient map if the decoder predicts one.
@@ -84,27 +80,17 @@ def loss_terms(
         target = patchify(target, round((prediction.shape[2] / target.shape[1]) ** 0.5))
         if decoded.chosen is not None:
             target = gather_tokens(target, decoded.chosen)
-        return mean_squared_error(prediction, target, counted, norm_pix)
+        if norm_pix:
+            target = standardize(target).values
+        # Losses stay in float32 under autocast: a mean over many small squares.
+        error = (prediction.float() - target).square().mean(dim=-1)  # (B, Q, P) -> (B, Q)
+        return (error * counted).sum() / counted.sum()
 
     name = f"loss_scale{config.scale}"
     yield LossTerm(name, config.weight, loss(decoded.pixels, image))
     if decoded.gradients is not None:
         weight = config.weight * config.gradient_weight
         yield LossTerm(f"{name}_gradient", weight, loss(decoded.gradients, gradient_map(image)))
-
-
-def mean_squared_error(
-    prediction: Tensor, target: Tensor, counted: Tensor, norm_pix: bool
-) -> Tensor:
-    """Mean squared error of patches (B, Q, P) over those `counted` (B, Q) as 1.
-
-    With `norm_pix` each target patch is standardized.
-    """
-    if norm_pix:
-        target = standardize(target).values
-    # Losses stay in float32 under autocast: a mean over many small squares.
-    error = (prediction.float() - target).square().mean(dim=-1)  # (B, Q, P) -> (B, Q)
-    return (error * counted).sum() / counted.sum()
 
 
 @dataclass(frozen=True)
@@ -137,16 +123,11 @@ def to_pixels(
     """Bring predictions to the units of the input.
 
     With `norm_pix` a decoder predicts standardized patches; mean and deviation of the true
-    patch bring them back, as in the figures of the MAE paper.
+    patch bring them back, as in the figures of the MAE paper. What a decoder gives for patches
+    other than those of `loss_on` means nothing.
 
-    Args:
-        image: (B, C, s*S, s*S) the target.
-        prediction: (B, s*s*L, p*p*C).
-        hidden: (B, s*s*L) 1 where a patch was hidden from the encoder.
-        scale: s.
-        patch_size: p.
-        norm_pix: Whether the predictions are standardized.
-        loss_on: Which patches the decoder learned; what it gives elsewhere means nothing.
+    Target (B, C, s*S, s*S), prediction (B, s*s*L, p*p*C) and `hidden` (B, s*s*L), 1 where a patch
+    was hidden from the encoder.
     """
     target, prediction = patchify(image, patch_size), prediction.float()
     if norm_pix:

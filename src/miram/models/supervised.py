@@ -56,11 +56,8 @@ class SupervisedConfig(TrainedMethodConfig):
     ) -> "Supervised":
         """Make the model with fresh weights.
 
-        Args:
-            encoder: Which encoder.
-            seed: Of the weights.
-            weights: (K,) of the classes, see `class_weights`.
-            several: Whether a sample may have several labels.
+        `weights` (K,) are those of the classes, see `class_weights`; `several` says whether a
+        sample may have several labels.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

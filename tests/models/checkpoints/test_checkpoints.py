@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny import ENCODER
 
 from miram.errors import MiramError
 from miram.models.checkpoints.files import (
@@ -13,16 +14,9 @@ from miram.models.checkpoints.files import (
     describe_checkpoint,
     load_checkpoint,
 )
-from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.method_kinds import METHOD_KINDS
 
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224",
-    image_size=32,
-    patch_size=8,
-    overrides={"embed_dim": 32, "depth": 2, "num_heads": 2},
-)
 HEADER = {
     "timm": ENCODER.timm_arguments,
     "training": {"epochs": 3},
@@ -59,7 +53,7 @@ def test_a_whole_method_comes_back_from_its_file_alone(tmp_path, attention):
     again = loaded.build()
     assert not again.training
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(2, 1, 64, 64, generator=generator)
+    images = torch.rand(2, 1, 32, 32, generator=generator)
     noise = torch.rand(2, 16, generator=generator)
     with torch.no_grad():
         expected, actual = model(images, noise), again(images, noise)
@@ -94,7 +88,7 @@ def test_training_on_does_not_change_what_was_taken():
     assert torch.equal(saved.state["norm.weight"], before)
 
 
-def test_a_checkpoint_is_described_from_its_header(tmp_path):
+def test_a_checkpoint_is_described_from_its_header_alone(tmp_path):
     path = tmp_path / "encoder.safetensors"
     encoder = ENCODER.build(seed=0)
     EncoderCheckpoint.of(encoder, HEADER).save(path)
@@ -107,17 +101,11 @@ def test_a_checkpoint_is_described_from_its_header(tmp_path):
     assert {key: told[key] for key in HEADER} == HEADER
     assert told["header_lacks"] == ["method"]
     json.dumps(told)
-
-
-def test_describing_reads_no_weights(tmp_path):
-    path = tmp_path / "encoder.safetensors"
-    EncoderCheckpoint.of(ENCODER.build(seed=0), HEADER).save(path)
-    whole = describe_checkpoint(path)
-    content = bytearray(path.read_bytes())
+    content = bytearray(path.read_bytes())  # describing reads no weights
     length = int.from_bytes(content[:8], "little")
     content[8 + length :] = bytes(len(content) - 8 - length)
     path.write_bytes(content)
-    assert describe_checkpoint(path) == whole
+    assert describe_checkpoint(path) == told
 
 
 def test_a_file_of_another_tool_is_described_too(tmp_path):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tiny import ENCODER
 
 from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint
@@ -11,17 +12,13 @@ from miram.models.checkpoints.joined import (
     split_folds,
     split_seeds,
 )
-from miram.models.encoder import EncoderConfig
 
-CONFIG = EncoderConfig(
-    name="vit_tiny_patch16_224", image_size=16, patch_size=4, overrides={"depth": 1}
-)
-HEADER = {"timm": CONFIG.timm_arguments, "data_digest": "abc"}
+HEADER = {"timm": ENCODER.timm_arguments, "data_digest": "abc"}
 
 
 def encoders(count=11):
     return {
-        f"fold{fold}": EncoderCheckpoint.of(CONFIG.build(fold), HEADER) for fold in range(count)
+        f"fold{fold}": EncoderCheckpoint.of(ENCODER.build(fold), HEADER) for fold in range(count)
     }
 
 
@@ -49,29 +46,25 @@ def test_encoders_of_several_folds_are_not_taken_for_one():
 
 
 def test_encoders_of_different_origin_are_not_joined():
-    other = EncoderCheckpoint.of(CONFIG.build(0), {**HEADER, "data_digest": "other"})
+    other = EncoderCheckpoint.of(ENCODER.build(0), {**HEADER, "data_digest": "other"})
     with pytest.raises(ValueError, match="same header"):
         join_folds({**encoders(1), "fold1": other})
 
 
 def of_seed(seed):
     header = {**HEADER, "training": {"seed": seed}}
-    return EncoderCheckpoint.of(CONFIG.build(seed), header)
+    return EncoderCheckpoint.of(ENCODER.build(seed), header)
+
+
+def folds_of_seed(seed):
+    header = of_seed(seed).metadata
+    folds = {f"fold{n}": EncoderCheckpoint.of(ENCODER.build(seed + n), header) for n in range(2)}
+    return join_folds(folds)
 
 
 def test_encoders_of_all_seeds_and_folds_come_back_from_one_file(tmp_path):
     path = tmp_path / "encoder.safetensors"
-    by_seed = {
-        seed: join_folds(
-            {
-                f"fold{fold}": EncoderCheckpoint.of(
-                    CONFIG.build(seed + fold), of_seed(seed).metadata
-                )
-                for fold in range(2)
-            }
-        )
-        for seed in (7, 3)
-    }
+    by_seed = {seed: folds_of_seed(seed) for seed in (7, 3)}
     join_seeds(by_seed).save(path)
     found = split_seeds(EncoderCheckpoint.load(path))
     assert list(found) == [7, 3]

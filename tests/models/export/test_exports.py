@@ -1,4 +1,4 @@
-"""Exports compute what the encoder computes, in the programs they are made for."""
+"""Exports compute what the encoder computes, and stand together in one folder."""
 
 import json
 import sys
@@ -8,21 +8,17 @@ import pytest
 import timm
 import torch
 from safetensors import safe_open
+from tiny import ENCODER
 
 from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint
-from miram.models.encoder import EncoderConfig
+from miram.models.checkpoints.joined import join_folds, join_seeds
+from miram.models.export.export import ExportConfig, export_all, export_encoder
 from miram.models.export.hugging_face import export_hugging_face
 from miram.models.export.onnx import export_onnx
 from miram.models.export.timm_folder import export_timm
 from miram.models.pretrained_weights.load import InitializationConfig, initialize_from
 
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224",
-    image_size=32,
-    patch_size=8,
-    overrides={"embed_dim": 32, "depth": 2, "num_heads": 2},
-)
 HEADER = {
     "timm": ENCODER.timm_arguments,
     "method": {"kind": "random"},
@@ -61,7 +57,7 @@ def hugging_face_folder(checkpoint, tmp_path_factory):
 
 def images(batch):
     generator = torch.Generator().manual_seed(batch)
-    return torch.randn(batch, 1, 32, 32, generator=generator)
+    return torch.randn(batch, 1, 16, 16, generator=generator)
 
 
 def tokens(checkpoint, batch):
@@ -111,7 +107,7 @@ def test_transformers_gives_our_tokens(checkpoint, hugging_face_folder):
 def test_the_preprocessor_standardizes_as_the_header_says(hugging_face_folder):
     from transformers import ViTImageProcessor
 
-    grey = np.random.default_rng(0).integers(0, 256, (32, 32, 1), dtype=np.uint8)
+    grey = np.random.default_rng(0).integers(0, 256, (16, 16, 1), dtype=np.uint8)
     processor = ViTImageProcessor.from_pretrained(hugging_face_folder)
     given = processor(grey, return_tensors="pt", input_data_format="channels_last")
     expected = (torch.from_numpy(grey[..., 0]).float() / 255 - 0.4) / 0.25
@@ -127,7 +123,7 @@ def test_a_hugging_face_folder_comes_back_as_the_encoder(checkpoint, hugging_fac
     found, patches = encoder.state_dict(), ("patch_embed.proj.weight", "patch_embed.proj.bias")
     kept = {name: value for name, value in checkpoint.state.items() if name not in patches}
     torch.testing.assert_close({name: found[name] for name in kept}, kept, rtol=0, atol=0)
-    grey = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    grey = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():  # trained on other pixels, as its folder says
         expected = checkpoint.build().forward_features((grey - 0.4) / 0.25)
         close(encoder.eval().forward_features((grey - 0.5) / 0.5), expected)
@@ -163,7 +159,7 @@ def test_folders_keep_the_header_and_tell_license_and_use(
             assert json.loads(file.metadata()["data_digest"]) == "abc"
         page = (folder / "README.md").read_text()
         assert "terms of the data" in page and "minus 0.4, divided by 0.25" in page
-        assert "(B, 1, 32, 32)" in page and '"data_digest": "abc"' in page
+        assert "(B, 1, 16, 16)" in page and '"data_digest": "abc"' in page
 
 
 def test_a_folder_that_is_taken_is_left_alone(checkpoint, tmp_path):
@@ -204,3 +200,69 @@ def test_a_missing_package_tells_how_to_install_it(
     with pytest.raises(MiramError, match=rf"{package}: .*pip install -c .* '\.\[export\]'"):
         write(checkpoint, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+# All exports of an encoder in one folder.
+
+
+def encoder_of(seed):
+    return EncoderCheckpoint.of(ENCODER.build(seed), HEADER)
+
+
+def same_weights(folder, seed):
+    loaded = timm.create_model(f"local-dir:{folder / 'timm'}", pretrained=True).state_dict()
+    expected = ENCODER.build(seed).state_dict()
+    torch.testing.assert_close(loaded, expected, rtol=0, atol=0)
+    return True
+
+
+def test_a_later_encoder_replaces_every_export_of_the_earlier_one(tmp_path):
+    pytest.importorskip("transformers")
+    folder = tmp_path / "exports"
+    first = export_all(encoder_of(0), ("timm", "hugging_face"), folder)
+    assert first.written == {"timm": "timm", "hugging_face": "hugging_face"}
+    later = export_all(encoder_of(1), ("timm",), folder)
+    assert same_weights(folder, seed=1)
+    assert {path.name for path in folder.iterdir()} == {"timm"}
+    assert [path.name for path in tmp_path.iterdir()] == ["exports"], "nothing temporary is left"
+    assert (later.written, later.left_out) == ({"timm": "timm"}, {})
+    assert later.license == "terms of the data"
+
+
+def test_encoders_of_several_folds_are_left_out_with_a_reason_and_old_exports_go(tmp_path):
+    export_all(encoder_of(0), ("timm",), tmp_path / "exports")
+    folds = join_folds({"fold0": encoder_of(0), "fold1": encoder_of(1)})
+    found = export_all(folds, ("timm",), tmp_path / "exports")
+    assert list((tmp_path / "exports").iterdir()) == [] and found.written == {}
+    assert "this checkpoint holds 2 encoders, one per fold" in found.left_out["timm"]
+
+
+def test_of_several_seeds_the_first_is_exported(tmp_path):
+    seeds = join_seeds({3: encoder_of(3), 4: encoder_of(4)})
+    export_encoder(seeds, tmp_path, "timm")
+    assert same_weights(tmp_path, seed=3)
+
+
+def test_what_one_format_cannot_express_does_not_stop_the_others(tmp_path):
+    pytest.importorskip("transformers")
+    arguments = {"model_name": "resnet10t", "in_chans": 1, "num_classes": 0}
+    header = {"timm": arguments, "image_size": 32}
+    network = EncoderCheckpoint.of(timm.create_model(**arguments), header)
+    found = export_all(network, ("hugging_face", "timm"), tmp_path / "exports")
+    assert list(found.written) == ["timm"]
+    assert "not a vision transformer" in found.left_out["hugging_face"]
+
+
+def test_a_failure_leaves_the_earlier_exports_as_they_were(tmp_path):
+    folder = tmp_path / "exports"
+    export_all(encoder_of(0), ("timm",), folder)
+    damaged = EncoderCheckpoint({}, encoder_of(0).metadata)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        export_all(damaged, ("timm",), folder)
+    assert same_weights(folder, seed=0)
+
+
+def test_formats_come_as_one_text_and_an_unknown_one_is_refused():
+    assert ExportConfig.model_validate({"formats": "timm+onnx"}).formats == ("timm", "onnx")
+    with pytest.raises(MiramError, match=r"formats\.0: Input should be 'timm', 'onnx'"):
+        ExportConfig.model_validate({"formats": ["tflite"]})

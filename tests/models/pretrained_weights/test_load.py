@@ -154,52 +154,49 @@ def test_pixels_of_three_channels_are_brought_into_our_order(reference, mae_file
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
-@torch.no_grad()
-def test_absorbed_pixel_statistics_equal_standardizing_the_image_anew(reference, mae_file, batch):
-    vit = encoder_config().build(seed=3).eval()
-    start(vit, mae_file, pixels="imagenet")
-    grey = batch[0].expand(-1, 3, -1, -1)
-    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-    deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    expected = tokens_of_reference(reference, (grey - mean) / deviation)
-    actual = vit.forward_features((batch[0] - 0.5) / 0.5)
-    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
-
-
 def test_statistics_of_three_channels_are_not_absorbed_by_one(tmp_path):
     torch.save(ReferenceMae(channels=1).state_dict(), tmp_path / "grey.pth")
     with pytest.raises(MiramError, match="3 channels with a bias, the checkpoint's has 1"):
         start(masked_autoencoder(), tmp_path / "grey.pth", pixels="imagenet")
 
 
+def with_pixels(teller, folder, reference, mae_file):
+    """A checkpoint for other pixels: options, encoder, mean and deviation of each channel."""
+    if teller == "asked":
+        mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        return {"checkpoint": mae_file, "pixels": "imagenet"}, reference, mean, deviation
+    if teller == "hugging_face":
+        save_file(hugging_face_names(reference.state_dict()), folder / "model.safetensors")
+        told = {"do_normalize": True, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
+        (folder / "preprocessor_config.json").write_text(json.dumps(told))
+        return {"checkpoint": folder}, reference, told["image_mean"], told["image_std"]
+    source = encoder_config().build(seed=1).eval()
+    path = folder / "model.safetensors"
+    if teller == "timm":
+        save_file(source.state_dict(), path)
+        told = {"pretrained_cfg": {"mean": [0.3], "std": [0.2]}}
+        (folder / "config.json").write_text(json.dumps(told))
+    else:
+        told = {"timm": encoder_config().timm_arguments, "pixel_mean": 0.3, "pixel_std": 0.2}
+        EncoderCheckpoint.of(source, told).save(path)
+    return {"checkpoint": path, "strict": True}, source, [0.3], [0.2]
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-def test_pixels_that_hugging_face_tells_are_absorbed(reference, tmp_path, batch, name, caplog):
-    state = hugging_face_names(reference.state_dict())
-    (torch.save if name.endswith("bin") else save_file)(state, tmp_path / name)
-    told = {"do_normalize": True, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))
+@pytest.mark.parametrize("teller", ["asked", "hugging_face", "timm", "miram"])
+def test_absorbed_pixels_equal_standardizing_the_image_anew(
+    teller, reference, mae_file, tmp_path, batch, caplog
+):
+    options, source, mean, deviation = with_pixels(teller, tmp_path, reference, mae_file)
     vit = encoder_config().build(seed=3).eval()
-    start(vit, tmp_path)
-    grey = batch[0].expand(-1, 3, -1, -1)
-    mean, deviation = (torch.tensor(told[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))
-    expected = tokens_of_reference(reference, (grey - mean) / deviation)
+    start(vit, **options)
+    mean, deviation = (torch.tensor(values).view(-1, 1, 1) for values in (mean, deviation))
+    theirs = (batch[0].expand(-1, len(mean), -1, -1) - mean) / deviation
+    whole = isinstance(source, ReferenceMae)
+    expected = tokens_of_reference(source, theirs) if whole else source.forward_features(theirs)
     actual = vit.forward_features((batch[0] - 0.5) / 0.5)
     torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
     assert "nothing says" not in caplog.text
-
-
-@torch.no_grad()
-def test_pixels_that_a_folder_of_timm_tells_are_absorbed(tmp_path, batch):
-    source = encoder_config().build(seed=1).eval()
-    save_file(source.state_dict(), tmp_path / "model.safetensors")
-    told = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"mean": [0.3], "std": [0.2]}}
-    (tmp_path / "config.json").write_text(json.dumps(told))
-    vit = encoder_config().build(seed=2).eval()
-    start(vit, tmp_path, strict=True)
-    expected = source.forward_features((batch[0] - 0.3) / 0.2)
-    actual = vit.forward_features((batch[0] - 0.5) / 0.5)
-    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_pixels_that_nothing_tells_are_warned_of_unless_they_are_set(mae_file, tmp_path, caplog):
@@ -368,18 +365,6 @@ def test_our_own_checkpoints_start_another_run(tmp_path, whole):
     assert same == whole == report.complete
 
 
-@torch.no_grad()
-def test_pixels_that_our_own_header_tells_are_absorbed(tmp_path, batch):
-    source = encoder_config().build(seed=1).eval()
-    header = {"timm": encoder_config().timm_arguments, "pixel_mean": 0.4, "pixel_std": 0.25}
-    EncoderCheckpoint.of(source, header).save(tmp_path / "e.safetensors")
-    vit = encoder_config().build(seed=2).eval()
-    start(vit, tmp_path / "e.safetensors", strict=True)
-    expected = source.forward_features((batch[0] - 0.4) / 0.25)
-    actual = vit.forward_features((batch[0] - 0.5) / 0.5)
-    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
-
-
 def test_both_encoders_of_moco_start_from_the_checkpoint(mae_file):
     model = MocoV3Config(hidden=8, width=8).build(encoder_config(), seed=0)
     report = start(model, mae_file)
@@ -434,7 +419,7 @@ def test_learned_positions_of_a_decoder_are_told_and_not_taken(tmp_path):
     assert why == "positions of its own; ours are fixed sine-cosines"
 
 
-def test_positions_stay_fixed_and_training_goes_on(mae_file, batch):
+def test_positions_stay_fixed_and_training_continues(mae_file, batch):
     model = masked_autoencoder().train()
     start(model, mae_file)
     assert not model.encoder.pos_embed.requires_grad

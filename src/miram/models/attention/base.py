@@ -1,4 +1,8 @@
-"""What every attention shares: the query, key, value and output projections."""
+"""What every attention shares: its projections, and tokens on their 2-D grid.
+
+Tokens are the prefix (CLS, registers), then the h·w patches row by row. Letters: B batch, H heads,
+N tokens (prefix included), T = h·w grid tokens, D width of a head.
+"""
 
 import functools
 from abc import ABC, abstractmethod
@@ -6,11 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.models.attention.grid import GridSize
+
+GridSize = tuple[int, int]
 
 
 class AttentionConfig(Config, ABC):
@@ -35,6 +41,14 @@ class MultiHeadAttention(nn.Module, ABC):
     A drop-in for timm's ``Attention``: same constructor arguments, same ``qkv`` and ``proj`` (and
     ``q_norm``, ``k_norm``, ``norm``) parameters, same ``forward``, so that any subclass can be the
     ``attn_layer`` of ``timm.models.vision_transformer.Block``. A subclass supplies :meth:`attend`.
+
+    Beside timm's arguments it takes ``config``, the settings of the attention; the number of
+    prefix tokens (1 with a CLS token) and the grid size (h, w), N = num_prefix_tokens + h * w;
+    ``kv_heads``, H or 1 (then shared by all query heads); ``share_kv``, whether the values are the
+    keys. ``attn_drop`` must be 0: most attentions here have no N x N matrix to drop entries from.
+
+    Raises:
+        MiramError: if ``dim`` is no multiple of ``num_heads``, or ``attn_drop`` is not 0.
     """
 
     def __init__(
@@ -57,29 +71,6 @@ class MultiHeadAttention(nn.Module, ABC):
         kv_heads: int | None = None,
         share_kv: bool = False,
     ) -> None:
-        """Build the layer.
-
-        Args:
-            dim: width C of a token.
-            num_heads: heads H; the width of a head is D = C / H.
-            qkv_bias: whether queries, keys and values have a bias.
-            qk_norm: whether queries and keys pass through ``norm_layer(D)``.
-            scale_norm: whether the merged heads pass through ``norm_layer(C)``.
-            proj_bias: whether the output projection has a bias.
-            attn_drop: must be 0: most attentions here have no N x N matrix to drop entries from.
-            proj_drop: dropout after the output projection.
-            norm_layer: what ``qk_norm`` and ``scale_norm`` build.
-            device: where the parameters live.
-            dtype: type of the parameters.
-            config: the settings of the attention.
-            num_prefix_tokens: tokens before the grid (1 with a CLS token).
-            grid_size: (h, w) of the tokens after the prefix: N = num_prefix_tokens + h * w.
-            kv_heads: heads of keys and values, H or 1 (then shared by all query heads).
-            share_kv: whether the values are the keys.
-
-        Raises:
-            MiramError: if ``dim`` is no multiple of ``num_heads``, or ``attn_drop`` is not 0.
-        """
         super().__init__()
         if dim % num_heads:
             raise MiramError(f"dim {dim} is no multiple of num_heads {num_heads}: change either")
@@ -142,3 +133,51 @@ def bind(layer: type[MultiHeadAttention], **arguments: Any) -> type[nn.Module]:
         return make(*args, **kwargs)
 
     return type(layer.__name__, (layer,), {"__new__": new, "__doc__": layer.__doc__})
+
+
+def require_grid(num_tokens: int, num_prefix_tokens: int, grid_size: GridSize) -> None:
+    """Check that a sequence is the prefix followed by the whole grid.
+
+    Raises:
+        MiramError: if ``num_tokens != num_prefix_tokens + h * w``.
+    """
+    height, width = grid_size
+    if num_tokens != num_prefix_tokens + height * width:
+        raise MiramError(
+            f"{num_tokens} tokens are not {num_prefix_tokens} prefix tokens and a grid of "
+            f"{height} x {width}: give the attention the grid_size and num_prefix_tokens of its "
+            "input, and all tokens of the grid (this attention cannot run on visible tokens only)"
+        )
+
+
+def to_image(x: Tensor, num_prefix_tokens: int, grid_size: GridSize) -> Tensor:
+    """Lay the grid tokens of all heads out as an image: (B, H, N, D) -> (B, H*D, h, w)."""
+    require_grid(x.shape[2], num_prefix_tokens, grid_size)
+    x = x[:, :, num_prefix_tokens:].transpose(2, 3)  # (B, H, N, D) -> (B, H, D, T)
+    return x.flatten(1, 2).unflatten(2, grid_size)  # -> (B, H*D, h, w)
+
+
+def from_image(image: Tensor, num_prefix_tokens: int, num_heads: int) -> Tensor:
+    """Undo :func:`to_image`, (B, H*D, h, w) -> (B, H, N, D); the prefix tokens are zeros."""
+    x = image.flatten(2).unflatten(1, (num_heads, -1))  # (B, H*D, h, w) -> (B, H, D, T)
+    return F.pad(x.transpose(2, 3), (0, 0, num_prefix_tokens, 0))  # -> (B, H, N, D)
+
+
+def no_autocast(x: Tensor) -> torch.autocast:
+    """Context in which autocast is off on the device of ``x``, be it a CPU or a GPU."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Cast half precision to float32; leave float32 and float64 as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def kernel_attention(phi_q: Tensor, phi_k: Tensor, v: Tensor, floor: float) -> Tensor:
+    """φ(q) (φ(k)ᵀ v) / max(φ(q) Σ φ(k), floor), from features of queries and keys.
+
+    φ(q) (B, H, N, m), φ(k) (B, H, M, m) and v (B, H, M, D) -> (B, H, N, D).
+    """
+    v = torch.cat([v, torch.ones_like(v[..., :1])], -1)  # (B, H, M, D + 1)
+    out = phi_q @ (phi_k.mT @ v)  # the added column becomes the denominator
+    return out[..., :-1] / out[..., -1:].clamp_min(floor)

@@ -19,15 +19,16 @@ part of this file. Prefix tokens take part in y and pass the local module by. Th
 
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from miram.models.attention.base import AttentionConfig, MultiHeadAttention
-from miram.models.attention.grid import (
+from miram.models.attention.base import (
+    AttentionConfig,
+    MultiHeadAttention,
     at_least_float32,
     from_image,
+    kernel_attention,
     no_autocast,
     to_image,
 )
@@ -37,10 +38,8 @@ class FocusedLinearConfig(AttentionConfig):
     """Denominator and convolutions of L²ViT's linear attention."""
 
     kind: Literal["focused_linear"] = "focused_linear"
-    floor: float = Field(default=100.0, gt=0, description="smallest denominator")
-    kernel: int = Field(
-        default=7, ge=1, le=31, description="side of the depthwise convolutions, in tokens"
-    )
+    floor: float = Field(100.0, gt=0, description="smallest denominator")
+    kernel: int = Field(7, ge=1, le=31, description="side of the depthwise convolutions, in tokens")
 
     def module(self) -> "type[FocusedLinearAttention]":
         """The class of the layers that these settings make."""
@@ -52,22 +51,11 @@ def focused_linear_attention(
 ) -> Tensor:
     """Linear attention s · φ(q) (φ(k)ᵀ v) / max(φ(q) Σ φ(k), floor), φ = ReLU, in float32.
 
-    Args:
-        q: queries, (B, H, N, D).
-        k: keys, (B, H, M, D).
-        v: values, (B, H, M, D).
-        scale: factor s per head, (H,).
-        floor: smallest denominator.
-
-    Returns:
-        (B, H, N, D), in the type of ``v``.
+    q (B, H, N, D), k and v (B, H, M, D) and a scale s per head (H,) -> (B, H, N, D), typed as v.
     """
     with no_autocast(q):  # sums over all tokens overflow float16
         phi_q, phi_k = at_least_float32(q).relu(), at_least_float32(k).relu()
-        values = at_least_float32(v)
-        values = torch.cat([values, torch.ones_like(values[..., :1])], -1)  # (B, H, M, D + 1)
-        out = phi_q @ (phi_k.mT @ values)  # the added column becomes the denominator
-        out = out[..., :-1] / out[..., -1:].clamp_min(floor)
+        out = kernel_attention(phi_q, phi_k, at_least_float32(v), floor)
         return (out * scale.to(out.dtype)[:, None, None]).to(v.dtype)
 
 
@@ -75,7 +63,6 @@ class LocalConcentration(nn.Module):
     """norm -> 7 x 7 depthwise -> GELU -> norm -> 7 x 7 depthwise, on an image of tokens."""
 
     def __init__(self, dim: int, kernel: int) -> None:
-        """Build the layers for C = ``dim`` channels."""
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.conv1 = nn.Conv2d(dim, dim, kernel, padding="same", groups=dim)
@@ -97,14 +84,8 @@ class FocusedLinearAttention(MultiHeadAttention):
     """L²ViT's enhanced linear attention for a fixed grid of tokens."""
 
     def __init__(
-        self,
-        dim: int,
-        num_heads: int = 8,
-        *,
-        config: FocusedLinearConfig,
-        **block: Any,
+        self, dim: int, num_heads: int = 8, *, config: FocusedLinearConfig, **block: Any
     ) -> None:
-        """Build the layer; arguments as of :class:`MultiHeadAttention`."""
         super().__init__(dim, num_heads, config=config, **block)
         weight = self.qkv.weight
         self.scale = nn.Parameter(weight.new_full((num_heads,), self.head_dim**-0.5))

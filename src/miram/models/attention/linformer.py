@@ -10,8 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from miram.errors import MiramError
-from miram.models.attention.base import AttentionConfig, MultiHeadAttention
-from miram.models.attention.grid import require_grid
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention, require_grid
 from miram.models.attention.softmax import softmax_attention
 
 
@@ -19,14 +18,10 @@ class LinformerConfig(AttentionConfig):
     """How far, and how shared, keys and values are compressed."""
 
     kind: Literal["linformer"] = "linformer"
-    length: int = Field(default=128, ge=1, description="tokens k that the N keys and values become")
-    share_projection: bool = Field(
-        default=True, description="one matrix for keys and values, E = F"
-    )
-    one_kv_head: bool = Field(
-        default=False, description="one head of keys and values for all queries"
-    )
-    share_kv: bool = Field(default=False, description="the values are the keys (and E = F)")
+    length: int = Field(128, ge=1, description="tokens k that the N keys and values become")
+    share_projection: bool = Field(True, description="one matrix for keys and values, E = F")
+    one_kv_head: bool = Field(False, description="one head of keys and values for all queries")
+    share_kv: bool = Field(False, description="the values are the keys (and E = F)")
 
     def module(self) -> "type[LinformerAttention]":
         """The class of the layers that these settings make."""
@@ -38,15 +33,8 @@ def linformer_attention(q: Tensor, k: Tensor, v: Tensor, e: Tensor, f: Tensor) -
 
     With E = F = identity this is exact attention.
 
-    Args:
-        q: queries, (B, H, N, D).
-        k: keys, (B, H, N, D), or one head for all queries, (B, 1, N, D).
-        v: values, shaped like ``k``.
-        e: projection E of the keys, (k, N).
-        f: projection F of the values, (k, N).
-
-    Returns:
-        (B, H, N, D).
+    Queries (B, H, N, D), keys and values (B, H, N, D) or (B, 1, N, D) for all heads, and
+    projections E, F (k, N) -> (B, H, N, D).
     """
     short_k = compress(k, e)  # (B, kv_heads, N, D) -> (B, kv_heads, k, D)
     short_v = short_k if v is k and f is e else compress(v, f)
@@ -71,18 +59,8 @@ class LinformerAttention(MultiHeadAttention):
     """
 
     def __init__(
-        self,
-        dim: int,
-        num_heads: int = 8,
-        *,
-        config: LinformerConfig,
-        **block: Any,
+        self, dim: int, num_heads: int = 8, *, config: LinformerConfig, **block: Any
     ) -> None:
-        """Build the layer; arguments as of :class:`MultiHeadAttention`.
-
-        Raises:
-            MiramError: if there are fewer tokens than they would be compressed to.
-        """
         kv_heads = 1 if config.one_kv_head else num_heads
         super().__init__(
             dim, num_heads, config=config, kv_heads=kv_heads, share_kv=config.share_kv, **block

@@ -11,6 +11,7 @@ into one ViT block, A_grid · A_block · v, and positions come from the tokens' 
 prefix tokens, which MaxViT lacks, attend to all tokens and are keys and values of every group.
 """
 
+import functools
 from typing import Any, Literal
 
 import torch
@@ -18,8 +19,12 @@ from pydantic import Field
 from torch import Tensor
 
 from miram.errors import MiramError
-from miram.models.attention.base import AttentionConfig, MultiHeadAttention
-from miram.models.attention.grid import GridSize, require_grid
+from miram.models.attention.base import (
+    AttentionConfig,
+    GridSize,
+    MultiHeadAttention,
+    require_grid,
+)
 from miram.models.attention.softmax import softmax_attention
 
 Axis = Literal["block", "grid"]
@@ -29,7 +34,7 @@ class MultiAxisConfig(AttentionConfig):
     """Size of the groups in which tokens attend to each other."""
 
     kind: Literal["multi_axis"] = "multi_axis"
-    window: int = Field(default=7, ge=2, le=64, description="tokens per side of a group, at most")
+    window: int = Field(7, ge=2, le=64, description="tokens per side of a group, at most")
 
     def module(self) -> "type[MultiAxisAttention]":
         """The class of the layers that these settings make."""
@@ -72,17 +77,8 @@ def axis_attention(
 ) -> Tensor:
     """Exact attention within every group of one axis, and of the prefix tokens to all tokens.
 
-    Args:
-        q: queries, (B, H, N, D), like keys, values and what is returned.
-        k: keys.
-        v: values.
-        axis: ``block`` for neighbors, ``grid`` for tokens spread over the image.
-        window: rows and columns of a group.
-        num_prefix_tokens: tokens before the grid.
-        grid_size: (h, w).
-
-    Raises:
-        MiramError: if the window does not divide the grid.
+    q, k, v (B, H, N, D) -> (B, H, N, D). Groups of ``window`` rows and columns, which must divide
+    the grid, are of neighbors on the axis ``block``, spread over the image on the axis ``grid``.
     """
     require_grid(q.shape[2], num_prefix_tokens, grid_size)
     if grid_size[0] % window[0] or grid_size[1] % window[1]:
@@ -118,13 +114,10 @@ def multi_axis_attention(
     grid_size: GridSize,
 ) -> Tensor:
     """Grid attention on the output of block attention; see :func:`axis_attention`."""
-    shape: dict[str, Any] = {
-        "window": window,
-        "num_prefix_tokens": num_prefix_tokens,
-        "grid_size": grid_size,
-    }
-    local = axis_attention(q, k, v, "block", **shape)
-    return axis_attention(q, k, local, "grid", **shape)
+    along = functools.partial(
+        axis_attention, window=window, num_prefix_tokens=num_prefix_tokens, grid_size=grid_size
+    )
+    return along(q, k, along(q, k, v, "block"), "grid")
 
 
 def fit_window(side: int, window: int) -> int:
@@ -145,14 +138,8 @@ class MultiAxisAttention(MultiHeadAttention):
     """
 
     def __init__(
-        self,
-        dim: int,
-        num_heads: int = 8,
-        *,
-        config: MultiAxisConfig,
-        **block: Any,
+        self, dim: int, num_heads: int = 8, *, config: MultiAxisConfig, **block: Any
     ) -> None:
-        """Build the layer; arguments as of :class:`MultiHeadAttention`."""
         super().__init__(dim, num_heads, config=config, **block)
         height, width = self.grid_size
         self.window = fit_window(height, config.window), fit_window(width, config.window)

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from miram.errors import MiramError
-from miram.models.attention.base import AttentionConfig, MultiHeadAttention
-from miram.models.attention.grid import (
+from miram.models.attention.base import (
+    AttentionConfig,
     GridSize,
+    MultiHeadAttention,
     at_least_float32,
     from_image,
     no_autocast,
@@ -35,10 +36,7 @@ def segment_means(x: Tensor, segments: int, dim: int) -> Tensor:
     """Means of consecutive segments of axis ``dim`` that differ in length by one at most.
 
     Nothing is padded: every element counts once and every segment has an element. The first
-    ``length % segments`` segments are the longer ones.
-
-    Raises:
-        MiramError: if there are more segments than elements.
+    ``length % segments`` segments are the longer ones. More segments than elements are refused.
     """
     length = x.shape[dim]
     if segments > length:
@@ -50,11 +48,6 @@ def segment_means(x: Tensor, segments: int, dim: int) -> Tensor:
         return tail
     head = x.narrow(dim, 0, cut).unflatten(dim, (longer, short + 1)).mean(dim + 1)
     return torch.cat([head, tail], dim)
-
-
-def sequence_landmarks(x: Tensor, landmarks: int) -> Tensor:
-    """Means of runs of grid tokens in reading order: (B, H, T, D) -> (B, H, m, D)."""
-    return segment_means(x, landmarks, 2)
 
 
 def grid_landmarks(x: Tensor, shape: tuple[int, int], grid_size: GridSize) -> Tensor:
@@ -79,20 +72,18 @@ class NystromConfig(AttentionConfig):
     """Landmarks, pseudo-inverse and convolution of Nyström attention."""
 
     kind: Literal["nystrom"] = "nystrom"
-    num_landmarks: int = Field(
-        default=64, ge=1, description="landmarks m, at most the grid's tokens"
-    )
+    num_landmarks: int = Field(64, ge=1, description="landmarks m, at most the grid's tokens")
     landmarks: Literal["sequence", "grid"] = Field(
-        default="sequence",
+        "sequence",
         description="means of runs of the sequence (paper) or of blocks of the grid",
     )
-    pinv_steps: int = Field(default=6, ge=1, le=50, description="iterations of the pseudo-inverse")
+    pinv_steps: int = Field(6, ge=1, le=50, description="iterations of the pseudo-inverse")
     conv: Literal["sequence", "grid", "none"] = Field(
-        default="sequence",
+        "sequence",
         description="depthwise convolution of the values that is added to the output",
     )
     conv_kernel: int = Field(
-        default=33,
+        33,
         ge=1,
         le=129,
         description="its taps on the sequence (33: paper), its side on the grid",
@@ -122,25 +113,14 @@ def iterative_pinv(a: Tensor, steps: int) -> Tensor:
 
 
 def nystrom_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    q_landmarks: Tensor,
-    k_landmarks: Tensor,
-    pinv_steps: int,
+    q: Tensor, k: Tensor, v: Tensor, q_landmarks: Tensor, k_landmarks: Tensor, pinv_steps: int
 ) -> Tensor:
     """softmax(q k̃ᵀ) softmax(q̃ k̃ᵀ)⁺ softmax(q̃ kᵀ) v, every product divided by √D.
 
     With the queries and keys themselves as landmarks this is exact attention, as far as the
     pseudo-inverse has converged. The pseudo-inverse is taken in float32 whatever the autocast.
 
-    Args:
-        q: queries, (B, H, N, D), like keys, values and what is returned.
-        k: keys.
-        v: values.
-        q_landmarks: landmarks q̃ of the queries, (B, H, m, D).
-        k_landmarks: landmarks k̃ of the keys, (B, H, m, D).
-        pinv_steps: iterations of the pseudo-inverse.
+    q, k, v (B, H, N, D) and landmarks q̃, k̃ (B, H, m, D) -> (B, H, N, D).
     """
     summary = softmax_attention(q_landmarks, k, v)  # B v, (B, H, m, D)
     with no_autocast(q):
@@ -162,14 +142,8 @@ class NystromAttention(MultiHeadAttention):
     """
 
     def __init__(
-        self,
-        dim: int,
-        num_heads: int = 8,
-        *,
-        config: NystromConfig,
-        **block: Any,
+        self, dim: int, num_heads: int = 8, *, config: NystromConfig, **block: Any
     ) -> None:
-        """Build the layer; arguments as of :class:`MultiHeadAttention`."""
         super().__init__(dim, num_heads, config=config, **block)
         self.num_landmarks = min(config.num_landmarks, self.num_tokens - self.num_prefix_tokens)
         self.blocks = block_shape(config.num_landmarks, self.grid_size)
@@ -195,7 +169,7 @@ class NystromAttention(MultiHeadAttention):
         x = x[:, :, self.num_prefix_tokens :]
         if self.config.landmarks == "grid":
             return grid_landmarks(x, self.blocks, self.grid_size)
-        return sequence_landmarks(x, self.num_landmarks)
+        return segment_means(x, self.num_landmarks, 2)  # runs in reading order
 
     def convolve(self, v: Tensor, conv: nn.Conv2d) -> Tensor:
         """Depthwise convolution of the values: (B, H, N, D) -> (B, H, N, D)."""

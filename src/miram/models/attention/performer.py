@@ -16,23 +16,24 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from miram.models.attention.base import AttentionConfig, MultiHeadAttention, bind
-from miram.models.attention.grid import GridSize, at_least_float32, no_autocast
+from miram.models.attention.base import (
+    AttentionConfig,
+    GridSize,
+    MultiHeadAttention,
+    at_least_float32,
+    bind,
+    kernel_attention,
+    no_autocast,
+)
 
 
 class PerformerConfig(AttentionConfig):
     """How many random features, and how often new ones are drawn."""
 
     kind: Literal["performer"] = "performer"
-    features: int | None = Field(
-        default=None, ge=1, description="random features m; null: int(D ln D)"
-    )
-    redraw_every: int = Field(
-        default=1000, ge=0, description="training steps between draws; 0: never"
-    )
-    seed: int = Field(
-        default=0, ge=0, lt=2**31, description="seed of the draws, the same on all ranks"
-    )
+    features: int | None = Field(None, ge=1, description="random features m; null: int(D ln D)")
+    redraw_every: int = Field(1000, ge=0, description="training steps between draws; 0: never")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the draws, the same on all ranks")
 
     def module(self) -> "type[PerformerAttention]":
         """The class of the layers that these settings make."""
@@ -81,14 +82,7 @@ def performer_attention(q: Tensor, k: Tensor, v: Tensor, projection: Tensor) -> 
     The stabilizers (one per query, one per sample and head for the keys) keep the exponentials
     below 1. They cancel in the ratio, so they carry no gradient and couple no batch mates.
 
-    Args:
-        q: queries, (B, H, N, D).
-        k: keys, (B, H, M, D).
-        v: values, (B, H, M, D).
-        projection: random directions, (m, D), see :func:`orthogonal_features`.
-
-    Returns:
-        (B, H, N, D), in the type of ``v``.
+    q (B, H, N, D), k and v (B, H, M, D) and directions (m, D) -> (B, H, N, D), in the type of v.
     """
     with no_autocast(q):
         projection = projection.to(at_least_float32(q).dtype)
@@ -96,13 +90,8 @@ def performer_attention(q: Tensor, k: Tensor, v: Tensor, projection: Tensor) -> 
         log_k = log_features(at_least_float32(k), projection)  # (B, H, M, m)
         phi_q = (log_q - log_q.detach().amax(-1, keepdim=True)).exp()
         phi_k = (log_k - log_k.detach().amax((-2, -1), keepdim=True)).exp()
-
-        values = at_least_float32(v)
-        values = torch.cat([values, torch.ones_like(values[..., :1])], -1)  # (B, H, M, D + 1)
-        out = phi_q @ (phi_k.mT @ values)  # the added column becomes the denominator
         # Only a query whose features miss every key by e^-34 meets the floor; it then reads 0.
-        out = out[..., :-1] / out[..., -1:].clamp_min(1e-15)
-        return out.to(v.dtype)
+        return kernel_attention(phi_q, phi_k, at_least_float32(v), floor=1e-15).to(v.dtype)
 
 
 class PerformerAttention(MultiHeadAttention):
@@ -126,12 +115,8 @@ class PerformerAttention(MultiHeadAttention):
         places: Iterator[int],
         **block: Any,
     ) -> None:
-        """Build the layer; arguments as of :class:`MultiHeadAttention`.
-
-        ``places`` gives the layer's place among those of a decoder, which draw apart.
-        """
         super().__init__(dim, num_heads, config=config, **block)
-        self.place = next(places)
+        self.place = next(places)  # among the layers of a decoder, which draw apart
         default = max(1, int(self.head_dim * math.log(self.head_dim)))
         self.features = config.features or default
         device = self.qkv.weight.device

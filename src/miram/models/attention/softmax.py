@@ -23,16 +23,7 @@ class SoftmaxConfig(AttentionConfig):
 
 
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q kᵀ / √D) v.
-
-    Args:
-        q: queries, (B, H, N, D).
-        k: keys, (B, H, M, D).
-        v: values, (B, H, M, D).
-
-    Returns:
-        (B, H, N, D).
-    """
+    """softmax(q kᵀ / √D) v: q (B, H, N, D), k and v (B, H, M, D) -> (B, H, N, D)."""
     return F.scaled_dot_product_attention(q, k, v)
 
 

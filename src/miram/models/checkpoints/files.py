@@ -140,11 +140,13 @@ class EncoderCheckpoint(Checkpoint):
     @property
     def pixels(self) -> tuple[float, float]:
         """Mean and deviation by which grey levels in [0, 1] are standardized for the encoder."""
-        mean, deviation = (
-            self.metadata.get(name, value)
-            for name, value in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD))
-        )
-        return float(mean), float(deviation)
+        mean = self.metadata.get("pixel_mean", PIXEL_MEAN)
+        return float(mean), float(self.metadata.get("pixel_std", PIXEL_STD))
+
+    @property
+    def license(self) -> str:
+        """The terms of the weights, which are those of the data they were trained on."""
+        return str(self.metadata.get("license", "not stated by the checkpoint"))
 
 
 @dataclass(frozen=True)
@@ -192,10 +194,9 @@ def load_checkpoint(path: str | Path) -> EncoderCheckpoint | PretrainedCheckpoin
         MiramError: There is no such file, or it is damaged.
     """
     with _open(path) as file:
-        held = read_header(file).get("holds", EncoderCheckpoint.holds)
-    if held == PretrainedCheckpoint.holds:
-        return PretrainedCheckpoint.load(path)
-    return EncoderCheckpoint.load(path)
+        held = read_header(file).get("holds")
+    kind = PretrainedCheckpoint if held == PretrainedCheckpoint.holds else EncoderCheckpoint
+    return kind.load(path)
 
 
 def describe_checkpoint(path: str | Path) -> dict[str, Any]:

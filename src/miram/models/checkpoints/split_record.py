@@ -1,6 +1,6 @@
-"""Under which splits an encoder was trained, told by its header and asked before it is judged.
+"""Under which splits an encoder was trained: kept in its header, checked before it is evaluated.
 
-`rois` can be run again with other splits after an encoder was trained. Patients to be judged may
+`rois` can be run again with other splits after an encoder was trained. Test patients may
 then be among those who taught it, and no file but the encoder itself can tell. The header keeps
 digests, no names of patients: weights are passed on. This module needs no torch.
 """
@@ -23,44 +23,35 @@ def sides_digest(lesion_ids: Iterable[str], sides: Iterable[str]) -> str:
 
 
 def split_record(splits: pd.DataFrame, *, labels: bool) -> dict[str, str]:
-    """What a header tells of the splits under which an encoder is trained.
+    """What a header says of the splits under which an encoder is trained.
 
-    Args:
-        splits: Table of `miram.mammography.splits.assign_splits`.
-        labels: Whether it learns labels. It then depends on the side of every lesion; without
-            labels on nothing but which lesions are kept apart from it.
-
-    Returns:
-        `strategy`, `leakage`, and the digest `sides` or `apart`.
+    An encoder that learns `labels` depends on the side of every lesion, hence the digest `sides`;
+    without labels on nothing but which lesions are kept apart from it, hence the digest `apart`.
     """
     policy = {name: str(splits[name].iloc[0]) for name in ("strategy", "leakage")}
     if labels:
         # An encoder for each fold of each repeat: all of them have to be the same.
-        each = zip(*(deal["split"] for deal in split_repeats(splits)), strict=True)
+        each = zip(*(repeat["split"] for repeat in split_repeats(splits)), strict=True)
         return {**policy, "sides": sides_digest(splits["lesion_id"], map(" ".join, each))}
     return {**policy, "apart": _apart(splits)}
 
 
 def require_same_splits(record: Mapping[str, str] | None, splits: pd.DataFrame) -> None:
-    """Refuse to judge an encoder on patients who may have taught it.
+    """Refuse to evaluate an encoder on patients who may have taught it.
 
-    An encoder that learned labels is judged under its own splits alone. One that saw images
-    without labels may be judged where the same test and dropped lesions are kept apart, or, as
-    under cross-validation, none are.
-
-    Args:
-        record: What `split_record` told when it was trained; None for an encoder that was not
-            trained here, such as imported weights or a random one.
-        splits: The splits at hand.
+    An encoder that learned labels is evaluated under its own splits alone. One that saw images
+    without labels may be evaluated where the same test and dropped lesions are kept apart, or, as
+    under cross-validation, none are. One without a `record` of `split_record` was not trained
+    here, such as imported weights or a random encoder, and may always be evaluated.
 
     Raises:
         MiramError: The splits at hand are others.
     """
-    if record and not _may_judge(record, splits):
+    if record and not _may_evaluate(record, splits):
         raise MiramError(_refusal(record, splits))
 
 
-def _may_judge(record: Mapping[str, str], splits: pd.DataFrame) -> bool:
+def _may_evaluate(record: Mapping[str, str], splits: pd.DataFrame) -> bool:
     if "sides" in record:
         return record["sides"] == split_record(splits, labels=True)["sides"]
     return record["apart"] == _apart(splits) or not _kept_apart(splits).any()
@@ -86,7 +77,7 @@ def _refusal(record: Mapping[str, str], splits: pd.DataFrame) -> str:
 
 
 def _kept_apart(splits: pd.DataFrame) -> pd.Series:
-    """Lesions that no encoder may see; validation serves a training and is not judged."""
+    """Lesions that no encoder may see; validation serves a training and is not evaluated."""
     return splits["split"].isin(["test", "dropped"])
 
 

@@ -38,11 +38,7 @@ class DecoderConfig(Config, ABC):
 
     @abstractmethod
     def build(self, sizes: "DecoderSizes") -> "Decoder":
-        """Make the decoder with fresh weights.
-
-        Raises:
-            MiramError: It does not fit the encoder.
-        """
+        """Make the decoder with fresh weights; a MiramError says where it does not fit."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +119,7 @@ class Decoder(nn.Module, ABC):
         super().__init__()
         self.scale = config.scale
         side = config.scale * sizes.grid_side
+        self.grid_size = (side, side)
         self.norm = LayerNorm(sizes.dim)
         self.head = nn.Linear(sizes.dim, sizes.patch_values)
         with_gradients = config.gradient_weight > 0

@@ -7,7 +7,6 @@ follow the paper's figure: levels 12, 9, 6 and 3 of 12.
 
 from typing import Literal, Self
 
-import torch
 from pydantic import Field, model_validator
 from timm.layers import LayerNorm, Mlp
 from torch import Tensor, nn
@@ -22,11 +21,7 @@ from miram.models.decoders.base import (
     EncodedImage,
 )
 from miram.models.decoders.cross import CrossAttention, visible_positions
-from miram.models.decoders.self_attention import (
-    grid_attention,
-    refine,
-    self_attention_blocks,
-)
+from miram.models.decoders.self_attention import grid_tokens, self_attention_blocks
 from miram.models.images import gather_tokens, sincos_2d
 
 
@@ -71,11 +66,7 @@ class HierarchicalDecoderConfig(DecoderConfig):
         return self.encoder_levels
 
     def build(self, sizes: DecoderSizes) -> "HierarchicalDecoder":
-        """Make the decoder.
-
-        Raises:
-            MiramError: The levels do not fit the encoder.
-        """
+        """Make the decoder."""
         return HierarchicalDecoder(self, sizes)
 
 
@@ -125,7 +116,7 @@ class HierarchicalDecoder(Decoder):
     def __init__(self, config: HierarchicalDecoderConfig, sizes: DecoderSizes) -> None:
         super().__init__(config, sizes)
         self.levels = config.levels_of(sizes.encoder_depth)[1:]
-        attention = grid_attention(config, config.attention, sizes)
+        attention = config.attention.layer(num_prefix_tokens=1, grid_size=self.grid_size)
         self.blocks = self_attention_blocks(config, attention, config.self_depth, sizes)
         self.level_blocks = nn.ModuleList(LevelBlock(config, attention, sizes) for _ in self.levels)
         positions = sincos_2d(sizes.dim, sizes.grid_side, prefix_tokens=1, step=config.scale)
@@ -133,9 +124,7 @@ class HierarchicalDecoder(Decoder):
 
     def decode(self, encoded: EncodedImage, chosen: Tensor | None) -> Tensor:
         """Decode the deepest level, then read the others; drop CLS."""
-        grid = refine(encoded.grid(), self.scale, "nearest")
-        tokens = torch.cat([encoded.tokens[:, :1], grid], dim=1) + self.positions
-        tokens = self.blocks(tokens)  # (B, 1 + s*s*L, D)
+        tokens = self.blocks(grid_tokens(encoded, self.scale) + self.positions)
         positions = visible_positions(self.level_positions, encoded.masking.keep)
         for level, block in zip(self.levels, self.level_blocks, strict=True):
             tokens = block(tokens, encoded.levels[level], positions)

@@ -13,7 +13,7 @@ from timm.layers import LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from miram.models.attention import AnyAttention, AttentionConfig
+from miram.models.attention import AnyAttention
 from miram.models.decoders.base import Decoder, DecoderConfig, DecoderSizes, EncodedImage
 from miram.models.images import gather_tokens
 
@@ -42,29 +42,20 @@ class SelfDecoder(Decoder):
     def __init__(self, config: SelfDecoderConfig, sizes: DecoderSizes) -> None:
         super().__init__(config, sizes)
         self.upsampling = config.upsampling
-        attention = grid_attention(config, config.attention, sizes)
+        attention = config.attention.layer(num_prefix_tokens=1, grid_size=self.grid_size)
         self.blocks = self_attention_blocks(config, attention, config.depth, sizes)
 
     def decode(self, encoded: EncodedImage, chosen: Tensor | None) -> Tensor:
         """Refine the grid, attend, drop CLS; all tokens are computed whatever is chosen."""
-        grid = refine(encoded.grid(), self.scale, self.upsampling)
-        tokens = torch.cat([encoded.tokens[:, :1], grid], dim=1) + self.positions
+        tokens = grid_tokens(encoded, self.scale, self.upsampling) + self.positions
         tokens = self.blocks(tokens)[:, 1:]  # (B, 1 + s*s*L, D) -> (B, s*s*L, D)
         return tokens if chosen is None else gather_tokens(tokens, chosen)
-
-
-def grid_attention(
-    config: DecoderConfig, attention: AttentionConfig, sizes: DecoderSizes
-) -> type[nn.Module]:
-    """The attention over CLS and the (s*n) x (s*n) grid, of which a decoder's layers are made."""
-    side = config.scale * sizes.grid_side
-    return attention.layer(num_prefix_tokens=1, grid_size=(side, side))
 
 
 def self_attention_blocks(
     config: DecoderConfig, attention: type[nn.Module], depth: int, sizes: DecoderSizes
 ) -> nn.Sequential:
-    """Make transformer blocks with an attention of `grid_attention`."""
+    """Transformer blocks over CLS and the grid."""
     return nn.Sequential(
         *(
             Block(
@@ -80,11 +71,15 @@ def self_attention_blocks(
     )
 
 
-def refine(grid: Tensor, scale: int, upsampling: Literal["nearest", "bilinear"]) -> Tensor:
-    """Bring a grid of tokens to scale s as a sequence: (B, n, n, D) -> (B, s*s*n*n, D)."""
+def grid_tokens(
+    encoded: EncodedImage, scale: int, upsampling: Literal["nearest", "bilinear"] = "nearest"
+) -> Tensor:
+    """CLS and the grid of visible and mask tokens at scale s: (B, 1 + s*s*L, D)."""
+    grid = encoded.grid()  # (B, n, n, D)
     if scale > 1 and upsampling == "bilinear":
         planes = grid.permute(0, 3, 1, 2)  # (B, n, n, D) -> (B, D, n, n)
         planes = F.interpolate(planes, scale_factor=scale, mode="bilinear", align_corners=False)
-        return planes.flatten(2).transpose(1, 2)  # (B, D, s*n, s*n) -> (B, s*s*n*n, D)
-    fine = grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
-    return fine.flatten(1, 2)  # (B, s*n, s*n, D) -> (B, s*s*n*n, D)
+        grid = planes.permute(0, 2, 3, 1)  # (B, D, s*n, s*n) -> (B, s*n, s*n, D)
+    else:
+        grid = grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+    return torch.cat([encoded.tokens[:, :1], grid.flatten(1, 2)], dim=1)

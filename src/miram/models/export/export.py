@@ -76,7 +76,7 @@ def export_all(
     Exports of an earlier encoder are replaced, so that none stays beside one it did not come
     from. A format that is not possible does not stop the others.
     """
-    from miram.models.export.shared import atomic_folder, license_of
+    from miram.models.export.shared import atomic_folder
 
     written: dict[str, str] = {}
     left_out: dict[str, str] = {}
@@ -86,4 +86,4 @@ def export_all(
                 written[form] = export_encoder(checkpoint, temporary, form).name
             except MiramError as error:
                 left_out[form] = str(error)
-    return Exported(written, left_out, license_of(checkpoint))
+    return Exported(written, left_out, checkpoint.license)

@@ -37,10 +37,6 @@ def export_hugging_face(checkpoint: EncoderCheckpoint, folder: str | Path) -> No
     images of 8 bits; 16-bit crops are to be divided by 65535 instead of 255. The weights keep
     the header of the checkpoint.
 
-    Args:
-        checkpoint: The encoder.
-        folder: Must be new or empty.
-
     Raises:
         MiramError: The packages of the extra `export` are not installed, the folder is taken,
             there is an encoder per fold, or a `ViTModel` cannot express this encoder.

@@ -22,11 +22,8 @@ def export_onnx(checkpoint: EncoderCheckpoint, path: str | Path) -> None:
     Input: `images` (B, C, S, S) float32, grey levels in [0, 1] standardized with the
     `pixel_mean` and `pixel_std` of the header. Outputs: `features` (B, D), the mean over the
     patches, which the probes read; `cls` (B, D); `patches` (B, L, D) row by row; all after the
-    last norm. The header of the checkpoint is in the file's `metadata_props`.
-
-    Args:
-        checkpoint: The encoder.
-        path: File to write; one that exists is replaced.
+    last norm. The header of the checkpoint is in the file's `metadata_props`. A file that exists
+    is replaced.
 
     Raises:
         MiramError: The packages of the extra `export` are not installed, the encoder is no

@@ -108,13 +108,8 @@ def write_card(checkpoint: EncoderCheckpoint, folder: Path, library: str, loadin
         side=side,
         mean=mean,
         deviation=deviation,
-        license=license_of(checkpoint),
+        license=checkpoint.license,
         header=json.dumps(known, indent=2),
     )
     with atomic_path(folder / "README.md") as temporary:
         temporary.write_text(page)
-
-
-def license_of(checkpoint: EncoderCheckpoint) -> str:
-    """The terms of the weights, which are those of the data they were trained on."""
-    return str(checkpoint.metadata.get("license", "not stated by the checkpoint"))

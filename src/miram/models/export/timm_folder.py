@@ -10,7 +10,6 @@ from miram.models.checkpoints.joined import single_encoder
 from miram.models.export.shared import (
     atomic_folder,
     encode,
-    license_of,
     require_same,
     sample_images,
     write_card,
@@ -26,11 +25,7 @@ def export_timm(checkpoint: EncoderCheckpoint, folder: str | Path) -> None:
     """Write `config.json`, `model.safetensors` and a page, and check what they give.
 
     `timm.create_model("local-dir:<folder>", pretrained=True)` makes the encoder; the weights
-    keep the header of the checkpoint.
-
-    Args:
-        checkpoint: The encoder, any model of timm.
-        folder: Must be new or empty.
+    keep the header of the checkpoint. Any model of timm can be exported.
 
     Raises:
         MiramError: The folder is taken, there is an encoder per fold, or the written model
@@ -41,14 +36,10 @@ def export_timm(checkpoint: EncoderCheckpoint, folder: str | Path) -> None:
     arguments = checkpoint.timm_arguments()
     arguments.pop("model_name")
     shape, (mean, deviation) = checkpoint.input_shape, checkpoint.pixels
-    data = {
-        "input_size": shape,
-        "mean": (mean,) * shape[0],
-        "std": (deviation,) * shape[0],
-        "crop_pct": 1.0,
-    }
+    per_channel = {"mean": (mean,) * shape[0], "std": (deviation,) * shape[0]}
+    data = {"input_size": shape, **per_channel, "crop_pct": 1.0}
     # timm would name the license and tag of its own weights for this architecture.
-    terms = {"pretrained_cfg": {"tag": "miram", "license": license_of(checkpoint)}}
+    terms = {"pretrained_cfg": {"tag": "miram", "license": checkpoint.license}}
     with atomic_folder(folder) as temporary:
         checkpoint.save(temporary / "model.safetensors")
         save_config_for_hf(

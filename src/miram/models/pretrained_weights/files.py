@@ -140,9 +140,7 @@ def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _pixels(header: Mapping[str, Any]) -> Pixels | None:
-    if "pixel_mean" not in header or "pixel_std" not in header:
-        return None
-    return (float(header["pixel_mean"]),), (float(header["pixel_std"]),)
+    return _per_channel(header.get("pixel_mean"), header.get("pixel_std"))
 
 
 def _pixels_beside(file: Path) -> Pixels | None:
@@ -152,6 +150,10 @@ def _pixels_beside(file: Path) -> Pixels | None:
     if not told.get("do_normalize", True) or mean is None or deviation is None:
         published = _json_beside(file, "config.json").get("pretrained_cfg", {})
         mean, deviation = published.get("mean"), published.get("std")
+    return _per_channel(mean, deviation)
+
+
+def _per_channel(mean: Any, deviation: Any) -> Pixels | None:
     if mean is None or deviation is None:
         return None
     return tuple(np.atleast_1d(mean).tolist()), tuple(np.atleast_1d(deviation).tolist())

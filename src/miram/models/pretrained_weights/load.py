@@ -118,7 +118,10 @@ def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportRep
         return ImportReport()
     source = read_weights(config.checkpoint)
     _check_heads(source, _encoder_of(model))
-    values, report = _match(_for_our_pixels(source, config), model, _origin(source))
+    with source.file.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    origin = ImportReport(source=source.file.name, sha256=digest, format=source.format)
+    values, report = _match(_for_our_pixels(source, config), model, origin)
     encoder = "" if isinstance(model, VisionTransformer) else ENCODER
     if not any(name.startswith(f"{encoder}blocks.") for name in values):
         raise MiramError(f"nothing fits the blocks of the encoder; {report}")
@@ -209,9 +212,13 @@ def _common_names(model: nn.Module) -> dict[str, str]:
     """Names in the model's state dict by the names of `miram.models.pretrained_weights.names`."""
     if isinstance(model, VisionTransformer):
         return {ENCODER + name: name for name in model.state_dict()}
-    config = getattr(model, "config", None)
-    slots = decoder_slots(config.model_dump(mode="json")) if isinstance(config, Config) else []
+    slots = decoder_slots(_method_of(model))
     return {by_slot(name, slots): name for name in model.state_dict()}
+
+
+def _method_of(model: nn.Module) -> dict[str, Any]:
+    config = getattr(model, "config", None)
+    return config.model_dump(mode="json") if isinstance(config, Config) else {}
 
 
 def _check_heads(source: SourceWeights, encoder: VisionTransformer) -> None:
@@ -224,7 +231,10 @@ def _check_heads(source: SourceWeights, encoder: VisionTransformer) -> None:
 
 
 def _check_decoder_heads(source: SourceWeights, model: nn.Module, taken: Iterable[str]) -> None:
-    for place, (slot, heads) in enumerate(_decoder_heads(model)):
+    method = _method_of(model)
+    decoders = zip(decoder_slots(method), method.get("decoders", ()), strict=True)
+    for place, (slot, decoder) in enumerate(decoders):
+        heads = decoder["heads"]
         theirs = source.decoder_heads.get(slot, heads)
         blocks = f"decoders.{place}.blocks."
         if theirs != heads and any(name.startswith(blocks) for name in taken):
@@ -232,13 +242,6 @@ def _check_decoder_heads(source: SourceWeights, model: nn.Module, taken: Iterabl
                 f"{source.file} has {theirs} attention heads in the decoder {slot}, the model "
                 f"{heads}: set heads of method.decoders.{place} to {theirs}"
             )
-
-
-def _decoder_heads(model: nn.Module) -> list[tuple[str, int]]:
-    config = getattr(model, "config", None)
-    method = config.model_dump(mode="json") if isinstance(config, Config) else {}
-    heads = (decoder["heads"] for decoder in method.get("decoders", ()))
-    return list(zip(decoder_slots(method), heads, strict=True))
 
 
 def _check_blocks(report: ImportReport, taken: Iterable[str], encoder: str) -> None:
@@ -266,12 +269,6 @@ def _check_blocks(report: ImportReport, taken: Iterable[str], encoder: str) -> N
         )
 
 
-def _origin(source: SourceWeights) -> ImportReport:
-    with source.file.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ImportReport(source=source.file.name, sha256=digest, format=source.format)
-
-
 def _some(items: Iterable[str]) -> str:
     listed = list(items)
     rest = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
@@ -293,11 +290,7 @@ class Fitted:
 def fit(name: str, value: Tensor, wanted: tuple[int, ...], channels: int) -> Fitted | None:
     """Bring a weight to the shape that a model wants; None where that would change its meaning.
 
-    Args:
-        name: By the names of `miram.models.pretrained_weights.names`.
-        value: The weight of the checkpoint.
-        wanted: Shape of the model's weight.
-        channels: Channels of the checkpoint's images.
+    `channels` are those of the checkpoint's images.
     """
     if tuple(value.shape) == wanted:
         return Fitted(value, "")
@@ -344,10 +337,8 @@ def _grid_side(tokens: int) -> int | None:
 
 def is_sincos(positions: Tensor) -> bool:
     """Whether positions (1, 1 + n*n, D) are the fixed ones that our decoders compute."""
-    if positions.ndim != 3 or positions.shape[2] % 4:
-        return False
-    side = _grid_side(positions.shape[1])
-    if side is None:
+    side = _grid_side(positions.shape[1]) if positions.ndim == 3 else None
+    if side is None or positions.shape[2] % 4:
         return False
     fixed = sincos_2d(positions.shape[2], side, prefix_tokens=1)
     return torch.allclose(positions, fixed, atol=1e-3)  # half precision is as coarse as this

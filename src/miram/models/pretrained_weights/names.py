@@ -105,11 +105,7 @@ def from_mae(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def decoder_slots(method: Mapping[str, Any]) -> list[str]:
-    """What each decoder of a method is, in order, such as `scale2-nystrom` or `scale1-cross`.
-
-    Args:
-        method: Configuration of the method as JSON; one without decoders gives no slots.
-    """
+    """What each decoder of a method (as JSON) is, such as `scale2-nystrom` or `scale1-cross`."""
     return [_slot(decoder) for decoder in method.get("decoders", ())]
 
 
