@@ -27,6 +27,31 @@ settings.load_profile("untimed")
 TINY_PHANTOM = PhantomConfig(patients=16, image_size=512, seed=3)
 
 
+# Trainings, servers, workers and whole studies; what else needs a study is slow by its fixture.
+SLOW = (
+    "browser",
+    "finetuning",
+    "integrations/mlflow",
+    "models/export",
+    "pipelines",
+    "serving",
+    "training/checkpointing",
+    "training/distributed",
+    "training/test_activation_checkpointing.py",
+    "training/test_bad_conditions.py",
+    "training/test_supervised_training.py",
+    "test_additions.py",
+    "test_docs.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        place = item.path.relative_to(PROJECT / "tests").as_posix()
+        if place.startswith(SLOW) or "finished_project" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Every draw without a generator of its own is the same in every run, in any order of tests."""
