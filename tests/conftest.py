@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def seeded():
+def every_draw_is_seeded():
     """Every draw without a generator of its own is the same in every run, in any order of tests."""
     random.seed(0)
     np.random.seed(0)

@@ -1,8 +1,6 @@
 """An attention, a decoder and a method are added by their own file and one registry line each."""
 
-import importlib.util
-import sys
-
+import added_parts
 import numpy as np
 import pytest
 import torch
@@ -21,69 +19,6 @@ from miram.reporting.styles import method_style
 from miram.training.config import TrainingConfig
 from miram.training.loop import train
 
-ADDED = '''
-from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor, nn
-
-from miram.models.attention.base import AttentionConfig, MultiHeadAttention
-from miram.models.decoders.base import Decoder, DecoderConfig
-from miram.models.method_config import MethodConfig
-
-
-class MeanConfig(AttentionConfig):
-    kind: Literal["mean"] = "mean"
-
-    def module(self):
-        return MeanAttention
-
-
-class MeanAttention(MultiHeadAttention):
-    def attend(self, q, k, v):
-        return (q * k).sum(-1, keepdim=True).sigmoid() * v.mean(2, keepdim=True)
-
-
-class FlatDecoderConfig(DecoderConfig):
-    kind: Literal["flat"] = "flat"
-
-    def build(self, sizes):
-        return FlatDecoder(self, sizes)
-
-
-class FlatDecoder(Decoder):
-    def decode(self, encoded, chosen):
-        return encoded.grid().flatten(1, 2) + self.positions[:, 1:]
-
-
-class MeanPixelConfig(MethodConfig):
-    kind: Literal["mean_pixel"] = "mean_pixel"
-
-    def build(self, encoder, seed):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return MeanPixel(encoder.build(seed))
-
-
-@dataclass
-class Output:
-    loss: Tensor
-    losses: dict[str, Tensor]
-
-
-class MeanPixel(nn.Module):
-    """Predicts the mean grey level of a crop."""
-
-    def __init__(self, encoder):
-        super().__init__()
-        self.encoder = encoder
-        self.head = nn.Linear(encoder.embed_dim, 1)
-
-    def forward(self, images):
-        told = self.head(self.encoder.forward_features(images).mean(dim=1)).squeeze(1)
-        return Output((told - images.mean(dim=(1, 2, 3))).square().mean(), {})
-'''
 MASKED = {"kind": "masked_autoencoder", "decoder_dim": 16}
 TRAINING = {
     "epochs": 2,
@@ -95,19 +30,11 @@ TRAINING = {
 }
 
 
-@pytest.fixture
-def added(tmp_path, monkeypatch):
-    """The registries with the members of a module outside the package."""
-    path = tmp_path / "added.py"
-    path.write_text(ADDED)
-    spec = importlib.util.spec_from_file_location("added", path)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "added", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(ATTENTIONS, "mean", module.MeanConfig)
-    monkeypatch.setitem(DECODERS, "flat", module.FlatDecoderConfig)
-    monkeypatch.setitem(METHOD_KINDS, "mean_pixel", module.MeanPixelConfig)
-    return module
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setitem(ATTENTIONS, "mean", added_parts.MeanConfig)
+    monkeypatch.setitem(DECODERS, "flat", added_parts.FlatDecoderConfig)
+    monkeypatch.setitem(METHOD_KINDS, "mean_pixel", added_parts.MeanPixelConfig)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +46,7 @@ def added(tmp_path, monkeypatch):
     ],
     ids=["attention", "decoder", "method"],
 )
-def test_what_is_added_is_configured_described_trained_and_saved(added, block, tmp_path):
+def test_what_is_added_is_configured_described_trained_and_saved(block, tmp_path):
     method = METHOD_KINDS.model_validate(block)
     assert METHOD_KINDS.model_validate(method.model_dump(mode="json")) == method
     assert sum(part.macs for part in describe(method, ENCODER)) > 0
@@ -134,18 +61,18 @@ def test_what_is_added_is_configured_described_trained_and_saved(added, block, t
     assert torch.equal(again.encoder.cls_token, model.encoder.cls_token.cpu())
 
 
-def test_a_method_by_name_has_pipelines_and_a_style(added, monkeypatch):
+def test_a_method_by_name_has_pipelines_and_a_style(monkeypatch):
     mine = Method("mine", "Mine", "#123456", "Learns the grey", "mean_pixel")
     monkeypatch.setitem(METHODS, "mine", mine)
     assert method_style("mine") == mine
     assert "mine" in {node.namespace for node in create_pipeline().nodes}
 
 
-def test_a_kind_is_taken_once_and_an_unknown_one_is_told_with_those_there_are(added):
-    registry = Registry("attention", added.MeanConfig)
-    registry.add(added.MeanConfig)
+def test_a_kind_is_taken_once_and_an_unknown_one_is_told_with_those_there_are():
+    registry = Registry("attention", added_parts.MeanConfig)
+    registry.add(added_parts.MeanConfig)
 
-    class Other(added.MeanConfig):
+    class Other(added_parts.MeanConfig):
         pass
 
     with pytest.raises(ValueError, match="already"):

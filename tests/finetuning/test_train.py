@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
-from tiny import make_store, told_losses
+from tiny import logged_losses, make_store
 from typer.testing import CliRunner
 
 from miram.commands.app import app
@@ -241,7 +241,7 @@ def test_what_the_pixels_know_is_learned_and_judged_once_per_lesion(tmp_path, en
 
 
 def test_a_tracker_hears_fold_after_fold(store, encoder):
-    with told_losses() as told:
+    with logged_losses() as told:
         _, history = run(data(store, "cv"), encoder, config=with_recipe(epochs=1))
     assert history["fold"].nunique() == 3
     assert told == history["step"].tolist() == sorted(set(told))

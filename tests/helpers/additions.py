@@ -7,8 +7,9 @@ Each part is a class or an object and one registry line; PROJECT has the YAML th
 
 import sys
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from added_parts import FlatDecoderConfig, MeanConfig
 from kedro.framework.startup import bootstrap_project
 
 import miram.reporting.sections as report
@@ -19,9 +20,7 @@ from miram.mammography.sources import SOURCES, Ingested
 from miram.mammography.sources.base import SourceNote
 from miram.mammography.sources.phantom import PhantomSource
 from miram.models.attention import ATTENTIONS
-from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.decoders import DECODERS
-from miram.models.decoders.base import Decoder, DecoderConfig
 from miram.models.methods import METHODS, Method
 from miram.session import StudySession
 
@@ -34,30 +33,6 @@ class AtlasSource(PhantomSource):
         found = super().ingest(raw_root)
         note = audit_rows([{"file": "page.txt", "code": "odd_page", "action": "went on"}])
         return Ingested(found.lesions, note)
-
-
-class MeanConfig(AttentionConfig):
-    kind: Literal["mean"] = "mean"
-
-    def module(self):
-        return MeanAttention
-
-
-class MeanAttention(MultiHeadAttention):
-    def attend(self, q, k, v):
-        return (q * k).sum(-1, keepdim=True).sigmoid() * v.mean(2, keepdim=True)
-
-
-class FlatDecoderConfig(DecoderConfig):
-    kind: Literal["flat"] = "flat"
-
-    def build(self, sizes):
-        return FlatDecoder(self, sizes)
-
-
-class FlatDecoder(Decoder):
-    def decode(self, encoded, chosen):
-        return encoded.grid().flatten(1, 2) + self.positions[:, 1:]
 
 
 class Tallest(report.Section):

@@ -66,8 +66,8 @@ def assert_same(first, second):
 
 
 @contextmanager
-def told_losses():
-    """Steps whose losses are told within the block, as a tracker hears them."""
+def logged_losses():
+    """Steps whose losses are logged within the block."""
     steps = []
     handler = logging.Handler()
     handler.emit = lambda record: steps.append(record.step) if "loss" in record.metrics else None

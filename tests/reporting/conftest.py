@@ -179,3 +179,20 @@ def without_random(study: Study) -> Study:
     methods = {name: result for name, result in study.methods.items() if name != "random"}
     board = study.leaderboard[study.leaderboard["method"] != "random"]
     return replace(study, methods=methods, leaderboard=board)
+
+
+@pytest.fixture(scope="session")
+def cv_study(make_study: MakeStudy) -> Study:
+    return make_study(strategy="cv")
+
+
+@pytest.fixture(scope="session")
+def leaking_study(make_study: MakeStudy) -> Study:
+    """One patient is in training and in test."""
+    return make_study(leakage="official")
+
+
+@pytest.fixture(scope="session")
+def four_class_study(make_study: MakeStudy) -> Study:
+    """Folds, and a task of four classes."""
+    return make_study(strategy="cv", tasks=("pathology4",))

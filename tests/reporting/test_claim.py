@@ -34,16 +34,6 @@ SOURCES = ["phantom", "cbis_ddsm", "dicom_folder", "image_table", None]
 AUTHORS = {1, 2, 3, 4, 6, 21, 30, 33, 34, 39, 40, 41, 42, 43, 44}
 
 
-@pytest.fixture(scope="module")
-def cv_study(make_study: MakeStudy) -> Study:
-    return make_study(strategy="cv")
-
-
-@pytest.fixture(scope="module")
-def leaking_study(make_study: MakeStudy) -> Study:
-    return make_study(leakage="official")
-
-
 def with_parameters(study: Study, **parameters: Any) -> Study:
     return replace(study, parameters={**study.parameters, **parameters})
 

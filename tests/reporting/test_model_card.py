@@ -35,12 +35,6 @@ ENCODER = EncoderConfig(
 BACKBONE = {"kind": "timm_backbone", "name": "resnet10t", "image_size": 32}
 
 
-@pytest.fixture(scope="module")
-def cv_study(make_study: MakeStudy) -> Study:
-    """Folds, and a task of four classes."""
-    return make_study(strategy="cv", tasks=("pathology4",))
-
-
 def with_parameters(study: Study, **parameters: Any) -> Study:
     return replace(study, parameters={**study.parameters, **parameters})
 
@@ -104,11 +98,11 @@ def test_means_over_runs_are_told_with_their_spread(study: Study, seeded: Study)
     assert "One run; these" in sentences(one)
 
 
-def test_several_tasks_stay_apart_in_the_head(cv_study: Study) -> None:
-    metrics = cv_study.methods["mae"].metrics
+def test_several_tasks_stay_apart_in_the_head(four_class_study: Study) -> None:
+    metrics = four_class_study.methods["mae"].metrics
     (first,) = metrics["tasks"].values()
     tasks = {"pathology4": first, "again": {**first, "lesions": 7}}
-    results = card_data(with_metrics(cv_study, "mae", {**metrics, "tasks": tasks}), "mae")
+    results = card_data(with_metrics(four_class_study, "mae", {**metrics, "tasks": tasks}), "mae")
     found = head(f"---\n{results.to_yaml()}\n---\n").eval_results
     for task, facts in tasks.items():
         here = [r for r in found if r.dataset_config == task]
@@ -118,9 +112,9 @@ def test_several_tasks_stay_apart_in_the_head(cv_study: Study) -> None:
         assert {r.dataset_split for r in here} == {"cross-validation, 4 folds"}
 
 
-def test_every_class_is_reported_with_its_numbers(cv_study: Study) -> None:
-    found = rows(model_card(cv_study, "mae"))
-    for row in cv_study.methods["mae"].metrics["tasks"]["pathology4"]["per_class"]:
+def test_every_class_is_reported_with_its_numbers(four_class_study: Study) -> None:
+    found = rows(model_card(four_class_study, "mae"))
+    for row in four_class_study.methods["mae"].metrics["tasks"]["pathology4"]["per_class"]:
         area = row["metrics"]["auc"]
         cells = [row["class"], str(row["lesions"]), str(row["patients"])]
         ends = f"{area['lower']:.3f} to {area['upper']:.3f}"
@@ -189,10 +183,10 @@ def test_leakage_policy_is_described_by_what_it_did(study: Study, make_study: Ma
     assert "Pretraining saw images, not labels, of 1 of the 16 patients" in leaking
 
 
-def test_cross_validation_admits_that_pretraining_saw_all_images(cv_study: Study) -> None:
+def test_cross_validation_admits_that_pretraining_saw_all_images(four_class_study: Study) -> None:
     told = "Pretraining saw images, not labels, of 32 of the 32 patients"
-    assert told in sentences(model_card(cv_study, "mae"))
-    assert told not in sentences(model_card(cv_study, "random"))
+    assert told in sentences(model_card(four_class_study, "mae"))
+    assert told not in sentences(model_card(four_class_study, "random"))
 
 
 def test_an_untrained_encoder_is_not_called_trained(study: Study) -> None:
@@ -336,15 +330,17 @@ def test_the_code_of_a_card_gives_the_features_that_the_probes_read(
 
 
 def test_encoders_per_fold_are_loaded_by_the_code_of_their_card(
-    cv_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    four_class_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header = {"timm": ENCODER.timm_arguments}
     folds = {f"fold{k}": EncoderCheckpoint.of(ENCODER.build(seed=k), header) for k in range(4)}
     join_folds(folds).save(tmp_path / "encoder.safetensors")
     monkeypatch.chdir(tmp_path)
 
-    supervised = cv_study.methods["mae"]
-    study = replace(cv_study, methods={**cv_study.methods, "supervised": supervised})
+    supervised = four_class_study.methods["mae"]
+    study = replace(
+        four_class_study, methods={**four_class_study.methods, "supervised": supervised}
+    )
     card = model_card(with_parameters(study, encoder=ENCODER), "supervised")
     assert "There are 4 encoders, one per fold" in sentences(card)
     names: dict[str, Any] = {}

@@ -82,13 +82,8 @@ def page(study: Study) -> Page:
 
 
 @pytest.fixture(scope="module")
-def cv_study(make_study: MakeStudy) -> Study:
-    return make_study(strategy="cv", tasks=("pathology4",))
-
-
-@pytest.fixture(scope="module")
-def cv_page(cv_study: Study) -> Page:
-    return Page(render_report(cv_study))
+def cv_page(four_class_study: Study) -> Page:
+    return Page(render_report(four_class_study))
 
 
 @pytest.fixture(scope="module")
@@ -204,8 +199,8 @@ def test_cross_validation_says_that_encoders_saw_the_patients_on_every_result(
     assert CV not in page.text
 
 
-def test_limits_are_those_of_the_study(cv_page: Page, cv_study: Study) -> None:
-    limits = study_limits(cv_study)
+def test_limits_are_those_of_the_study(cv_page: Page, four_class_study: Study) -> None:
+    limits = study_limits(four_class_study)
     assert any("saw images of the patients" in sentence for sentence in limits)
     for sentence in limits:
         assert sentence in cv_page.text

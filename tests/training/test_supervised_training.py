@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from tiny import assert_same, make_store, told_losses
+from tiny import assert_same, logged_losses, make_store
 
 from miram.errors import MiramError
 from miram.evaluation.features.extract import extract_features, feature_table
@@ -177,7 +177,7 @@ def test_sides_of_cross_validation_leave_their_own_fold_out():
 
 
 def test_history_and_tracker_go_on_from_fold_to_fold(store):
-    with told_losses() as told:
+    with logged_losses() as told:
         _, history = trained(store, splits(), permuted_labels(), SHORT)
     assert told == history["step"].tolist()
     assert history["fold"].unique().tolist() == ["fold0", "fold1", "fold2"]

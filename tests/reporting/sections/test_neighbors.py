@@ -47,17 +47,6 @@ def _check(study: Study, found: list[Neighborhood]) -> None:
         assert all(-1 <= cosine <= 1 + 1e-9 for cosine in cosines)
 
 
-@pytest.fixture(scope="module")
-def cv_study(make_study: MakeStudy) -> Study:
-    return make_study(strategy="cv")
-
-
-@pytest.fixture(scope="module")
-def leaking_study(make_study: MakeStudy) -> Study:
-    """One patient is in training and in test."""
-    return make_study(leakage="official")
-
-
 @pytest.mark.parametrize("which", ["study", "cv_study", "leaking_study"])
 def test_neighbors_are_of_other_patients_that_the_probe_learned_from(
     request: pytest.FixtureRequest, which: str

@@ -93,7 +93,7 @@ class BoxSizeConfig(Config):
 
 
 class HandcraftedConfig(Config):
-    """Settings of the Hand-crafted baselines."""
+    """Settings of the hand-crafted baselines."""
 
     hog: HogConfig = HogConfig()
     lbp: LbpConfig = LbpConfig()
