@@ -15,7 +15,7 @@ from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.label_efficiency import label_efficiency_table
 from miram.evaluation.predictions import calibration_table, subgroup_metrics
-from miram.evaluation.probes.fold_features import WHOLE
+from miram.evaluation.probes.scoring import WHOLE
 from miram.evaluation.tasks.definitions import TASKS
 
 LESIONS, WIDTH = 3568, 768

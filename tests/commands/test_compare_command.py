@@ -10,8 +10,8 @@ from forty_patients import lesions_of_40_patients
 from miram.commands.app import main
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig, ComparisonConfig
-from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.probes.linear import LinearProbeConfig
+from miram.evaluation.probes.scoring import WHOLE
 from miram.mammography.splits import SplitConfig, assign_splits
 from miram.reporting.facts.findings import paired_with_reference
 

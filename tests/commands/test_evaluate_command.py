@@ -16,8 +16,8 @@ from project_paths import PROJECT
 from miram.commands.app import main
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
-from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.probes.linear import LinearProbeConfig
+from miram.evaluation.probes.scoring import WHOLE
 from miram.mammography.splits import SplitConfig, assign_splits
 
 DRAWS = 100

@@ -1,11 +1,15 @@
-"""A metric or a task of one's own is one object: it is seen wherever metrics and tasks are."""
+"""A metric, a task or a protocol of one's own is one object, and is seen wherever these are."""
+
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from miram.errors import MiramError
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig, ComparisonConfig
-from miram.evaluation.probes.fold_features import WHOLE
+from miram.evaluation.probes.protocols import Probe, ProbeScores
+from miram.evaluation.probes.scoring import WHOLE
 from miram.evaluation.statistics.comparison import compare_methods
 from miram.evaluation.statistics.metrics import METRICS, Metric
 from miram.evaluation.tasks.definitions import TASKS, TaskConfig
@@ -18,8 +22,8 @@ from miram.serving.registry.tracking import flatten_metrics
 def assess(sample):
     given = sample(40)
 
-    def run(**settings):
-        config = AssessmentConfig.model_validate({"bootstrap_draws": 100, **settings})
+    def run(kind=AssessmentConfig, **settings):
+        config = kind.model_validate({"bootstrap_draws": 100, **settings})
         return assess_features({WHOLE: given.features}, given.lesions, given.splits, config).metrics
 
     return run
@@ -64,3 +68,30 @@ def test_a_task_is_one_definition_and_reaches_metrics_and_leaderboard(assess, mo
     found = assess(tasks="side")
     assert list(found["tasks"]) == ["side"]
     assert set(leaderboard_table({"mine": found})["task"]) == {"side"}
+
+
+class MeanProbe(Probe):
+    """How near a lesion is to the mean of the positives, against that of the negatives."""
+
+    protocol: ClassVar[str] = "nearest_mean"
+
+    sharpness: float = 1.0
+
+    def scores(self, train, features):
+        means = [train.features[train.labels == label].mean(axis=0) for label in (0, 1)]
+        negative, positive = (np.linalg.norm(features - mean, axis=1) for mean in means)
+        return ProbeScores(1 / (1 + np.exp(self.sharpness * (positive - negative))))
+
+
+class WithMeanProbe(AssessmentConfig):
+    nearest_mean: MeanProbe = MeanProbe()
+
+
+@pytest.mark.parametrize("asked", ["all", "linear+nearest_mean"])
+def test_a_protocol_is_one_class_and_one_line_and_reaches_the_metrics(assess, asked):
+    settings = {"nearest_mean": {"sharpness": 3}, "mae_probe": {"epochs": 1}}
+    entry = assess(WithMeanProbe, protocols=asked, **settings)["tasks"]["pathology"]
+    assert 0.5 < entry["protocols"]["nearest_mean"]["metrics"]["auc"]["estimate"] <= 1
+    assert list(entry["metrics"]) == list(entry["protocols"]["nearest_mean"]["metrics"])
+    with pytest.raises(MiramError, match="no protocol 'nearest_mean': choose among linear, mae"):
+        assess(protocols="linear+nearest_mean")

@@ -14,8 +14,7 @@ from miram.errors import MiramError
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import task_scores
-from miram.evaluation.probes.fold_features import WHOLE
-from miram.evaluation.probes.protocols import PROTOCOLS
+from miram.evaluation.probes.scoring import WHOLE
 from miram.evaluation.statistics.calibration import apply_temperature
 from miram.evaluation.statistics.metrics import metrics_of
 from miram.evaluation.tasks.definitions import TASKS, TaskConfig
@@ -53,7 +52,7 @@ def test_all_tasks_and_protocols_run_in_one_go_and_every_metric_has_its_interval
     assert list(everything.metrics["tasks"]) == list(TASKS)
     for name, entry in everything.metrics["tasks"].items():
         assert list(entry["protocols"]) == ["mae_probe", "knn"]
-        for protocol in PROTOCOLS:
+        for protocol in AssessmentConfig.known_protocols():
             found = entry_metrics(everything, name, protocol)
             assert tuple(found) == metrics_of(entry["kind"])
             assert all(one["lower"] <= one["upper"] for one in found.values())
@@ -113,7 +112,7 @@ def test_planted_permuted_labels_give_chance(sample):
     planted = by_patient.sample(frac=1, random_state=1).set_axis(by_patient.index)
     given.lesions["pathology"] = given.lesions["patient_id"].map(planted)
     found = assess(given, protocols="all")
-    for protocol in PROTOCOLS:
+    for protocol in AssessmentConfig.known_protocols():
         auc = entry_metrics(found, protocol=protocol)["auc"]
         assert auc["lower"] < 0.5 < auc["upper"]
 
@@ -281,7 +280,7 @@ def test_names_may_be_joined_in_one_text():
     found = config(tasks="pathology + density", protocols="knn+linear")
     assert (found.tasks, found.protocols) == (("pathology", "density"), ("linear", "knn"))
     assert config(tasks="all").tasks == tuple(TASKS)
-    assert config(protocols="all").protocols == PROTOCOLS
+    assert config(protocols="all").protocols == AssessmentConfig.known_protocols()
 
 
 OWN = {"name": "side", "column": "laterality", "kind": "single"}

@@ -7,7 +7,7 @@ import pytest
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.label_efficiency import COLUMNS, drawn_pairs, label_efficiency_table
-from miram.evaluation.probes.fold_features import WHOLE
+from miram.evaluation.probes.scoring import WHOLE
 
 ASKED = {
     "bootstrap_draws": 100,

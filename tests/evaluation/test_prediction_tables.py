@@ -14,7 +14,7 @@ from miram.evaluation.predictions import (
     subgroup_metrics,
     task_scores,
 )
-from miram.evaluation.probes.fold_features import WHOLE
+from miram.evaluation.probes.scoring import WHOLE
 from miram.evaluation.statistics.calibration import expected_calibration_error
 from miram.evaluation.statistics.subgroups import VARIABLES
 

@@ -8,7 +8,7 @@ from miram.errors import MiramError
 from miram.evaluation.assess import assess_features, assess_seeds
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import task_scores
-from miram.evaluation.probes.fold_features import WHOLE
+from miram.evaluation.probes.scoring import WHOLE
 from miram.evaluation.score_files import ScoreFilesConfig, evaluate_scores
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap

@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 from miram.errors import MiramError
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
-from miram.evaluation.probes.fold_features import WHOLE
 from miram.evaluation.probes.linear import LinearProbeConfig
+from miram.evaluation.probes.scoring import WHOLE
 from miram.evaluation.score_files import ScoreFilesConfig, evaluate_scores, read_table
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.tasks.definitions import TASKS as KNOWN

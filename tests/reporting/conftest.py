@@ -11,7 +11,7 @@ import pytest
 
 from miram.evaluation.assess import assess_features, assess_seeds
 from miram.evaluation.config import AssessmentConfig
-from miram.evaluation.probes.fold_features import WHOLE
+from miram.evaluation.probes.scoring import WHOLE
 from miram.mammography.audit import audit_rows
 from miram.mammography.crops.store import CropStore, write_store
 from miram.mammography.lesion_table import validate_lesions

@@ -7,7 +7,7 @@ import small_predictor as small
 from miram.errors import MiramError
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
-from miram.evaluation.probes.fold_features import features_by_fold
+from miram.evaluation.probes.scoring import features_by_fold
 from miram.serving.predictor import ServedProbe, fit_served_probe
 
 LESIONS = small.make_lesions()

@@ -10,8 +10,8 @@ from tiny import assert_same, logged_losses, make_store
 from miram.errors import MiramError
 from miram.evaluation.features.extract import extract_features, feature_table
 from miram.evaluation.features.pooling import FeatureConfig
-from miram.evaluation.probes.fold_features import WHOLE, features_by_fold, fit_probe_by_fold
 from miram.evaluation.probes.linear import LinearProbeConfig, fit_linear_probe
+from miram.evaluation.probes.scoring import WHOLE, features_by_fold, score_by_fold
 from miram.evaluation.tasks.pairs import evaluation_pairs
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.joined import split_folds
@@ -105,9 +105,9 @@ def probed(store, checkpoint, table, labels):
     features = features_by_fold(found, table["lesion_id"])
     groups, split = (table[name].to_numpy(dtype=object) for name in ("patient_id", "split"))
     pairs = evaluation_pairs(table)
-    result = fit_probe_by_fold(features, labels, groups, pairs, split, LinearProbeConfig())
-    assert np.array_equal(result.predictions.rows, np.arange(COUNT))
-    return roc_auc_score(labels, result.predictions.scores)
+    result, _ = score_by_fold(features, labels, groups, pairs, split, LinearProbeConfig())
+    assert np.array_equal(result.rows, np.arange(COUNT))
+    return roc_auc_score(labels, result.scores)
 
 
 def test_labels_of_a_fold_do_not_touch_its_encoder(store):
@@ -239,7 +239,7 @@ def test_one_encoder_for_all_is_probed_as_ever(store):
     expected = fit_linear_probe(features, labels, groups, pairs, probe).predictions
     for encoders in ([WHOLE], ["fold0", "fold1", "fold2"]):
         by_fold = dict.fromkeys(encoders, features)
-        result = fit_probe_by_fold(by_fold, labels, groups, pairs, split, probe).predictions
+        result, _ = score_by_fold(by_fold, labels, groups, pairs, split, probe)
         np.testing.assert_array_equal(result.rows, expected.rows)
         np.testing.assert_allclose(result.scores, expected.scores)
         np.testing.assert_array_equal(result.pair, expected.pair)
@@ -251,7 +251,7 @@ def test_folds_that_the_encoders_do_not_know_are_refused(store):
     features = np.zeros((COUNT, 2))
     by_fold, pairs = {"fold0": features, "fold9": features}, evaluation_pairs(table)
     with pytest.raises(MiramError, match="the splits are newer than the encoder"):
-        fit_probe_by_fold(by_fold, labels, groups, pairs, split, LinearProbeConfig())
+        score_by_fold(by_fold, labels, groups, pairs, split, LinearProbeConfig())
 
 
 def test_any_timm_model_trains_on_labels_and_is_probed_like_the_others(store):

@@ -117,7 +117,7 @@ def compare_study(
     """
     from miram.commands.study import read_results
     from miram.errors import MiramError
-    from miram.evaluation.comparability import data_digest, one_policy
+    from miram.evaluation.results import data_digest, one_policy
     from miram.evaluation.statistics.metrics import require_metric
     from miram.reporting.facts.findings import paired_with_reference
 

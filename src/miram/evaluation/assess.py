@@ -12,9 +12,8 @@ import pandas as pd
 from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import COLUMNS, prediction_table
-from miram.evaluation.probes.fold_features import Features
-from miram.evaluation.probes.protocols import MAIN, Protocol
-from miram.evaluation.probes.scoring import ScoredTask, score_task
+from miram.evaluation.probes.protocols import MAIN
+from miram.evaluation.probes.scoring import Features, ScoredTask, score_task
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import Interval, cluster_bootstrap
 from miram.evaluation.statistics.delong import auc_interval
@@ -97,7 +96,7 @@ def task_metrics(
     targets, labels, patients = first.targets, first.labels, first.patients
     folds = np.stack([one.lesions["fold"].to_numpy() for one in each])
 
-    def scores(name: Protocol | None) -> SeedScores:
+    def scores(name: str | None) -> SeedScores:
         values = tuple(one.calibrated if name is None else one.scores[name] for one in each)
         return SeedScores(values, folds, len(each) // len(runs))
 
@@ -256,6 +255,7 @@ def assess_seeds(
         seed: {fold: values[order] for fold, values in by_fold.items()}
         for seed, by_fold in features.items()
     }
+    probes = config.probes()
     tasks: dict[str, Any] = {}
     predictions, skipped = [], []
     for task in config.all_tasks():
@@ -265,7 +265,7 @@ def assess_seeds(
             log.warning("task %s is skipped: %s", task.name, targets.skipped[-1].reason)
             continue
         runs = {
-            seed: [score_task(by_fold, targets, repeat, config) for repeat in repeats]
+            seed: [score_task(by_fold, targets, repeat, probes) for repeat in repeats]
             for seed, by_fold in ordered.items()
         }
         predictions += [prediction_table(scored, seed) for seed, scored in runs.items()]

@@ -1,12 +1,16 @@
 """What is asked of a method's features: tasks, protocols, subgroups, comparisons."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from miram.configuration import Config, Seeds
+from miram.configuration import Config, Seeds, listed
 from miram.errors import MiramError
-from miram.evaluation.probes.protocols import ProtocolConfig, split_names
+from miram.evaluation.probes.knn import KnnConfig
+from miram.evaluation.probes.linear import LinearProbeConfig
+from miram.evaluation.probes.mae import MaeProbeConfig
+from miram.evaluation.probes.protocols import MAIN, Probe
 from miram.evaluation.statistics.bootstrap import DRAWS
 from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.statistics.metrics import METRICS, main_metric, metrics_of
@@ -56,8 +60,16 @@ class LabelEfficiencyConfig(Config):
         return shares
 
 
-class AssessmentConfig(ProtocolConfig):
+class AssessmentConfig(Config):
     """Which tasks are asked, of which seeds, by which protocols, and how sure the answers are."""
+
+    protocols: tuple[str, ...] = Field(
+        (MAIN,), description="linear, mae_probe, knn, joined by + in one text; or all"
+    )
+    # The protocols there are, one line each.
+    linear_probe: LinearProbeConfig = LinearProbeConfig()
+    mae_probe: MaeProbeConfig = MaeProbeConfig()
+    knn: KnnConfig = KnnConfig()
 
     tasks: tuple[str, ...] = Field(
         ("pathology",), min_length=1, description="names, joined by + in one text; or all"
@@ -75,6 +87,18 @@ class AssessmentConfig(ProtocolConfig):
     label_efficiency: LabelEfficiencyConfig = LabelEfficiencyConfig()
     comparison: ComparisonConfig = ComparisonConfig()
 
+    @classmethod
+    def known_protocols(cls) -> tuple[str, ...]:
+        """Names of the protocols that there are settings of."""
+        defaults = [field.default for field in cls.model_fields.values()]
+        return tuple(one.protocol for one in defaults if isinstance(one, Probe))
+
+    def probes(self) -> dict[str, Probe]:
+        """The protocols asked, by name."""
+        settings = [getattr(self, name) for name in type(self).model_fields]
+        probes = {one.protocol: one for one in settings if isinstance(one, Probe)}
+        return {name: probes[name] for name in self.protocols}
+
     def task(self, name: str) -> TaskConfig:
         """The task of that name.
 
@@ -91,10 +115,25 @@ class AssessmentConfig(ProtocolConfig):
         names = dict.fromkeys((*self.tasks, *(task.name for task in self.own_tasks)))
         return tuple(self.task(name) for name in names)
 
+    @field_validator("protocols", mode="before")
+    @classmethod
+    def _protocol_names(cls, given: Any) -> Any:
+        return _names(given, cls.known_protocols())
+
+    @field_validator("protocols")
+    @classmethod
+    def _main_first(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = cls.known_protocols()
+        if unknown := set(names) - set(known):
+            raise ValueError(f"no protocol {min(unknown)!r}: choose among {', '.join(known)}")
+        if MAIN not in names:
+            raise ValueError(f"{MAIN} has to be among them: methods are compared by it")
+        return tuple(name for name in known if name in names)
+
     @field_validator("tasks", mode="before")
     @classmethod
     def _task_names(cls, given: Any) -> Any:
-        return split_names(given, TASKS)
+        return _names(given, TASKS)
 
     @model_validator(mode="after")
     def _consistent(self) -> "AssessmentConfig":
@@ -107,6 +146,11 @@ class AssessmentConfig(ProtocolConfig):
             if name not in known:
                 raise ValueError(f"unknown task {name!r}: choose among {', '.join(known)}")
         return self
+
+
+def _names(given: Any, known: Iterable[str]) -> Any:
+    """Names as a list, from a text such as `pathology+density` or `all`; else as they are."""
+    return tuple(known) if given == "all" else listed(given)
 
 
 def _known(own: tuple[TaskConfig, ...]) -> dict[str, TaskConfig]:

@@ -15,9 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from miram.evaluation.config import AssessmentConfig
-from miram.evaluation.probes.fold_features import Features, fit_probe_by_fold
 from miram.evaluation.probes.linear import LinearProbeConfig
-from miram.evaluation.probes.scoring import of_kind
+from miram.evaluation.probes.scoring import Features, of_kind, score_by_fold
 from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.tasks.pairs import Pair, evaluation_pairs, patients_apart
 from miram.evaluation.tasks.targets import TaskTargets, targets_of
@@ -97,7 +96,7 @@ def _task_rows(
             if drawn is None:
                 continue
             each = [
-                _judged(features, targets, groups, drawn, split, config.linear_probe)
+                _evaluated(features, targets, groups, drawn, split, config.linear_probe)
                 for features in seeds
             ]
             found.append({name: float(np.mean([one[name] for one in each])) for name in each[0]})
@@ -109,7 +108,7 @@ def _task_rows(
     return [{"task": targets.task, **row, **numbers} for row in rows]
 
 
-def _judged(
+def _evaluated(
     features: Features,
     targets: TaskTargets,
     groups: npt.NDArray,
@@ -117,7 +116,7 @@ def _judged(
     split: npt.NDArray,
     config: LinearProbeConfig,
 ) -> dict[str, float]:
-    found = fit_probe_by_fold(features, targets.labels, groups, pairs, split, config).predictions
+    found, _ = score_by_fold(features, targets.labels, groups, pairs, split, config)
     scores = of_kind(found.scores, targets.kind)
     return compute_metrics(targets.labels[found.rows], scores, folds=found.pair)
 

@@ -1,9 +1,18 @@
-"""What the evaluation of one method gives."""
+"""What the evaluation of a method gives, and on which splits and data it rests.
 
+Metrics of several methods stand in one table where the splits are the same.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+
+from miram.errors import MiramError
+
+Policy = tuple[str, str]
+"""How patients were split, and what became of those on both sides: `strategy`, `leakage`."""
 
 
 @dataclass(frozen=True)
@@ -24,3 +33,46 @@ class Evaluation:
     calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
     subgroups: pd.DataFrame = field(default_factory=pd.DataFrame)
     label_efficiency: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def policy_of(metrics: Mapping[str, Any]) -> Policy:
+    """The policy under which a method was evaluated; see `metrics.json`."""
+    return str(metrics["strategy"]), str(metrics["leakage"])
+
+
+def one_policy(metrics: Mapping[str, Mapping[str, Any]]) -> Policy | None:
+    """The policy that the `metrics.json` of all methods share; None where there is no method.
+
+    Raises:
+        MiramError: They were evaluated under several.
+    """
+    found: dict[Policy, list[str]] = {}
+    for method, one in metrics.items():
+        found.setdefault(policy_of(one), []).append(method)
+    if len(found) > 1:
+        policies = "; ".join(
+            f"{', '.join(names)} under {words(one)}" for one, names in found.items()
+        )
+        raise MiramError(
+            "methods were evaluated under different splits and cannot be compared: "
+            f"{policies}. Run pretrain, probe and baselines for all of them with the same splits"
+        )
+    return next(iter(found), None)
+
+
+def under(
+    policy: Policy | None, metrics: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """Those methods that were evaluated under a policy; all if there is none."""
+    return {name: one for name, one in metrics.items() if policy in (None, policy_of(one))}
+
+
+def data_digest(metrics: Mapping[str, Any]) -> str | None:
+    """Name of the crop store that a method was evaluated on, None where unknown."""
+    found: str | None = metrics.get("features", {}).get("crops")
+    return found
+
+
+def words(policy: Policy) -> str:
+    """A policy as tables name it."""
+    return f"{policy[0]}, leakage {policy[1]}"

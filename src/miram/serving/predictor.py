@@ -14,8 +14,8 @@ from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.features.extract import ORIGIN, encoder_digest, plan_features
 from miram.evaluation.features.pooling import FeatureConfig
-from miram.evaluation.probes.fold_features import WHOLE, features_by_seed
 from miram.evaluation.probes.linear import LinearClassifier, LinearProbeConfig, fit_linear_probe
+from miram.evaluation.probes.scoring import WHOLE, features_by_seed
 from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.tasks.pairs import evaluation_pairs
 from miram.evaluation.tasks.targets import targets_of

@@ -20,7 +20,7 @@ from miram.evaluation.features.handcrafted import (
     intensity,
     lbp,
 )
-from miram.evaluation.probes.fold_features import features_by_fold
+from miram.evaluation.probes.scoring import features_by_fold
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources import make_source

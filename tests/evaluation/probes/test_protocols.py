@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from miram.errors import MiramError
+from miram.evaluation.probes.knn import KnnConfig
 from miram.evaluation.probes.mae import MaeProbeConfig
-from miram.evaluation.probes.protocols import ProtocolConfig, protocol_scores
+from miram.evaluation.probes.protocols import TrainingLesions
 from miram.evaluation.statistics.metrics import compute_metrics
 
 CONFIG = MaeProbeConfig(epochs=30, warmup_epochs=3, batch_size=64)
@@ -25,7 +26,8 @@ def data(kind="binary", n=400, d=6, seed=0):
 
 
 def probe(train, features, classes=2, config=CONFIG):
-    return config.scores(*train, features, classes=classes)
+    patients = np.arange(len(train[0]))
+    return config.scores(TrainingLesions(*train, patients, classes), features).scores
 
 
 @pytest.mark.parametrize("kind", ["binary", "single", "multi"])
@@ -76,15 +78,6 @@ def test_what_cannot_be_trained_is_told():
 
 def test_nearest_neighbors_are_asked_as_configured():
     train, features, labels = data()
-    one, many = (
-        protocol_scores(
-            "knn",
-            train,
-            features,
-            classes=2,
-            config=ProtocolConfig.model_validate({"knn": {"neighbors": k}}),
-        )
-        for k in (1, 50)
-    )
+    one, many = (probe(train, features, config=KnnConfig(neighbors=k)) for k in (1, 50))
     assert set(np.unique(one)) == {0.0, 1.0}
     assert compute_metrics(labels, many)["auc"] > compute_metrics(labels, one)["auc"]

@@ -15,7 +15,7 @@ from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.label_efficiency import label_efficiency_table
 from miram.evaluation.predictions import calibration_table as reliability_rows
 from miram.evaluation.predictions import subgroup_metrics
-from miram.evaluation.probes.fold_features import features_by_seed
+from miram.evaluation.probes.scoring import features_by_seed
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.page import render_report
 from miram.reporting.sections.calibration import bin_table, calibration_table, reliability_figure

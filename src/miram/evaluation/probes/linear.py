@@ -8,6 +8,7 @@ mends the probabilities; evaluation lesions are only scored.
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +19,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
-from miram.configuration import Config
 from miram.errors import MiramError
+from miram.evaluation.probes.protocols import Array, Probe, ProbeScores, TrainingLesions
 from miram.evaluation.statistics.calibration import fit_temperature
 from miram.evaluation.statistics.inputs import Kind, one_hot, rarest_class
 from miram.evaluation.statistics.ranking import RankingCurve
 from miram.evaluation.tasks.pairs import OutOfFold, Pair, Rows, ordered_rows, out_of_fold
 
-Array = npt.NDArray[np.float64]
 
-
-class LinearProbeConfig(Config):
+class LinearProbeConfig(Probe):
     """How a linear probe is fitted."""
+
+    protocol: ClassVar[str] = "linear"
 
     regularization: tuple[float, ...] = Field(
         default=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
@@ -52,6 +53,13 @@ class LinearProbeConfig(Config):
         if min(values) <= 0 or list(values) != sorted(set(values)):
             raise ValueError("values of C must be positive and ascending")
         return values
+
+    def scores(self, train: TrainingLesions, features: npt.NDArray) -> ProbeScores:
+        """Fit a classifier and score lesions; as `Probe.scores`."""
+        # The products are small: threads would wait for each other, and sums depend on them.
+        with threadpool_limits(1, user_api="blas"):
+            classifier = fit_classifier(train, self)
+            return ProbeScores(classifier.predict(features), classifier.temperature)
 
 
 def standardize(features: npt.NDArray) -> tuple[Array, Array, npt.NDArray[np.float32]]:
@@ -292,6 +300,50 @@ class LinearClassifier:
         return probabilities(standardized, self.coefficients, self.intercepts, self.kind)
 
 
+def fit_classifier(train: TrainingLesions, config: LinearProbeConfig) -> LinearClassifier:
+    """Fit one multinomial classifier for (n,) labels, for (n, K) labels one each with a common C.
+
+    Raises:
+        MiramError: The lesions are of one class or one patient only.
+    """
+    multi = train.labels.ndim == 2
+    kind: Kind = "multi" if multi else ("binary" if train.classes <= 2 else "single")
+    hot = one_hot(train.labels, train.classes)
+    hot = hot[:, -1:] if kind == "binary" else hot
+    patients = len(np.unique(train.patients))
+    if patients < 2 or not varied(hot, kind):
+        raise MiramError(
+            f"a probe cannot learn from {len(hot)} training lesions of {patients} patients: at "
+            "least two patients and two classes are needed"
+        )
+    inner = inner_validation(train.features, hot, train.patients, kind, config)
+    best = best_index(inner, hot)
+    mean, scale, standardized = standardize(train.features)
+    coefficients, intercepts, converged = next(
+        regularization_path(
+            standardized,
+            hot,
+            kind,
+            config.regularization[best : best + 1],
+            tolerance=config.tolerance,
+            max_iterations=config.max_iterations,
+        )
+    )
+    return LinearClassifier(
+        kind=kind,
+        mean=mean,
+        scale=scale,
+        coefficients=coefficients,
+        intercepts=intercepts,
+        regularization=config.regularization[best],
+        inner_auc=dict(zip(config.regularization, inner.auc.tolist(), strict=True)),
+        converged=converged,
+        lesions=len(hot),
+        patients=patients,
+        temperature=inner_temperature(inner.scores[best], hot, kind),
+    )
+
+
 @dataclass(frozen=True)
 class ProbeResult:
     """Out-of-fold scores and the classifiers behind them, one per pair."""
@@ -307,10 +359,7 @@ def fit_linear_probe(
     pairs: Sequence[Pair],
     config: LinearProbeConfig,
 ) -> ProbeResult:
-    """Fit a linear probe on each pair's training rows and score its evaluation rows.
-
-    One multinomial classifier for (n,) labels, one classifier per label for (n, K) labels with a
-    common C.
+    """Fit a classifier on each pair's training rows and score its evaluation rows.
 
     Args:
         features: (n, d) finite features.
@@ -320,82 +369,37 @@ def fit_linear_probe(
             say), k for k-fold.
         config: How to fit.
 
-    Returns:
-        Scores of every evaluated lesion, (m,) for two classes and (m, K) otherwise, and the
-        classifiers.
-
     Raises:
-        MiramError: If a patient is on both sides of a pair, a feature is not finite, shapes do not
-            fit, or training lesions show one class or one patient only.
+        MiramError: A patient is in both parts of a pair, shapes do not fit, or as
+            `fit_classifier`.
     """
-    features, labels = np.asarray(features), np.asarray(labels)
-    groups = np.asarray(groups)
-    _validate(features, labels, groups)
-    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-    kind: Kind = "multi" if labels.ndim == 2 else ("binary" if classes <= 2 else "single")
-    hot = one_hot(labels, classes)[:, -1:] if kind == "binary" else one_hot(labels, classes)
-    classifiers: list[LinearClassifier] = []
-
-    def fit_predict(train: Rows, evaluation: Rows) -> Array:
-        train = ordered_rows(features, groups, train)
-        # The products are small: threads would wait for each other, and sums would depend on them.
-        with threadpool_limits(1, user_api="blas"):
-            classifier = _fit(features[train], hot[train], groups[train], kind, config)
-            classifiers.append(classifier)
-            return classifier.predict(features[evaluation])
-
-    predictions = out_of_fold(groups, pairs, fit_predict)
-    return ProbeResult(predictions, tuple(classifiers))
-
-
-def _fit(
-    features: npt.NDArray,
-    hot: npt.NDArray[np.bool_],
-    groups: npt.NDArray,
-    kind: Kind,
-    config: LinearProbeConfig,
-) -> LinearClassifier:
-    patients = len(np.unique(groups))
-    if patients < 2 or not varied(hot, kind):
-        raise MiramError(
-            f"a probe cannot learn from {len(hot)} training lesions of {patients} patients: at "
-            "least two patients and two classes are needed"
-        )
-    grid = config.regularization
-    inner = inner_validation(features, hot, groups, kind, config)
-    best = best_index(inner, hot)
-    mean, scale, standardized = standardize(features)
-    coefficients, intercepts, converged = next(
-        regularization_path(
-            standardized,
-            hot,
-            kind,
-            grid[best : best + 1],
-            tolerance=config.tolerance,
-            max_iterations=config.max_iterations,
-        )
-    )
-    return LinearClassifier(
-        kind=kind,
-        mean=mean,
-        scale=scale,
-        coefficients=coefficients,
-        intercepts=intercepts,
-        regularization=grid[best],
-        inner_auc=dict(zip(grid, inner.auc.tolist(), strict=True)),
-        converged=converged,
-        lesions=len(hot),
-        patients=patients,
-        temperature=inner_temperature(inner.scores[best], hot, kind),
-    )
-
-
-def _validate(features: npt.NDArray, labels: npt.NDArray, groups: npt.NDArray) -> None:
+    features, labels, groups = np.asarray(features), np.asarray(labels), np.asarray(groups)
     if features.ndim != 2 or not len(features) == len(labels) == len(groups) > 0:
         raise MiramError(
             f"a probe needs features (n, d), labels and patients of the same n lesions, got "
             f"{features.shape}, {labels.shape} and {groups.shape}"
         )
+    require_finite(features)
+    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    classifiers: list[LinearClassifier] = []
+
+    def fit_predict(train: Rows, evaluation: Rows) -> Array:
+        train = ordered_rows(features, groups, train)
+        given = TrainingLesions(features[train], labels[train], groups[train], classes)
+        with threadpool_limits(1, user_api="blas"):
+            classifiers.append(fit_classifier(given, config))
+            return classifiers[-1].predict(features[evaluation])
+
+    predictions = out_of_fold(groups, pairs, fit_predict)
+    return ProbeResult(predictions, tuple(classifiers))
+
+
+def require_finite(features: npt.NDArray) -> None:
+    """Refuse features that are not finite.
+
+    Raises:
+        MiramError: Some are not.
+    """
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
         raise MiramError(

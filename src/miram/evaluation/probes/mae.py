@@ -9,30 +9,31 @@ when a probe is fitted, not before.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from miram.configuration import Config
 from miram.errors import MiramError
+from miram.evaluation.probes.protocols import Probe, ProbeScores, TrainingLesions
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-Array = npt.NDArray[np.float64]
 _EPSILON = 1e-6  # of the normalization, as in the official code
 _INITIAL_DEVIATION = 0.01  # of the weights, as there
 
 
-class MaeProbeConfig(Config):
+class MaeProbeConfig(Probe):
     """The linear probe of masked autoencoders: batch normalization and one layer, trained.
 
     The defaults follow He et al., CVPR 2022, appendix A.1, at a batch size that suits thousands
     of lesions instead of a million images.
     """
+
+    protocol: ClassVar[str] = "mae_probe"
 
     optimizer: Literal["sgd", "adam"] = "sgd"
     epochs: int = Field(90, ge=1)
@@ -43,39 +44,23 @@ class MaeProbeConfig(Config):
     weight_decay: float = Field(0.0, ge=0)
     seed: int = Field(0, ge=0, description="of the order of lesions and the initial weights")
 
-    def scores(
-        self,
-        train_features: npt.NDArray,
-        train_labels: npt.NDArray[np.int64],
-        features: npt.NDArray,
-        *,
-        classes: int,
-    ) -> Array:
+    def scores(self, train: TrainingLesions, features: npt.NDArray) -> ProbeScores:
         """Train the probe and score lesions, on one thread of the CPU.
-
-        Args:
-            train_features: (n, d), in an order that does not depend on chance.
-            train_labels: (n,) classes from 0, or (n, K) of 0 and 1.
-            features: (m, d) lesions to score.
-            classes: Number of classes.
-
-        Returns:
-            (m,) probabilities of class 1 for two classes in (n,) labels, otherwise (m, K).
 
         Raises:
             MiramError: There are fewer than two training lesions, or training diverges.
         """
         import torch
 
-        if len(train_features) < 2:
+        if len(train.features) < 2:
             raise MiramError(
-                f"{len(train_features)} training lesions are too few for the MAE-style probe: "
+                f"{len(train.features)} training lesions are too few for the MAE-style probe: "
                 "it normalizes over a batch"
             )
-        given = torch.from_numpy(np.ascontiguousarray(train_features, np.float32))
-        labels = torch.from_numpy(np.ascontiguousarray(train_labels))
+        given = torch.from_numpy(np.ascontiguousarray(train.features, np.float32))
+        labels = torch.from_numpy(np.ascontiguousarray(train.labels))
         with _one_thread():
-            probe = _trained(given, labels, classes, self)
+            probe = _trained(given, labels, train.classes, self)
             with torch.inference_mode():
                 wanted = torch.from_numpy(np.ascontiguousarray(features, np.float32))
                 logits = probe(wanted).double()
@@ -85,9 +70,9 @@ class MaeProbeConfig(Config):
                 "weight_decay"
             )
         if labels.ndim == 2:
-            return logits.sigmoid().numpy()
+            return ProbeScores(logits.sigmoid().numpy())
         scores = logits.softmax(dim=1).numpy()
-        return scores[:, 1] if classes == 2 else scores
+        return ProbeScores(scores[:, 1] if train.classes == 2 else scores)
 
 
 def _trained(

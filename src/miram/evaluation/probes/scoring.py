@@ -1,19 +1,24 @@
-"""From features to scores: what every protocol says of the evaluated lesions of one task."""
+"""From features to scores: what every protocol says of the evaluated lesions of one task.
 
-from collections.abc import Mapping
+Under cross-validation an encoder that saw labels exists once per fold. Its features of all lesions
+train the probe of that fold and are evaluated there; features of two encoders never meet.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from miram.evaluation.probes.fold_features import Features, features_evaluating, fit_probe_by_fold
-from miram.evaluation.probes.linear import ProbeResult
-from miram.evaluation.probes.protocols import MAIN, Protocol, ProtocolConfig, protocol_scores
+from miram.errors import MiramError
+from miram.evaluation.probes.linear import require_finite
+from miram.evaluation.probes.protocols import MAIN, Array, Probe, ProbeScores, TrainingLesions
 from miram.evaluation.statistics.calibration import apply_temperature
 from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.tasks.pairs import (
+    OutOfFold,
+    Pair,
     Rows,
     evaluation_pairs,
     ordered_rows,
@@ -21,8 +26,138 @@ from miram.evaluation.tasks.pairs import (
     patients_apart,
 )
 from miram.evaluation.tasks.targets import TaskTargets
+from miram.models.checkpoints.split_record import SPLITS, require_same_splits
 
-Array = npt.NDArray[np.float64]
+WHOLE = ""  # one encoder for every fold; as in models.joined_checkpoints, which needs torch
+Features = Mapping[str, npt.NDArray]
+KEYS = ("lesion_id", "fold", "seed")  # columns of a table of features that are no features
+
+
+def features_by_fold(table: pd.DataFrame, lesion_ids: pd.Series) -> dict[str, npt.NDArray]:
+    """Take a table of features apart by encoder.
+
+    Args:
+        table: `lesion_id`, features, and `fold` if there is an encoder per fold.
+        lesion_ids: (n,) the lesions wanted, in order.
+
+    Returns:
+        (n, d) features by fold; {`WHOLE`: features} for an encoder that serves all.
+    """
+    folds = table["fold"] if "fold" in table else pd.Series(WHOLE, index=table.index)
+    values = table.drop(columns=list(KEYS), errors="ignore").set_index(table["lesion_id"])
+    return {
+        str(fold): values[(folds == fold).to_numpy()].loc[lesion_ids].to_numpy()
+        for fold in folds.unique()
+    }
+
+
+def features_by_seed(
+    table: pd.DataFrame, lesion_ids: pd.Series, seeds: Sequence[int] = ()
+) -> dict[int, dict[str, npt.NDArray]]:
+    """Take a table of features apart by training, and each by encoder.
+
+    Args:
+        table: As in `features_by_fold`, with `seed` if there are several trainings.
+        lesion_ids: (n,) the lesions wanted, in order.
+        seeds: The trainings wanted; all if empty. Features that no training made, which have no
+            `seed`, stand for any.
+
+    Raises:
+        MiramError: There is no training with such a seed.
+    """
+    if "seed" not in table:
+        return {0: features_by_fold(table, lesion_ids)}
+    found = list(dict.fromkeys(table["seed"].tolist()))
+    if missing := set(seeds) - set(found):
+        raise MiramError(
+            f"evaluation.seeds asks for the training with seed {min(missing)}, but there are only "
+            f"those of {', '.join(map(str, found))}: train it with training.seeds"
+        )
+    return {
+        seed: features_by_fold(table[table["seed"] == seed], lesion_ids) for seed in seeds or found
+    }
+
+
+def features_to_evaluate(
+    table: pd.DataFrame, splits: pd.DataFrame, seeds: Sequence[int] = ()
+) -> dict[int, dict[str, npt.NDArray]]:
+    """Take a table of features apart as `features_by_seed`, to be evaluated under these splits.
+
+    Args:
+        table: As in `features_by_seed`; its origin says under which splits the encoder was
+            trained, if it was trained here.
+        splits: (n rows) which lesion is in which part.
+        seeds: The trainings wanted; all if empty.
+
+    Raises:
+        MiramError: The encoder was trained under other splits, or as `features_by_seed`.
+    """
+    require_same_splits(table.attrs.get("origin", {}).get(SPLITS), splits)
+    return features_by_seed(table, splits["lesion_id"], seeds)
+
+
+def features_evaluating(features: Features, evaluated: npt.NDArray) -> npt.NDArray:
+    """The features in which lesions may be evaluated: (n, d) of the encoder that serves their fold.
+
+    Args:
+        features: (n, d) features by fold, see `features_by_fold`.
+        evaluated: Fold of each lesion to be evaluated.
+
+    Raises:
+        MiramError: The lesions are of a fold without an encoder, or of several folds.
+    """
+    if set(features) == {WHOLE}:
+        return features[WHOLE]
+    folds = sorted(set(evaluated.tolist()))
+    if len(folds) != 1 or folds[0] not in features:
+        raise MiramError(
+            f"lesions of {', '.join(map(str, folds))} are to be evaluated, but the encoder was "
+            f"trained for the folds {', '.join(features)}: the splits are newer than the "
+            "encoder; run `kedro run --pipeline pretrain --namespaces supervised` again"
+        )
+    return features[str(folds[0])]
+
+
+def score_by_fold(
+    features: Features,
+    labels: npt.NDArray,
+    groups: npt.NDArray,
+    pairs: Sequence[Pair],
+    split: npt.NDArray,
+    probe: Probe,
+) -> tuple[OutOfFold, list[ProbeScores]]:
+    """Score the evaluation rows of each pair by a probe that learned from its training rows.
+
+    Both are in the features of the encoder that may evaluate the pair.
+
+    Args:
+        features: (n, d) features by fold, see `features_by_fold`.
+        labels: (n,) or (n, K).
+        groups: (n,) patients.
+        pairs: Training and evaluation rows.
+        split: (n,) fold of each lesion.
+        probe: How to learn.
+
+    Returns:
+        The scores of all evaluation rows, and what the probe gave for each pair.
+
+    Raises:
+        MiramError: A feature is not finite, a patient is in both parts of a pair, a pair evaluates
+            lesions of a fold without an encoder, or of several folds, or as `Probe.scores`.
+    """
+    for values in features.values():
+        require_finite(values)
+    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    by_pair: list[ProbeScores] = []
+
+    def fit_predict(train: Rows, evaluation: Rows) -> Array:
+        values = features_evaluating(features, split[evaluation])
+        train = ordered_rows(values, groups, train)
+        given = TrainingLesions(values[train], labels[train], groups[train], classes)
+        by_pair.append(probe.scores(given, values[evaluation]))
+        return by_pair[-1].scores
+
+    return out_of_fold(groups, pairs, fit_predict), by_pair
 
 
 @dataclass(frozen=True)
@@ -42,7 +177,7 @@ class ScoredTask:
     targets: TaskTargets
     lesions: pd.DataFrame
     labels: npt.NDArray[np.int64]
-    scores: Mapping[Protocol, Array]
+    scores: Mapping[str, Array]
     calibrated: Array
     temperatures: tuple[float, ...]
     training: tuple[tuple[int, int], ...]
@@ -54,61 +189,44 @@ class ScoredTask:
 
 
 def score_task(
-    features: Features, targets: TaskTargets, splits: pd.DataFrame, config: ProtocolConfig
+    features: Features, targets: TaskTargets, splits: pd.DataFrame, probes: Mapping[str, Probe]
 ) -> ScoredTask:
     """Score the lesions of a task by every protocol.
 
     Args:
         features: (n, d) features by the fold they may evaluate, one row per row of `splits`.
         targets: Which of these lesions have which label.
-        splits: (n rows) which lesion is on which side.
-        config: Which protocols, and how.
+        splits: (n rows) which lesion is in which part.
+        probes: The protocols by name, the main one among them.
 
     Raises:
-        MiramError: A patient is on both sides of a pair, or there is nothing to learn from.
+        MiramError: A patient is in both parts of a pair, or there is nothing to learn from.
     """
     rows = splits.iloc[targets.rows].reset_index(drop=True)
     features = {fold: values[targets.rows] for fold, values in features.items()}
     groups, pairs = patients_apart(rows), evaluation_pairs(rows)
     split = rows["split"].to_numpy(dtype=object)
-    linear = fit_probe_by_fold(features, targets.labels, groups, pairs, split, config.linear_probe)
-
-    def score_pair(protocol: Protocol, train: Rows, evaluated: Rows) -> Array:
-        values = features_evaluating(features, split[evaluated])
-        train = ordered_rows(values, groups, train)
-        return protocol_scores(
-            protocol,
-            (values[train], targets.labels[train]),
-            values[evaluated],
-            classes=len(targets.classes),
-            config=config,
+    found = {
+        name: score_by_fold(features, targets.labels, groups, pairs, split, probe)
+        for name, probe in probes.items()
+    }
+    main, by_pair = found[MAIN]
+    calibrated = main.scores.copy()
+    for pair, one in enumerate(by_pair):
+        here = main.pair == pair
+        calibrated[here] = apply_temperature(
+            calibrated[here], one.temperature, multi=targets.kind == "multi"
         )
-
-    scores = {MAIN: linear.predictions.scores}
-    for protocol in config.protocols[1:]:
-        scores[protocol] = out_of_fold(groups, pairs, partial(score_pair, protocol)).scores
-    found = linear.predictions
-    lesions = rows.iloc[found.rows][["lesion_id", "patient_id"]].reset_index(drop=True)
+    lesions = rows.iloc[main.rows][["lesion_id", "patient_id"]].reset_index(drop=True)
     return ScoredTask(
         targets=targets,
-        lesions=lesions.assign(fold=found.pair),
-        labels=targets.labels[found.rows],
-        scores={name: of_kind(values, targets.kind) for name, values in scores.items()},
-        calibrated=of_kind(_calibrated(linear, targets.kind), targets.kind),
-        temperatures=tuple(one.temperature for one in linear.classifiers),
-        training=tuple((one.lesions, one.patients) for one in linear.classifiers),
+        lesions=lesions.assign(fold=main.pair),
+        labels=targets.labels[main.rows],
+        scores={name: of_kind(one.scores, targets.kind) for name, (one, _) in found.items()},
+        calibrated=of_kind(calibrated, targets.kind),
+        temperatures=tuple(one.temperature for one in by_pair),
+        training=tuple((len(train), len(np.unique(groups[train]))) for train, _ in pairs),
     )
-
-
-def _calibrated(linear: ProbeResult, kind: Kind) -> Array:
-    """Each pair's scores after the temperature of its own classifier."""
-    mended = linear.predictions.scores.copy()
-    for pair, classifier in enumerate(linear.classifiers):
-        here = linear.predictions.pair == pair
-        mended[here] = apply_temperature(
-            mended[here], classifier.temperature, multi=kind == "multi"
-        )
-    return mended
 
 
 def of_kind(scores: Array, kind: Kind) -> Array:

@@ -70,7 +70,7 @@ def evaluate_features(
         Metrics with intervals, and predictions.
     """
     from miram.evaluation.assess import assess_seeds
-    from miram.evaluation.probes.fold_features import features_to_evaluate
+    from miram.evaluation.probes.scoring import features_to_evaluate
 
     by_seed = features_to_evaluate(features, splits, config.seeds)
     assessment = assess_seeds(by_seed, lesions, splits, config)
@@ -90,7 +90,7 @@ def evaluate_encoder(
     from miram.evaluation.assess import require_subgroups
     from miram.evaluation.label_efficiency import COLUMNS, label_efficiency_table
     from miram.evaluation.predictions import calibration_table, subgroup_metrics
-    from miram.evaluation.probes.fold_features import features_to_evaluate
+    from miram.evaluation.probes.scoring import features_to_evaluate
 
     require_subgroups(lesions, config)
     found = evaluate_features(features, lesions, splits, config)

@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from miram.evaluation.comparability import one_policy, policy_of, under, words
-from miram.evaluation.results import Evaluation
+from miram.evaluation.results import Evaluation, one_policy, policy_of, under, words
 from miram.mammography.crops.store import CropStore
 from miram.models.methods import BASELINES, METHODS, choose_methods
 from miram.reporting.facts.leaderboard import FINETUNED, leaderboard_table

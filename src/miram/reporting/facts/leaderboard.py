@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from miram.evaluation.comparability import data_digest, one_policy
+from miram.evaluation.results import data_digest, one_policy
 from miram.reporting.styles import metric_direction
 
 LINEAR, FINETUNED = "linear", "finetuned"  # protocols

@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from miram.errors import MiramError
-from miram.evaluation.comparability import one_policy, policy_of, words
 from miram.evaluation.config import AssessmentConfig, ComparisonConfig
+from miram.evaluation.results import one_policy, policy_of, words
 from miram.mammography.crops.store import CropStore
 from miram.models.methods import METHODS
 from miram.reporting.facts.leaderboard import LINEAR

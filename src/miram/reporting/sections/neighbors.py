@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
 from miram.evaluation.predictions import evaluated_lesions, task_scores
-from miram.evaluation.probes.fold_features import Features, features_by_seed, features_evaluating
+from miram.evaluation.probes.scoring import Features, features_by_seed, features_evaluating
 from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.tasks.pairs import evaluation_pairs
 from miram.evaluation.tasks.targets import TaskTargets, targets_of

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from miram.errors import MiramError
-from miram.evaluation.probes.fold_features import (
+from miram.evaluation.probes.scoring import (
     WHOLE,
     features_by_fold,
     features_evaluating,

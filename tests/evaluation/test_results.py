@@ -3,7 +3,7 @@
 import pytest
 
 from miram.errors import MiramError
-from miram.evaluation.comparability import data_digest, one_policy, under
+from miram.evaluation.results import data_digest, one_policy, under
 
 DROP = {"strategy": "official", "leakage": "drop"}
 LEAKY = {"strategy": "official", "leakage": "official"}
