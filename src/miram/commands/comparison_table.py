@@ -56,7 +56,7 @@ def metric_notes(
         draws: Bootstrap draws.
         seed: Their seed.
     """
-    from miram.reporting.facts.findings import VERDICT_PATIENTS
+    from miram.evaluation.statistics.subgroups import MIN_PATIENTS
     from miram.reporting.facts.words import counted, listed
 
     lines = [
@@ -74,6 +74,6 @@ def metric_notes(
     elif several:
         counts = listed(f"{count} of {name}" for name, count in several.items())
         lines.append(f"Metrics: mean over trainings, {counts}.")
-    if patients < VERDICT_PATIENTS:
+    if patients < MIN_PATIENTS:
         lines.append(f"{patients} patients are too few for a verdict.")
     return lines

@@ -21,7 +21,7 @@ from miram.models.supervised import SupervisedConfig
 
 
 class RandomConfig(MethodConfig):
-    """An encoder with fresh weights: what every other method has to beat."""
+    """An encoder with fresh weights: the baseline that every trained method should exceed."""
 
     trained: ClassVar[bool] = False
 

@@ -45,10 +45,10 @@ _MIRAM = (
     "Mechanism for Breast Lesion Classification (MIRAM). arXiv 2503.07157"
 )
 _MASKED = (
-    "The encoder of a masked autoencoder, pretrained without labels: patches of lesion crops were "
-    "hidden, and {}, left behind, had to reconstruct the crop from the rest"
+    "The encoder of a masked autoencoder, pretrained without labels: patches of each crop were "
+    "masked, and {}, discarded afterwards, reconstructed the crop from the visible patches"
 )
-_TWO_SCALES = "two decoders, one of them at twice the resolution with {}"
+_TWO_SCALES = "two decoders (one at twice the resolution, with {})"
 
 
 def _drawn_apart(dashes: str, symbols: str, *methods: Method) -> dict[str, Method]:
@@ -76,16 +76,16 @@ METHODS = _drawn_apart(
         "random",
         "Random (untrained)",
         "#7d7d7d",
-        "An encoder with fresh weights. Nothing was trained: it is what every other method has "
-        "to beat",
+        "An encoder with random weights. Nothing was trained: it is the baseline that every "
+        "trained method should exceed",
         "random",
     ),
     Method(
         SUPERVISED,
         "Supervised",
         "#9d5708",
-        "An encoder trained from scratch on the labels of the training patients: what "
-        "pretraining without labels has to justify",
+        "An encoder trained from scratch on the labels of the training patients: the reference "
+        "that pretraining without labels is measured against",
         "supervised",
         needs_labels=True,
     ),
@@ -101,14 +101,14 @@ METHODS = _drawn_apart(
         ),
     ),
     _miram("miram_softmax", "MIRAM, softmax", "#d35846", "softmax attention"),
-    _miram("miram_linformer", "MIRAM, Linformer", "#1aa75f", "the Linformer"),
-    _miram("miram_performer", "MIRAM, Performer", "#e343b5", "the Performer"),
-    _miram("miram_nystrom", "MIRAM, Nyström", "#695cf7", "the Nyströmformer"),
+    _miram("miram_linformer", "MIRAM, Linformer", "#1aa75f", "Linformer attention"),
+    _miram("miram_performer", "MIRAM, Performer", "#e343b5", "Performer attention"),
+    _miram("miram_nystrom", "MIRAM, Nyström", "#695cf7", "Nyström attention"),
     _miram(
         "miram_cross",
         "MIRAM, cross decoder",
         "#b38a0c",
-        "queries that read the visible patches alone",
+        "cross-attention to the visible patches only",
         "Fu L et al. (2025). Rethinking Patch Dependence for Masked Autoencoders. TMLR. "
         "arXiv 2401.14391",
     ),
@@ -116,7 +116,7 @@ METHODS = _drawn_apart(
         "hiend_mae",
         "Hi-End-MAE",
         "#067a9f",
-        _MASKED.format("a decoder that reads several levels of the encoder"),
+        _MASKED.format("a decoder that attends to several levels of the encoder"),
         "masked_autoencoder",
         (
             "Tang F et al. (2025). Hi-End-MAE: Hierarchical encoder-driven masked autoencoders "
@@ -127,8 +127,8 @@ METHODS = _drawn_apart(
         "moco_v3",
         "MoCo-v3",
         "#a928c2",
-        "An encoder pretrained without labels by contrast (MoCo-v3): two views of a crop had "
-        "to be told from views of other crops",
+        "An encoder pretrained without labels by contrastive learning (MoCo-v3): features of two "
+        "views of a crop were drawn together and apart from those of other crops",
         "moco_v3",
         (
             "Chen X, Xie S, He K (2021). An Empirical Study of Training Self-Supervised Vision "
@@ -137,7 +137,7 @@ METHODS = _drawn_apart(
     ),
 )
 
-# Hand-crafted features before the same probe: what an encoder has to beat to be worth anything.
+# Hand-crafted features with the same probe: an encoder should exceed them to be worth training.
 BASELINES = _drawn_apart(
     "solid dash dot dashdot",
     "square-open circle-open diamond-open hexagon-open",
@@ -154,7 +154,7 @@ BASELINES = _drawn_apart(
         "lbp",
         "LBP",
         "#66727c",
-        "Uniform local binary patterns of the crop, blind to rotation",
+        "Uniform, rotation-invariant local binary patterns of the crop",
         papers=(
             "Ojala T, Pietikäinen M, Mäenpää T (2002). Multiresolution Gray-Scale and Rotation "
             "Invariant Texture Classification with Local Binary Patterns. IEEE PAMI 24:971",
@@ -164,7 +164,7 @@ BASELINES = _drawn_apart(
         "intensity",
         "Intensity",
         "#66727c",
-        "Statistics of the grey levels of crop and lesion",
+        "Statistics of the grey levels of the crop and the lesion",
     ),
     Method(
         "box_size",

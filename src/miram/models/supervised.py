@@ -1,4 +1,4 @@
-"""An encoder trained from scratch on labels: what pretraining without labels has to justify.
+"""An encoder trained from scratch on labels: the reference for pretraining without labels.
 
 One linear map on the pooled tokens. Classes weigh alike, whatever their number of samples.
 """

@@ -23,3 +23,8 @@ def metric_label(metric: str) -> str:
 def metric_direction(metric: str) -> str:
     """Whether a metric is better when it is `higher` or `lower`."""
     return METRICS[metric].better if metric in METRICS else "higher"
+
+
+def chance_level(metric: str) -> float | None:
+    """The value of a metric for scores that know nothing, where there is one."""
+    return METRICS[metric].chance if metric in METRICS else None

@@ -28,6 +28,8 @@ VARIABLES = ("density", "view", "laterality", "abnormality_type", "subtlety", "a
 """Columns of the lesion table by which metrics are split up, where they are filled."""
 
 MIN_PATIENTS = 30
+"""With fewer patients there is no verdict on a subgroup or a task, whatever the metrics."""
+
 MIN_INTERVAL = 5
 TOO_FEW = "too few"
 

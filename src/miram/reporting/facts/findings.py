@@ -13,13 +13,11 @@ from miram.evaluation.predictions import TaskScores, task_scores
 from miram.evaluation.statistics.bootstrap import Interval, cluster_bootstrap
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
 from miram.evaluation.statistics.inputs import Kind, same_folds
+from miram.evaluation.statistics.subgroups import MIN_PATIENTS
 from miram.reporting.facts.study import Study
-from miram.reporting.styles import metric_label
+from miram.reporting.styles import chance_level, metric_label
 
-CHANCE = 0.5  # ROC AUC of an answer that knows nothing
 RANDOM = "random"
-VERDICT_PATIENTS = 30
-"""With fewer patients the page gives no verdict on a task, whatever the metrics."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,7 @@ class TaskFinding:
         classes: Names of the classes.
         without_callback: How BENIGN_WITHOUT_CALLBACK was taken; None where it does not matter.
         metric: Main metric in words.
+        chance: Its chance level, where there is one.
         lesions: Lesions evaluated.
         patients: Patients of these.
         leaders: Methods that share the highest main metric.
@@ -67,6 +66,7 @@ class TaskFinding:
     classes: tuple[str, ...]
     without_callback: str | None
     metric: str
+    chance: float | None
     lesions: int
     patients: int
     leaders: tuple[Standing, ...]
@@ -99,12 +99,13 @@ class TaskFinding:
     def against_chance(self) -> str:
         """Where the highest metric's interval lies: `above`, `below` or `around` chance level.
 
-        Empty where the interval is undefined.
+        Empty where the interval or the chance level is undefined.
         """
         best = self.leaders[0]
-        if not np.isfinite([best.lower, best.upper]).all():
+        if self.chance is None or not np.isfinite([best.lower, best.upper]).all():
             return ""
-        return "above" if best.lower > CHANCE else "below" if best.upper < CHANCE else "around"
+        above, below = best.lower > self.chance, best.upper < self.chance
+        return "above" if above else "below" if below else "around"
 
     @property
     def outside_noise(self) -> dict[str, tuple[str, ...]]:
@@ -121,7 +122,7 @@ class TaskFinding:
     @property
     def too_few(self) -> bool:
         """Whether the patients are too few for any verdict."""
-        return self.patients < VERDICT_PATIENTS
+        return self.patients < MIN_PATIENTS
 
     @property
     def drawn(self) -> tuple[str, ...]:
@@ -165,6 +166,7 @@ def _finding(study: Study, main: pd.DataFrame) -> TaskFinding:
         classes=tuple(facts["classes"]),
         without_callback=facts["without_callback"],
         metric=metric_label(rows["metric"].iloc[0]),
+        chance=chance_level(rows["metric"].iloc[0]),
         lesions=facts["lesions"],
         patients=facts["patients"],
         leaders=tuple(item for item in standings if item.estimate == standings[0].estimate)

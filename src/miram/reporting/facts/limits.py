@@ -1,8 +1,8 @@
 """What a study cannot say, sentence by sentence, from the study itself."""
 
+from miram.evaluation.statistics.subgroups import MIN_PATIENTS
 from miram.mammography.sources import source_note
 from miram.reporting.facts.data import split_facts
-from miram.reporting.facts.findings import VERDICT_PATIENTS
 from miram.reporting.facts.methods import beside_intervals, method_block, saw_images
 from miram.reporting.facts.study import Study
 from miram.reporting.facts.words import counted, listed
@@ -79,7 +79,7 @@ def _of_the_metrics(study: Study) -> list[str]:
         for result in study.methods.values()
         for task, facts in result.metrics["tasks"].items()
     }
-    few = sorted(item for item in patients if item[1] < VERDICT_PATIENTS)
+    few = sorted(item for item in patients if item[1] < MIN_PATIENTS)
     found = []
     if few:
         names = listed(f"{task} ({counted(count, 'patient')})" for task, count in few)

@@ -9,12 +9,12 @@ from pydantic import BaseModel
 
 from miram import configuration
 from miram.mammography.splits import pretraining_crops
-from miram.models.methods import SUPERVISED
+from miram.models.methods import METHODS, SUPERVISED
 from miram.reporting.facts.data import SplitFacts, split_facts
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import Table, counted
 
-_ORDER = ("encoder", "training", "rois", "splits", "features", "evaluation")
+GROUPS = ("encoder", "training", "rois", "splits", "features", "evaluation")
 _PLACES = {"data_root", "raw_root"}
 ABSENT = "–"  # noqa: RUF001
 
@@ -31,7 +31,7 @@ def plain(value: Any) -> Any:
 
 
 def flatten(value: Any) -> dict[str, str]:
-    """Nested settings as dotted names and text."""
+    """Nested settings as dotted names and text, files by their names alone."""
     return {name: _text(item) for name, item in configuration.flatten(plain(value)).items()}
 
 
@@ -42,7 +42,7 @@ def _text(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, bool):
         return str(value).lower()
-    return "none" if value is None else str(value)
+    return "none" if value is None else file_name(str(value))
 
 
 def file_name(text: str) -> str:
@@ -50,24 +50,19 @@ def file_name(text: str) -> str:
     return Path(text).name if Path(text).is_absolute() else text
 
 
-def public_settings(settings: Any) -> dict[str, str]:
-    """Settings as dotted names and text, files by their names alone."""
-    return {name: file_name(text) for name, text in flatten(settings).items()}
-
-
 def setting_tables(parameters: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Table]:
     """All parameters but those of the methods, one table per group.
 
     Folders describe a machine, not a study, and are left out. So are names that start with an
-    underscore, which hold parts for use elsewhere.
+    underscore, which hold parts for use elsewhere, and methods that are not in the study.
 
     Args:
         parameters: Parameters of the run, as plain values or as configuration objects.
         methods: Names of the methods, whose blocks are in `method_table`.
     """
-    hidden = _PLACES | set(methods)
+    hidden = _PLACES | set(methods) | set(METHODS)
     groups = [name for name in parameters if name not in hidden and not name.startswith("_")]
-    groups.sort(key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+    groups.sort(key=lambda name: GROUPS.index(name) if name in GROUPS else len(GROUPS))
     found = {name: flatten(parameters[name]) for name in groups}
     return {
         name: Table(("Setting", "Value"), tuple((key or name, text) for key, text in rows.items()))

@@ -9,6 +9,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from miram.reporting.styles import metric_label
+
 NOT_DEFINED = "not defined"
 _SPECIAL = re.compile(r"([\\`*<>|~]|\](?=[(\[]))")  # a bracket alone is no link
 _SPACE = re.compile(r"\s+")
@@ -110,6 +112,13 @@ def markdown_environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        table=markdown_table, number=number, interval=ends, listed=listed, p_value=p_value
+        table=markdown_table,
+        number=number,
+        interval=ends,
+        counted=counted,
+        listed=listed,
+        p_value=p_value,
+        with_interval=with_interval,
+        label=metric_label,
     )
     return environment

@@ -3,17 +3,15 @@
 from miram.reporting.sections.calibration import Calibration
 from miram.reporting.sections.costs import Costs
 from miram.reporting.sections.curves import Curves
-from miram.reporting.sections.data import Data, LeftOut
+from miram.reporting.sections.data import Data, LeftOut, Versions
 from miram.reporting.sections.label_efficiency import LabelEfficiency
 from miram.reporting.sections.leaderboard import Leaderboard
-from miram.reporting.sections.limits import Limits, Versions
-from miram.reporting.sections.methods import Methods
+from miram.reporting.sections.methods import Methods, Reconstructions, Training
 from miram.reporting.sections.neighbors import Neighbors
 from miram.reporting.sections.paper import Paper
 from miram.reporting.sections.section import Section
 from miram.reporting.sections.subgroups import Subgroups
-from miram.reporting.sections.summary import Summary
-from miram.reporting.sections.training import Reconstructions, Training
+from miram.reporting.sections.summary import Limits, Summary
 
 SECTIONS: tuple[Section, ...] = (
     Summary(),

@@ -30,7 +30,7 @@ from miram.reporting.facts.methods import is_trained, method_block, plain
 from miram.reporting.facts.study import Study
 from miram.reporting.facts.words import Table, interval, with_interval
 from miram.reporting.sections.section import Section
-from miram.reporting.styles import method_style, metric_label
+from miram.reporting.styles import chance_level, method_style, metric_label
 
 _BOARD = ("method", "task", "metric", "estimate", "lower", "upper", "lesions", "patients")
 _COSTS = ("parameters", "gmacs", "activation_mib", "encoding_gmacs")
@@ -178,7 +178,8 @@ def cost_figure(table: pd.DataFrame) -> Figure:
             mark = _mark(rows.loc[[index]])
             figure.add_trace(mark.update(showlegend=mark.name not in named), row=place, col=1)
             named.add(mark.name)
-        figure.add_hline(y=0.5, line=LEVEL_LINE, row=place, col=1)
+        if (chance := chance_level(rows["metric"].iloc[0])) is not None:
+            figure.add_hline(y=chance, line=LEVEL_LINE, row=place, col=1)
         figure.update_yaxes(title=metric_label(rows["metric"].iloc[0]), row=place, col=1)
     # Room at the left: an untrained method stands at 0.
     figure.update_xaxes(range=[-0.06 * known["gmacs"].max() - 1e-9, 1.1 * known["gmacs"].max()])

@@ -19,7 +19,7 @@ from miram.reporting.facts.findings import TaskFinding, study_findings
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import with_interval
 from miram.reporting.sections.section import Section
-from miram.reporting.styles import MAIN_METRICS, method_style
+from miram.reporting.styles import MAIN_METRICS, chance_level, method_style
 
 Array = npt.NDArray[np.float64]
 Points = tuple[Array, Array]
@@ -209,7 +209,7 @@ def roc_figure(curves: Mapping[str, Points], areas: Mapping[str, str]) -> Figure
             hovertemplate="sensitivity %{y:.3f} at specificity %{customdata:.3f}",
             customdata=(1 - false_positive).round(4).tolist(),
         )
-    grey_line(figure, (0, 1), "chance level: 0.5")
+    grey_line(figure, (0, 1), f"chance level: {chance_level('auc')}")
     return unit_square(figure, "1 - specificity", "sensitivity")
 
 

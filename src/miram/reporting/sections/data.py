@@ -1,7 +1,8 @@
-"""What the study was made from, and what was left out."""
+"""What the study was made from: data, what was left out, versions of code and libraries."""
 
 from typing import Any
 
+from miram.provenance import git_commit, versions
 from miram.reporting.charts.images import contact_sheet, data_uri
 from miram.reporting.facts.data import data_facts, left_out, skipped_parts
 from miram.reporting.facts.study import Study
@@ -38,4 +39,26 @@ class LeftOut(Section):
             "left_out": left_out(study),
             "skipped": skipped_parts(study.methods),
             "missing": study.missing,
+        }
+
+
+class Versions(Section):
+    """Digests of data and encoders, and the versions of code and libraries."""
+
+    title = "Versions and digests"
+    template = "versions.html"
+
+    def data(self, study: Study) -> dict[str, Any]:
+        """Names and values."""
+        hashes = study.crops.info["sha256"].items()
+        origins = {name: one.metrics.get("features", {}) for name, one in study.methods.items()}
+        encoders = {name: one["encoder"] for name, one in origins.items() if "encoder" in one}
+        return {
+            "rows": {
+                "Crop store": study.crops.digest,
+                **{f"sha256 of {name}": value for name, value in hashes},
+                **{f"Encoder of {name}": digest for name, digest in encoders.items()},
+                "Code": git_commit() or "not a git checkout",
+                **versions(),
+            }
         }

@@ -17,7 +17,13 @@ from miram.reporting.facts.leaderboard import FINETUNED
 from miram.reporting.facts.study import Study
 from miram.reporting.facts.words import with_interval
 from miram.reporting.sections.section import Section
-from miram.reporting.styles import MAIN_METRICS, method_style, metric_direction, metric_label
+from miram.reporting.styles import (
+    MAIN_METRICS,
+    chance_level,
+    method_style,
+    metric_direction,
+    metric_label,
+)
 
 _ROW_HEIGHT = 34  # pixels per method
 
@@ -31,6 +37,7 @@ class Leaderboard(Section):
     def data(self, study: Study) -> dict[str, Any]:
         """Rows with the words for their metrics, and the chart."""
         board = study.leaderboard
+        main = [name for name in board["metric"].unique() if name in MAIN_METRICS]
         outside = (board["estimate"] < board["lower"]) | (board["estimate"] > board["upper"])
         return {
             "rows": [
@@ -44,6 +51,9 @@ class Leaderboard(Section):
             ],
             "outside": [metric_label(name) for name in board.loc[outside, "metric"].unique()],
             "tuned": bool(study.fine_tuned),
+            "chances": sorted(
+                {level for name in main if (level := chance_level(name)) is not None}
+            ),
             "digest": study.crops.digest,
             "missing": study.missing,
             "charts": {"leaderboard-chart": leaderboard_figure(board)},
@@ -73,7 +83,8 @@ def leaderboard_figure(leaderboard: pd.DataFrame) -> Figure:
             figure.add_trace(_mark(rows.loc[[index]]), row=place, col=1)
         # The best on top: plotly counts upwards.
         figure.update_yaxes(autorange="reversed", automargin=True, row=place, col=1)
-        figure.add_vline(x=0.5, line=LEVEL_LINE, row=place, col=1)
+        if (chance := chance_level(rows["metric"].iloc[0])) is not None:
+            figure.add_vline(x=chance, line=LEVEL_LINE, row=place, col=1)
     figure.update_xaxes(range=[0, 1])
     figure.update_xaxes(title="ROC AUC, 95 % interval", row=len(groups), col=1)
     # From the right, a title has the whole width of a narrow screen.

@@ -132,7 +132,7 @@ class PaperDifference:
 class Paper(Section):
     """Published accuracies and ours on the same task, with tests where the test is the same."""
 
-    title = "Beside the paper"
+    title = "Comparison with the paper"
     template = "paper.html"
 
     def data(self, study: Study) -> dict[str, Any]:
@@ -276,7 +276,7 @@ def _on_the_paper(leader: PaperRow) -> list[str]:
     constant, two = TEST_CLASSES[answer] / TEST_LESIONS, benign / TEST_LESIONS
     reach = (leader.upper - leader.lower) / 2
     return [
-        "The published accuracies are almost certainly those of the task with four classes: always "
+        "The published accuracies are almost certainly for the task with four classes: always "
         f"answering “{answer}” is right for {_percent(constant)} there. With two classes, always "
         f"answering “benign” would be right for {_percent(two)}.",
         f"On {TEST_LESIONS} lesions chance alone moves an accuracy of {_percent(leader.accuracy)} "
@@ -295,7 +295,7 @@ def _in_words(item: PaperDifference) -> str:
     )
     lesions = round(abs(item.difference) * TEST_LESIONS)
     verdict = (
-        "within the noise; it shows neither a difference nor equality"
+        "within the noise, which shows neither a difference nor equality"
         if item.within_noise
         else "more than chance explains"
     )

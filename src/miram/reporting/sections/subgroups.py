@@ -13,7 +13,7 @@ from miram.reporting.facts.findings import study_findings
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import Table, counted, interval, number, p_value
 from miram.reporting.sections.section import Section
-from miram.reporting.styles import MAIN_METRICS, method_style
+from miram.reporting.styles import MAIN_METRICS, chance_level, method_style
 
 _NAMES = {"abnormality_type": "type"}
 _ROW_HEIGHT = 44  # pixels per subgroup: two lines of text
@@ -82,7 +82,8 @@ def subgroup_figure(rows: pd.DataFrame) -> Figure:
         shift = 0.26 * (place - (len(methods) - 1) / 2)  # side by side within a row
         y = [places[key] + shift for key in _keys(here)]
         figure.add_scatter(x=here["estimate"].tolist(), y=y, **_markers(method, here))
-    figure.add_vline(x=0.5, line=LEVEL_LINE)
+    if (chance := chance_level(rows["metric"].iloc[0])) is not None:
+        figure.add_vline(x=chance, line=LEVEL_LINE)
     labels = [_label(row) for row in rows.drop_duplicates(["subgroup", "value"]).itertuples()]
     figure.update_xaxes(range=[-0.02, 1.02], title="ROC AUC, 95 % interval")
     figure.update_yaxes(

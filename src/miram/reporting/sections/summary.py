@@ -1,8 +1,10 @@
-"""The findings of every task in careful words."""
+"""What the study says of every task, in careful words, and what it cannot say."""
 
 from typing import Any
 
-from miram.reporting.facts.findings import VERDICT_PATIENTS, study_findings
+from miram.evaluation.statistics.subgroups import MIN_PATIENTS
+from miram.reporting.facts.findings import study_findings
+from miram.reporting.facts.limits import RESEARCH_ONLY, study_limits
 from miram.reporting.facts.methods import beside_intervals, borrowed_weights
 from miram.reporting.facts.study import Study
 from miram.reporting.sections.section import Section
@@ -19,7 +21,18 @@ class Summary(Section):
         starts = {name: borrowed_weights(study, name) for name in study.methods}
         return {
             "findings": study_findings(study),
-            "verdict_patients": VERDICT_PATIENTS,
+            "min_patients": MIN_PATIENTS,
             "beside_intervals": beside_intervals(study.methods),
             "borrowed": {name: start for name, start in starts.items() if start},
         }
+
+
+class Limits(Section):
+    """The limits of the study, the most serious first."""
+
+    title = "Limits"
+    template = "limits.html"
+
+    def data(self, study: Study) -> dict[str, Any]:
+        """The sentences."""
+        return {"limits": [RESEARCH_ONLY, *study_limits(study)]}
