@@ -12,10 +12,8 @@ import logging
 import shlex
 import sys
 import threading
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -25,31 +23,15 @@ from kedro.pipeline.node import Node
 
 from miram.configuration import flatten
 from miram.errors import MiramError
-from miram.integrations.mlflow.store import (
-    TRAINING,
-    Run,
-    Status,
-    Store,
-    lock_of,
-    log_earlier_commands,
-    now,
-    remove_note,
-    write_note,
-)
+from miram.integrations.mlflow.store import TRAINING, Run, Status, Store, now
 from miram.models.methods import BASELINES, METHODS
 from miram.provenance import git_commit
 from miram.serving.registry.tracking import MlflowConfig
+from miram.training.checkpointing.interruption import TrainingInterrupted
+from miram.training.logging.telemetry import LOGGER
 
-if TYPE_CHECKING:
-    from miram.training.checkpointing.folder import TrainingFolder
-
-log = logging.getLogger(__name__)
-
-TELEMETRY = "miram_telemetry"
 # Inputs by which a training is resumed, and what stands before the names of its metrics.
 _FOLDERS = {"training_folder": "", "finetuning_folder": "finetuned/"}
-# By name: commands that do not train need not import `miram.training`.
-_INTERRUPTIONS = {"TrainingInterrupted", "KeyboardInterrupt"}
 
 
 class MlflowHook:
@@ -61,7 +43,7 @@ class MlflowHook:
     @property
     def run_id(self) -> str:
         """Id of the command's run; empty where there is none."""
-        return self.tracker.runs[""].run_id if self.tracker else ""
+        return self.tracker.store.runs[""].run_id if self.tracker else ""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -77,6 +59,12 @@ class MlflowHook:
         self._finish("KILLED")  # one that Ctrl-C ended in a notebook
         if self.config.enabled:
             self.tracker = Tracker(self.config, run_params, pipeline, catalog)
+
+    @hook_impl
+    def before_dataset_loaded(self, node: Node) -> None:
+        """Note that a node begins, which may fail already when it loads."""
+        if self.tracker:
+            self.tracker.enter(node)
 
     @hook_impl
     def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
@@ -106,26 +94,11 @@ class MlflowHook:
             self.tracker = None
 
 
-@dataclass
-class _Work:
-    """A node that a thread is in, with what it has still to save."""
-
-    node: Node
-    run: Run
-    prefix: str
-    to_save: set[str]
-
-    @property
-    def streams(self) -> bool:
-        """A generator saves every output many times, until the next node begins."""
-        return inspect.isgeneratorfunction(self.node.func)
-
-
 class Tracker(logging.Handler):
     """The runs of one command, from its beginning to `finish`.
 
-    Kedro reports no failure of a save. A node that has not saved everything when its thread, or
-    the command, ends or moves on has failed.
+    Kedro reports no failure of a load or save. A node that has begun and has not saved everything
+    when the command ends has failed.
 
     Args:
         config: Where runs are recorded.
@@ -140,23 +113,28 @@ class Tracker(logging.Handler):
         super().__init__()
         self.catalog = catalog
         self.command = str(run_params.get("run_id") or run_params.get("session_id"))
-        self.runs: dict[str, Run] = {}  # by method, "" for the command
-        self.work: dict[int, _Work] = {}  # by thread
+        self.to_save = {node.name: set(node.outputs) for node in pipeline.nodes}
         self.left: dict[str, set[str]] = {}  # nodes of each method that have not finished
-        self.guard = threading.RLock()
-        self.store = Store(config)
-        log_earlier_commands(self.store)
-        self.note = Path(config.unfinished) / f"{self.command}.json"
-        self.note_lock = lock_of(self.note)
-        with suppress(OSError):
-            self.note.parent.mkdir(parents=True, exist_ok=True)
-            self.note_lock.acquire()
         for node in pipeline.nodes:
             self.left.setdefault(_method_of(node), set()).add(node.name)
+        self.within: dict[int, Node] = {}  # by thread
+        self.begun: dict[str, str] = {}  # nodes that have not finished, and their methods
+        self.guard = threading.RLock()
         self.source = catalog.load("params:source") if catalog.exists("params:source") else ""
-        self._log_begin(self._new_run("", _name(run_params, self.source, self.left)))
-        logging.getLogger(TELEMETRY).addHandler(self)
+        self.store = Store(config, self.command)
+        self._new_run("", _name(run_params, self.source, self.left))
+        self.store.update()
+        LOGGER.addHandler(self)
         atexit.register(self.finish, "KILLED")  # Kedro calls no hook after Ctrl-C
+
+    def enter(self, node: Node) -> None:
+        """Note that a node begins."""
+        with self.guard:
+            before = self.within.get(threading.get_ident())
+            if before and before is not node and _streams(before):
+                self._leave(before)
+            self.within[threading.get_ident()] = node
+            self.begun[node.name] = _method_of(node)
 
     def begin(self, node: Node, inputs: dict[str, Any]) -> None:
         """Open the run of a method with its first node; record the node's parameters.
@@ -165,57 +143,55 @@ class Tracker(logging.Handler):
             node: The node.
             inputs: Its inputs. The folder of an unfinished training resumes its run.
         """
-        thread, method = threading.get_ident(), _method_of(node)
-        if before := self.work.pop(thread, None):
-            self._leave(before, "FINISHED" if before.streams else "FAILED")
-        params: dict[str, str] = {}
-        folder: TrainingFolder | None = None
-        prefix = ""
-        for name, value in inputs.items():
-            # Without the namespace, so that all methods have the same keys.
-            key = name.removeprefix("params:").removeprefix(f"{method}.")
-            if name.startswith("params:"):
-                params |= {key: str(text) for key, text in flatten(value, key).items()}
-            elif key in _FOLDERS:
-                folder, prefix = value, _FOLDERS[key]
+        self.enter(node)
+        method = _method_of(node)
         with self.guard:
-            new = method not in self.runs
-            run = self._new_run(method, method) if new else self.runs[method]
-            run.params = params | run.params
-            if folder:
-                run.tags[TRAINING] = str(folder.path.absolute())
-                afresh = params.get("training.resume") == "False"
-                run.resumes |= new and not afresh and is_unfinished(folder)
-            if new:
-                self.store.retry()
-            self._log_begin(run)
-        self.work[thread] = _Work(node, run, prefix, set(node.outputs))
+            new = method not in self.store.runs
+            run = self._new_run(method, method) if new else self.store.runs[method]
+            for name, value in inputs.items():
+                # Without the namespace, so that all methods have the same keys.
+                key = name.removeprefix("params:").removeprefix(f"{method}.")
+                if name.startswith("params:"):
+                    params = {key: str(text) for key, text in flatten(value, key).items()}
+                    run.params = params | run.params
+                elif key in _FOLDERS:
+                    run.tags[TRAINING] = str(value.path.absolute())
+                    # Something is left of a part, such as of the first of its folds or seeds.
+                    run.resumes |= new and (value.unfinished or any(value.path.glob("*/**/*.pt")))
+            run.resumes &= run.params.get("training.resume") != "False"
+            run.complete = False
+            self.store.update(retry=new)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Record the metrics and pictures of a training step as they come."""
-        work = self.work.get(threading.get_ident())
-        run, prefix = (work.run, work.prefix) if work else (self.runs[""], "")
-        found = [
-            {f"{prefix}{name}": value for name, value in getattr(record, kind, {}).items()}
-            for kind in ("metrics", "pictures")
-        ]
-        self.store.attempt(run, self.store.log_step, getattr(record, "step", 0), *found)
+        with self.guard:
+            node = self.within.get(threading.get_ident())
+            run = self.store.runs[_method_of(node) if node else ""]
+            prefix = _prefix_of(node) if node else ""
+            metrics, pictures = (
+                {f"{prefix}{name}": value for name, value in getattr(record, kind, {}).items()}
+                for kind in ("metrics", "pictures")
+            )
+            self.store.log_step(run, getattr(record, "step", 0), metrics, pictures)
 
     def log_saved(self, node: Node, dataset_name: str) -> None:
         """Record a saved dataset as its catalog entry asks."""
-        dataset, work = self.catalog.get(dataset_name), self.work[threading.get_ident()]
-        if asked := (getattr(dataset, "metadata", None) or {}).get("mlflow"):
-            path = str(_saved_path(dataset))
-            # Metrics are no artifact: their tables are.
-            artifacts = [str(table.absolute()) for table in getattr(dataset, "artifacts", ())]
-            saved = {"prefix": "", **asked, "path": path, "time": now()}
-            saved["artifacts"] = artifacts if asked["log"] == "evaluation" else [path]
-            work.run.saved.append(saved)
-            self.store.attempt(work.run, self.store.log_saved, saved)
-            write_note(self.note, self.store, list(self.runs.values()))
-        work.to_save.discard(dataset_name)
-        if not work.to_save and not work.streams:
-            self._leave(self.work.pop(threading.get_ident()), "FINISHED")
+        dataset = self.catalog.get(dataset_name)
+        with self.guard:
+            run, to_save = self.store.runs[_method_of(node)], self.to_save[node.name]
+            if asked := (getattr(dataset, "metadata", None) or {}).get("mlflow"):
+                path = str(_saved_path(dataset))
+                # Metrics are no artifact: their tables are.
+                tables = [str(table.absolute()) for table in getattr(dataset, "artifacts", ())]
+                artifacts = tables if asked["log"] == "evaluation" else [path]
+                given = {"path": path, "artifacts": artifacts, "time": now()}
+                run.saved.append({"prefix": "", **asked, **given})
+                run.complete = False
+            to_save.discard(dataset_name)
+            if not to_save and not _streams(node):
+                self._leave(node)
+            if not run.complete:
+                self.store.update()
 
     def finish(self, status: Status) -> None:
         """End all runs, and log again what MLflow missed.
@@ -224,20 +200,20 @@ class Tracker(logging.Handler):
             status: Of the command, and of methods that are within a node.
         """
         atexit.unregister(self.finish)
-        logging.getLogger(TELEMETRY).removeHandler(self)
-        runs = list(self.runs.values())
-        if runs[0].status != "RUNNING":
-            return
-        for work in self.work.values():
-            self._leave(work, status)
-        for run in reversed(runs):
-            self._end(run, "FINISHED" if run.method else status)
-        if all(run.complete for run in runs) or self.store.log_again(runs):
-            remove_note(self.note)
-        else:
-            write_note(self.note, self.store, runs)
-            log.info("MLflow misses a part of this command: the next one logs it")
-        self.note_lock.release()
+        LOGGER.removeHandler(self)
+        with self.guard:
+            for method, run in self.store.runs.items():
+                failed = not method or method in self.begun.values()
+                run.end(status if failed else "FINISHED", now())
+            self.store.close()
+
+    def _leave(self, node: Node) -> None:
+        """A node has finished, and with its last node a method."""
+        method = _method_of(node)
+        self.begun.pop(node.name, None)
+        self.left[method].discard(node.name)
+        if method and not self.left[method]:
+            self.store.runs[method].end("FINISHED", now())
 
     def _new_run(self, method: str, name: str) -> Run:
         commit = git_commit()
@@ -250,10 +226,9 @@ class Tracker(logging.Handler):
             "kedro_run": self.command,
             "method": method,
         }
-        run = self.runs[method] = Run(method, tags, now())
-        if method:
-            run.dataset = self._crops()
-            tags |= {"data_digest": run.dataset["digest"]} if run.dataset else {}
+        run = self.store.runs[method] = Run(method, tags, now())
+        if method and (dataset := self._crops()):
+            run.dataset, tags["data_digest"] = dataset, dataset["digest"]
         return run
 
     def _crops(self) -> dict[str, str]:
@@ -272,22 +247,6 @@ class Tracker(logging.Handler):
             "profile": json.dumps({"num_rows": len(crops.crops), "num_elements": crops.crops.size}),
         }
 
-    def _log_begin(self, run: Run) -> None:
-        self.store.attempt(run, self.store.begin, self.runs[""] if run.method else None)
-        write_note(self.note, self.store, list(self.runs.values()))
-
-    def _leave(self, work: _Work, status: Status) -> None:
-        """A node has ended; so has its method, if it failed or was the last one."""
-        left = self.left[work.run.method]
-        left.discard(work.node.name)
-        if work.run.method and (status != "FINISHED" or not left):
-            self._end(work.run, status)
-
-    def _end(self, run: Run, status: Status) -> None:
-        if run.status == "RUNNING":
-            run.status, run.ended = status, now()
-            self.store.attempt(run, self.store.end)
-
 
 def running_hook() -> MlflowHook:
     """The hook of the `kedro run` at hand.
@@ -303,22 +262,12 @@ def running_hook() -> MlflowHook:
     raise MiramError("the registry is that of mlflow.yml: run this in the project, by kedro run")
 
 
-def is_unfinished(folder: "TrainingFolder") -> bool:
-    """Whether a folder holds a part of a training, such as the first of its folds or seeds."""
-    return folder.unfinished or any(folder.path.glob("*/**/*.pt"))
-
-
-def status_after(error: BaseException) -> Status:
-    """How a run ends: an interruption is no failure.
-
-    Args:
-        error: What ended it, with what caused it.
-    """
-    seen: BaseException | None = error
-    while seen is not None:
-        if _INTERRUPTIONS & {kind.__name__ for kind in type(seen).__mro__}:
+def status_after(error: BaseException | None) -> Status:
+    """How a run ends: an interruption is no failure, nor is what it caused."""
+    while error is not None:
+        if isinstance(error, TrainingInterrupted | KeyboardInterrupt):
             return "KILLED"
-        seen = seen.__cause__ or seen.__context__
+        error = error.__cause__ or error.__context__
     return "FAILED"
 
 
@@ -334,6 +283,15 @@ def _name(run_params: dict[str, Any], source: str, nodes: dict[str, set[str]]) -
 def _method_of(node: Node) -> str:
     namespace = (node.namespace or "").split(".")[0]
     return namespace if namespace in (*METHODS, *BASELINES) else ""
+
+
+def _prefix_of(node: Node) -> str:
+    return "".join(_FOLDERS.get(name.rpartition(".")[2], "") for name in node.inputs)
+
+
+def _streams(node: Node) -> bool:
+    """A generator saves every output many times, until the next node begins."""
+    return inspect.isgeneratorfunction(node.func)
 
 
 def _saved_path(dataset: Any) -> Path:

@@ -1,8 +1,9 @@
 """The MLflow store of a command, which never stops a training and never delays one for long.
 
-Steps go through MLflow's own queue (`synchronous=False`). When the server is away, one warning
-says so, and runs that miss something are no longer `complete`: they are logged again from the
-files they saved, at the end of the command, or by the next one, which finds a note of them.
+What is to be logged waits in a `Run` until MLflow has it, also on disk, as a note. When the server
+is away, one warning says so; the runs are logged later, with the next method, at the end of the
+command, or by the next one. Steps go through MLflow's own queue (`synchronous=False`); those that
+it lost are taken from the saved history.
 """
 
 import csv
@@ -11,12 +12,11 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
@@ -40,18 +40,19 @@ _NOT_ALLOWED = re.compile(r"[^\w\-./ :]")  # in the name of a metric or paramete
 _LONGEST_PARAMETER = 500
 _NO_METRICS = {"step", "epoch", "seed", "fold"}  # columns of a history
 _AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
+_SECONDS_IN_QUEUE = 5  # after which a step has arrived, or never will
 
 
 @dataclass
 class Run:
-    """What is recorded of a command, or of one method in it (`method`): enough to log it again.
+    """What is recorded of a command, or of one method in it (`method`).
 
     Attributes:
         started, ended: Milliseconds since 1970.
         dataset: Arguments of an MLflow dataset.
-        saved: Files in their order: `log` (what is logged), `path`, `artifacts`, `prefix`, `time`.
+        saved: Files still to be logged: `log` (what of it), `path`, `artifacts`, `prefix`, `time`.
         resumes: Whether it records an unfinished training that an earlier run began.
-        complete: Whether MLflow has everything so far.
+        complete: Whether MLflow has everything of it.
     """
 
     method: str
@@ -64,21 +65,28 @@ class Run:
     dataset: dict[str, str] = field(default_factory=dict)
     saved: list[dict[str, Any]] = field(default_factory=list)
     resumes: bool = False
-    complete: bool = True
+    complete: bool = False
+
+    def end(self, status: Status, at: int) -> None:
+        """Note how it ended; the first status stays."""
+        if self.status == "RUNNING":
+            self.status, self.ended, self.complete = status, at, False
 
 
 class Store:
-    """An MLflow server or local database.
+    """An MLflow server or local database, with the runs of one command by method.
+
+    What earlier commands could not log is logged at the start.
 
     Raises:
         MiramError: A local store cannot be opened, or a server refuses the experiment.
     """
 
-    def __init__(self, config: MlflowConfig) -> None:
+    def __init__(self, config: MlflowConfig, command: str) -> None:
         self.config, self.away, self._warned = config, False, False
-        self._queue: deque[tuple[Run, Any]] = deque()
+        self.runs: dict[str, Run] = {}  # the command's own is the first
+        self._queue: deque[tuple[float, Any]] = deque()
         self._had: dict[str, dict[str, set[int]]] = {}  # steps of resumed runs, by metric
-        self._lock = RLock()
         try:
             self.client = open_client(config)
             log.debug("MLflow experiment %s", self._experiment)
@@ -89,59 +97,124 @@ class Store:
                     "correct mlflow.yml, or set enabled: false in conf/local/mlflow.yml"
                 ) from error
             self._lose(error)
+        self._note = Path(config.unfinished) / f"{command}.json"
+        for earlier in sorted(self._note.parent.glob("*.json")):
+            self._log_earlier(earlier)
+        self._lock = _lock_of(self._note)
+        with suppress(OSError):
+            self._note.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
 
-    @cached_property
-    def _experiment(self) -> str:
-        return experiment_id(self.client, self.config)
+    def update(self, retry: bool = False) -> None:
+        """Log what MLflow misses of the command, and note it.
 
-    def attempt(self, run: Run, action: Callable[..., None], *arguments: Any) -> None:
-        """Call a method of this class unless the server is away; a failure costs a warning."""
-        if self.away or not (run.run_id or action == self.begin):
-            run.complete = False
-            return
-        try:
-            action(run, *arguments)
-        except Exception as error:  # of any kind: the training continues
-            if _is_refused(error):
-                name = run.method or "the command"
-                log.warning("not recorded in MLflow for %s: %s", name, _first_line(error))
-            else:
-                self._lose(error, run)
+        Args:
+            retry: Whether to ask a server again that was away.
+        """
+        if self.away and retry:
+            with suppress(Exception):  # the warning is out
+                self._wait_for_steps()
+            self.away = False
+        runs = list(self.runs.values())
+        self._log(runs)
+        self._write_note(self._note, runs)
 
-    def begin(self, run: Run, parent: Run | None) -> None:
-        """Create a run, or reopen that of the training it resumes; log its parameters."""
-        from mlflow.entities import Param
-
-        tags = {**run.tags, "mlflow.parentRunId": parent.run_id} if parent else run.tags
-        if run.resumes and not run.run_id:
-            self._reopen(run, tags)
-        if not run.run_id:
-            run.run_id = self.client.create_run(self._experiment, run.started, tags).info.run_id
-        if TRAINING in tags:  # of a later node than the first
-            self.client.set_tag(run.run_id, TRAINING, tags[TRAINING])
-        # The first value of a parameter stays, as the nodes of a method share some.
-        known = self.client.get_run(run.run_id).data.params
-        params = {_allowed(key): text[:_LONGEST_PARAMETER] for key, text in run.params.items()}
-        new = [Param(key, text) for key, text in params.items() if key not in known]
-        self.client.log_batch(run.run_id, params=new)
-        if run.dataset:
-            self._log_dataset(run)
+    def close(self) -> None:
+        """Log what is left at the end of the command, or leave it to the next one."""
+        self.update(retry=True)
+        self._lock.release()
+        if self.away:
+            log.info("MLflow misses a part of this command: the next one logs it")
 
     def log_step(
         self, run: Run, step: int, metrics: dict[str, float], pictures: dict[str, Any]
     ) -> None:
         """Queue metrics of a training step, and log (H, W) or (H, W, 3) uint8 pictures."""
-        from PIL import Image
+        if self.away or not run.run_id:
+            return
+        with self._tolerance(run):
+            self._wait_for_steps(_SECONDS_IN_QUEUE)
+            if rows := _rows(metrics, step, now(), self._had.get(run.run_id, {})):
+                queued = self.client.log_batch(run.run_id, metrics=rows, synchronous=False)
+                self._queue.append((time.monotonic(), queued))
+            for name, picture in pictures.items():
+                self.client.log_image(run.run_id, picture, key=name, step=step, synchronous=True)
 
-        self._empty_queue(wait=False)
-        if rows := self._rows(run, metrics, step, now()):
-            queued = self.client.log_batch(run.run_id, metrics=rows, synchronous=False)
-            self._queue.append((run, queued))
-        for name, picture in pictures.items():
-            image = Image.fromarray(picture)
-            self.client.log_image(run.run_id, image, key=name, step=step, synchronous=True)
+    @cached_property
+    def _experiment(self) -> str:
+        return experiment_id(self.client, self.config)
 
-    def log_saved(self, run: Run, saved: dict[str, Any]) -> None:
+    def _log_earlier(self, note: Path) -> None:
+        """Log what an earlier command could not, and end its runs if it was killed."""
+        with suppress(Timeout, OSError), _lock_of(note):
+            found = json.loads(note.read_text())
+            if found["uri"] == self.config.tracking_uri:
+                runs = [Run(**run) for run in found["runs"]]
+                for run in runs:
+                    run.end("KILLED", int(note.stat().st_mtime * 1000))
+                self._log(runs)
+                self._write_note(note, runs)
+
+    def _write_note(self, path: Path, runs: list[Run]) -> None:
+        """Note the runs of a command until MLflow has all; without room they are not noted."""
+        note = {"uri": self.config.tracking_uri, "runs": [asdict(run) for run in runs]}
+        with suppress(OSError):
+            if all(run.complete and run.ended for run in runs):
+                path.unlink(missing_ok=True)
+                path.with_suffix(".lock").unlink(missing_ok=True)
+            else:
+                with atomic_path(path) as temporary:
+                    temporary.write_text(json.dumps(note))
+
+    def _log(self, runs: list[Run]) -> None:
+        for run in runs:
+            if not (self.away or run.complete):
+                with self._tolerance(run):
+                    self._log_run(run, runs[0])
+                run.complete = not self.away
+
+    def _log_run(self, run: Run, command: Run) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+
+        if run is not command:
+            run.tags["mlflow.parentRunId"] = command.run_id
+        if run.resumes and not run.run_id:
+            self._reopen(run)
+        if not run.run_id:
+            run.run_id = self.client.create_run(self._experiment, run.started, run.tags).info.run_id
+        known = self.client.get_run(run.run_id)
+        is_ours = known.data.tags.get("kedro_run") == run.tags["kedro_run"]  # nobody resumed it
+        tags = [RunTag(key, tag) for key, tag in run.tags.items() if is_ours]
+        # The first value of a parameter stays, as the nodes of a method share some.
+        params = {_allowed(key): text[:_LONGEST_PARAMETER] for key, text in run.params.items()}
+        new = [Param(key, text) for key, text in params.items() if key not in known.data.params]
+        self.client.log_batch(run.run_id, params=new, tags=tags)
+        if run.dataset and not known.inputs.dataset_inputs:
+            context = [InputTag("mlflow.data.context", "training")]
+            self.client.log_inputs(run.run_id, [DatasetInput(Dataset(**run.dataset), context)])
+        while run.saved:
+            with self._tolerance(run):
+                self._log_saved(run, run.saved[0])
+            if self.away:
+                return
+            run.saved.pop(0)
+        if run.ended:
+            self._wait_for_steps()
+            if is_ours:
+                self.client.set_terminated(run.run_id, run.status, run.ended)
+
+    def _reopen(self, run: Run) -> None:
+        filters = f"tags.{TRAINING} = '{run.tags[TRAINING]}' and attributes.status != 'FINISHED'"
+        newest = ["attributes.start_time DESC"]
+        for former in self.client.search_runs([self._experiment], filters, 1, 1, newest):
+            run_id = former.info.run_id
+            self._had[run_id] = {key: self._steps(run_id, key) for key in former.data.metrics}
+            self.client.update_run(run_id, "RUNNING")
+            self.client.set_tag(run_id, "kedro_run", run.tags["kedro_run"])
+            run.tags["resumed"] = str(int(former.data.tags.get("resumed", "0")) + 1)
+            run.run_id = run_id
+
+    def _log_saved(self, run: Run, saved: dict[str, Any]) -> None:
         """Log a saved file as its catalog entry asks."""
         path, kind, prefix = Path(saved["path"]), saved["log"], saved["prefix"]
         metrics: dict[str, float] = {}
@@ -150,104 +223,56 @@ class Store:
         elif kind == "audit":
             for row in _read_csv(path):
                 metrics[f"audit.{row['code']}"] = metrics.get(f"audit.{row['code']}", 0) + 1
-        elif kind == "history" and (run.resumes or not run.complete):
-            self._complete_history(run, path, prefix, saved["time"])
-        rows = self._rows(run, {f"{prefix}{k}": v for k, v in metrics.items()}, 0, saved["time"])
+        elif kind == "history":
+            self._complete_steps(run, path, prefix, saved["time"])
+        metrics = {f"{prefix}{key}": value for key, value in metrics.items()}
+        rows = _rows(metrics, 0, saved["time"], {})
         self.client.log_batch(run.run_id, metrics=rows)
         for artifact in map(Path, saved["artifacts"]):
             with time_to_upload(artifact):
                 self.client.log_artifact(run.run_id, str(artifact))
 
-    def end(self, run: Run) -> None:
-        """End a run as its status says, unless a later command has resumed it."""
-        self._empty_queue()
-        tags = self.client.get_run(run.run_id).data.tags
-        if tags.get("kedro_run") == run.tags["kedro_run"]:
-            self.client.set_terminated(run.run_id, run.status, run.ended)
-
-    def retry(self) -> None:
-        """Ask a server again that was away."""
-        if self.away:
-            self._empty_queue()
-            self.away = False
-
-    def log_again(self, runs: list[Run]) -> bool:
-        """Log what MLflow misses of the runs of a command, its own first, and end them.
-
-        Returns:
-            Whether MLflow has everything now.
-        """
-        self.retry()
-        for run in runs:
-            if not run.complete:
-                self.attempt(run, self.begin, runs[0] if run.method else None)
-                for saved in run.saved:
-                    self.attempt(run, self.log_saved, saved)
-            self.attempt(run, self.end)
-            run.complete = not self.away
-        return not self.away
-
-    def _reopen(self, run: Run, tags: dict[str, str]) -> None:
-        filters = f"tags.{TRAINING} = '{tags[TRAINING]}' and attributes.status != 'FINISHED'"
-        newest = ["attributes.start_time DESC"]
-        for former in self.client.search_runs([self._experiment], filters, 1, 1, newest):
-            run.run_id = former.info.run_id
-            self._had[run.run_id] = {key: self._steps(run, key) for key in former.data.metrics}
-            self.client.update_run(run.run_id, "RUNNING")
-            number = int(former.data.tags.get("resumed", "0")) + 1
-            for key, tag in {**tags, "resumed": str(number)}.items():
-                self.client.set_tag(run.run_id, key, tag)
-
-    def _log_dataset(self, run: Run) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        context = [InputTag("mlflow.data.context", "training")]
-        self.client.log_inputs(run.run_id, [DatasetInput(Dataset(**run.dataset), context)])
-
-    def _complete_history(self, run: Run, path: Path, prefix: str, at: int) -> None:
+    def _complete_steps(self, run: Run, history: Path, prefix: str, at: int) -> None:
         """Log the steps of a training that MLflow does not have."""
-        self._empty_queue()
-        table = _read_csv(path)
-        steps = self._had[run.run_id] = {}
-        rows = []
+        self._wait_for_steps()
+        table, rows = _read_csv(history), []
+        had: dict[str, set[int]] = {}
         for row in table:
             seed = row.get("seed")
             named = prefix if seed == table[0].get("seed") else f"{prefix}seed{seed}/"
             metrics = {f"{named}{k}": v for k, v in row.items() if v and k not in _NO_METRICS}
-            steps |= {key: self._steps(run, key) for key in metrics.keys() - steps.keys()}
-            rows += self._rows(run, metrics, int(row["step"]), at)
+            had |= {key: self._steps(run.run_id, key) for key in metrics.keys() - had.keys()}
+            rows += _rows(metrics, int(row["step"]), at, had)
         self.client.log_batch(run.run_id, metrics=rows)
 
-    def _steps(self, run: Run, key: str) -> set[int]:
-        return {row.step for row in self.client.get_metric_history(run.run_id, _allowed(key))}
+    def _steps(self, run_id: str, key: str) -> set[int]:
+        return {row.step for row in self.client.get_metric_history(run_id, _allowed(key))}
 
-    def _rows(self, run: Run, metrics: dict[str, Any], step: int, at: int) -> list[Any]:
-        from mlflow.entities import Metric
+    def _wait_for_steps(self, seconds: float = 0) -> None:
+        """Wait for steps that have been in the queue so long; raise if one failed."""
+        failed = None
+        while self._queue and time.monotonic() - self._queue[0][0] >= seconds:
+            try:
+                self._queue.popleft()[1].wait()
+            except Exception as error:  # of any kind, raised when none is on its way any more
+                failed = error
+        if failed:
+            raise failed
 
-        had = self._had.get(run.run_id, {}) if step else {}  # metrics without a step may change
-        return [
-            Metric(_allowed(key), float(value), at, step)
-            for key, value in metrics.items()
-            if step not in had.get(key, ())
-        ]
+    @contextmanager
+    def _tolerance(self, run: Run) -> Iterator[None]:
+        """A failure costs a warning."""
+        try:
+            yield
+        except Exception as error:  # of any kind: the training continues
+            if _is_refused(error):
+                name = run.method or "the command"
+                log.warning("not recorded in MLflow for %s: %s", name, _first_line(error))
+            else:
+                self._lose(error)
 
-    def _empty_queue(self, wait: bool = True) -> None:
-        """Notice what failed of the queue; with `wait`, of all of it."""
-        with self._lock:
-            while self._queue:
-                run, queued = self._queue[0]
-                if not wait and not all(future.done() for future in queued._operation_futures):
-                    return
-                self._queue.popleft()
-                try:
-                    queued.wait()
-                except Exception as error:  # of any kind: the training continues
-                    self._lose(error, run)
-
-    def _lose(self, error: Exception, run: Run | None = None) -> None:
+    def _lose(self, error: Exception) -> None:
         self.away = True
-        if run:
-            run.complete = False
         if not self._warned:
             self._warned = True
             log.warning(
@@ -258,46 +283,25 @@ class Store:
             )
 
 
-def write_note(path: Path, store: Store, runs: list[Run]) -> None:
-    """Write down the runs of a command; where that fails, they are not logged again."""
-    note = {"uri": store.config.tracking_uri, "runs": [asdict(run) for run in runs]}
-    with suppress(OSError), atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(note))
-
-
-def lock_of(path: Path) -> FileLock:
-    """Lock of a note, which its command holds as long as it runs."""
-    # Taken in one thread and released in another.
-    return FileLock(path.with_suffix(".lock"), thread_local=False, blocking=False)
-
-
-def log_earlier_commands(store: Store) -> None:
-    """Log what earlier commands could not, and end the runs of those that were killed."""
-    for path in sorted(Path(store.config.unfinished).glob("*.json")):
-        with suppress(Timeout, OSError), lock_of(path):
-            note = json.loads(path.read_text())
-            if note["uri"] != store.config.tracking_uri:
-                continue
-            runs = [Run(**run) for run in note["runs"]]
-            for run in runs:
-                if run.status == "RUNNING":
-                    run.status, run.ended = "KILLED", int(path.stat().st_mtime * 1000)
-            if store.log_again(runs):
-                remove_note(path)
-            else:
-                write_note(path, store, runs)
-
-
-def remove_note(path: Path) -> None:
-    """Remove a note, as MLflow has everything of its command."""
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
-        path.with_suffix(".lock").unlink(missing_ok=True)
-
-
 def now() -> int:
     """Milliseconds since 1970, as MLflow counts."""
     return time.time_ns() // 1_000_000
+
+
+def _lock_of(note: Path) -> FileLock:
+    """Lock of a note, which its command holds as long as it runs."""
+    # Taken in one thread and released in another.
+    return FileLock(note.with_suffix(".lock"), thread_local=False, blocking=False)
+
+
+def _rows(metrics: dict[str, Any], step: int, at: int, had: dict[str, set[int]]) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [
+        Metric(_allowed(key), float(value), at, step)
+        for key, value in metrics.items()
+        if step not in had.get(key, ())
+    ]
 
 
 def _is_refused(error: Exception) -> bool:
