@@ -155,14 +155,20 @@ STOP = TrainingInterrupted("stopped by SIGTERM after step 3 of 9", 143)
 
 @pytest.mark.parametrize("runner", [None, ThreadRunner(max_workers=1)])
 @pytest.mark.parametrize(("error", "status"), [(ValueError("no"), "FAILED"), (STOP, "KILLED")])
-@pytest.mark.parametrize("place", ["function", "save"])
+@pytest.mark.parametrize("place", ["load", "function", "save"])
 def test_a_node_that_fails_or_is_interrupted_ends_its_run_so(
     config, run_command, catalog, error, status, place, runner
 ):
-    if place == "save":
-        catalog["random.out"] = Refusing(error)
+    if place != "function":
+        catalog["random.out" if place == "save" else "random.in"] = Refusing(error)
     broken = failing(error) if place == "function" else training()
-    run_command(config, node("mae", training()), node("random", broken, "mae.out"), runner=runner)
+    needed = ["random.first", *(["random.in"] if place == "load" else [])]
+    nodes = [
+        node("mae", training()),
+        node("random", training(), "mae.out", "random.first"),
+        node("random", broken, needed),
+    ]
+    run_command(config, *nodes, runner=runner)
     found = Recorded(config)
     assert found.commands[0].info.status == status
     assert found.by_method["mae"].info.status == "FINISHED"

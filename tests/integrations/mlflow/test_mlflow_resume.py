@@ -133,7 +133,7 @@ hook.before_node_run(node, {"mae.training_folder": folder})
 (folder.path / "step-000000002.pt").write_text("a state")
 log_metrics(1, {"loss": 1.0})
 log_metrics(2, {"loss": 0.5})
-hook.tracker.store._wait_for_steps()
+hook.store._wait_for_steps()
 if sys.argv[3] == "SIGKILL":
     os.kill(os.getpid(), signal.SIGKILL)
 raise KeyboardInterrupt

@@ -34,16 +34,20 @@ from miram.training.logging.telemetry import LOGGER
 _FOLDERS = {"training_folder": "", "finetuning_folder": "finetuned/"}
 
 
-class MlflowHook:
-    """Records the parameters, metrics, loss histories, pictures and files of every node."""
+class MlflowHook(logging.Handler):
+    """Records the parameters, metrics, loss histories, pictures and files of every node.
+
+    Kedro reports no failure of a load or save. A node that has begun and has not saved everything
+    when the command ends has failed.
+    """
 
     config: MlflowConfig
-    tracker: "Tracker | None" = None
+    store: Store | None = None  # of the command that runs now
 
     @property
     def run_id(self) -> str:
         """Id of the command's run; empty where there is none."""
-        return self.tracker.store.runs[""].run_id if self.tracker else ""
+        return self.store.runs[""].run_id if self.store else ""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -55,99 +59,48 @@ class MlflowHook:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: Any
     ) -> None:
-        """Start the parent run."""
-        self._finish("KILLED")  # one that Ctrl-C ended in a notebook
-        if self.config.enabled:
-            self.tracker = Tracker(self.config, run_params, pipeline, catalog)
-
-    @hook_impl
-    def before_dataset_loaded(self, node: Node) -> None:
-        """Note that a node begins, which may fail already when it loads."""
-        if self.tracker:
-            self.tracker.enter(node)
-
-    @hook_impl
-    def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
-        """Open the run of the node's method."""
-        if self.tracker:
-            self.tracker.begin(node, inputs)
-
-    @hook_impl
-    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
-        """Record what the catalog entry asks for."""
-        if self.tracker:
-            self.tracker.log_saved(node, dataset_name)
-
-    @hook_impl
-    def after_pipeline_run(self) -> None:
-        """End all runs."""
-        self._finish("FINISHED")
-
-    @hook_impl
-    def on_pipeline_error(self, error: BaseException) -> None:
-        """End all runs: the command, and methods within a node, failed or were interrupted."""
-        self._finish(status_after(error))
-
-    def _finish(self, status: Status) -> None:
-        if self.tracker:
-            self.tracker.finish(status)
-            self.tracker = None
-
-
-class Tracker(logging.Handler):
-    """The runs of one command, from its beginning to `finish`.
-
-    Kedro reports no failure of a load or save. A node that has begun and has not saved everything
-    when the command ends has failed.
-
-    Args:
-        config: Where runs are recorded.
-        run_params: What Kedro knows of the command.
-        pipeline: The nodes to run.
-        catalog: Its catalog; entries say what of them is recorded.
-    """
-
-    def __init__(
-        self, config: MlflowConfig, run_params: dict[str, Any], pipeline: Pipeline, catalog: Any
-    ) -> None:
-        super().__init__()
+        """Start the run of the command."""
+        self.finish("KILLED")  # one that Ctrl-C ended in a notebook
+        if not self.config.enabled:
+            return
         self.catalog = catalog
         self.command = str(run_params.get("run_id") or run_params.get("session_id"))
+        self.source = catalog.load("params:source") if catalog.exists("params:source") else ""
         self.to_save = {node.name: set(node.outputs) for node in pipeline.nodes}
         self.left: dict[str, set[str]] = {}  # nodes of each method that have not finished
         for node in pipeline.nodes:
             self.left.setdefault(_method_of(node), set()).add(node.name)
-        self.within: dict[int, Node] = {}  # by thread
         self.begun: dict[str, str] = {}  # nodes that have not finished, and their methods
+        self.within: dict[int, Node] = {}  # by thread
         self.guard = threading.RLock()
-        self.source = catalog.load("params:source") if catalog.exists("params:source") else ""
-        self.store = Store(config, self.command)
-        self._new_run("", _name(run_params, self.source, self.left))
+        self.store = Store(self.config, self.command)
+        self._new_run(self.store, "", _name(run_params, self.source, self.left))
         self.store.update()
         LOGGER.addHandler(self)
         atexit.register(self.finish, "KILLED")  # Kedro calls no hook after Ctrl-C
 
-    def enter(self, node: Node) -> None:
+    @hook_impl
+    def before_dataset_loaded(self, node: Node) -> None:
         """Note that a node begins."""
+        if not self.store:
+            return
         with self.guard:
             before = self.within.get(threading.get_ident())
             if before and before is not node and _streams(before):
-                self._leave(before)
+                self._leave(self.store, before)
             self.within[threading.get_ident()] = node
             self.begun[node.name] = _method_of(node)
 
-    def begin(self, node: Node, inputs: dict[str, Any]) -> None:
-        """Open the run of a method with its first node; record the node's parameters.
-
-        Args:
-            node: The node.
-            inputs: Its inputs. The folder of an unfinished training resumes its run.
-        """
-        self.enter(node)
+    @hook_impl
+    def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
+        """Open the run of a method with its first node; record the node's parameters."""
+        if not self.store:
+            return
+        self.before_dataset_loaded(node)  # a node may have no inputs
         method = _method_of(node)
         with self.guard:
             new = method not in self.store.runs
-            run = self._new_run(method, method) if new else self.store.runs[method]
+            run = self._new_run(self.store, method, method) if new else self.store.runs[method]
             for name, value in inputs.items():
                 # Without the namespace, so that all methods have the same keys.
                 key = name.removeprefix("params:").removeprefix(f"{method}.")
@@ -156,7 +109,7 @@ class Tracker(logging.Handler):
                     run.params = params | run.params
                 elif key in _FOLDERS:
                     run.tags[TRAINING] = str(value.path.absolute())
-                    # Something is left of a part, such as of the first of its folds or seeds.
+                    # There may be the first of its folds or seeds.
                     run.resumes |= new and (value.unfinished or any(value.path.glob("*/**/*.pt")))
             run.resumes &= run.params.get("training.resume") != "False"
             run.complete = False
@@ -164,6 +117,8 @@ class Tracker(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Record the metrics and pictures of a training step as they come."""
+        if not self.store:
+            return
         with self.guard:
             node = self.within.get(threading.get_ident())
             run = self.store.runs[_method_of(node) if node else ""]
@@ -174,31 +129,37 @@ class Tracker(logging.Handler):
             )
             self.store.log_step(run, getattr(record, "step", 0), metrics, pictures)
 
-    def log_saved(self, node: Node, dataset_name: str) -> None:
-        """Record a saved dataset as its catalog entry asks."""
-        dataset = self.catalog.get(dataset_name)
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Record what the catalog entry asks for."""
+        if not self.store:
+            return
         with self.guard:
             run, to_save = self.store.runs[_method_of(node)], self.to_save[node.name]
+            dataset = self.catalog.get(dataset_name)
             if asked := (getattr(dataset, "metadata", None) or {}).get("mlflow"):
-                path = str(_saved_path(dataset))
-                # Metrics are no artifact: their tables are.
-                tables = [str(table.absolute()) for table in getattr(dataset, "artifacts", ())]
-                artifacts = tables if asked["log"] == "evaluation" else [path]
-                given = {"path": path, "artifacts": artifacts, "time": now()}
-                run.saved.append({"prefix": "", **asked, **given})
+                run.saved.append(_to_log(dataset, asked))
                 run.complete = False
             to_save.discard(dataset_name)
             if not to_save and not _streams(node):
-                self._leave(node)
+                self._leave(self.store, node)
             if not run.complete:
                 self.store.update()
 
-    def finish(self, status: Status) -> None:
-        """End all runs, and log again what MLflow missed.
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """End all runs."""
+        self.finish("FINISHED")
 
-        Args:
-            status: Of the command, and of methods that are within a node.
-        """
+    @hook_impl
+    def on_pipeline_error(self, error: BaseException) -> None:
+        """End all runs: the command, and methods within a node, failed or were interrupted."""
+        self.finish(status_after(error))
+
+    def finish(self, status: Status) -> None:
+        """End all runs with the status of the command, but of methods within a node only."""
+        if not self.store:
+            return
         atexit.unregister(self.finish)
         LOGGER.removeHandler(self)
         with self.guard:
@@ -206,16 +167,17 @@ class Tracker(logging.Handler):
                 failed = not method or method in self.begun.values()
                 run.end(status if failed else "FINISHED", now())
             self.store.close()
+            self.store = None
 
-    def _leave(self, node: Node) -> None:
+    def _leave(self, store: Store, node: Node) -> None:
         """A node has finished, and with its last node a method."""
         method = _method_of(node)
         self.begun.pop(node.name, None)
         self.left[method].discard(node.name)
         if method and not self.left[method]:
-            self.store.runs[method].end("FINISHED", now())
+            store.runs[method].end("FINISHED", now())
 
-    def _new_run(self, method: str, name: str) -> Run:
+    def _new_run(self, store: Store, method: str, name: str) -> Run:
         commit = git_commit()
         tags = {
             "mlflow.runName": name,
@@ -226,7 +188,7 @@ class Tracker(logging.Handler):
             "kedro_run": self.command,
             "method": method,
         }
-        run = self.store.runs[method] = Run(method, tags, now())
+        run = store.runs[method] = Run(method, tags, now())
         if method and (dataset := self._crops()):
             run.dataset, tags["data_digest"] = dataset, dataset["digest"]
         return run
@@ -294,8 +256,13 @@ def _streams(node: Node) -> bool:
     return inspect.isgeneratorfunction(node.func)
 
 
-def _saved_path(dataset: Any) -> Path:
+def _to_log(dataset: Any, asked: dict[str, str]) -> dict[str, Any]:
+    """A saved dataset, with what its catalog entry asks for, as `Run.saved` has it."""
+    path = dataset._filepath
     if getattr(dataset, "_version", None):
-        path = str(dataset._get_versioned_path(dataset.resolve_save_version()))
-        return Path(path).absolute()
-    return Path(str(dataset._filepath)).absolute()
+        path = dataset._get_versioned_path(dataset.resolve_save_version())
+    files = [path]
+    if asked["log"] == "evaluation":  # metrics are no artifact: their tables are
+        files = getattr(dataset, "artifacts", ())
+    absolute = [str(Path(str(file)).absolute()) for file in (path, *files)]
+    return {"prefix": "", **asked, "path": absolute[0], "artifacts": absolute[1:], "time": now()}

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -115,9 +115,7 @@ class Store:
             with suppress(Exception):  # the warning is out
                 self._wait_for_steps()
             self.away = False
-        runs = list(self.runs.values())
-        self._log(runs)
-        self._write_note(self._note, runs)
+        self._log(list(self.runs.values()), self._note)
 
     def close(self) -> None:
         """Log what is left at the end of the command, or leave it to the next one."""
@@ -152,26 +150,23 @@ class Store:
                 runs = [Run(**run) for run in found["runs"]]
                 for run in runs:
                     run.end("KILLED", int(note.stat().st_mtime * 1000))
-                self._log(runs)
-                self._write_note(note, runs)
+                self._log(runs, note)
 
-    def _write_note(self, path: Path, runs: list[Run]) -> None:
-        """Note the runs of a command until MLflow has all; without room they are not noted."""
-        note = {"uri": self.config.tracking_uri, "runs": [asdict(run) for run in runs]}
-        with suppress(OSError):
-            if all(run.complete and run.ended for run in runs):
-                path.unlink(missing_ok=True)
-                path.with_suffix(".lock").unlink(missing_ok=True)
-            else:
-                with atomic_path(path) as temporary:
-                    temporary.write_text(json.dumps(note))
-
-    def _log(self, runs: list[Run]) -> None:
+    def _log(self, runs: list[Run], note: Path) -> None:
+        """Log what MLflow misses of a command, and note what it still misses."""
         for run in runs:
             if not (self.away or run.complete):
                 with self._tolerance(run):
                     self._log_run(run, runs[0])
                 run.complete = not self.away
+        with suppress(OSError):  # without room there is no note
+            if all(run.complete and run.ended for run in runs):
+                note.unlink(missing_ok=True)
+                note.with_suffix(".lock").unlink(missing_ok=True)
+                return
+            text = {"uri": self.config.tracking_uri, "runs": [asdict(run) for run in runs]}
+            with atomic_path(note) as temporary:
+                temporary.write_text(json.dumps(text))
 
     def _log_run(self, run: Run, command: Run) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
@@ -215,35 +210,17 @@ class Store:
             run.run_id = run_id
 
     def _log_saved(self, run: Run, saved: dict[str, Any]) -> None:
-        """Log a saved file as its catalog entry asks."""
-        path, kind, prefix = Path(saved["path"]), saved["log"], saved["prefix"]
-        metrics: dict[str, float] = {}
-        if kind == "evaluation":
-            metrics = flatten_metrics(json.loads(path.read_text(encoding="utf-8")))
-        elif kind == "audit":
-            for row in _read_csv(path):
-                metrics[f"audit.{row['code']}"] = metrics.get(f"audit.{row['code']}", 0) + 1
-        elif kind == "history":
-            self._complete_steps(run, path, prefix, saved["time"])
-        metrics = {f"{prefix}{key}": value for key, value in metrics.items()}
-        rows = _rows(metrics, 0, saved["time"], {})
+        """Log a saved file as its catalog entry asks, but no step twice."""
+        points = list(_read_points(Path(saved["path"]), saved["log"], saved["prefix"]))
+        keys = {key for step, metrics in points if step for key in metrics}
+        if keys:
+            self._wait_for_steps()
+        had = {key: self._steps(run.run_id, key) for key in keys}
+        rows = [row for step, found in points for row in _rows(found, step, saved["time"], had)]
         self.client.log_batch(run.run_id, metrics=rows)
         for artifact in map(Path, saved["artifacts"]):
             with time_to_upload(artifact):
                 self.client.log_artifact(run.run_id, str(artifact))
-
-    def _complete_steps(self, run: Run, history: Path, prefix: str, at: int) -> None:
-        """Log the steps of a training that MLflow does not have."""
-        self._wait_for_steps()
-        table, rows = _read_csv(history), []
-        had: dict[str, set[int]] = {}
-        for row in table:
-            seed = row.get("seed")
-            named = prefix if seed == table[0].get("seed") else f"{prefix}seed{seed}/"
-            metrics = {f"{named}{k}": v for k, v in row.items() if v and k not in _NO_METRICS}
-            had |= {key: self._steps(run.run_id, key) for key in metrics.keys() - had.keys()}
-            rows += _rows(metrics, int(row["step"]), at, had)
-        self.client.log_batch(run.run_id, metrics=rows)
 
     def _steps(self, run_id: str, key: str) -> set[int]:
         return {row.step for row in self.client.get_metric_history(run_id, _allowed(key))}
@@ -294,13 +271,32 @@ def _lock_of(note: Path) -> FileLock:
     return FileLock(note.with_suffix(".lock"), thread_local=False, blocking=False)
 
 
+def _read_points(path: Path, kind: str, prefix: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Steps and their metrics in a saved file; step 0 for metrics without one."""
+    if kind == "evaluation":
+        metrics = flatten_metrics(json.loads(path.read_text(encoding="utf-8")))
+        yield 0, {f"{prefix}{key}": value for key, value in metrics.items()}
+    if kind not in ("audit", "history"):
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    if kind == "audit":
+        yield 0, Counter(f"{prefix}audit.{row['code']}" for row in table)
+        return
+    for row in table:
+        seed = row.get("seed")
+        named = prefix if seed == table[0].get("seed") else f"{prefix}seed{seed}/"
+        metrics = {f"{named}{k}": v for k, v in row.items() if v and k not in _NO_METRICS}
+        yield int(row["step"]), metrics
+
+
 def _rows(metrics: dict[str, Any], step: int, at: int, had: dict[str, set[int]]) -> list[Any]:
     from mlflow.entities import Metric
 
     return [
         Metric(_allowed(key), float(value), at, step)
         for key, value in metrics.items()
-        if step not in had.get(key, ())
+        if not step or step not in had.get(key, ())  # metrics without a step may change
     ]
 
 
@@ -312,11 +308,6 @@ def _is_refused(error: Exception) -> bool:
 
 def _allowed(name: str) -> str:
     return _NOT_ALLOWED.sub("_", name)
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _first_line(error: Exception) -> str:
