@@ -67,20 +67,16 @@ def free_in_groups(membership: str, mounts: Path) -> Iterator[int]:
         if controllers and "memory" not in controllers.split(","):
             continue
         top = mounts / "memory" if controllers else mounts
+        limit, usage, cache = _VERSION_1 if controllers else _VERSION_2
         group = top / path.lstrip("/")
         for folder in (group, *group.parents):  # a limit binds all groups below
-            if folder.is_relative_to(top):
-                yield from _free_in(folder, *(_VERSION_1 if controllers else _VERSION_2))
-
-
-def _free_in(folder: Path, limit: str, usage: str, cache: str) -> Iterator[int]:
-    try:
-        most, used = (folder / limit).read_text().strip(), int((folder / usage).read_text())
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except OSError:
-        return  # not mounted in this container, or the root, which has no limit
-    if most != "max":
-        yield max(0, int(most) - used + int(stat.get(cache, 0)))
+            # None where a group is not mounted in this container, or is the root.
+            if not folder.is_relative_to(top) or not (folder / limit).is_file():
+                continue
+            most, used = ((folder / name).read_text().strip() for name in (limit, usage))
+            if most != "max":
+                stat = dict(line.split() for line in (folder / "memory.stat").open())
+                yield max(0, int(most) - int(used) + int(stat.get(cache, 0)))
 
 
 def peak_memory(device: torch.device) -> int:

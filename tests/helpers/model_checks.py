@@ -1,6 +1,6 @@
 """Questions that tests ask of any model."""
 
-import torch
+from miram.models.describe import kept_for_backward
 
 
 def parameters_without_gradient(model):
@@ -14,14 +14,6 @@ def parameters_without_gradient(model):
 
 def saved_bytes(model, run):
     """Bytes that a pass keeps for the backward pass, weights left out, and what it gives."""
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    saved = {}
-
-    def keep(tensor):
-        saved[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address serves twice
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with kept_for_backward(model.parameters()) as kept:
         result = run()
-    sizes = [t.untyped_storage().nbytes() for place, t in saved.items() if place not in weights]
-    return sum(sizes), result
+        return kept(), result

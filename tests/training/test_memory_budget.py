@@ -46,16 +46,15 @@ def trial(name, precision="fp32", **training):
     method = METHOD_KINDS.model_validate(METHODS[name])
     plain = {"epochs": 1, "batch_size": 8, "precision": precision}
     recipe = TrainingConfig(**{**plain, **training})
-    return Trial(
-        build_on_meta_device(method, ENCODER), method.crop_size(ENCODER), 128, recipe, precision
-    )
+    model = build_on_meta_device(method, ENCODER)
+    return Trial(model, method.crop_size(ENCODER), recipe, precision)
 
 
 def plan(name="nystrom", **given):
     extra = {key: given.pop(key) for key in ("resident", "processes", "neighbors") if key in given}
     auto = {"batch_size": "auto", "effective_batch": 4096}
     step = trial(name, **{**auto, **given})
-    return plan_budget(step.model, step.image_size, 128, step.training, CPU, **extra)
+    return plan_budget(step.model, step.image_size, step.training, CPU, **extra)
 
 
 @given(st.integers(0, 5000), st.integers(1, 300), st.integers(1, 20_000), st.integers(1, 500))
@@ -99,7 +98,7 @@ def test_an_estimate_leaves_model_and_random_numbers_alone():
     expected = torch.rand(1)
     torch.manual_seed(5)
     shapes = trial("nystrom")
-    real = Trial(model, shapes.image_size, 128, shapes.training, "fp32")
+    real = Trial(model, shapes.image_size, shapes.training, "fp32")
     assert estimated_bytes(real) == estimated_bytes(shapes)
     assert torch.equal(torch.rand(1), expected)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

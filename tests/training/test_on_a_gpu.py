@@ -77,7 +77,7 @@ def test_what_is_measured_fits_and_is_nearly_used():
     config = CONFIG.model_copy(
         update={"batch_size": "auto", "effective_batch": 4096, "memory": f"{limit}B"}
     )
-    budget = plan_budget(METHOD.build(LARGE, 0), WIDE, WIDE, config, device)
+    budget = plan_budget(METHOD.build(LARGE, 0), WIDE, config, device)
     assert budget.measured
     crops = RANDOM.integers(0, 65_536, (budget.batch_size, WIDE, WIDE), dtype=np.uint16)
     torch.cuda.reset_peak_memory_stats()

@@ -9,15 +9,10 @@ import typer
 from miram.commands.study import OneOrAllMethods
 
 if TYPE_CHECKING:
-    from miram.models.encoder import EncoderConfig
-    from miram.models.method_config import MethodConfig
-    from miram.training.config import TrainingConfig
     from miram.training.memory_budget import Budget
 
 # By method; a text says why there is no budget.
 Budgets = dict[str, "Budget | str"]
-
-_BYTES_PER_PIXEL = 2  # of a crop
 
 
 def budget(
@@ -33,9 +28,6 @@ def budget(
     precision: Annotated[
         str | None, typer.Option(help="bf16, fp16 or fp32; default: training.precision")
     ] = None,
-    crops: Annotated[
-        int, typer.Option(min=0, help="crops that stay on the device, to be counted in")
-    ] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="print the result for machines, on one line")
     ] = False,
@@ -51,7 +43,7 @@ def budget(
     from miram.integrations.parameters import load_parameters
 
     asked = {"memory": memory, "effective_batch": effective_batch, "precision": precision}
-    budgets = plan_methods(load_parameters(env), method, asked, crops)
+    budgets = plan_methods(load_parameters(env), method, asked)
     if method is not None and isinstance(fault := budgets[method], str):
         raise MiramError(f"{method}: {fault}")
     if as_json:
@@ -61,57 +53,42 @@ def budget(
         typer.echo(text_table(budgets))
 
 
-def plan_methods(
-    parameters: dict[str, Any], method: str | None, asked: dict[str, Any], crops: int = 0
-) -> Budgets:
+def plan_methods(parameters: dict[str, Any], method: str | None, asked: dict[str, Any]) -> Budgets:
     """Plan one method of a configuration, or all; what is asked goes over `training`.
 
     Raises:
         MiramError: There is no such method, or a setting is impossible.
     """
+    import torch
+
+    from miram.errors import MiramError
     from miram.models.encoder import EncoderConfig
-    from miram.models.method_kinds import methods_of
-    from miram.training.config import TrainingConfig
+    from miram.models.method_kinds import build_on_meta_device, methods_of
+    from miram.training.config import TrainingConfig, recipe_of
+    from miram.training.memory_budget import plan_budget
 
     shared = TrainingConfig.model_validate(parameters["training"])
     given = {name: value for name, value in asked.items() if value is not None}
     settings = {"effective_batch": shared.samples_per_step, **given, "batch_size": "auto"}
     training = TrainingConfig.model_validate(shared.model_dump() | settings)
     encoder = EncoderConfig.model_validate(parameters["encoder"])
-    return {
-        name: _plan(config, encoder, training, parameters["rois"]["image_size"], crops)
-        for name, config in methods_of(parameters, method).items()
-    }
-
-
-def _plan(
-    method: "MethodConfig",
-    encoder: "EncoderConfig",
-    training: "TrainingConfig",
-    store_size: int,
-    crops: int,
-) -> "Budget | str":
-    import torch
-
-    from miram.errors import MiramError
-    from miram.models.method_kinds import build_on_meta_device
-    from miram.training.config import recipe_of
-    from miram.training.memory_budget import plan_budget
-
-    if not method.trained:
-        return "is not trained, so any memory that holds its weights will do"
     on_gpu = training.device == "auto" and torch.cuda.is_available()
-    if on_gpu:
-        model = method.without_files().build(encoder, seed=0)
-    else:  # an estimate needs shapes only, and weights are half of its time
-        model = build_on_meta_device(method, encoder)
     device = torch.device("cuda" if on_gpu else "cpu")
-    recipe, size = recipe_of(method, training), method.crop_size(encoder)
-    resident = crops * store_size**2 * _BYTES_PER_PIXEL
-    try:
-        return plan_budget(model, size, store_size, recipe, device, resident=resident)
-    except MiramError as error:
-        return str(error)
+    budgets: Budgets = {}
+    for name, config in methods_of(parameters, method).items():
+        if not config.trained:
+            budgets[name] = "is not trained, so any memory that holds its weights will do"
+            continue
+        if on_gpu:
+            model = config.without_files().build(encoder, seed=0)
+        else:  # an estimate needs shapes only, and weights are half of its time
+            model = build_on_meta_device(config, encoder)
+        recipe, size = recipe_of(config, training), config.crop_size(encoder)
+        try:
+            budgets[name] = plan_budget(model, size, recipe, device)
+        except MiramError as error:
+            budgets[name] = str(error)
+    return budgets
 
 
 def text_table(budgets: Budgets) -> str:

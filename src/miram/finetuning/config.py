@@ -5,7 +5,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from miram.configuration import Config
-from miram.finetuning.model import VALIDATION_AUC, Pooling
+from miram.finetuning.model import VALIDATION_AUC
+from miram.models.encoder import Pooling
 from miram.models.pretrained_weights.load import InitializationConfig
 from miram.training.config import AUTO, TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig

@@ -5,7 +5,7 @@ fold `fold0` stand under `fold0.`, and `folds` in the header names them all.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import timm
@@ -15,12 +15,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from miram.errors import MiramError
-from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
+from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint, weights_below
 from miram.models.checkpoints.joined import WHOLE
+from miram.models.encoder import Pooling, pool_tokens
 from miram.models.images import PIXEL_MEAN, PIXEL_STD, plain_views
 from miram.models.supervised import Supervised
 
-Pooling = Literal["patches", "cls"]
 ABOUT = "finetuning"  # field of the header that says how the model was trained
 VALIDATION_AUC = "validation_auc"  # the metric by which the epoch is chosen
 READ = ("timm", "image_size", "pixel_mean", "pixel_std")  # of the header of an encoder
@@ -73,9 +73,7 @@ class FineTuned(Supervised):
         if not isinstance(self.encoder, VisionTransformer):
             return self.head(self.encoder(images))
         tokens = self.encoder.forward_features(images)  # (B, P + N, D)
-        if self.pooling == "cls":
-            return self.head(tokens[:, 0])
-        return self.head(tokens[:, self.encoder.num_prefix_tokens :].mean(dim=1))
+        return self.head(pool_tokens(self.encoder, tokens, self.pooling))
 
 
 def _build(start: EncoderCheckpoint, drop_path: float) -> Any:
@@ -134,27 +132,17 @@ def split_models(checkpoint: PretrainedCheckpoint) -> dict[str, FineTuned]:
             "the checkpoint holds no fine-tuned model: make one with "
             "`kedro run --pipeline finetune`"
         )
+    identity = {**about, "encoder": checkpoint.metadata, "drop_path": 0.0}  # in evaluation none
     models = {}
     for fold in checkpoint.metadata.get("folds", [WHOLE]):
-        prefix = f"{fold}." if fold else ""
-        state = _below(checkpoint.state, prefix)
-        start = EncoderCheckpoint(_below(state, "encoder."), checkpoint.metadata)
-        weights = state["weights"]
-        model = FineTuned(start, about["pooling"], weights, several=about["kind"] == "multi")
-        model.load_state_dict(state)
-        models[fold] = model.eval()
+        state = weights_below(checkpoint.state, fold)
+        models[fold] = build_again(identity, state).eval()
     return models
-
-
-def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
-    }
 
 
 def build_again(identity: Mapping[str, Any], state: Mapping[str, Tensor]) -> FineTuned:
     """Make the model of a training from its identity and its weights."""
-    start = EncoderCheckpoint(_below(state, "encoder."), identity["encoder"])
+    start = EncoderCheckpoint(weights_below(state, "encoder"), identity["encoder"])
     pooling, several = identity["pooling"], identity["kind"] == "multi"
     drop_path = identity["drop_path"]
     model = FineTuned(start, pooling, state["weights"], several=several, drop_path=drop_path)

@@ -29,16 +29,10 @@ from miram.provenance import TRAINING_CODE
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import VALIDATION_LOSS, Checkpoints
 from miram.training.config import TrainingConfig
-from miram.training.logging.history import (
-    OTHERWISE,
-    Facts,
-    Trained,
-    join_histories,
-    joined_facts,
-    last_step,
-)
-from miram.training.logging.telemetry import Validation, log_step_offset
+from miram.training.logging.history import OTHERWISE, Facts, Trained
+from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
+from miram.training.supervised import train_folds
 
 log = logging.getLogger(__name__)
 
@@ -112,21 +106,20 @@ def finetune(
     recipe = config.chosen.over(training)
     splits = finetuning_splits(data.table, data.labels, config.validation_share, recipe.seed)
     starts = _starts(encoder, list(splits))
-    models: dict[str, FineTuned] = {}
     folds: list[dict[str, Any]] = []
-    facts: dict[str, Facts] = {}
-    histories: dict[str | int, pd.DataFrame] = {}
-    for fold, split in splits.items():
+
+    def finetune_fold(
+        fold: str, split: TrainingSplit, part: TrainingFolder | None
+    ) -> tuple[FineTuned, Trained]:
         _check(data, split, recipe, config)
-        part = folder.part(fold) if folder and fold else folder
-        with log_step_offset(sum(map(last_step, histories.values()))):
-            models[fold], trained, about = _finetune_split(
-                data, split, starts[fold], config, recipe, metrics, part
-            )
+        model, trained, about = _finetune_split(
+            data, split, starts[fold], config, recipe, metrics, part
+        )
         folds.append({"fold": fold, **about})
-        facts[fold], histories[fold] = trained.facts, trained.history
-    header = _header(data, encoder, config, joined_facts(facts), folds)
-    return join_models(models, header), join_histories(histories, "fold")
+        return model, trained
+
+    models, facts, history = train_folds(splits, folder, finetune_fold)
+    return join_models(models, _header(data, encoder, config, facts, folds)), history
 
 
 @dataclass(frozen=True)

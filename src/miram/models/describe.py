@@ -5,9 +5,9 @@ pass is traced with tensors that have shapes only; every matrix product and ever
 is counted as it is dispatched.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -84,24 +84,24 @@ def _masked_autoencoder_parts(model: MaskedAutoencoder, images: Tensor) -> Itera
         model.noise_widths, dim=1
     )
     masking = model.mask(for_mask)
-    with _metered() as meter:
-        encoded = model.encode(views[1], masking)
     shared = [*model.encoder.parameters(), *model.embed.parameters(), model.mask_token]
-    yield meter.part("encoder", shared, encoded.tokens.shape[1])
+    with _metered(shared) as meter:
+        encoded = model.encode(views[1], masking)
+    yield meter.part("encoder", encoded.tokens.shape[1])
     for config, decoder, noise in zip(
         model.config.decoders, model.decoders, for_decoders, strict=True
     ):
-        with _metered() as meter:
+        with _metered(decoder.parameters()) as meter:
             decoded = decoder(encoded, noise)
         name = f"decoder, scale {config.scale}, {config.label}"
-        yield meter.part(name, decoder.parameters(), decoded.pixels.shape[1])
+        yield meter.part(name, decoded.pixels.shape[1])
 
 
 def _encoder_part(model: Any, images: Tensor) -> Part:
-    with _metered() as meter:
+    with _metered(model.encoder.parameters()) as meter:
         features = model.encoder.forward_features(images)
     tokens = features.shape[1] if features.ndim == 3 else 0
-    return meter.part("encoder", model.encoder.parameters(), tokens)
+    return meter.part("encoder", tokens)
 
 
 def _other_parts(model: nn.Module, images: Tensor) -> Iterator[Part]:
@@ -111,9 +111,9 @@ def _other_parts(model: nn.Module, images: Tensor) -> Iterator[Part]:
     batch = {"images": images if views == 1 else torch.stack([images] * views, dim=1)}
     if getattr(model, "needs_labels", False):
         batch["labels"] = torch.empty(_BATCH, dtype=torch.int64)
-    with _metered() as meter:
+    with _metered(model.parameters()) as meter:
         model(**batch)
-    whole = meter.part("all", model.parameters(), 0)
+    whole = meter.part("all", 0)
     yield encoder
     yield Part(
         "all else",
@@ -128,36 +128,35 @@ def _other_parts(model: nn.Module, images: Tensor) -> Iterator[Part]:
 class _Meter:
     """What happened within a block of code, for all images of the batch."""
 
+    trained: list[nn.Parameter]
+    kept: Callable[[], int]
     flops: int = 0
-    saved: dict[int, Tensor] = field(default_factory=dict)
 
-    def part(self, name: str, parameters: Iterable[nn.Parameter], tokens: int) -> Part:
+    def part(self, name: str, tokens: int) -> Part:
         """The costs of one image."""
-        trained = [weight for weight in parameters if weight.requires_grad]
-        known = {_storage(weight) for weight in trained}
-        kept = [tensor for place, tensor in self.saved.items() if place not in known]
-        memory = sum(tensor.untyped_storage().nbytes() for tensor in kept)
         return Part(
             name=name,
-            parameters=sum(weight.numel() for weight in trained),
+            parameters=sum(weight.numel() for weight in self.trained),
             macs=self.flops // (2 * _BATCH),
             tokens=tokens,
-            activation_bytes=memory // _BATCH,
+            activation_bytes=self.kept() // _BATCH,
         )
 
 
 @contextmanager
-def _metered() -> Iterator[_Meter]:
-    with FlopCounterMode(display=False) as counter, kept_for_backward() as kept:
-        meter = _Meter(saved=kept)
+def _metered(parameters: Iterable[nn.Parameter]) -> Iterator[_Meter]:
+    trained = [weight for weight in parameters if weight.requires_grad]
+    with FlopCounterMode(display=False) as counter, kept_for_backward(trained) as kept:
+        meter = _Meter(trained, kept)
         yield meter
     meter.flops = counter.get_total_flops()
 
 
 @contextmanager
-def kept_for_backward() -> Iterator[dict[int, Tensor]]:
-    """Gather what forward passes within the block keep for the backward pass, by storage."""
-    kept: dict[int, Tensor] = {}
+def kept_for_backward(weights: Iterable[Tensor]) -> Iterator[Callable[[], int]]:
+    """Count the bytes that passes within the block keep for the backward pass, but for weights."""
+    known = {_storage(weight) for weight in weights}
+    kept: dict[int, Tensor] = {}  # held, so that no address serves twice
 
     def keep(tensor: Tensor) -> Tensor:
         # A tensor that several operations keep, or several views of it, takes memory once.
@@ -165,7 +164,9 @@ def kept_for_backward() -> Iterator[dict[int, Tensor]]:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield kept
+        yield lambda: sum(
+            tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in known
+        )
 
 
 def _storage(tensor: Tensor) -> int:

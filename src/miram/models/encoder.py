@@ -3,7 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Collection
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import timm
 import torch
@@ -36,6 +36,10 @@ _CHOOSE = (
     "choose a plain vision transformer for encoder.name, such as vit_small_patch16_224; "
     "docs/methods.md says which models are"
 )
+
+
+Pooling = Literal["patches", "cls"]
+"""What a head reads: the mean of the patch tokens, or CLS."""
 
 
 def _known_to_timm(name: str) -> str:
@@ -167,6 +171,13 @@ def initialize(module: nn.Module) -> None:
             nn.init.xavier_uniform_(part.weight.view(part.weight.shape[0], -1))
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+def pool_tokens(vit: VisionTransformer, tokens: Tensor, pooling: Pooling) -> Tensor:
+    """What a head reads of all tokens: (B, P + N, D) -> (B, D)."""
+    if pooling == "cls":
+        return tokens[:, 0]
+    return tokens[:, vit.num_prefix_tokens :].mean(dim=1)
 
 
 def encode_levels(

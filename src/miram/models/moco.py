@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from miram.errors import MiramError
-from miram.models.encoder import EncoderConfig
+from miram.models.encoder import EncoderConfig, Pooling, pool_tokens
 from miram.models.method_config import Overrides, TrainedMethodConfig
 from miram.models.processes import processes
 
@@ -45,7 +45,7 @@ class MocoV3Config(TrainedMethodConfig):
     width: int = Field(256, ge=1, description="width of the embedding that is contrasted")
     momentum: float = Field(0.99, ge=0, le=1, description="at the first step; 1 at the last")
     temperature: float = Field(0.2, gt=0)
-    pooling: Literal["cls", "patches"] = Field("cls", description="what the projector reads")
+    pooling: Pooling = Field("cls", description="what the projector reads")
     freeze_patches: bool = Field(True, description="leave the patch projection as it was drawn")
     optimizer: Overrides = Field(OPTIMIZER, description="over training.optimizer")
     augmentation: Overrides = Field(AUGMENTATION, description="over training.augmentation")
@@ -136,9 +136,7 @@ class MocoV3(nn.Module):
         encoder = self.key_encoder if key else self.encoder
         projector = self.key_projector if key else self.projector
         tokens = encoder.forward_features(images)  # (B, C, S, S) -> (B, 1 + N, D)
-        if self.config.pooling == "cls":
-            return projector(tokens[:, 0])
-        return projector(tokens[:, encoder.num_prefix_tokens :].mean(dim=1))
+        return projector(pool_tokens(encoder, tokens, self.config.pooling))
 
 
 def perceptron(*widths: int) -> nn.Sequential:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from miram.models.backbone import TimmBackboneConfig
-from miram.models.encoder import EncoderConfig
+from miram.models.encoder import EncoderConfig, Pooling, pool_tokens
 from miram.models.method_config import TrainedMethodConfig
 
 
@@ -25,7 +25,7 @@ class SupervisedConfig(TrainedMethodConfig):
 
     kind: Literal["supervised"] = "supervised"
     task: str = Field("pathology", description="one of the probe's tasks")
-    pooling: Literal["patches", "cls"] = "patches"
+    pooling: Pooling = "patches"
     backbone: TimmBackboneConfig | None = Field(
         None, description="any timm model in place of the shared encoder, pooled in its own way"
     )
@@ -121,9 +121,7 @@ class Supervised(nn.Module):
         if self.config.backbone:
             return self.head(self.encoder(images))
         tokens = self.encoder.forward_features(images)  # (B, 1 + N, D)
-        if self.config.pooling == "cls":
-            return self.head(tokens[:, 0])
-        return self.head(tokens[:, self.encoder.num_prefix_tokens :].mean(dim=1))
+        return self.head(pool_tokens(self.encoder, tokens, self.config.pooling))
 
 
 def class_weights(labels: NDArray[np.int64], classes: int) -> Tensor:

@@ -412,9 +412,7 @@ def _with_micro_batches(
     processes, device = accelerator.num_processes, accelerator.device
     shared = {"processes": processes, "neighbors": processes_here(accelerator)}
     resident = resident_bytes(crops, rows, device, config.crop_cache)
-    size = plan_budget(
-        model, image_size, crops.shape[-1], config, device, resident=resident, **shared
-    ).batch_size
+    size = plan_budget(model, image_size, config, device, resident=resident, **shared).batch_size
     if processes > 1:  # the same in all workers, which wait for each other within a micro-batch
         size = int(accelerator.gather(torch.tensor([size], device=device)).min())
     return config.model_copy(

@@ -9,10 +9,11 @@ import gc
 import logging
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -22,14 +23,12 @@ from miram.memory import free_memory, is_out_of_memory, parse_size, show_size
 from miram.models.describe import kept_for_backward
 from miram.training.activation_checkpointing import BLOCKS, recompute_activations
 from miram.training.config import AUTO, TrainingConfig
-from miram.training.data.batches import HostBatch, InputSpec, ModelOutput, Samples, make_batch
+from miram.training.data.batches import InputSpec, ModelOutput
 from miram.training.device import fastest_precision
-from miram.training.optimizer import make_optimizer
 
 log = logging.getLogger(__name__)
 
 _CPU = torch.device("cpu")
-_MASK_SIZE = 8  # of the lesion masks of a trial, whose size hardly matters
 
 # What is left of a limit. A measurement misses what the allocator loses between tensors. An
 # estimate misses what the backward pass makes on its way, the process, or the context on a GPU.
@@ -55,36 +54,29 @@ class Trial:
 
     model: nn.Module  # stays as it is, and for an estimate may be on the meta device
     image_size: int  # of the images the model takes, in pixels
-    store_size: int  # of the crops they are made of, in pixels
     training: TrainingConfig
     precision: str  # bf16, fp16 or fp32
 
-    def batch(self, size: int, device: torch.device) -> dict[str, Any]:
-        """Arguments of the model for blank crops."""
-        spec, model = InputSpec.of(self.model), self.model
-        several = (len(model.weights),) if getattr(model, "several", False) else ()  # type: ignore[arg-type]
-        samples = Samples(
-            torch.zeros(size, self.store_size, self.store_size, dtype=torch.uint16, device=device),
-            np.arange(size),
-            torch.zeros(size, *several, dtype=torch.int64, device=device),
-            torch.zeros(size, _MASK_SIZE, _MASK_SIZE, dtype=torch.uint8, device=device),
-            device,
-        )
-        blank = HostBatch(torch.arange(size), torch.zeros(size, spec.uniforms), None)
-        # A trace cannot look at values, as a blur does.
-        plain = self.training.augmentation.model_copy(update={"blur": 0.0})
-        return make_batch(samples, blank, self.image_size, spec, plain)
-
     def forward(self, model: nn.Module, size: int, device: torch.device) -> Tensor:
-        """Loss of blank crops, as the loop computes it."""
+        """Loss of blank images, as the loop computes it."""
+        spec = InputSpec.of(model)
+        views = (spec.views,) if spec.views > 1 else ()
+        images = torch.zeros(size, *views, 1, self.image_size, self.image_size, device=device)
+        batch: dict[str, Any] = {"images": images}
+        if spec.noise_width:
+            batch["noise"] = torch.zeros(size, spec.noise_width, device=device)
+        if spec.needs_labels:
+            several = (len(model.weights),) if getattr(model, "several", False) else ()  # type: ignore[arg-type]
+            batch["labels"] = torch.zeros(size, *several, dtype=torch.int64, device=device)
+        if spec.needs_lesion:  # of any size, which hardly matters
+            batch["lesion"] = torch.zeros(size, 8, 8, dtype=torch.uint8, device=device)
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        batch = self.batch(size, device)
         with torch.autocast(device.type, half, enabled=half is not None):
             output: ModelOutput = model(**batch)
         return output.loss
 
 
-def measured_peak(trial: Trial, size: int, device: torch.device) -> int | None:
+def measured_peak(trial: Trial, device: torch.device, size: int) -> int | None:
     """Bytes that a step takes on a GPU beside what was in use; None if memory ran out."""
     gc.collect()
     torch.cuda.empty_cache()
@@ -92,28 +84,25 @@ def measured_peak(trial: Trial, size: int, device: torch.device) -> int | None:
     before = torch.cuda.memory_allocated(device)
     try:
         with torch.random.fork_rng([device]):
-            _take_step(trial, size, device)
-    except Exception as error:
+            _take_step(trial, device, size)
+    except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         return None
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _take_step(trial: Trial, size: int, device: torch.device) -> None:
-    """Take a step with a copy of the model, and all that is there in a later one."""
+def _take_step(trial: Trial, device: torch.device, size: int) -> None:
+    """Go forward and backward with a copy of the model, beside all that is there in a step."""
     model = copy.deepcopy(trial.model).to(device).train()
-    average = copy.deepcopy(model) if trial.training.ema_decay else None
     trained = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = make_optimizer(model, trial.training.optimizer, size)
     for weight in trained:
         weight.grad = torch.zeros_like(weight)
-    optimizer.step()  # makes its moments
+    beside: list[Any] = [torch.zeros_like(weight) for weight in trained for _ in "mv"]  # of Adam
+    if trial.training.ema_decay:
+        beside.append(copy.deepcopy(model))
     with recompute_activations(model, trial.training.activation_checkpointing):
         trial.forward(model, size, device).backward()
-    torch.nn.utils.get_total_norm([weight.grad for weight in trained if weight.grad is not None])
-    optimizer.step()
-    del average
 
 
 def estimated_bytes(trial: Trial) -> tuple[int, int]:
@@ -122,9 +111,9 @@ def estimated_bytes(trial: Trial) -> tuple[int, int]:
     The former are weights, gradients, moments and moving average, the latter what the forward
     pass of a sample keeps for its backward pass.
     """
-    weights = [w.nbytes for w in trial.model.parameters() if w.requires_grad]
+    trained = sum(w.nbytes for w in trial.model.parameters() if w.requires_grad)
     state = sum(w.nbytes for w in (*trial.model.parameters(), *trial.model.buffers()))
-    fixed = state + 3 * sum(weights) + (state if trial.training.ema_decay else 0)
+    fixed = state + 3 * trained + (state if trial.training.ema_decay else 0)
     model = copy.deepcopy(trial.model).to("meta").train()
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to_empty(device=_CPU)  # the fused kernels that are traced are chosen by device
@@ -135,30 +124,23 @@ def estimated_bytes(trial: Trial) -> tuple[int, int]:
 
 def _kept_bytes(trial: Trial, model: nn.Module, size: int) -> int:
     """Bytes for the backward pass; of a block that recomputes its input, and one block whole."""
-    known = {weight.untyped_storage()._cdata for weight in model.parameters()}
     begun: list[int] = []
-    blocks: list[tuple[int, int]] = []  # bytes that each keeps, bytes of its input
-    with kept_for_backward() as kept:
-
-        def total() -> int:
-            return sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in known)
+    saved, largest = 0, 0  # bytes that all blocks give up, bytes of the block that keeps most
+    with kept_for_backward(model.parameters()) as total, ExitStack() as hooks:
 
         def end(block: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+            nonlocal saved, largest
             if own := total() - begun.pop():
-                blocks.append((own, inputs[0].nbytes))
+                saved, largest = saved + own - inputs[0].nbytes, max(largest, own)
 
-        hooks = []
         for block in model.modules() if trial.training.activation_checkpointing else ():
             if isinstance(block, BLOCKS):
-                hooks.append(block.register_forward_pre_hook(lambda *_: begun.append(total())))
-                hooks.append(block.register_forward_hook(end))
+                hooks.enter_context(
+                    block.register_forward_pre_hook(lambda *_: begun.append(total()))
+                )
+                hooks.enter_context(block.register_forward_hook(end))
         trial.forward(model, size, _CPU)
-        found = total()
-    for hook in hooks:
-        hook.remove()
-    if not blocks:
-        return found
-    return found - sum(own for own, _ in blocks) + sum(i for _, i in blocks) + max(blocks)[0]
+        return total() - saved + largest
 
 
 def largest_batch(
@@ -177,7 +159,6 @@ def largest_batch(
 def plan_budget(
     model: nn.Module,
     image_size: int,
-    store_size: int,
     training: TrainingConfig,
     device: torch.device,
     *,
@@ -188,26 +169,18 @@ def plan_budget(
     """Find the largest micro-batch that memory holds.
 
     On a CPU the model may be on the meta device, and the estimate serves a GPU to be bought too.
-
-    Args:
-        model: As it will be trained.
-        image_size: Of the images it takes, in pixels.
-        store_size: Of the crops they are made of, in pixels.
-        training: The recipe.
-        device: Where it is trained.
-        resident: Bytes that stay beside the training, such as crops still to be moved there.
-        processes: Devices that share a step.
-        neighbors: How many of them share the memory of this machine, where that is what counts.
+    `resident` counts bytes that stay beside the training, such as crops still to be moved to the
+    device. `processes` share a step, and `neighbors` of them the memory of this machine, where
+    that is what counts.
 
     Raises:
         MiramError: Memory does not hold one image, or not the whole batch of a model that needs
             it; the message says what to change.
     """
-    on_gpu = device.type == "cuda"
-    precision: str = training.precision
+    on_gpu, precision = device.type == "cuda", str(training.precision)
     if precision == AUTO:
         precision = fastest_precision(cpu=not on_gpu)
-    trial = Trial(model, image_size, store_size, training, precision)
+    trial = Trial(model, image_size, training, precision)
     limit = free_memory(device) // (1 if on_gpu else neighbors)
     if training.memory is not None:
         asked = parse_size(training.memory)
@@ -218,12 +191,11 @@ def plan_budget(
         resident += sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)
     usable = max(0, int(limit - left) - resident)
     target = math.ceil(training.samples_per_step / processes)
-    fixed, per_image = (0, 0) if on_gpu else estimated_bytes(trial)
-
-    def peak(size: int) -> int | None:
-        return measured_peak(trial, size, device) if on_gpu else fixed + size * per_image
-
-    size, taken = largest_batch(peak, usable, target)
+    if on_gpu:
+        size, taken = largest_batch(partial(measured_peak, trial, device), usable, target)
+    else:
+        fixed, per_image = estimated_bytes(trial)
+        size, taken = largest_batch(lambda size: fixed + size * per_image, usable, target)
     whole = InputSpec.of(model).needs_whole_batch
     if size < (target if whole else 1):
         least = f"with one image a training takes {show_size(taken)}" if taken else "no image fits"

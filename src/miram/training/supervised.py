@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,12 +21,21 @@ from miram.models.supervised import SupervisedConfig, class_weights
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import TrainingConfig, recipe_of
-from miram.training.logging.history import Facts, join_histories, joined_facts, last_step
+from miram.training.logging.history import (
+    Facts,
+    Trained,
+    join_histories,
+    joined_facts,
+    last_step,
+)
 from miram.training.logging.telemetry import log_step_offset
 from miram.training.loop import train
 from miram.training.pretrain import header, identity
 
 log = logging.getLogger(__name__)
+
+Side = TypeVar("Side")
+Result = TypeVar("Result")
 
 
 def training_sides(splits: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
@@ -85,11 +96,10 @@ def train_supervised(
         )
     recipe = recipe_of(method, training)
     crops = store.rows(splits["lesion_id"].iloc[rows])
-    encoders: dict[str, nn.Module] = {}
-    facts: dict[str, Facts] = {}
-    histories: dict[str | int, pd.DataFrame] = {}
-    sides = [pair for repeat in split_repeats(splits) for pair in training_sides(repeat).items()]
-    for fold, side in sides:
+
+    def train_fold(
+        fold: str, side: NDArray[np.int64], part: TrainingFolder | None
+    ) -> tuple[nn.Module, Trained]:
         seen = np.isin(rows, side)
         log.info("training on %d labeled crops %s", seen.sum(), f"outside {fold}" if fold else "")
         weights = class_weights(labels[seen], classes)
@@ -99,19 +109,40 @@ def train_supervised(
             start = initialize_from(model, recipe.initialization).sha256
         about = identity(store, crops[seen], encoder, method, start)
         about["labels"] = hashlib.sha256(np.ascontiguousarray(labels[seen]).tobytes()).hexdigest()
+        trained = train(
+            model,
+            store.crops,
+            method.crop_size(encoder),
+            recipe,
+            rows=crops[seen],
+            labels=labels[seen],
+            checkpoints=Checkpoints(part, about) if part else None,
+        )
+        return model.encoder.cpu(), trained
+
+    sides = [pair for repeat in split_repeats(splits) for pair in training_sides(repeat).items()]
+    encoders, facts, history = train_folds(dict(sides), folder, train_fold)
+    metadata = header(store, encoder, method, facts, splits)
+    checkpoints = {fold: EncoderCheckpoint.of(one, metadata) for fold, one in encoders.items()}
+    return join_folds(checkpoints), history
+
+
+def train_folds(
+    sides: Mapping[str, Side],
+    folder: TrainingFolder | None,
+    train_fold: Callable[[str, Side, TrainingFolder | None], tuple[Result, Trained]],
+) -> tuple[dict[str, Result], Facts, pd.DataFrame]:
+    """Train on the side of each fold in turn; steps are counted on from fold to fold.
+
+    Returns:
+        What each training gave, by fold; facts and history of all of them.
+    """
+    results: dict[str, Result] = {}
+    facts: dict[str, Facts] = {}
+    histories: dict[str, pd.DataFrame] = {}
+    for fold, side in sides.items():
         part = folder.part(fold) if folder and fold else folder
         with log_step_offset(sum(map(last_step, histories.values()))):
-            trained = train(
-                model,
-                store.crops,
-                method.crop_size(encoder),
-                recipe,
-                rows=crops[seen],
-                labels=labels[seen],
-                checkpoints=Checkpoints(part, about) if part else None,
-            )
-        encoders[fold], facts[fold] = model.encoder.cpu(), trained.facts
-        histories[fold] = trained.history
-    metadata = header(store, encoder, method, joined_facts(facts), splits)
-    checkpoints = {fold: EncoderCheckpoint.of(one, metadata) for fold, one in encoders.items()}
-    return join_folds(checkpoints), join_histories(histories, "fold")
+            results[fold], trained = train_fold(fold, side, part)
+        facts[fold], histories[fold] = trained.facts, trained.history
+    return results, joined_facts(facts), join_histories(histories, "fold")

@@ -31,7 +31,6 @@ RENAMED = {
     "crops_wait": "crop_cache",
     "watch_every": "validate_every",
 }
-ENCODER_PREFIX = "encoder."
 
 
 @dataclass(frozen=True)
@@ -179,11 +178,7 @@ class PretrainedCheckpoint(Checkpoint):
     def encoder(self) -> EncoderCheckpoint:
         """The encoder alone, with the same header."""
         self.require_one()
-        state = {
-            name.removeprefix(ENCODER_PREFIX): value
-            for name, value in self.state.items()
-            if name.startswith(ENCODER_PREFIX)
-        }
+        state = weights_below(self.state, "encoder")
         return EncoderCheckpoint(state, {**self.metadata, "holds": EncoderCheckpoint.holds})
 
 
@@ -219,6 +214,14 @@ def describe_checkpoint(path: str | Path) -> dict[str, Any]:
         "parameters": sum(math.prod(shape) for shape in shapes),
         "header_lacks": [field for field in HEADER if field not in metadata],
         **metadata,
+    }
+
+
+def weights_below(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The weights of a part under their names within it; all of them for an empty name."""
+    prefix = f"{part}." if part else ""
+    return {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
 
 

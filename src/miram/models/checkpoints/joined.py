@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from miram.errors import MiramError
-from miram.models.checkpoints.files import Checkpoint, EncoderCheckpoint
+from miram.models.checkpoints.files import Checkpoint, EncoderCheckpoint, weights_below
 
 WHOLE = ""  # name of the one encoder that serves every fold
 
@@ -44,7 +44,9 @@ def split_folds(checkpoint: EncoderCheckpoint) -> dict[str, EncoderCheckpoint]:
     if folds is None:
         return {WHOLE: checkpoint}
     header = {key: value for key, value in checkpoint.metadata.items() if key != "folds"}
-    return {fold: EncoderCheckpoint(_under(checkpoint, fold), header) for fold in folds}
+    return {
+        fold: EncoderCheckpoint(weights_below(checkpoint.state, fold), header) for fold in folds
+    }
 
 
 def join_seeds(checkpoints: Mapping[int, Some]) -> Some:
@@ -64,7 +66,7 @@ def split_seeds(checkpoint: Some) -> dict[int, Some]:
     if own is None:
         return {int(checkpoint.metadata.get("training", {}).get("seed", 0)): checkpoint}
     return {
-        int(seed): type(checkpoint)(_under(checkpoint, f"seed{seed}"), header)
+        int(seed): type(checkpoint)(weights_below(checkpoint.state, f"seed{seed}"), header)
         for seed, header in own.items()
     }
 
@@ -95,12 +97,4 @@ def single_encoder(checkpoint: EncoderCheckpoint) -> EncoderCheckpoint:
 def _prefixed(parts: Mapping[str, Checkpoint]) -> dict[str, Tensor]:
     return {
         f"{name}.{key}": value for name, part in parts.items() for key, value in part.state.items()
-    }
-
-
-def _under(checkpoint: Checkpoint, name: str) -> dict[str, Tensor]:
-    return {
-        key.removeprefix(f"{name}."): value
-        for key, value in checkpoint.state.items()
-        if key.startswith(f"{name}.")
     }
