@@ -48,5 +48,11 @@ def open_context():
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory, finished_project):
-    """A finished study on the phantom, to be changed: the folder of its data."""
+    """The data of a finished study on the phantom, to be read."""
     return shutil.copytree(finished_project / "data", tmp_path_factory.mktemp("study") / "data")
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    """A finished study of one's own, to be changed."""
+    return shutil.copytree(study, tmp_path / "study", ignore=shutil.ignore_patterns("mlflow"))

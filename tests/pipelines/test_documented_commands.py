@@ -23,9 +23,9 @@ def commands(pages):
 
 
 @pytest.fixture
-def workplace(study, tmp_path, monkeypatch):
+def workplace(copied, tmp_path, monkeypatch):
     """A folder as the documentation assumes it: a finished study in `data`."""
-    (tmp_path / "data").symlink_to(study)
+    (tmp_path / "data").symlink_to(copied)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import pandas as pd
 import pytest
@@ -86,36 +85,37 @@ def test_the_report_loads_nothing_from_the_network_and_names_every_method(study)
     assert all(method in page for method in METHODS)
 
 
-def test_a_rerun_of_rois_decodes_nothing_and_keeps_the_digest(study, run_pipeline, caplog):
-    before = CropStore.open(study / "05_model_input/crops").digest
+def test_a_rerun_of_rois_decodes_nothing_and_keeps_the_digest(copied, run_pipeline, caplog):
+    before = CropStore.open(copied / "05_model_input/crops").digest
     with caplog.at_level("INFO", logger="miram"):
-        run_pipeline(study, "rois")
+        run_pipeline(copied, "rois")
     assert any(re.match("0 of [0-9]+ mammograms to cut", m) for m in caplog.messages)
-    assert CropStore.open(study / "05_model_input/crops").digest == before
+    assert CropStore.open(copied / "05_model_input/crops").digest == before
 
 
-@pytest.mark.usefixtures("study")
-def test_one_method_runs_alone_and_older_versions_load(study, run_pipeline, open_context):
-    folder = study / "06_models/miram_nystrom/encoder.safetensors"
+def test_one_method_runs_alone_and_older_versions_load(copied, run_pipeline, open_context):
+    folder = copied / "06_models/miram_nystrom/encoder.safetensors"
     older = sorted(path.name for path in folder.iterdir())
-    others = set((study / "06_models/mae/encoder.safetensors").iterdir())
-    run_pipeline(study, "pretrain", namespaces=["miram_nystrom"], training={"epochs": 1, "seed": 7})
+    others = set((copied / "06_models/mae/encoder.safetensors").iterdir())
+    run_pipeline(
+        copied, "pretrain", namespaces=["miram_nystrom"], training={"epochs": 1, "seed": 7}
+    )
     versions = sorted(path.name for path in folder.iterdir())
     assert len(versions) == len(older) + 1
-    assert set((study / "06_models/mae/encoder.safetensors").iterdir()) == others
+    assert set((copied / "06_models/mae/encoder.safetensors").iterdir()) == others
 
-    context = open_context(study)
+    context = open_context(copied)
     old = context._get_catalog(load_versions={"miram_nystrom.encoder": older[0]})
     assert old.load("miram_nystrom.encoder").metadata["training"]["seed"] == 0
     assert context.catalog.load("miram_nystrom.encoder").metadata["training"]["seed"] == 7
 
     run_pipeline(
-        study,
+        copied,
         "probe",
         namespaces=["miram_nystrom"],
         load_versions={"miram_nystrom.encoder": older[0]},
     )
-    metrics = sorted((study / "07_model_output/miram_nystrom/metrics.json").glob("*/*.json"))
+    metrics = sorted((copied / "07_model_output/miram_nystrom/metrics.json").glob("*/*.json"))
     first, last = (json.loads(path.read_text()) for path in (metrics[0], metrics[-1]))
     assert first == last
 
@@ -154,12 +154,6 @@ def test_mlflow_has_a_run_per_method_with_the_same_keys_and_a_live_history(study
     audit = pd.read_csv(study / "02_intermediate/ingest_audit.csv")
     for code, count in audit["code"].value_counts().items():
         assert parents[0].data.metrics[f"audit.{code}"] == count
-
-
-@pytest.fixture
-def copied(study, tmp_path):
-    """A finished study of one's own, to be changed."""
-    return shutil.copytree(study, tmp_path / "study", ignore=shutil.ignore_patterns("mlflow"))
 
 
 def test_one_method_answers_all_tasks_by_every_protocol(copied, run_pipeline, open_context):
