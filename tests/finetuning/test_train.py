@@ -25,6 +25,7 @@ from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds
 from miram.models.encoder import EncoderConfig
+from miram.models.pixels import Pixels
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.config import CheckpointConfig, TrainingConfig
@@ -333,13 +334,15 @@ def test_a_saved_model_answers_as_it_did_and_its_encoder_loads_alone(store, enco
 def test_an_encoder_gets_the_pixels_it_was_made_for(store):
     """The same grey levels, told by another header, give what the header says."""
     plain = start()
-    shifted = replace(plain, metadata=plain.metadata | {"pixel_mean": 0.25, "pixel_std": 0.125})
+    shifted = replace(
+        plain, metadata=plain.metadata | {"pixels": "fixed", "pixel_mean": 0.25, "pixel_std": 0.125}
+    )
     images = torch.rand(2, 1, 16, 16)
     models = [
         FineTuned(each, "patches", torch.ones(2), several=False).eval() for each in (plain, shifted)
     ]
-    ours, theirs = (images - 0.5) / 0.5, (images - 0.25) / 0.125
-    torch.testing.assert_close(models[1].logits(ours), models[0].logits(theirs))
+    assert models[0].pixels != models[1].pixels == Pixels(0.25, 0.125)
+    assert torch.equal(*(model.logits(images) for model in models))
 
 
 def test_drop_path_acts_in_training_only_and_other_models_pool_in_their_own_way(store):

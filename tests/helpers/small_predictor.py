@@ -63,7 +63,7 @@ def make_probe(task="pathology", width=192):
     )
 
 
-def make_predictor(pooling="patches", crops=CROPS, **options):
+def make_predictor(pooling="mean", crops=CROPS, **options):
     features = FeatureConfig(pooling=pooling, **options)
     width = 192 * len(features.pooling)
     about = {"method": "mae", "data_digest": "0123"}

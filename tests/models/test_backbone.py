@@ -47,10 +47,10 @@ def test_weights_of_an_encoder_of_ours_load(tmp_path):
 
 
 def test_weights_keep_the_pixels_they_were_trained_on():
-    assert TimmBackboneConfig(name="resnet10t").pixels == {}
+    assert TimmBackboneConfig(name="resnet10t").pixels is None
     found = TimmBackboneConfig(name="resnet10t", pretrained="hub").pixels
-    assert found["pixel_mean"] == pytest.approx((0.485 + 0.456 + 0.406) / 3)
-    assert found["pixel_std"] == pytest.approx((0.229 + 0.224 + 0.225) / 3)
+    assert found.mean == pytest.approx((0.485 + 0.456 + 0.406) / 3)
+    assert found.deviation == pytest.approx((0.229 + 0.224 + 0.225) / 3)
 
 
 def test_an_unknown_model_is_refused_with_suggestions():

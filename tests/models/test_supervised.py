@@ -66,8 +66,8 @@ def test_any_model_of_timm_learns_with_the_width_it_gives(name):
     found = model(pictures, torch.tensor([0, 2]))
     found.loss.backward()
     assert found.logits.shape == (2, 3) and model.head.weight.grad.any()
-    pooled = encode_images(model.encoder.eval(), pictures).pooled
-    torch.testing.assert_close(model.eval().logits(pictures), model.head(pooled))
+    [encoded] = encode_images(model.encoder.eval(), pictures)
+    torch.testing.assert_close(model.eval().logits(pictures), model.head(encoded.pooled))
 
 
 def test_the_encoder_begins_as_the_random_one():

@@ -206,7 +206,7 @@ def test_initial_weights_are_named_without_their_folder(study: Study) -> None:
 
 def test_averages_are_reported(study: Study) -> None:
     assert filled(study)[27].status is Status.NOT_APPLICABLE
-    averaged = filled(with_parameters(study, features={"symmetries": True}))
+    averaged = filled(with_parameters(study, features={"symmetries": 8}))
     assert averaged[27].status is Status.ANSWERED
     moving = filled(with_parameters(study, training={"seed": 0, "ema_decay": 0.99}))
     assert "moving averages" in moving[26].answer

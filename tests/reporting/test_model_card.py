@@ -307,7 +307,11 @@ def test_the_code_of_a_card_gives_the_features_that_the_probes_read(
     method: dict[str, Any] = {"kind": "random"}
     if kind == "color":
         encoder = ENCODER.model_copy(update={"channels": 3})
-    header: dict[str, Any] = {"timm": encoder.timm_arguments, "image_size": 32}
+    header: dict[str, Any] = {
+        "timm": encoder.timm_arguments,
+        "image_size": 32,
+        **encoder.standardization.header(),
+    }
     model: torch.nn.Module = encoder.build(seed=3)
     if kind == "backbone":
         method = BACKBONE

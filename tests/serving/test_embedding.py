@@ -70,7 +70,7 @@ def plan(folder, predictor=None, source="dicom_folder", **config):
 
 
 def test_marked_lesions_get_the_features_of_the_study(tiny_phantom, lesions, tmp_path):
-    predictor = small.make_predictor("patches+lesion")
+    predictor = small.make_predictor("mean+lesion")
     everything = plan(tiny_phantom, predictor, "phantom")
     few = dataclasses.replace(everything, tasks=everything.tasks[:4])
     embed(few, tmp_path / "features.parquet")
@@ -152,7 +152,7 @@ def test_finished_parts_are_taken_over_and_those_of_another_model_are_not(folder
     taken = pd.read_parquet(out)
     kept = _interrupted(plan(folder), out, parts)
     _write(kept[0], marked)
-    embed(plan(folder, small.make_predictor(symmetries=True)), out)
+    embed(plan(folder, small.make_predictor(symmetries=8)), out)
     other = pd.read_parquet(out)
     assert (taken[FEATURES] > 50).all(axis=1).sum() == 1
     assert not (other[FEATURES] > 50).all(axis=1).any()

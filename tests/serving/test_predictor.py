@@ -44,7 +44,7 @@ def test_the_digest_tells_weights_probe_and_settings_apart():
     probe = dataclasses.replace(predictor.probe, classifier=moved)
     others = [
         dataclasses.replace(predictor, encoder=encoder),
-        dataclasses.replace(predictor, features=FeatureConfig(symmetries=True)),
+        dataclasses.replace(predictor, features=FeatureConfig(symmetries=8)),
         dataclasses.replace(predictor, crops=predictor.crops.model_copy(update={"context": 2.0})),
         dataclasses.replace(predictor, probe=probe),
         dataclasses.replace(predictor, wanted=WantedImages(modalities=("CR",))),
@@ -69,7 +69,7 @@ def test_a_folder_that_holds_no_predictor_is_named(tmp_path):
 
 
 def test_settings_say_research_use_only_and_hold_what_a_server_needs():
-    settings = small.make_predictor("patches+lesion").settings()
+    settings = small.make_predictor("mean+lesion").settings()
     assert "Research use only" in settings["notice"]
     assert settings["reads_masks"] is True
     assert settings["crops"]["side"] == 64 and settings["mask_cells"] == 8

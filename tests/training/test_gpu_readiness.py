@@ -84,7 +84,7 @@ def test_a_step_of_a_method_mixes_no_devices(name, parameters):
         optimizer.step()
 
 
-@pytest.mark.parametrize("pooling", ["patches", "cls", "both", "lesion"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "rich", "lesion_std"])
 def test_features_of_an_encoder_mix_no_devices(pooling, parameters):
     encoder = build("mae", parameters)[0].encoder.eval()
     side = encoder.patch_embed.img_size[0]

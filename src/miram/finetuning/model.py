@@ -18,12 +18,12 @@ from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint, weights_below
 from miram.models.checkpoints.joined import WHOLE
 from miram.models.encoder import Pooling, pool_tokens
-from miram.models.images import PIXEL_MEAN, PIXEL_STD, plain_views
+from miram.models.images import plain_views
 from miram.models.supervised import Supervised
 
 ABOUT = "finetuning"  # field of the header that says how the model was trained
 VALIDATION_AUC = "validation_auc"  # the metric by which the epoch is chosen
-READ = ("timm", "image_size", "pixel_mean", "pixel_std")  # of the header of an encoder
+READ = ("timm", "image_size", "pixels", "pixel_mean", "pixel_std")  # of the header of an encoder
 _BATCH = 64  # crops that are classified at once
 
 
@@ -60,16 +60,15 @@ class FineTuned(Supervised):
         self.pooling, self.several = pooling, several
         self.encoder = _build(start, drop_path)
         self.channels, self.image_size, _ = start.input_shape
-        mean, deviation = start.pixels
-        self.scale, self.shift = PIXEL_STD / deviation, (PIXEL_MEAN - mean) / deviation
+        self.pixels = start.pixels
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head = nn.Linear(self.encoder.head_hidden_size, len(weights))
         self.register_buffer("weights", weights)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Classify images: (B, 1, S, S), standardized as our encoders expect -> (B, K)."""
-        images = (images * self.scale + self.shift).expand(-1, self.channels, -1, -1)
+        """Classify images: (B, 1, S, S), standardized as `pixels` says -> (B, K)."""
+        images = images.expand(-1, self.channels, -1, -1)
         if not isinstance(self.encoder, VisionTransformer):
             return self.head(self.encoder(images))
         tokens = self.encoder.forward_features(images)  # (B, P + N, D)
@@ -107,7 +106,7 @@ def classify(
     found = [torch.empty(0, len(model.weights), dtype=torch.float64)]
     for start in range(0, len(rows), _BATCH):
         part = torch.from_numpy(crops[rows[start : start + _BATCH]]).to(device)
-        logits = model.logits(plain_views(part, model.image_size)).double().cpu()
+        logits = model.logits(plain_views(part, model.image_size, model.pixels)).double().cpu()
         found.append(logits.sigmoid() if model.several else logits.softmax(dim=1))
     return torch.cat(found).numpy()
 

@@ -12,6 +12,7 @@ from torch import nn
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig, TimmName
 from miram.models.method_config import MethodConfig
+from miram.models.pixels import Pixels
 
 HUB = "hub"
 
@@ -66,18 +67,16 @@ class TimmBackboneConfig(MethodConfig):
 
     def encoder_facts(self, encoder: EncoderConfig) -> dict[str, Any]:
         """What a checkpoint's header says of the encoder: `timm`, `image_size`, pixels."""
-        return {"timm": self.timm_arguments, "image_size": self.input_size, **self.pixels}
+        pixels = self.pixels or encoder.standardization
+        return {"timm": self.timm_arguments, "image_size": self.input_size, **pixels.header()}
 
     @property
-    def pixels(self) -> dict[str, float]:
-        """`pixel_mean` and `pixel_std` that the weights expect, for a checkpoint's header."""
+    def pixels(self) -> Pixels | None:
+        """What pixels the weights expect; fresh ones expect none."""
         if self.pretrained is None:
-            return {}
+            return None
         known = self._published
-        return {
-            "pixel_mean": sum(known.mean) / len(known.mean),
-            "pixel_std": sum(known.std) / len(known.std),
-        }
+        return Pixels(sum(known.mean) / len(known.mean), sum(known.std) / len(known.std))
 
     def without_files(self) -> "TimmBackboneConfig":
         """The same model with fresh weights."""

@@ -5,9 +5,11 @@ import inspect
 from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.models.images import gather_tokens, patchify, sincos_2d
+from miram.models.images import gather_tokens, patchify, sincos_2d, to_unit
+from miram.models.pixels import CROP, HALF, IMAGENET, Pixels
 
 _POOLING = "the method and `features` say how tokens are pooled"
 _DROPOUT = "it would have no effect here; proj_drop_rate, attn_drop_rate and drop_path_rate have"
@@ -36,6 +39,8 @@ _CHOOSE = (
     "choose a plain vision transformer for encoder.name, such as vit_small_patch16_224; "
     "docs/methods.md says which models are"
 )
+
+_MOST_CROPS = 4096  # from which the statistics of `pixels: data` are taken
 
 
 Pooling = Literal["patches", "cls"]
@@ -66,6 +71,11 @@ class EncoderConfig(Config):
     image_size: int = Field(ge=16, description="height and width of the input in pixels")
     patch_size: int = Field(ge=2, description="height and width of a patch in pixels")
     channels: int = Field(1, ge=1, le=3)
+    pixels: Literal["crop", "data", "imagenet", "half"] | tuple[float, float] = Field(
+        "crop",
+        description="how grey levels are standardized: by mean and deviation of each crop, of the "
+        "training crops, of ImageNet, by 0.5 and 0.5, or by a given mean and deviation",
+    )
     overrides: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("overrides")
@@ -90,6 +100,22 @@ class EncoderConfig(Config):
                 f"encoder.patch_size ({self.patch_size}); {nearest} would be"
             )
         return self
+
+    @property
+    def standardization(self) -> Pixels:
+        """How grey levels are standardized; those of `data` are known once it is `settled`."""
+        if isinstance(self.pixels, tuple):
+            return Pixels(*self.pixels)
+        return {"crop": CROP, "imagenet": IMAGENET, "half": HALF, "data": HALF}[self.pixels]
+
+    def settled(self, crops: NDArray[np.uint16], rows: NDArray[np.integer]) -> Self:
+        """With `pixels: data`, the same with the mean and deviation of the crops at `rows`."""
+        if self.pixels != "data":
+            return self
+        some = rows[:: -(-len(rows) // _MOST_CROPS)]
+        grey = to_unit(torch.from_numpy(np.asarray(crops[some]))).double()
+        numbers = round(grey.mean().item(), 4), round(grey.std(correction=0).item(), 4)
+        return self.model_copy(update={"pixels": numbers})
 
     @property
     def grid_side(self) -> int:

@@ -4,36 +4,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Encoders expect grey levels in [0, 1], shifted and scaled by these.
-PIXEL_MEAN = 0.5
-PIXEL_STD = 0.5
+from miram.models.pixels import Pixels
+
 _MAXIMUM_GREY = 65_535
 
 
-def plain_views(crops: Tensor, image_size: int) -> Tensor:
-    """Crops without augmentation, area-averaged to a size S and standardized for the encoder.
+def plain_views(crops: Tensor, image_size: int, pixels: Pixels) -> Tensor:
+    """Crops without augmentation, standardized for the encoder and area-averaged to a size S.
 
     (B, H, H) uint16 -> (B, 1, S, S) float32.
     """
-    images = to_unit(crops)
+    images = pixels.standardize(to_unit(crops))
     if images.shape[-1] != image_size:
         images = F.interpolate(images, size=(image_size, image_size), mode="area")
-    return standardize_pixels(images)
+    return images
 
 
 def to_unit(crops: Tensor) -> Tensor:
     """Grey levels in [0, 1]: (B, H, W) uint16 -> (B, 1, H, W) float32."""
     return crops.unsqueeze(1).to(torch.float32) / _MAXIMUM_GREY
-
-
-def standardize_pixels(images: Tensor) -> Tensor:
-    """Shift and scale grey levels in [0, 1] to what the encoder expects."""
-    return (images - PIXEL_MEAN) / PIXEL_STD
-
-
-def to_grey(images: Tensor) -> Tensor:
-    """Back to grey levels in [0, 1]: the inverse of `standardize_pixels`, clipped."""
-    return (images * PIXEL_STD + PIXEL_MEAN).clamp(0, 1)
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:

@@ -101,6 +101,7 @@ class MaskedAutoencoder(nn.Module):
     def __init__(self, config: MaskedAutoencoderConfig, encoder: EncoderConfig, seed: int) -> None:
         super().__init__()
         self.config, self.encoder_config = config, encoder
+        self.pixels = encoder.standardization
         visible = visible_patches(self.patches, config.mask_ratio)
         if not 0 < visible < self.patches:
             fault = "lower" if visible == 0 else "raise"

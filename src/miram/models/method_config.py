@@ -45,7 +45,11 @@ class MethodConfig(Config, ABC):
 
     def encoder_facts(self, encoder: EncoderConfig) -> dict[str, Any]:
         """What a checkpoint's header says of the encoder: `timm`, `image_size`, pixels."""
-        return {"timm": encoder.timm_arguments, "image_size": encoder.image_size}
+        return {
+            "timm": encoder.timm_arguments,
+            "image_size": encoder.image_size,
+            **encoder.standardization.header(),
+        }
 
 
 class TrainedMethodConfig(MethodConfig):

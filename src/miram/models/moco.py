@@ -90,6 +90,7 @@ class MocoV3(nn.Module):
     def __init__(self, config: MocoV3Config, encoder: EncoderConfig, seed: int) -> None:
         super().__init__()
         self.config = config
+        self.pixels = encoder.standardization
         self.encoder = encoder.build(seed)
         if config.freeze_patches:
             self.encoder.patch_embed.requires_grad_(False)

@@ -97,7 +97,9 @@ class Supervised(nn.Module):
         super().__init__()
         self.config, self.several = config, several
         self.encoder: Any = encoder.build(seed)
+        self.pixels = encoder.standardization
         if config.backbone:
+            self.pixels = config.backbone.pixels or self.pixels
             self.encoder = config.backbone.build_encoder(seed)
         self.head = nn.Linear(self.encoder.head_hidden_size, len(weights))
         self.register_buffer("weights", weights)

@@ -146,7 +146,7 @@ class Predictor:
             "about": self.about,
             "task": self.probe and self.probe.task,
             "classes": list(self.probe.classes) if self.probe else [],
-            "reads_masks": "lesion" in self.features.pooling,
+            "reads_masks": self.features.reads_masks,
             "mask_cells": self.mask_cells,
             "cropping_version": CROPPING_VERSION,
             "features": self.features.model_dump(mode="json"),
@@ -195,12 +195,21 @@ class Predictor:
         probe = folder / PROBE
         return cls(
             encoder=EncoderCheckpoint.load(folder / ENCODER),
-            features=FeatureConfig.model_validate(features),
+            features=FeatureConfig.model_validate(_renamed(features)),
             crops=CropConfig.from_stored(crops),
             probe=ServedProbe.load(probe) if probe.is_file() else None,
             about=about,
             wanted=WantedImages.model_validate(settings.get("wanted", {})),
         )
+
+
+def _renamed(features: dict[str, Any]) -> dict[str, Any]:
+    """Settings of features as they are named now; predictors of before 2026-12 have `layer`."""
+    if "layer" not in features:
+        return features
+    others = {name: value for name, value in features.items() if name != "layer"}
+    layers = [features["layer"]] if features["layer"] else []
+    return {**others, "layers": layers, "symmetries": 8 if features["symmetries"] else 1}
 
 
 def crop_settings(store: CropStore, patches: int) -> CropConfig:

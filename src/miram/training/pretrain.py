@@ -15,7 +15,7 @@ from miram.mammography.crops.store import CropStore
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
 from miram.models.checkpoints.split_record import SPLITS, split_record
 from miram.models.encoder import EncoderConfig
-from miram.models.images import plain_views, to_grey
+from miram.models.images import plain_views, to_unit
 from miram.models.masked_autoencoder import MaskedAutoencoder
 from miram.models.method_config import MethodConfig
 from miram.models.pretrained_weights.load import initialize_from
@@ -71,6 +71,7 @@ def pretrain(
         MiramError: The checkpoint to start from does not fit, or as `train`.
     """
     recipe = recipe_of(method, training)
+    encoder = encoder.settled(store.crops, rows)
     model: Any = method.build(encoder, recipe.seed)
     if not method.trained:
         metadata = header(store, encoder, method, facts_of(recipe))
@@ -172,13 +173,15 @@ def reconstruct_examples(
         `scale<s>_target`, `scale<s>_masked`, `scale<s>_prediction`: (n, s*S, s*S) uint8.
     """
     device = next(model.parameters()).device
-    images = plain_views(torch.from_numpy(np.array(crops)), image_size).to(device)
+    grey_crops = torch.from_numpy(np.array(crops))
+    mean, deviation = model.pixels.of(to_unit(grey_crops).to(device))
+    images = plain_views(grey_crops, image_size, model.pixels).to(device)
     lesion = torch.from_numpy(np.array(coverage)).to(device)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(len(images), model.noise_width, generator=generator).to(device)
     shown = {}
     for item in model.eval().reconstruct(images, noise, lesion):
         for name in ("target", "masked", "prediction"):
-            grey = to_grey(getattr(item, name)).squeeze(1)
+            grey = (getattr(item, name) * deviation + mean).clamp(0, 1).squeeze(1)
             shown[f"scale{item.scale}_{name}"] = (grey * 255).round().byte().cpu().numpy()
     return shown

@@ -96,6 +96,9 @@ def train_supervised(
         )
     recipe = recipe_of(method, training)
     crops = store.rows(splits["lesion_id"].iloc[rows])
+    sides = [pair for repeat in split_repeats(splits) for pair in training_sides(repeat).items()]
+    trained_on = np.concatenate([side for _, side in sides])
+    encoder = encoder.settled(store.crops, crops[np.isin(rows, trained_on)])
 
     def train_fold(
         fold: str, side: NDArray[np.int64], part: TrainingFolder | None
@@ -120,7 +123,6 @@ def train_supervised(
         )
         return model.encoder.cpu(), trained
 
-    sides = [pair for repeat in split_repeats(splits) for pair in training_sides(repeat).items()]
     encoders, facts, history = train_folds(dict(sides), folder, train_fold)
     metadata = header(store, encoder, method, facts, splits)
     checkpoints = {fold: EncoderCheckpoint.of(one, metadata) for fold, one in encoders.items()}

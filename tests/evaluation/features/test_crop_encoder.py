@@ -21,7 +21,7 @@ from miram.models.checkpoints.files import EncoderCheckpoint
 
 CONFIGS = (
     FeatureConfig(batch_size=2),
-    FeatureConfig(pooling="patches+lesion+cls", symmetries=True, layer=1),
+    FeatureConfig(pooling="mean+lesion+cls", symmetries=8, layers=(1,)),
 )
 
 
@@ -55,7 +55,7 @@ def test_the_exported_graph_gives_the_same_for_any_number_of_crops(config, tmp_p
 
 def test_a_convolutional_encoder_of_timm_is_exported_as_well(tmp_path):
     backbone = TimmBackboneConfig(name="resnet10t", image_size=32)
-    header = {"timm": backbone.timm_arguments, "image_size": 32, **backbone.pixels}
+    header = {"timm": backbone.timm_arguments, "image_size": 32}
     checkpoint = EncoderCheckpoint.of(backbone.build_encoder(0), header)
     encoder = CropEncoder(checkpoint, FeatureConfig()).eval()
     export_graph(encoder, 64, 8, tmp_path / "model.pt2")

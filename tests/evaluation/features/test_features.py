@@ -11,7 +11,8 @@ from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds, join_seeds
 from miram.models.encoder import EncoderConfig
-from miram.models.images import plain_views
+from miram.models.images import plain_views, to_unit
+from miram.models.pixels import HALF
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 3}
@@ -37,7 +38,7 @@ def masks(count=5, side=8):
     return found
 
 
-def features(pooling="patches", images=None, lesions=None, **options):
+def features(pooling="mean", images=None, lesions=None, **options):
     config = FeatureConfig(pooling=pooling, **options)
     images = crops() if images is None else images
     return extract_features(checkpoint(), images, masks() if lesions is None else lesions, config)
@@ -45,13 +46,17 @@ def features(pooling="patches", images=None, lesions=None, **options):
 
 @torch.inference_mode()
 def tokens():
-    return checkpoint().build().forward_features(plain_views(torch.from_numpy(crops()), 32))
+    return (
+        checkpoint()
+        .build()
+        .forward_features(plain_views(torch.from_numpy(crops()), 32, checkpoint().pixels))
+    )
 
 
 def test_the_default_is_the_mean_over_the_patches():
     expected = tokens()[:, 1:].mean(dim=1)
     np.testing.assert_allclose(features(), expected, atol=1e-5)
-    assert FeatureConfig().pooling == ("patches",)
+    assert FeatureConfig().pooling == ("mean",)
 
 
 def test_cls_is_the_first_token():
@@ -73,17 +78,48 @@ def test_without_a_mask_the_lesion_is_the_whole_crop():
     np.testing.assert_allclose(features("lesion", lesions=nothing), features(), atol=1e-5)
 
 
+def test_rich_is_mean_deviation_maximum_and_center():
+    grid = tokens()[:, 1:].unflatten(1, (4, 4))
+    patches = grid.flatten(1, 2)
+    center = grid[:, 1:3, 1:3].mean(dim=(1, 2))
+    expected = [patches.mean(1), patches.std(1, correction=0), patches.amax(1), center]
+    np.testing.assert_allclose(features("rich"), torch.cat(expected, dim=1), atol=1e-5)
+
+
+def test_lesion_std_is_the_weighted_deviation_under_the_mask():
+    patches = tokens()[:, 1:].numpy()
+    weights = masks().reshape(5, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(5, 16)
+    for found, patch, weight in zip(features("lesion_std"), patches, weights, strict=True):
+        mean = np.average(patch, axis=0, weights=weight)
+        expected = np.sqrt(np.average((patch - mean) ** 2, axis=0, weights=weight))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_grey_is_mean_and_deviation_of_the_crop_as_the_store_holds_it():
+    levels = crops() / 65_535
+    expected = np.column_stack([levels.mean(axis=(1, 2)), levels.std(axis=(1, 2))])
+    np.testing.assert_allclose(features("mean+grey")[:, -2:], expected, atol=1e-6)
+
+
+def test_center_crops_are_encoded_as_smaller_crops_would_be():
+    inner = np.ascontiguousarray(crops()[:, 8:56, 8:56])
+    lesions = np.ascontiguousarray(masks()[:, 1:7, 1:7])
+    found = features("mean+lesion", center_crops=(1.0, 0.75))
+    expected = [features("mean+lesion"), features("mean+lesion", inner, lesions)]
+    np.testing.assert_allclose(found, np.hstack(expected), atol=1e-5)
+
+
 def test_parts_stand_side_by_side_in_the_order_given():
-    found = features("patches+lesion+cls")
-    expected = np.hstack([features(part) for part in ("patches", "lesion", "cls")])
+    found = features("mean+lesion+cls")
+    expected = np.hstack([features(part) for part in ("mean", "lesion", "cls")])
     np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(features("both"), features("cls+patches"))
+    np.testing.assert_array_equal(features("both"), features("cls+mean"))
     assert FeatureConfig(pooling=["lesion", "cls"]).pooling == ("lesion", "cls")
 
 
-@pytest.mark.parametrize("pooling", ["patches+cls", "lesion"])
+@pytest.mark.parametrize("pooling", ["mean+cls", "lesion", "rich"])
 def test_averaged_over_symmetries_features_do_not_change_when_crop_and_mask_turn(pooling):
-    expected = features(pooling, symmetries=True)
+    expected = features(pooling, symmetries=8)
     for turn in (
         lambda x: x[:, ::-1],
         lambda x: x[:, :, ::-1],
@@ -91,7 +127,7 @@ def test_averaged_over_symmetries_features_do_not_change_when_crop_and_mask_turn
         lambda x: np.rot90(x, 3, axes=(1, 2)),
     ):
         images, lesions = (np.ascontiguousarray(turn(part)) for part in (crops(), masks()))
-        turned = features(pooling, images, lesions, symmetries=True)
+        turned = features(pooling, images, lesions, symmetries=8)
         np.testing.assert_allclose(turned, expected, atol=1e-4)
         plain = features(pooling, images, lesions)
         assert np.abs(plain - features(pooling)).max() > 1e-3
@@ -105,16 +141,27 @@ def test_symmetries_are_averaged():
             turned = [np.rot90(part, turns, axes=(1, 2)) for part in (images, lesions)]
             turned = [part[:, :, ::-1] if mirrored else part for part in turned]
             found.append(features("lesion", *map(np.ascontiguousarray, turned)))
-    np.testing.assert_allclose(
-        features("lesion", symmetries=True), np.mean(found, axis=0), atol=1e-4
-    )
+    np.testing.assert_allclose(features("lesion", symmetries=8), np.mean(found, axis=0), atol=1e-4)
 
 
 def test_layers_differ_and_the_last_is_the_default():
-    np.testing.assert_allclose(features(layer=3), features(), atol=1e-6)
-    assert np.abs(features(layer=1) - features()).max() > 0.01
+    np.testing.assert_allclose(features(layers=(3,)), features(), atol=1e-6)
+    assert np.abs(features(layers=(1,)) - features()).max() > 0.01
     with pytest.raises(MiramError, match="the encoder has 3 blocks"):
-        features(layer=4)
+        features(layers=(4,))
+
+
+def test_layers_stand_side_by_side():
+    expected = np.hstack([features(layers=(1,)), features(layers=(3,))])
+    np.testing.assert_allclose(features(layers="1+3"), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("old", "hint"), [({"layer": 2}, "it is now layers"), ({"symmetries": True}, "8 for all")]
+)
+def test_former_settings_are_refused_with_the_new_ones(old, hint):
+    with pytest.raises(MiramError, match=hint):
+        FeatureConfig.model_validate(old)
 
 
 def test_features_do_not_depend_on_the_batch():
@@ -122,7 +169,7 @@ def test_features_do_not_depend_on_the_batch():
 
 
 def test_features_are_single_precision():
-    assert features(symmetries=True).dtype == np.float32
+    assert features(symmetries=8).dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -135,9 +182,9 @@ def test_a_frozen_timm_model_is_a_checkpoint_like_any_other(name, side, tmp_path
     header = {"timm": config.timm_arguments, "image_size": side}
     EncoderCheckpoint.of(model, header).save(path)
     found = extract_features(
-        EncoderCheckpoint.load(path), crops(), masks(), FeatureConfig(pooling="patches+lesion+cls")
+        EncoderCheckpoint.load(path), crops(), masks(), FeatureConfig(pooling="mean+lesion+cls")
     )
-    pooled = model(plain_views(torch.from_numpy(crops()), side)).detach()
+    pooled = model(plain_views(torch.from_numpy(crops()), side, HALF)).detach()
     np.testing.assert_allclose(found[:, : pooled.shape[1]], pooled, atol=1e-4)
     assert found.shape == (5, 2 * pooled.shape[1])  # a lesion part, and no CLS token
 
@@ -147,7 +194,7 @@ def test_pixels_are_scaled_as_the_header_says():
         ENCODER.build(0), {"timm": ENCODER.timm_arguments, "pixel_mean": 0.4, "pixel_std": 0.25}
     )
     found = extract_features(other, crops(), masks(), FeatureConfig())
-    grey = plain_views(torch.from_numpy(crops()), 32) * 0.5 + 0.5
+    grey = torch.nn.functional.avg_pool2d(to_unit(torch.from_numpy(crops())), 2)
     expected = other.build().forward_features((grey - 0.4) / 0.25)[:, 1:].mean(dim=1)
     np.testing.assert_allclose(found, expected.detach(), atol=1e-5)
 
@@ -189,7 +236,7 @@ def test_a_method_of_several_seeds_has_a_row_per_seed_and_lesion():
         np.testing.assert_array_equal(values, expected)
 
 
-@pytest.mark.parametrize("pooling", ["corner", "cls+cls", (), "both+cls"])
+@pytest.mark.parametrize("pooling", ["corner", "cls+cls", (), "both+cls", "grey"])
 def test_impossible_pooling_is_refused(pooling):
     with pytest.raises(ValidationError):
         FeatureConfig(pooling=pooling)

@@ -30,7 +30,7 @@ FAMILIES = [
 def test_every_family_gives_its_own_pooled_vector_and_what_tokens_it_has(name, side, grid, cls):
     encoder = TimmBackboneConfig(name=name, image_size=side).build_encoder(0)
     images = torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(0))
-    found = encode_images(encoder, images)
+    [found] = encode_images(encoder, images)
     assert found.pooled.ndim == 2
     assert torch.isfinite(found.pooled).all()
     assert not torch.allclose(found.pooled[0], found.pooled[1])
@@ -47,7 +47,8 @@ def test_every_family_gives_its_own_pooled_vector_and_what_tokens_it_has(name, s
 def test_the_last_block_is_the_last_layer():
     vit = timm.create_model("vit_tiny_patch16_224", img_size=32, in_chans=1, num_classes=0).eval()
     images = torch.rand(2, 1, 32, 32)
-    last, asked, earlier = (encode_images(vit, images, layer) for layer in (None, 12, 5))
+    [last] = encode_images(vit, images)
+    earlier, asked = encode_images(vit, images, (5, 12))
     torch.testing.assert_close(asked.grid, last.grid)
     torch.testing.assert_close(asked.cls, last.cls)
     assert not torch.allclose(earlier.pooled, last.pooled, atol=1e-2)
@@ -64,20 +65,20 @@ def test_an_earlier_block_equals_a_shallower_model():
     state = deep.state_dict()
     shallow.load_state_dict({name: state[name] for name in shallow.state_dict()})
     images = torch.rand(2, 1, 32, 32)
-    expected, found = encode_images(shallow, images), encode_images(deep, images, 2)
+    [expected], [found] = encode_images(shallow, images), encode_images(deep, images, (2,))
     torch.testing.assert_close(found.pooled, expected.pooled)
     torch.testing.assert_close(found.cls, expected.cls)
 
 
 def test_a_block_that_is_not_there_is_refused():
     vit = timm.create_model("vit_tiny_patch16_224", img_size=32, in_chans=1, depth=2)
-    with pytest.raises(MiramError, match=r"features\.layer is 3, but the encoder has 2 blocks"):
-        encode_images(vit, torch.rand(1, 1, 32, 32), layer=3)
+    with pytest.raises(MiramError, match=r"features\.layers has 3, but the encoder has 2 blocks"):
+        encode_images(vit, torch.rand(1, 1, 32, 32), layers=(3,))
 
 
 def test_another_family_tells_that_its_last_layer_is_read(caplog):
     encoder = TimmBackboneConfig(name="resnet10t", image_size=32).build_encoder(0)
     images = torch.rand(1, 1, 32, 32)
-    found = encode_images(encoder, images, layer=2)
-    assert torch.equal(found.pooled, encode_images(encoder, images).pooled)
+    [found], [expected] = encode_images(encoder, images, (2,)), encode_images(encoder, images)
+    assert torch.equal(found.pooled, expected.pooled)
     assert "its last layer is read" in caplog.text

@@ -28,7 +28,12 @@ SCALE_2 = {"scale": 2, "attention": {"kind": "nystrom", "num_landmarks": 8}, "de
 
 
 def encoder_config(**changes):
-    values = {"name": "vit_tiny_patch16_224", "image_size": SIDE, "patch_size": PATCH}
+    values = {
+        "name": "vit_tiny_patch16_224",
+        "image_size": SIDE,
+        "patch_size": PATCH,
+        "pixels": "half",
+    }
     return EncoderConfig(**{**values, "overrides": OVERRIDES, **changes})
 
 
@@ -158,6 +163,14 @@ def test_statistics_of_three_channels_are_not_absorbed_by_one(tmp_path):
     torch.save(ReferenceMae(channels=1).state_dict(), tmp_path / "grey.pth")
     with pytest.raises(MiramError, match="3 channels with a bias, the checkpoint's has 1"):
         start(masked_autoencoder(), tmp_path / "grey.pth", pixels="imagenet")
+
+
+def test_weights_stay_as_they_are_where_each_crop_is_standardized_by_itself(mae_file):
+    model = masked_autoencoder(encoder=encoder_config(pixels="crop", channels=3))
+    start(model, mae_file, pixels="imagenet")
+    given = torch.load(mae_file, weights_only=False)
+    given = given.get("model", given)["patch_embed.proj.weight"]
+    assert torch.equal(model.encoder.patch_embed.proj.weight, given)
 
 
 def with_pixels(teller, folder, reference, mae_file):

@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from miram.models.images import plain_views, standardize_pixels, to_grey, to_unit
+from miram.models.images import plain_views, to_unit
+from miram.models.pixels import HALF
 from miram.training.data import augmentation
 from miram.training.data.augmentation import (
     DRAWS,
@@ -28,7 +29,7 @@ def uniforms(count=4, seed=0):
 
 def test_without_augmentation_the_pixels_stay():
     found = augment(crops(), uniforms(), NOTHING)
-    torch.testing.assert_close(found, standardize_pixels(to_unit(crops())), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found, to_unit(crops()), atol=1e-4, rtol=0)
 
 
 def test_flips_mirror_the_image():
@@ -57,21 +58,21 @@ def test_crops_lie_inside_keep_their_area_in_range_and_half_of_them_are_flipped(
 
 def test_intensity_changes_brightness_and_contrast():
     shaded = NOTHING.model_copy(update={"brightness": 0.3, "contrast": 0.5})
-    plain, found = (to_grey(augment(crops(), uniforms(), c)) for c in (NOTHING, shaded))
+    plain, found = (augment(crops(), uniforms(), c) for c in (NOTHING, shaded))
     assert (plain.mean(dim=(1, 2, 3)) - found.mean(dim=(1, 2, 3))).abs().max() > 0.02
 
 
 def test_plain_views_are_area_averages():
-    found = plain_views(crops(side=16), 8)
+    found = plain_views(crops(side=16), 8, HALF)
     averages = to_unit(crops(side=16)).unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(-1, -2))
-    torch.testing.assert_close(found, standardize_pixels(averages))
+    torch.testing.assert_close(found, (averages - 0.5) / 0.5)
 
 
 def test_blur_is_a_gaussian_of_each_samples_own_deviation(monkeypatch):
     monkeypatch.setattr(augmentation, "_BLUR_SIGMA", 0.1)
     config = NOTHING.model_copy(update={"blur": 1.0})
     numbers = uniforms(3)
-    found = to_grey(augment(crops(3, 32), numbers, config))
+    found = augment(crops(3, 32), numbers, config)
     plain = to_unit(crops(3, 32))
     for index in range(3):
         sigma = 3.2 * (0.05 + 0.95 * float(numbers[index, 10]))
@@ -92,7 +93,7 @@ def test_magnified_detail_is_kept_better_than_by_bilinear_interpolation():
     grid = F.affine_grid(crop_matrices(uniforms(8), config), [8, 1, side, side], False)
     exact = wave((grid[..., 0] + 1) / 2).unsqueeze(1)
     bilinear = F.grid_sample(plain.unsqueeze(1), grid, "bilinear", "reflection", False)
-    found = to_grey(augment(crops, uniforms(8), config))
+    found = augment(crops, uniforms(8), config)
     inside = (slice(None), slice(None), slice(4, -4), slice(4, -4))  # away from the reflection
     error, other = ((each - exact)[inside].square().mean().sqrt() for each in (found, bilinear))
     assert error < 0.5 * other
@@ -103,7 +104,7 @@ def test_sharp_edges_stay_within_the_grey_levels():
     edges[:, :, 16:], edges[:, 8:10] = 65_535, 65_535
     config = AugmentationConfig(min_area=0.3, rotation=30)
     found = augment(edges.to(torch.uint16), uniforms(), config)
-    black, white = standardize_pixels(torch.tensor([0.0, 1.0]))
+    black, white = 0.0, 1.0
     assert found.min() == black and found.max() == white
 
 
@@ -127,6 +128,6 @@ def test_parts_with_a_probability_change_that_share_of_the_samples(monkeypatch):
 
 def test_solarizing_turns_bright_pixels_over():
     config = NOTHING.model_copy(update={"solarize": 1.0})
-    plain = to_grey(augment(crops(), uniforms(), NOTHING))
-    found = to_grey(augment(crops(), uniforms(), config))
+    plain = augment(crops(), uniforms(), NOTHING)
+    found = augment(crops(), uniforms(), config)
     torch.testing.assert_close(found, torch.minimum(plain, 1 - plain), atol=1e-5, rtol=0)

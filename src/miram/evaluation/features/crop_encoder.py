@@ -129,12 +129,12 @@ class CropEncoder(nn.Module):
         self.encoder = single_encoder(checkpoint).build()
         self.config = config
         self.channels, self.side, _ = checkpoint.input_shape
-        self.mean, self.deviation = checkpoint.pixels
+        self.pixels = checkpoint.pixels
 
     @property
     def reads_masks(self) -> bool:
         """Whether the features depend on where in the crop the lesion is."""
-        return "lesion" in self.config.pooling
+        return self.config.reads_masks
 
     def forward(self, images: Tensor, coverage: Tensor | None = None) -> Tensor:
         """Encode crops.
@@ -144,18 +144,38 @@ class CropEncoder(nn.Module):
             coverage: (B, h, h) uint8 lesion coverage, 255 for all of a cell; None for no mask.
 
         Returns:
-            (B, D) features.
+            (B, D) features, center crop by center crop and layer by layer; `grey` last.
         """
-        views = images.unsqueeze(1)  # (B, H, H) -> (B, 1, H, H)
-        size = (self.side, self.side)
-        if self.side < views.shape[-1]:
-            views = F.interpolate(views, size=size, mode="area")
-        elif self.side > views.shape[-1]:
-            views = F.interpolate(views, size=size, mode="bilinear", align_corners=False)
-        views = ((views - self.mean) / self.deviation).expand(-1, self.channels, -1, -1)
         if coverage is None:
             coverage = images.new_zeros((images.shape[0], 1, 1), dtype=torch.uint8)
-        return encode_parts(self.encoder, views, coverage, self.config)
+        found = []
+        for share in self.config.center_crops:
+            views = self._resized(center_crop(images, share).unsqueeze(1))  # -> (B, 1, S, S)
+            views = views.expand(-1, self.channels, -1, -1)
+            lesion = center_crop(coverage, share)
+            found.append(encode_parts(self.encoder, views, lesion, self.config))
+        if "grey" in self.config.pooling:
+            deviation = images.std(dim=(1, 2), correction=0)
+            found.append(torch.stack([images.mean(dim=(1, 2)), deviation], dim=1))
+        return torch.cat(found, dim=1)
+
+    def _resized(self, views: Tensor) -> Tensor:
+        """As in training: standardized as they are, then resized."""
+        views = self.pixels.standardize(views)
+        size = (self.side, self.side)
+        if self.side < views.shape[-1]:
+            return F.interpolate(views, size=size, mode="area")
+        if self.side > views.shape[-1]:
+            return F.interpolate(views, size=size, mode="bilinear", align_corners=False)
+        return views
+
+
+def center_crop(images: Tensor, share: float) -> Tensor:
+    """The central part of square images, of at least one pixel: (B, H, H) -> (B, h, h)."""
+    side = images.shape[-1]
+    edge = round((1 - share) / 2 * side)
+    edge = min(edge, (side - 1) // 2)
+    return images[:, edge : side - edge, edge : side - edge]
 
 
 @torch.inference_mode()

@@ -90,6 +90,7 @@ ORIGIN = "origin"
 _READS = (
     "timm",
     "image_size",
+    "pixels",
     "pixel_mean",
     "pixel_std",
     "folds",

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from miram.errors import MiramError
 from miram.files import atomic_path
 from miram.models.encoder import EncoderConfig
-from miram.models.images import PIXEL_MEAN, PIXEL_STD
+from miram.models.pixels import CROP, Pixels
 
 # What the header of a finished checkpoint holds; `describe_checkpoint` names what is absent.
 HEADER = (
     *("holds", "timm", "method", "training", "data_digest", "git_commit", "license"),
-    *("pixel_mean", "pixel_std"),
+    "pixels",
 )
 RENAMED = {
     "image_side": "image_size",
@@ -40,8 +40,8 @@ class Checkpoint:
     Attributes:
         state: Weights by name.
         metadata: `timm` (arguments that make the encoder), `method`, `training`,
-            `data_digest`, `git_commit`, `license`, `pixel_mean`, `pixel_std`, `holds` and
-            whatever else is known; every value can be written as JSON.
+            `data_digest`, `git_commit`, `license`, `pixels`, `holds` and whatever else is
+            known; every value can be written as JSON.
     """
 
     holds: ClassVar[str]
@@ -51,13 +51,12 @@ class Checkpoint:
 
     @classmethod
     def of(cls, model: nn.Module, metadata: dict[str, Any]) -> Self:
-        """Copy the weights of a model to the CPU; the expected pixels go into the metadata."""
+        """Copy the weights of a model to the CPU."""
         state = {
             name: value.detach().to("cpu", copy=True).contiguous()
             for name, value in model.state_dict().items()
         }
-        known = {"holds": cls.holds, "pixel_mean": PIXEL_MEAN, "pixel_std": PIXEL_STD}
-        return cls(state, {**known, **metadata})
+        return cls(state, {"holds": cls.holds, **metadata})
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all."""
@@ -137,10 +136,9 @@ class EncoderCheckpoint(Checkpoint):
         return int(arguments.get("in_chans", 3)), int(size), int(size)
 
     @property
-    def pixels(self) -> tuple[float, float]:
-        """Mean and deviation by which grey levels in [0, 1] are standardized for the encoder."""
-        mean = self.metadata.get("pixel_mean", PIXEL_MEAN)
-        return float(mean), float(self.metadata.get("pixel_std", PIXEL_STD))
+    def pixels(self) -> Pixels:
+        """How grey levels in [0, 1] are standardized for the encoder."""
+        return Pixels.from_header(self.metadata)
 
     @property
     def license(self) -> str:
@@ -171,7 +169,8 @@ class PretrainedCheckpoint(Checkpoint):
         method = METHOD_KINDS.model_validate(self.metadata["method"])
         if not method.trained or method.needs_labels:
             raise MiramError(f"a header alone does not make a {method.kind!r} model: use encoder()")
-        model = method.build(_encoder_config(self.timm_arguments()), seed=0)
+        pixels = Pixels.from_header(self.metadata)
+        model = method.build(_encoder_config(self.timm_arguments(), pixels), seed=0)
         model.load_state_dict(self.state)
         return model.eval()
 
@@ -264,7 +263,7 @@ def _decode(value: str) -> Any:
         return value
 
 
-def _encoder_config(arguments: dict[str, Any]) -> EncoderConfig:
+def _encoder_config(arguments: dict[str, Any], pixels: Pixels) -> EncoderConfig:
     """The inverse of `EncoderConfig.timm_arguments`."""
     arguments.pop("num_classes", None)
     return EncoderConfig(
@@ -272,5 +271,6 @@ def _encoder_config(arguments: dict[str, Any]) -> EncoderConfig:
         image_size=arguments.pop("img_size"),
         patch_size=arguments.pop("patch_size"),
         channels=arguments.pop("in_chans"),
+        pixels="crop" if pixels == CROP else pixels.numbers,
         overrides=arguments,
     )

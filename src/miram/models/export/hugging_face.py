@@ -134,10 +134,12 @@ def _parts(part: str, value: Tensor) -> dict[str, Tensor]:
 
 
 def _preprocessing(checkpoint: EncoderCheckpoint) -> dict[str, Any]:
-    (channels, height, width), (mean, deviation) = checkpoint.input_shape, checkpoint.pixels
+    channels, height, width = checkpoint.input_shape
+    mean, deviation = checkpoint.pixels.numbers
     return {
         "size": {"height": height, "width": width},
         "rescale_factor": 1 / 255,
         "image_mean": [mean] * channels,
         "image_std": [deviation] * channels,
+        **checkpoint.pixels.header(),
     }

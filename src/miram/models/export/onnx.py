@@ -19,8 +19,8 @@ OUTPUTS = ("features", "cls", "patches")
 def export_onnx(checkpoint: EncoderCheckpoint, path: str | Path) -> None:
     """Write an ONNX file with a free batch size, and check it in ONNX Runtime.
 
-    Input: `images` (B, C, S, S) float32, grey levels in [0, 1] standardized with the
-    `pixel_mean` and `pixel_std` of the header. Outputs: `features` (B, D), the mean over the
+    Input: `images` (B, C, S, S) float32, grey levels in [0, 1] standardized as the `pixels` of
+    the header say. Outputs: `features` (B, D), the mean over the
     patches, which the probes read; `cls` (B, D); `patches` (B, L, D) row by row; all after the
     last norm. The header of the checkpoint is in the file's `metadata_props`. A file that exists
     is replaced.

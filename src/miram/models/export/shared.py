@@ -29,8 +29,8 @@ library_name: {library}
 ```
 
 Input: (B, {channels}, {side}, {side}), grey levels in [0, 1] (8-bit images divided by 255,
-16-bit crops by 65535), minus {mean}, divided by {deviation}; larger crops are brought to this
-side by area averages. Research software: not a medical device.
+16-bit crops by 65535), {pixels}; larger crops are brought to this side by area averages
+thereafter. Research software: not a medical device.
 
 License of the weights: {license}.
 
@@ -56,10 +56,9 @@ def require_packages(*names: str) -> None:
 
 def sample_images(checkpoint: EncoderCheckpoint, batch: int = _BATCH) -> Tensor:
     """Images to compare outputs on: (B, C, S, S) standardized noise, always the same."""
-    mean, deviation = checkpoint.pixels
     generator = torch.Generator().manual_seed(0)
     grey = torch.rand(batch, *checkpoint.input_shape, generator=generator)
-    return (grey - mean) / deviation
+    return checkpoint.pixels.standardize(grey)
 
 
 @torch.inference_mode()
@@ -99,15 +98,14 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
 
 def write_card(checkpoint: EncoderCheckpoint, folder: Path, library: str, loading: str) -> None:
     """Write `README.md` for a hub: the library that loads the weights, and the code to do it."""
-    (channels, side, _), (mean, deviation) = checkpoint.input_shape, checkpoint.pixels
+    channels, side, _ = checkpoint.input_shape
     known = {key: checkpoint.metadata[key] for key in HEADER if key in checkpoint.metadata}
     page = _PAGE.format(
         library=library,
         loading=loading,
         channels=channels,
         side=side,
-        mean=mean,
-        deviation=deviation,
+        pixels=checkpoint.pixels.words,
         license=checkpoint.license,
         header=json.dumps(known, indent=2),
     )

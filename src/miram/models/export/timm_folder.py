@@ -35,11 +35,17 @@ def export_timm(checkpoint: EncoderCheckpoint, folder: str | Path) -> None:
     encoder = checkpoint.build()
     arguments = checkpoint.timm_arguments()
     arguments.pop("model_name")
-    shape, (mean, deviation) = checkpoint.input_shape, checkpoint.pixels
+    shape, (mean, deviation) = checkpoint.input_shape, checkpoint.pixels.numbers
     per_channel = {"mean": (mean,) * shape[0], "std": (deviation,) * shape[0]}
     data = {"input_size": shape, **per_channel, "crop_pct": 1.0}
     # timm would name the license and tag of its own weights for this architecture.
-    terms = {"pretrained_cfg": {"tag": "miram", "license": checkpoint.license}}
+    terms = {
+        "pretrained_cfg": {
+            "tag": "miram",
+            "license": checkpoint.license,
+            "notes": (f"grey levels in [0, 1] {checkpoint.pixels.words}",),
+        }
+    }
     with atomic_folder(folder) as temporary:
         checkpoint.save(temporary / "model.safetensors")
         save_config_for_hf(

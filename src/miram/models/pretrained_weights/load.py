@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.errors import MiramError
-from miram.models.images import PIXEL_MEAN, PIXEL_STD, sincos_2d
+from miram.models.images import sincos_2d
 from miram.models.moco import MocoV3
+from miram.models.pixels import CROP, HALF, Pixels
 from miram.models.pretrained_weights.files import SourceWeights, read_weights
 from miram.models.pretrained_weights.names import ENCODER, by_slot, decoder_slots
 
@@ -121,7 +122,9 @@ def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportRep
     with source.file.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     origin = ImportReport(source=source.file.name, sha256=digest, format=source.format)
-    values, report = _match(_for_our_pixels(source, config), model, origin)
+    values, report = _match(
+        _for_our_pixels(source, config, getattr(model, "pixels", HALF)), model, origin
+    )
     encoder = "" if isinstance(model, VisionTransformer) else ENCODER
     if not any(name.startswith(f"{encoder}blocks.") for name in values):
         raise MiramError(f"nothing fits the blocks of the encoder; {report}")
@@ -138,7 +141,14 @@ def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportRep
     return report
 
 
-def _for_our_pixels(source: SourceWeights, config: InitializationConfig) -> dict[str, Tensor]:
+def _for_our_pixels(
+    source: SourceWeights, config: InitializationConfig, ours: Pixels
+) -> dict[str, Tensor]:
+    """Weights whose patch embedding takes the pixels of the model.
+
+    Where each crop is standardized by itself nothing can be absorbed: the weights stay as they
+    are, made for pixels of about mean 0 and deviation 1 over all images.
+    """
     weights, channels = source.weights, source.weights[PATCHES].shape[1]
     pixels = source.pixels
     if pixels is None and config.pixels == "imagenet":
@@ -147,17 +157,16 @@ def _for_our_pixels(source: SourceWeights, config: InitializationConfig) -> dict
         if config.pixels is None and source.format in ("mae", "hugging_face"):
             log.warning(
                 "nothing says how %s expects pixels to be standardized; they are taken as miram's "
-                "own, with mean %s and deviation %s. Public MAE weights and most of timm's expect "
+                "own: grey levels %s. Public MAE weights and most of timm's expect "
                 "ImageNet's: set training.initialization.pixels=imagenet, or =miram if it is right",
                 source.file.name,
-                PIXEL_MEAN,
-                PIXEL_STD,
+                ours.words,
             )
         return weights
     mean, deviation = (told * channels if len(told) == 1 else told for told in pixels)
-    if {*mean} == {PIXEL_MEAN} and {*deviation} == {PIXEL_STD}:
+    if ours == CROP or ({*mean}, {*deviation}) == ({ours.mean}, {ours.deviation}):
         return weights
-    return absorb_pixels(weights, mean, deviation)
+    return absorb_pixels(weights, mean, deviation, ours)
 
 
 def _match(
@@ -345,11 +354,14 @@ def is_sincos(positions: Tensor) -> bool:
 
 
 def absorb_pixels(
-    weights: Mapping[str, Tensor], mean: tuple[float, ...], deviation: tuple[float, ...]
+    weights: Mapping[str, Tensor],
+    mean: tuple[float, ...],
+    deviation: tuple[float, ...],
+    ours: Pixels = HALF,
 ) -> dict[str, Tensor]:
     """Let the patch embedding take our pixels where it expects others.
 
-    With u = (x - 0.5) / 0.5 ours and (x - mean) / deviation theirs, theirs is affine in u for
+    With u = (x - m) / d ours and (x - mean) / deviation theirs, theirs is affine in u for
     each channel: the factor goes into the weights, the shift into the bias.
 
     Raises:
@@ -363,9 +375,10 @@ def absorb_pixels(
         )
     means = torch.tensor(mean).view(1, -1, 1, 1)
     deviations = torch.tensor(deviation).view(1, -1, 1, 1)
-    shift = (kernel * (PIXEL_MEAN - means) / deviations).sum(dim=(1, 2, 3))
+    own_mean, own_deviation = ours.numbers
+    shift = (kernel * (own_mean - means) / deviations).sum(dim=(1, 2, 3))
     return {
         **weights,
-        PATCHES: kernel * PIXEL_STD / deviations,
+        PATCHES: kernel * own_deviation / deviations,
         PATCHES_BIAS: bias + shift,
     }

@@ -73,13 +73,15 @@ class EncoderValidation:
         from miram.evaluation.features.pooling import encode_images
         from miram.models.images import plain_views
 
+        pixels: Any = model.pixels
         encoder: Any = model.encoder
         size = encoder.patch_embed.img_size[0]
         device = next(encoder.parameters()).device
         found = []
         for start in range(0, len(rows), _BATCH):
             crops = torch.from_numpy(self.store.crops[rows[start : start + _BATCH]]).to(device)
-            found.append(encode_images(encoder, plain_views(crops, size)).pooled.float().cpu())
+            [encoded] = encode_images(encoder, plain_views(crops, size, pixels))
+            found.append(encoded.pooled.float().cpu())
         return torch.cat(found).numpy()
 
     def _probe(self, model: "nn.Module") -> dict[str, float]:

@@ -16,8 +16,8 @@ from miram.evaluation.statistics.subgroups import MIN_PATIENTS
 from miram.mammography.sources import source_note
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
-from miram.models.images import PIXEL_MEAN, PIXEL_STD
 from miram.models.methods import METHODS, SUPERVISED
+from miram.models.pixels import FLOOR, Pixels
 from miram.provenance import git_commit, versions
 from miram.reporting.facts import methods as of_methods
 from miram.reporting.facts.data import data_facts, left_out, skipped_parts, split_facts
@@ -103,7 +103,7 @@ def _of_the_methods(study: Study) -> dict[str, Any]:
             for row in of_methods.training_table(trained).rows
         ],
         "averaged": bool(training.get("ema_decay")),
-        "symmetries": bool(features.get("symmetries")),
+        "symmetries": features.get("symmetries") == 8,
         "exposures": [f"{listed(methods)}: {text}" for text, methods in exposures.items()],
     }
 
@@ -246,30 +246,34 @@ def _encoder_input(study: Study, method: str) -> dict[str, Any] | None:
     """The images that the encoder takes; None where the run's parameters do not say.
 
     Returns:
-        timm's `name`; `channels` and `size` of an image; `mean` and `deviation` that standardize
-        grey levels in [0, 1]; `tokens`, 0 for a model that is read by its own pooled vector.
+        timm's `name`; `channels` and `size` of an image; `standardized`, the code that standardizes
+        `grey` levels in [0, 1]; `tokens`, 0 for a model that is read by its own pooled vector.
     """
     block = method_block(study, method)
     own = block if block.get("kind") == "timm_backbone" else block.get("backbone")
     try:
+        shared = EncoderConfig.model_validate(_parameters(study, "encoder"))
         if own:
             backbone = TimmBackboneConfig.model_validate(own)
             return {
                 "name": backbone.name,
                 "channels": backbone.timm_arguments["in_chans"],
                 "size": backbone.input_size,
-                "mean": backbone.pixels.get("pixel_mean", PIXEL_MEAN),
-                "deviation": backbone.pixels.get("pixel_std", PIXEL_STD),
+                "standardized": _standardized(backbone.pixels or shared.standardization),
                 "tokens": 0,
             }
-        shared = EncoderConfig.model_validate(_parameters(study, "encoder"))
     except MiramError:
         return None
     return {
         "name": shared.name,
         "channels": shared.channels,
         "size": shared.image_size,
-        "mean": PIXEL_MEAN,
-        "deviation": PIXEL_STD,
+        "standardized": _standardized(shared.standardization),
         "tokens": shared.grid_side**2,
     }
+
+
+def _standardized(pixels: Pixels) -> str:
+    if pixels.mean is None:
+        return f"(grey - grey.mean()) / grey.std(correction=0).clamp_min({FLOOR})"
+    return f"(grey - {pixels.mean}) / {pixels.deviation}"

@@ -114,7 +114,7 @@ def card(predictor: Predictor) -> str:
     """The page inside the model: what it is, what goes in and out, what it is not."""
     assert predictor.probe is not None
     probe, side = predictor.probe, predictor.crops.image_size
-    masks = ", images, coverage (B, h, h) uint8" if "lesion" in predictor.features.pooling else ""
+    masks = ", images, coverage (B, h, h) uint8" if predictor.features.reads_masks else ""
     about = {**predictor.about, "digest": predictor.digest()}
     raw = "raw and processed" if predictor.wanted.for_processing else "processed"
     kinds = f"{raw} images of modality {' or '.join(predictor.wanted.modalities)}"

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from miram.configuration import Config
-from miram.models.images import standardize_pixels, to_unit
+from miram.models.images import to_unit
 
 DRAWS = 12  # random numbers that one view of one sample takes
 
@@ -44,7 +44,7 @@ def augment(crops: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tens
         config: Ranges and probabilities.
 
     Returns:
-        (B, 1, H, H) float32, standardized as the encoder expects.
+        (B, 1, H, H) float32 grey levels in [0, 1].
     """
     # Bicubic, as bilinear interpolation takes away the detail that the high resolution is about;
     # it goes beyond the range of grey levels at edges.
@@ -58,7 +58,7 @@ def augment(crops: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tens
     if config.solarize:
         turned = torch.where(images < 0.5, images, 1 - images)
         images = _sometimes(uniforms[:, 11] < config.solarize, turned, images)
-    return standardize_pixels(images)
+    return images
 
 
 def augment_coverage(coverage: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tensor:

@@ -9,7 +9,8 @@ The loop gives a model what it declares and nothing else, by name:
 
 A model gives back an output with `loss` and `losses` (metrics to log, by name). `on_step(step,
 total)` of a module, if it has one, is called before every step. A model with `needs_whole_batch`
-compares samples with each other, so a batch cannot go through it in micro-batches.
+compares samples with each other, so a batch cannot go through it in micro-batches; `pixels` says
+how its images are standardized.
 """
 
 import time
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from miram.memory import free_memory
+from miram.models.pixels import HALF, Pixels
 from miram.training.data.augmentation import DRAWS, AugmentationConfig, augment, augment_coverage
 from miram.training.data.sampling import Step, sample_uniforms
 
@@ -52,6 +54,7 @@ class InputSpec:
     needs_labels: bool = False
     needs_lesion: bool = False
     needs_whole_batch: bool = False
+    pixels: Pixels = HALF
 
     @classmethod
     def of(cls, model: nn.Module) -> "InputSpec":
@@ -184,7 +187,10 @@ def make_batch(
     else:
         crops = batch.crops.to(samples.device, non_blocking=True)
     draws = uniforms[:, : spec.views * DRAWS].split(DRAWS, dim=1)
-    views = [_shrink(augment(crops, numbers, augmentation), image_size) for numbers in draws]
+    views = [
+        _shrink(spec.pixels.standardize(augment(crops, numbers, augmentation)), image_size)
+        for numbers in draws
+    ]
     made = {"images": views[0] if spec.views == 1 else torch.stack(views, dim=1)}
     if spec.noise_width:
         made["noise"] = uniforms[:, spec.views * DRAWS :]
