@@ -1,7 +1,8 @@
 """From features to metrics: every task of one method, with intervals and predictions."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -89,7 +90,7 @@ def task_metrics(
     Returns:
         What `metrics_entry` gives for the linear probe; `without_callback`, `seeds`; `training`,
         the lesions and patients learned from by pair of the first repeat; `calibration`; and
-        `protocols`, the metrics of the others.
+        `protocols`, the metrics of the others. `warnings` of the linear probe.
     """
     each = [one for repeats in runs.values() for one in repeats]
     first = each[0]
@@ -117,8 +118,17 @@ def task_metrics(
             "temperatures": [value for one in each for value in one.temperatures],
             "metrics": calibrated,
         },
+        "warnings": _counted(warning for one in each for warning in one.warnings),
         "protocols": protocols,
     }
+
+
+def _counted(warnings: Iterable[str]) -> list[str]:
+    """Each warning once, with the number of fits it is about."""
+    given = list(warnings)
+    return [
+        f"{text} ({count} of {len(given)} fits)" for text, count in Counter(given).items() if text
+    ]
 
 
 def _with_spread(
@@ -270,6 +280,8 @@ def assess_seeds(
         }
         predictions += [prediction_table(scored, seed) for seed, scored in runs.items()]
         tasks[task.name] = task_metrics(runs, draws=config.bootstrap_draws, seed=config.seed)
+        for warning in tasks[task.name]["warnings"]:
+            log.warning("task %s: %s; see evaluation.linear_probe", task.name, warning)
     metrics = {
         "strategy": splits["strategy"].iloc[0],
         "leakage": splits["leakage"].iloc[0],

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
-from scipy import special
+from scipy import special, stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -33,12 +33,12 @@ class LinearProbeConfig(Probe):
     protocol: ClassVar[str] = "linear"
 
     regularization: tuple[float, ...] = Field(
-        default=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
+        default=(1e-3, 1e-2, 1e-1, 1.0, 10.0),
         min_length=1,
         description="Values of C tried, the inverse of the L2 penalty on standardized features",
     )
     inner_folds: int = Field(
-        default=3, ge=2, le=20, description="Patient-grouped folds that choose C"
+        default=5, ge=2, le=20, description="Patient-grouped folds that choose C"
     )
     max_iterations: int = Field(default=500, ge=10, description="L-BFGS iterations per fit")
     tolerance: float = Field(default=1e-4, gt=0, description="L-BFGS tolerance on the gradient")
@@ -59,7 +59,8 @@ class LinearProbeConfig(Probe):
         # The products are small: threads would wait for each other, and sums depend on them.
         with threadpool_limits(1, user_api="blas"):
             classifier = fit_classifier(train, self)
-            return ProbeScores(classifier.predict(features), classifier.temperature)
+            found = classifier.predict(features)
+            return ProbeScores(found, classifier.temperature, classifier.warning)
 
 
 def standardize(features: npt.NDArray) -> tuple[Array, Array, npt.NDArray[np.float32]]:
@@ -151,11 +152,13 @@ class InnerValidation:
 
     Attributes:
         auc: (C,) macro AUC, mean over the folds, over the classes that both sides have.
+        error: (C,) standard error of that mean; NaN where fewer than two folds have an AUC.
         scores: (C, n, K) probabilities of the lesions held out; NaN where the fold could not
             learn a lesion's class.
     """
 
     auc: Array
+    error: Array
     scores: Array
 
 
@@ -199,7 +202,8 @@ def inner_validation(
             found = probabilities(held_out, *fitted[:2], kind).reshape(len(held), -1)
             auc[fold, index] = _macro_auc(hot[held][:, learned], found[:, learned])
             scores[index, held[known]] = found[known]
-    return InnerValidation(np.array([_nanmean(column) for column in auc.T]), scores)
+    means = np.array([_nanmean(column) for column in auc.T])
+    return InnerValidation(means, np.array([_standard_error(column) for column in auc.T]), scores)
 
 
 def _inner_folds(
@@ -224,12 +228,17 @@ def _macro_auc(hot: npt.NDArray[np.bool_], scores: Array) -> float:
 
 
 def best_index(inner: InnerValidation, hot: npt.NDArray[np.bool_]) -> int:
-    """Index of the C with the highest AUC, of equals the one with the least log loss.
+    """Index of the strongest penalty whose AUC is within one standard error of the highest.
 
-    Where classes are separated perfectly, every C has the same AUC, and the strongest penalty
-    would leave probabilities that decide nothing.
+    The highest of a few noisy numbers is often a weak penalty by luck (Hastie et al., The Elements
+    of Statistical Learning, section 7.10). Where folds do not differ, as for classes separated
+    perfectly, the strongest penalty would leave probabilities that decide nothing: of equals the
+    one with the least log loss is taken.
     """
     auc = np.nan_to_num(inner.auc, nan=-1.0)
+    error = inner.error[auc.argmax()]
+    if np.isfinite(error) and error > 0:
+        return int(np.flatnonzero(auc >= auc.max() - error)[0])
     equals = np.flatnonzero(auc == auc.max())
     losses = [_log_loss(inner.scores[index], hot) for index in equals]
     return int(equals[np.argmin(losses)])
@@ -263,6 +272,12 @@ def _nanmean(values: npt.ArrayLike) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
+def _standard_error(values: Array) -> float:
+    """Of the mean; NaN for fewer than two values that are defined."""
+    defined = values[np.isfinite(values)]
+    return float(stats.sem(defined)) if len(defined) > 1 else float("nan")
+
+
 @dataclass(frozen=True)
 class LinearClassifier:
     """A fitted probe, usable on new features.
@@ -293,6 +308,15 @@ class LinearClassifier:
     lesions: int
     patients: int
     temperature: float = 1.0
+
+    @property
+    def warning(self) -> str:
+        """Says that the chosen penalty is the last one tried; empty if it is not."""
+        tried = list(self.inner_auc)
+        if len(tried) < 2 or tried[0] < self.regularization < tried[-1]:
+            return ""
+        end = "strongest" if self.regularization == tried[0] else "weakest"
+        return f"the {end} penalty tried was chosen, C = {self.regularization:g}"
 
     def predict(self, features: npt.ArrayLike) -> Array:
         """Probabilities of (m, d) features: (m,) for `binary`, otherwise (m, K)."""

@@ -43,10 +43,12 @@ class ProbeScores:
         scores: (m,) probabilities of class 1 for two classes in (n,) labels, otherwise (m, K).
         temperature: What the logits are to be divided by for calibrated probabilities, found on
             the training lesions; 1 changes nothing.
+        warning: What a reader should know of how the probe was fitted; empty for nothing.
     """
 
     scores: Array
     temperature: float = 1.0
+    warning: str = ""
 
 
 class Probe(Config):

@@ -172,6 +172,7 @@ class ScoredTask:
         calibrated: The linear probe's scores after its temperature.
         temperatures: The temperature of each pair.
         training: Lesions and patients that the linear probe learned from, by pair.
+        warnings: What the linear probe says of each fit.
     """
 
     targets: TaskTargets
@@ -181,6 +182,7 @@ class ScoredTask:
     calibrated: Array
     temperatures: tuple[float, ...]
     training: tuple[tuple[int, int], ...]
+    warnings: tuple[str, ...]
 
     @property
     def patients(self) -> npt.NDArray[np.object_]:
@@ -226,6 +228,7 @@ def score_task(
         calibrated=of_kind(calibrated, targets.kind),
         temperatures=tuple(one.temperature for one in by_pair),
         training=tuple((len(train), len(np.unique(groups[train]))) for train, _ in pairs),
+        warnings=tuple(one.warning for one in by_pair),
     )
 
 

@@ -91,6 +91,17 @@ def _of_the_metrics(study: Study) -> list[str]:
         "A linear probe on a frozen encoder measures what the features hold, not what fine-tuning "
         "could reach.",
     ]
+    warned = [
+        bool(task.get("warnings"))
+        for result in study.methods.values()
+        for task in result.metrics["tasks"].values()
+    ]
+    if any(warned):
+        found.append(
+            f"In {sum(warned)} of {counted(len(warned), 'result')} some probe took the strongest "
+            "or the weakest penalty it was offered: with more values in "
+            "evaluation.linear_probe.regularization the metric might be another."
+        )
     if study.has_comparisons():
         found.append(
             "Comparisons are corrected over the methods of one task, not over tasks, settings or "
