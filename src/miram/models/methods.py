@@ -138,40 +138,36 @@ METHODS = _drawn_apart(
 )
 
 # Hand-crafted features with the same probe: an encoder should exceed them to be worth training.
+_HOG = "Dalal N, Triggs B (2005). Histograms of Oriented Gradients for Human Detection. CVPR"
+_LBP = (
+    "Ojala T, Pietikäinen M, Mäenpää T (2002). Multiresolution Gray-Scale and Rotation Invariant "
+    "Texture Classification with Local Binary Patterns. IEEE PAMI 24:971"
+)
+_LOW = ", low resolution"
+_SEEN = ", at the resolution that the encoders see"
+
+
+def _baseline(name: str, label: str, summary: str, *papers: str) -> Method:
+    return Method(name, label, "#66727c", summary, papers=papers)
+
+
+def _twice(name: str, label: str, summary: str, *papers: str) -> tuple[Method, Method]:
+    return (
+        _baseline(name, label, summary, *papers),
+        _baseline(f"{name}_low", label + _LOW, summary + _SEEN, *papers),
+    )
+
+
 BASELINES = _drawn_apart(
-    "solid dash dot dashdot",
-    "square-open circle-open diamond-open hexagon-open",
-    Method(
-        "hog",
-        "HOG",
-        "#66727c",
-        "Histograms of oriented gradients of the crop",
-        papers=(
-            "Dalal N, Triggs B (2005). Histograms of Oriented Gradients for Human Detection. CVPR",
-        ),
-    ),
-    Method(
-        "lbp",
-        "LBP",
-        "#66727c",
-        "Uniform, rotation-invariant local binary patterns of the crop",
-        papers=(
-            "Ojala T, Pietikäinen M, Mäenpää T (2002). Multiresolution Gray-Scale and Rotation "
-            "Invariant Texture Classification with Local Binary Patterns. IEEE PAMI 24:971",
-        ),
-    ),
-    Method(
-        "intensity",
-        "Intensity",
-        "#66727c",
-        "Statistics of the grey levels of the crop and the lesion",
-    ),
-    Method(
-        "box_size",
-        "Box size",
-        "#66727c",
-        "The area of the lesion's box",
-    ),
+    "solid dash dot dashdot longdash",
+    "square-open circle-open diamond-open hexagon-open star-open cross-open x-open "
+    "triangle-up-open triangle-down-open",
+    *_twice("hog", "HOG", "Histograms of oriented gradients of the crop", _HOG),
+    *_twice("lbp", "LBP", "Uniform, rotation-invariant local binary patterns of the crop", _LBP),
+    *_twice("intensity", "Intensity", "Statistics of the grey levels of the crop and the lesion"),
+    _baseline("mean_grey", "Mean grey", "Mean and standard deviation of the crop's grey levels"),
+    _baseline("box_size", "Box size", "The area of the lesion's box"),
+    _baseline("mask_shape", "Mask shape", "Area, solidity and eccentricity of the drawn outline"),
 )
 
 

@@ -1,12 +1,15 @@
 """Hand-crafted baselines: what a classifier makes of lesions without any learned feature.
 
-Four descriptions of a crop that are older than deep learning, evaluated by the same probe as every
-encoder: an encoder that does not beat the best of them was not worth its training. `box_size`
-sees no pixel at all; it shows what the outline's size alone gives away. Each gives a table as
-`miram.evaluation.features.extract.feature_table` does.
+Descriptions of a crop that are older than deep learning, evaluated by the same probe as every
+encoder: an encoder that does not beat the best of them was not worth its training. `hog`, `lbp` and
+`intensity` also exist as `hog_low` and so on, at the resolution that the encoder sees. `mean_grey`
+shows what brightness gives away; `box_size` and `mask_shape` see no pixel at all and show what the
+outline gives away. Each gives a table as `miram.evaluation.features.extract.feature_table` does.
 """
 
-from typing import Literal, Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +18,7 @@ from pydantic import Field, model_validator
 from scipy import stats
 from skimage.feature import hog as oriented_gradients
 from skimage.feature import local_binary_pattern
+from skimage.measure import regionprops
 
 from miram.configuration import Config
 from miram.errors import MiramError
@@ -30,34 +34,47 @@ _HALF = 128  # a mask cell of which at least half is lesion
 class HogConfig(Config):
     """Histograms of oriented gradients (Dalal & Triggs, CVPR 2005)."""
 
-    side: int = Field(128, ge=16, description="crops are brought to this side, pixels")
+    renamed: ClassVar[dict[str, str]] = {"side": "image_size"}
+
+    image_size: int = Field(128, ge=16, description="crops are brought to this size, pixels")
     cell: int = Field(16, ge=2, description="side of the cell of one histogram, pixels")
     block: int = Field(2, ge=1, description="cells along the side of a normalized block")
     orientations: int = Field(9, ge=2, description="bins of a histogram, over 180 degrees")
 
     @model_validator(mode="after")
     def _one_block_fits(self) -> Self:
-        if self.cell * self.block > self.side:
+        if self.cell * self.block > self.image_size:
             raise ValueError(
                 f"a block of {self.block} cells of {self.cell} pixels does not fit into "
-                f"{self.side} pixels"
+                f"{self.image_size} pixels"
             )
         return self
+
+    def at(self, image_size: int) -> Self:
+        """The same cells of crops of another size."""
+        cell = max(2, self.cell * image_size // self.image_size)
+        return self.model_copy(update={"image_size": image_size, "cell": cell})
 
 
 class LbpConfig(Config):
     """Uniform local binary patterns, blind to rotation (Ojala et al., IEEE PAMI 24:971, 2002)."""
 
-    side: int = Field(128, ge=16, description="crops are brought to this side, pixels")
+    renamed: ClassVar[dict[str, str]] = {"side": "image_size"}
+
+    image_size: int = Field(128, ge=16, description="crops are brought to this size, pixels")
     radii: tuple[int, ...] = Field(
         (1, 2, 3), min_length=1, description="radii of the circles, pixels; 8 points per pixel"
     )
 
     @model_validator(mode="after")
     def _circles_fit(self) -> Self:
-        if min(self.radii) < 1 or 2 * max(self.radii) >= self.side:
-            raise ValueError(f"radii must be at least 1 and below half of {self.side} pixels")
+        if min(self.radii) < 1 or 2 * max(self.radii) >= self.image_size:
+            raise ValueError(f"radii must be at least 1 and below half of {self.image_size} pixels")
         return self
+
+    def at(self, image_size: int) -> Self:
+        """The same radii, in pixels, on crops of another size."""
+        return self.model_copy(update={"image_size": image_size})
 
 
 class IntensityConfig(Config):
@@ -110,12 +127,12 @@ def hog(lesion_ids: pd.Series, crops: Crops, config: HogConfig) -> pd.DataFrame:
         config: Sizes.
 
     Returns:
-        `lesion_id` and, with c = side // cell and b = block, (c - b + 1)² · b² · orientations
+        `lesion_id` and, with c = image_size // cell and b = block, (c - b + 1)² · b² · orientations
         features in [0, 1].
     """
     rows = [
         oriented_gradients(
-            resample(crop, config.side) / FULL_RANGE,
+            resample(crop, config.image_size) / FULL_RANGE,
             orientations=config.orientations,
             pixels_per_cell=(config.cell, config.cell),
             cells_per_block=(config.block, config.block),
@@ -139,7 +156,8 @@ def lbp(lesion_ids: pd.Series, crops: Crops, config: LbpConfig) -> pd.DataFrame:
     rows = []
     for crop in track(crops, "described crops", total=len(crops)):
         # Whole numbers: rounding noise of the resampling would give flat regions a texture.
-        levels = np.rint(np.clip(resample(crop, config.side), 0, FULL_RANGE)).astype(np.uint16)
+        low = np.clip(resample(crop, config.image_size), 0, FULL_RANGE)
+        levels = np.rint(low).astype(np.uint16)
         rows.append(np.concatenate([_patterns(levels, radius) for radius in config.radii]))
     return _table(lesion_ids, rows)
 
@@ -177,8 +195,9 @@ def intensity(
 
 
 def _under_mask(levels: Array, mask: npt.NDArray[np.uint8]) -> Array:
-    step = len(levels) // len(mask)
-    inside = (mask >= _HALF).repeat(step, axis=0).repeat(step, axis=1)  # (h, h) -> (H, H)
+    side = len(levels)
+    step = max(1, side // len(mask))
+    inside = (mask >= _HALF).repeat(step, axis=0).repeat(step, axis=1)[:side, :side]  # -> (H, H)
     return levels[inside] if inside.any() else levels.ravel()
 
 
@@ -187,6 +206,35 @@ def _statistics(values: Array, config: IntensityConfig) -> Array:
     if values.min() < values.max():
         moments[2:] = [stats.skew(values), stats.kurtosis(values)]
     return np.concatenate([moments, np.percentile(values, config.percentiles)])
+
+
+def mean_grey(lesion_ids: pd.Series, crops: Crops) -> pd.DataFrame:
+    """Describe crops by mean and standard deviation of their grey levels: (n, H, H) uint16.
+
+    A method whose scores follow these has read the exposure of the film.
+    """
+    levels = (crop.astype(np.float64) / FULL_RANGE for crop in crops)
+    return _table(lesion_ids, [np.array([one.mean(), one.std()]) for one in levels])
+
+
+def mask_shape(lesion_ids: pd.Series, masks: npt.NDArray[np.uint8]) -> pd.DataFrame:
+    """Describe the outlines of lesions, which a reader has drawn; no pixel is seen.
+
+    Args:
+        lesion_ids: (n,) names of the lesions.
+        masks: (n, h, h) uint8 lesion coverage, 255 for all of a cell.
+
+    Returns:
+        `lesion_id` and the share of the crop that is lesion, its solidity (area over that of its
+        convex hull) and its eccentricity; zeros where nothing is covered.
+    """
+    rows = []
+    for mask in masks:
+        inside = mask >= min(_HALF, max(int(mask.max()), 1))
+        found = regionprops(inside.astype(np.uint8))
+        shape = [found[0].solidity, found[0].eccentricity] if found else [0.0, 0.0]
+        rows.append(np.array([mask.mean() / 255, *shape]))
+    return _table(lesion_ids, rows)
 
 
 def box_size(
@@ -227,3 +275,46 @@ def _table(lesion_ids: pd.Series, rows: list[Array] | Array) -> pd.DataFrame:
     table = pd.DataFrame(values, columns=[f"f{i}" for i in range(values.shape[1])])
     table.insert(0, "lesion_id", lesion_ids.to_numpy())
     return table
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """What baselines may read of n lesions.
+
+    Attributes:
+        ids: (n,) names.
+        crops: (n, H, H) uint16.
+        masks: (n, h, h) uint8 lesion coverage.
+        boxes: (n, 4) x0, y0, x1, y1 in pixels of the mammogram, half-open.
+        encoder_size: Pixels along a side of the encoder's images.
+    """
+
+    ids: pd.Series
+    crops: Crops
+    masks: npt.NDArray[np.uint8]
+    boxes: npt.NDArray[np.int64]
+    encoder_size: int
+
+    def shrunk(self) -> Crops:
+        """The crops as large as the encoder sees them."""
+        low = [resample(crop, self.encoder_size) for crop in self.crops]
+        levels = np.clip(np.rint(low), 0, FULL_RANGE).astype(np.uint16)
+        return levels.reshape(len(self.crops), self.encoder_size, self.encoder_size)
+
+
+# By the name of the baseline, one line each.
+DESCRIPTIONS: dict[str, Callable[[Lesions, HandcraftedConfig], pd.DataFrame]] = {
+    "hog": lambda given, config: hog(given.ids, given.crops, config.hog),
+    "hog_low": lambda given, config: hog(given.ids, given.crops, config.hog.at(given.encoder_size)),
+    "lbp": lambda given, config: lbp(given.ids, given.crops, config.lbp),
+    "lbp_low": lambda given, config: lbp(given.ids, given.crops, config.lbp.at(given.encoder_size)),
+    "intensity": lambda given, config: intensity(
+        given.ids, given.crops, given.masks, config.intensity
+    ),
+    "intensity_low": lambda given, config: intensity(
+        given.ids, given.shrunk(), given.masks, config.intensity
+    ),
+    "mean_grey": lambda given, _: mean_grey(given.ids, given.crops),
+    "box_size": lambda given, config: box_size(given.ids, given.boxes, config.box_size),
+    "mask_shape": lambda given, _: mask_shape(given.ids, given.masks),
+}

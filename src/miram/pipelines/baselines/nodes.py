@@ -1,5 +1,6 @@
 """Nodes of the baselines pipeline: one row per lesion, `lesion_id` and `f0`, `f1`..."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -15,48 +16,20 @@ else:
 _BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]
 
 
-def describe_by_hog(
-    crops: CropStore, splits: pd.DataFrame, config: HandcraftedConfig
-) -> pd.DataFrame:
-    """Describe every lesion by histograms of oriented gradients."""
-    from miram.evaluation.features.handcrafted import hog
+def describing(baseline: str) -> Callable[..., pd.DataFrame]:
+    """The node of one of the hand-crafted baselines."""
 
-    lesion_ids = splits["lesion_id"]
-    return _of(hog(lesion_ids, crops.crops[crops.rows(lesion_ids)], config.hog), crops)
+    def describe_lesions(
+        crops: CropStore, splits: pd.DataFrame, config: HandcraftedConfig, encoder_size: int
+    ) -> pd.DataFrame:
+        """Describe every lesion; the table has its origin, which the metrics repeat."""
+        from miram.evaluation.features.handcrafted import DESCRIPTIONS, Lesions
 
+        ids, rows = splits["lesion_id"], crops.rows(splits["lesion_id"])
+        boxes = crops.manifest.iloc[rows][_BOX].to_numpy()
+        lesions = Lesions(ids, crops.crops[rows], crops.masks[rows], boxes, encoder_size)
+        table = DESCRIPTIONS[baseline](lesions, config)
+        table.attrs["origin"] = {"crops": crops.digest}
+        return table
 
-def describe_by_lbp(
-    crops: CropStore, splits: pd.DataFrame, config: HandcraftedConfig
-) -> pd.DataFrame:
-    """Describe every lesion by local binary patterns."""
-    from miram.evaluation.features.handcrafted import lbp
-
-    lesion_ids = splits["lesion_id"]
-    return _of(lbp(lesion_ids, crops.crops[crops.rows(lesion_ids)], config.lbp), crops)
-
-
-def describe_by_intensity(
-    crops: CropStore, splits: pd.DataFrame, config: HandcraftedConfig
-) -> pd.DataFrame:
-    """Describe every lesion by its grey levels."""
-    from miram.evaluation.features.handcrafted import intensity
-
-    rows = crops.rows(splits["lesion_id"])
-    pixels, masks = crops.crops[rows], crops.masks[rows]
-    return _of(intensity(splits["lesion_id"], pixels, masks, config.intensity), crops)
-
-
-def describe_by_box_size(
-    crops: CropStore, splits: pd.DataFrame, config: HandcraftedConfig
-) -> pd.DataFrame:
-    """Describe every lesion by the size of its box."""
-    from miram.evaluation.features.handcrafted import box_size
-
-    boxes = crops.manifest.iloc[crops.rows(splits["lesion_id"])][_BOX].to_numpy()
-    return _of(box_size(splits["lesion_id"], boxes, config.box_size), crops)
-
-
-def _of(table: pd.DataFrame, crops: CropStore) -> pd.DataFrame:
-    """The table with its origin, which a Parquet file keeps and the metrics repeat."""
-    table.attrs["origin"] = {"crops": crops.digest}
-    return table
+    return describe_lesions

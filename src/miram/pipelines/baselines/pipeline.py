@@ -3,7 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from miram.models.methods import BASELINES
-from miram.pipelines.baselines import nodes
+from miram.pipelines.baselines.nodes import describing
 from miram.pipelines.namespaces import for_each
 from miram.pipelines.probe.nodes import evaluate_features
 
@@ -15,8 +15,8 @@ def create_pipeline(**_: object) -> Pipeline:
 
 def _template(baseline: str) -> Pipeline:
     describe = Node(
-        getattr(nodes, f"describe_by_{baseline}"),
-        inputs=["crops", "splits", "params:handcrafted"],
+        describing(baseline),
+        inputs=["crops", "splits", "params:handcrafted", "params:encoder.image_size"],
         outputs="features",
         name="describe_lesions",
     )
