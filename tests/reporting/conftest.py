@@ -59,6 +59,8 @@ def _store(lesions: pd.DataFrame, folder: Path, hostile: str) -> CropStore:
             "patient_id": lesions["patient_id"].astype(str),
             "image_id": lesions["image_id"].astype(str),
             "source_bits": 16,
+            **{f"box_{end}": 0 for end in ("x0", "y0")},
+            **{f"box_{end}": range(10, 10 + len(lesions)) for end in ("x1", "y1")},
             "upsampled": [place < 3 for place in range(len(lesions))],
         }
     )

@@ -23,6 +23,7 @@ from miram.reporting.sections.costs import cost_table
 SECTIONS = (
     "summary",
     "leaderboard",
+    "shortcuts",
     "curves",
     "calibration",
     "subgroups",

@@ -10,12 +10,14 @@ from miram.reporting.sections.methods import Methods, Reconstructions, Training
 from miram.reporting.sections.neighbors import Neighbors
 from miram.reporting.sections.paper import Paper
 from miram.reporting.sections.section import Section
+from miram.reporting.sections.shortcuts import Shortcuts
 from miram.reporting.sections.subgroups import Subgroups
 from miram.reporting.sections.summary import Limits, Summary
 
 SECTIONS: tuple[Section, ...] = (
     Summary(),
     Leaderboard(),
+    Shortcuts(),
     Curves(),
     Calibration(),
     Subgroups(),
