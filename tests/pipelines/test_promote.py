@@ -63,30 +63,49 @@ print(json.dumps([features.tolist(), answers.to_dict("records"), refusal]))
 """
 
 
-@pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, finished_project):
+def copy_evaluated(finished_project, folder):
     """A study up to its metrics, without the models of one method."""
-    root = tmp_path_factory.mktemp("evaluated") / "data"
     ignored = shutil.ignore_patterns("mlflow", "08_reporting", UNTRAINED)
-    return shutil.copytree(finished_project / "data", root, ignore=ignored)
+    return shutil.copytree(finished_project / "data", folder / "data", ignore=ignored)
 
 
-@pytest.fixture(scope="module")
-def promote(evaluated, run_pipeline):
-    """Run the pipeline as `--params promote.method=...` does; gives what was done."""
+def promoter(data, run_pipeline):
+    """Runs the pipeline as `--params promote.method=...` does, and gives what was done."""
 
     def run(**options):
-        run_pipeline(evaluated, "promote", promote={"method": METHOD, **options})
-        return json.loads((evaluated / f"06_models/{METHOD}/promotion.json").read_text())
+        run_pipeline(data, "promote", promote={"method": METHOD, **options})
+        return json.loads((data / f"06_models/{METHOD}/promotion.json").read_text())
 
     return run
 
 
+def registered(data, promote):
+    uri = f"sqlite:///{data}/mlflow/mlflow.db"
+    return SimpleNamespace(first=promote(), client=MlflowClient(uri), uri=uri)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, finished_project):
+    return copy_evaluated(finished_project, tmp_path_factory.mktemp("evaluated"))
+
+
+@pytest.fixture(scope="module")
+def promote(evaluated, run_pipeline):
+    return promoter(evaluated, run_pipeline)
+
+
 @pytest.fixture(scope="module")
 def registry(evaluated, promote):
-    """A registry whose first version is the champion."""
-    uri = f"sqlite:///{evaluated}/mlflow/mlflow.db"
-    return SimpleNamespace(first=promote(), client=MlflowClient(uri), uri=uri)
+    """A registry whose first version is the champion; not to be changed."""
+    return registered(evaluated, promote)
+
+
+@pytest.fixture
+def own(tmp_path, finished_project, run_pipeline):
+    """The same for a test that changes it."""
+    data = copy_evaluated(finished_project, tmp_path)
+    promote = promoter(data, run_pipeline)
+    return SimpleNamespace(data=data, promote=promote, register=lambda: registered(data, promote))
 
 
 @pytest.fixture(scope="module")
@@ -347,9 +366,8 @@ def test_the_command_embeds_with_a_registered_model_and_with_an_encoders_file(
     assert NOTICE in told["notice"] and tables["file"].attrs["model"] == "encoder.safetensors"
 
 
-def test_a_second_version_challenges_is_forced_and_rolled_back(
-    registry, promote, evaluated, tmp_path
-):
+def test_a_second_version_challenges_is_forced_and_rolled_back(own, tmp_path):
+    promote, registry = own.promote, own.register()
     client = registry.client
     second = promote()
     assert (second["alias"], second["version"]) == ("challenger", 2)
@@ -383,7 +401,6 @@ def test_a_second_version_challenges_is_forced_and_rolled_back(
         roll_back(METHOD, 9, "never", uri)
 
     # What docs/models.md says, word for word, in a folder whose data are those of this study.
-    (tmp_path / "data").symlink_to(evaluated)
     page = (PROJECT / "docs/models.md").read_text().partition("## Serve")[0]
     [told] = re.findall(r"```\n(export .*?)```", page, re.DOTALL)
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
@@ -396,7 +413,8 @@ def test_a_second_version_challenges_is_forced_and_rolled_back(
     assert [path.name for path in tmp_path.iterdir()] == ["data"], "nothing is left behind"
 
 
-def test_without_the_champions_predictions_nobody_is_promoted(registry, promote):
+def test_without_the_champions_predictions_nobody_is_promoted(own):
+    promote, registry = own.promote, own.register()
     version = registry.client.get_model_version_by_alias(NAME, "champion")
     artifacts = registry.client.get_run(version.run_id).info.artifact_uri
     Path(artifacts.removeprefix("file://"), "predictions.parquet").unlink()
@@ -421,7 +439,7 @@ def test_a_mistake_is_named_and_registers_nothing(registry, promote, options, wo
     assert len(registry.client.search_model_versions(f"name='{NAME}'")) == before
 
 
-def test_features_of_another_encoder_are_refused(registry, evaluated, promote, run_pipeline):
-    run_pipeline(evaluated, "pretrain", namespaces=[METHOD], training={"epochs": 1, "seed": 7})
+def test_features_of_another_encoder_are_refused(own, run_pipeline):
+    run_pipeline(own.data, "pretrain", namespaces=[METHOD], training={"epochs": 1, "seed": 7})
     with pytest.raises(MiramError, match="stored features are of another state of encoder"):
-        promote()
+        own.promote()
