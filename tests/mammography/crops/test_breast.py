@@ -103,7 +103,7 @@ def test_the_breasts_of_a_phantom_are_found():
     rng = np.random.default_rng(0)
     for row in cases.drop_duplicates(["patient", "laterality", "view"]).head(24).to_dict("records"):
         shape = (256, round(256 * row["aspect"]))
-        breast = draw_breast(shape, row["view"], row["density"], rng)
+        breast = draw_breast(shape, row["view"], row["density"], row["exposure"], rng)
         add_film_marks(breast.pixels, "LCC", True, row["white_strips"], rng)
         mask = breast_mask(np.round(np.clip(breast.pixels, 0, 1) * 65535).astype(np.uint16))
         assert overlap(mask, breast.inside) > 0.9

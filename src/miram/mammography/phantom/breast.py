@@ -42,12 +42,12 @@ class Breast:
 
 
 def draw_breast(
-    shape: tuple[int, int], view: str, density: int, rng: np.random.Generator
+    shape: tuple[int, int], view: str, density: int, exposure: float, rng: np.random.Generator
 ) -> Breast:
     """Draw a breast of (H, W) pixels without lesions, chest wall at the left.
 
     The view `MLO` has an axillary tail and the pectoral muscle. The BI-RADS density, 1 (fat) to
-    4 (dense), sets the share of glandular tissue.
+    4 (dense), sets the share of glandular tissue; `exposure` is a factor on its brightness.
     """
     radial, nipple = _outline(shape, view, rng)
     thickness = np.sqrt(np.clip((1 - radial) / 0.22, 0, 1))
@@ -63,7 +63,6 @@ def draw_breast(
     if view == "MLO":
         muscle = _pectoral_muscle(shape, rng)
         tissue += 0.18 * muscle
-    exposure = rng.uniform(0.88, 1.12)
     grain = 0.006 * rng.standard_normal(shape, dtype=np.float32)
     pixels = np.clip((tissue * exposure + grain) * thickness, 0.01, 0.92) * (radial < 1)
     return Breast(pixels.astype(np.float32), radial, muscle, nipple)

@@ -5,6 +5,7 @@ Nothing here draws a pixel, so that a phantom of any size can be inspected in mi
 
 import numpy as np
 import pandas as pd
+from scipy import special
 from sklearn.metrics import roc_auc_score
 
 from miram.errors import MiramError
@@ -95,6 +96,16 @@ def _picked(count: int, rate: float, config: PhantomConfig, rng: np.random.Gener
     return pick(count, rate, rng, config.at_least(rate))
 
 
+def spread(strata: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+    """Draw numbers from 0 to 1 that are evenly spread within each stratum, in random order: (n,).
+
+    What is drawn by them has the same distribution in every stratum, not only on average.
+    """
+    places = strata.assign(place=rng.permutation(len(strata))).groupby(list(strata))["place"]
+    within = places.rank().to_numpy() - 1 + rng.uniform(size=len(strata))
+    return within / places.transform("size").to_numpy()
+
+
 def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
     """Draw the findings: the lesions of one kind in one breast, which share one disease.
 
@@ -109,10 +120,6 @@ def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
     same_breast = np.zeros(count, dtype=bool)
     same_breast[np.flatnonzero(both)[::2]] = True
     second = _picked(count, QUIRKS.second_breast, config, rng)
-    density = rng.choice([1, 2, 3, 4], size=count, p=DENSITY_SHARES)
-    only_calcifications = np.flatnonzero((first_kind == 1) & ~both)  # as in the real tables
-    zero = np.zeros(count, dtype=bool)
-    zero[only_calcifications] = _picked(len(only_calcifications), QUIRKS.zero_density, config, rng)
     records = []
     for patient in range(count):
         laterality, other = rng.permutation(["LEFT", "RIGHT"]).tolist()
@@ -130,8 +137,6 @@ def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
                     "patient_id": f"P_{numbers[patient]:05d}",
                     "laterality": where,
                     "kind": found,
-                    "density": int(density[patient]),
-                    "density_written": 0 if zero[patient] else int(density[patient]),
                     "shares_view": bool(same_breast[patient]),
                 }
             )
@@ -202,6 +207,25 @@ def _with_pathology(
     return findings
 
 
+def _with_density(
+    findings: pd.DataFrame, config: PhantomConfig, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Draw the density of each patient's breasts, which tells nothing of split and pathology."""
+    malignant = findings["suspicious"] ^ findings["contradicted"]
+    patients = findings.assign(malignant=malignant).groupby("patient")
+    strata = patients.agg({"split": "min", "malignant": "max", "kind": "min"})
+    density = 1 + np.searchsorted(np.cumsum(DENSITY_SHARES)[:-1], spread(strata, rng))
+    written = pd.Series(density, index=strata.index)
+    # As in the real tables, only those with calcifications alone are written 0.
+    able = strata.index[(strata["kind"] == "calcification").to_numpy()]
+    able = able[(patients["kind"].nunique()[able] == 1).to_numpy()]
+    written[able[_picked(len(able), QUIRKS.zero_density, config, rng)]] = 0
+    return findings.assign(
+        density=findings["patient"].map(dict(zip(strata.index, density, strict=True))),
+        density_written=findings["patient"].map(written),
+    )
+
+
 def draw_cases(config: PhantomConfig) -> pd.DataFrame:
     """Draw the rows of a phantom: one per lesion and view, without its pixels.
 
@@ -210,10 +234,13 @@ def draw_cases(config: PhantomConfig) -> pd.DataFrame:
     `first_written` and `second_written` what the CSV says; `suspicious` is the appearance,
     `pathology` the truth, `contradicted` where it is the other one; `size` is the longer edge of
     the lesion box as a share of the image height, `reach` its place between chest wall (0) and
-    skin (1); the other boolean columns are the QUIRKS.
+    skin (1), `exposure` a factor on the image's brightness. Density, exposure, size, reach and
+    subtlety are spread evenly over pathology, kind and split, so that the look of a lesion alone
+    says what it is. The other boolean columns are the QUIRKS.
     """
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, 0]))
     findings = _with_pathology(_with_splits(_findings(config, rng), config, rng), config, rng)
+    findings = _with_density(findings, config, rng)
     lesions = _with_written_values(_lesions(findings, config, rng), config, rng)
     return _with_file_quirks(_rows(lesions, config, rng), config, rng)
 
@@ -249,10 +276,13 @@ def _lesions(
     lesions = findings.loc[findings.index.repeat(counts)].reset_index()
     lesions["number"] = lesions.groupby("index").cumcount() + 1
     lesions["suspicious"] ^= lesions["mixed"] & (lesions["number"] == 2)
-    size = MEDIAN_SIZE * np.exp(0.35 * rng.standard_normal(len(lesions)))
+    lesions["malignant"] = lesions["suspicious"] ^ lesions["contradicted"]
+    strata = lesions[["split", "kind", "malignant"]]
+    size = MEDIAN_SIZE * np.exp(0.35 * special.ndtri(spread(strata, rng)))
     lesions["size"] = np.clip(size, *SIZE_RANGE)
-    lesions["reach"] = rng.uniform(0.15, 0.8, len(lesions))
-    lesions["subtlety"] = rng.choice(SUBTLETIES[0], size=len(lesions), p=SUBTLETIES[1])
+    lesions["reach"] = 0.15 + 0.65 * spread(strata, rng)
+    steps = np.cumsum(SUBTLETIES[1])[:-1]
+    lesions["subtlety"] = np.take(SUBTLETIES[0], np.searchsorted(steps, spread(strata, rng)))
     several = np.zeros((len(lesions), 2), dtype=bool)
     for kind in KINDS:
         of_kind = np.flatnonzero(lesions["kind"] == kind)
@@ -266,9 +296,8 @@ def _lesions(
         )
     ]
     lesions[["first", "second"]] = labels
-    malignant = lesions["suspicious"] ^ lesions["contradicted"]
     benign = np.where(lesions["without_callback"], "BENIGN_WITHOUT_CALLBACK", "BENIGN")
-    lesions["pathology"] = np.where(malignant, "MALIGNANT", benign)
+    lesions["pathology"] = np.where(lesions["malignant"], "MALIGNANT", benign)
     return lesions
 
 
@@ -310,8 +339,11 @@ def _rows(lesions: pd.DataFrame, config: PhantomConfig, rng: np.random.Generator
     for name in ("mirrored", "white_strips"):
         rate = getattr(QUIRKS, name)
         images[name] = _picked(len(images), rate, config, rng)
+    shown = lesions.groupby(breast).agg({"split": "min", "kind": "min", "malignant": "max"})
+    strata = images[breast].merge(shown, left_on=breast, right_index=True)[list(shown)]
+    images["exposure"] = 0.88 + 0.24 * spread(strata, rng)
     images["aspect"] = np.clip(rng.normal(0.61, 0.07, len(images)), 0.45, 0.75)
-    rows = lesions.merge(images, on=breast).drop(columns=["index"])
+    rows = lesions.merge(images, on=breast).drop(columns=["index", "malignant"])
     return rows.sort_values(
         ["patient", "laterality", "view", "kind", "number"], ignore_index=True, kind="stable"
     )

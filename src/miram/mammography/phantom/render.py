@@ -40,7 +40,7 @@ def render_view(rows: Sequence[Row], image_size: int, seed: Sequence[int]) -> Re
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     first = rows[0]
     shape = (image_size, round(image_size * first["aspect"]))
-    breast = draw_breast(shape, first["view"], first["density"], rng)
+    breast = draw_breast(shape, first["view"], first["density"], first["exposure"], rng)
     taken: list[tuple[float, float, float]] = []
     masks = [_add_lesion(breast, row, taken, rng) for row in rows]
 
