@@ -41,13 +41,21 @@ class Breast:
         return self.radial < 1
 
 
+@dataclass(frozen=True)
+class Film:
+    """How an image was taken: a factor on its brightness, and the deviation of its noise."""
+
+    exposure: float
+    grain: float
+
+
 def draw_breast(
-    shape: tuple[int, int], view: str, density: int, exposure: float, rng: np.random.Generator
+    shape: tuple[int, int], view: str, density: int, film: Film, rng: np.random.Generator
 ) -> Breast:
     """Draw a breast of (H, W) pixels without lesions, chest wall at the left.
 
     The view `MLO` has an axillary tail and the pectoral muscle. The BI-RADS density, 1 (fat) to
-    4 (dense), sets the share of glandular tissue; `exposure` is a factor on its brightness.
+    4 (dense), sets the share of glandular tissue.
     """
     radial, nipple = _outline(shape, view, rng)
     thickness = np.sqrt(np.clip((1 - radial) / 0.22, 0, 1))
@@ -63,8 +71,8 @@ def draw_breast(
     if view == "MLO":
         muscle = _pectoral_muscle(shape, rng)
         tissue += 0.18 * muscle
-    grain = 0.006 * rng.standard_normal(shape, dtype=np.float32)
-    pixels = np.clip((tissue * exposure + grain) * thickness, 0.01, 0.92) * (radial < 1)
+    grain = film.grain * rng.standard_normal(shape, dtype=np.float32)
+    pixels = np.clip((tissue * film.exposure + grain) * thickness, 0.01, 0.92) * (radial < 1)
     return Breast(pixels.astype(np.float32), radial, muscle, nipple)
 
 

@@ -68,6 +68,7 @@ SUSPICIOUS = frozenset(
 DENSITY_SHARES = (0.15, 0.385, 0.31, 0.155)
 MEDIAN_SIZE = 0.068
 SIZE_RANGE = (0.034, 0.150)
+GRAIN = (0.004, 0.024)  # deviation of the film's noise, full range 1
 
 # Shares of assessment and subtlety as in the real CSVs; assessment 0 is a quirk of its own.
 ASSESSMENTS = {
@@ -342,6 +343,7 @@ def _rows(lesions: pd.DataFrame, config: PhantomConfig, rng: np.random.Generator
     shown = lesions.groupby(breast).agg({"split": "min", "kind": "min", "malignant": "max"})
     strata = images[breast].merge(shown, left_on=breast, right_index=True)[list(shown)]
     images["exposure"] = 0.88 + 0.24 * spread(strata, rng)
+    images["grain"] = GRAIN[0] * (GRAIN[1] / GRAIN[0]) ** spread(strata, rng)
     images["aspect"] = np.clip(rng.normal(0.61, 0.07, len(images)), 0.45, 0.75)
     rows = lesions.merge(images, on=breast).drop(columns=["index", "malignant"])
     return rows.sort_values(

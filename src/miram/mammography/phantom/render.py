@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from miram.mammography.phantom.breast import Breast, add_film_marks, draw_breast
+from miram.mammography.phantom.breast import Breast, Film, add_film_marks, draw_breast
 from miram.mammography.phantom.lesions import LesionPatch, draw_calcification, draw_mass
 
 Row = dict[str, Any]
@@ -40,7 +40,8 @@ def render_view(rows: Sequence[Row], image_size: int, seed: Sequence[int]) -> Re
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     first = rows[0]
     shape = (image_size, round(image_size * first["aspect"]))
-    breast = draw_breast(shape, first["view"], first["density"], first["exposure"], rng)
+    film = Film(first["exposure"], first["grain"])
+    breast = draw_breast(shape, first["view"], first["density"], film, rng)
     taken: list[tuple[float, float, float]] = []
     masks = [_add_lesion(breast, row, taken, rng) for row in rows]
 
@@ -69,7 +70,7 @@ def _add_lesion(
     taken.append((y, x, size))
     visible = 0.55 + 0.09 * row["subtlety"]
     if row["kind"] == "mass":
-        contrast = visible * rng.uniform(0.14, 0.20)
+        contrast = visible * rng.uniform(0.07, 0.12)
         patch = draw_mass(row["first"], row["second"], size, contrast, rng)
     else:
         to_nipple = float(np.arctan2(breast.nipple[0] - y, breast.nipple[1] - x))
