@@ -130,7 +130,7 @@ def _ducts(
             if rng.random() < 0.12:
                 paths.append((y, x, angle + rng.choice([-0.5, 0.5]), position + 1))
     blurred = ndimage.gaussian_filter(canvas, max(0.9 * shape[0] / 1280, 0.5))
-    return 0.13 * ndimage.zoom(blurred, 2, order=1)[: shape[0], : shape[1]]
+    return 0.13 * _enlarged(blurred, 2, shape)
 
 
 def add_film_marks(
@@ -189,9 +189,21 @@ def power_law_noise(
     spectrum.imag = rng.standard_normal(amplitude.shape, dtype=np.float32)
     field = fft.irfft2(spectrum * amplitude, s=grid)
     field = (field - field.mean()) / field.std()
-    if coarse > 1:
-        field = ndimage.zoom(field, coarse, order=1)
-    return field[: shape[0], : shape[1]].astype(np.float32, copy=False)
+    return _enlarged(field.astype(np.float32, copy=False), coarse, shape)
+
+
+def _enlarged(field: np.ndarray, factor: int, shape: tuple[int, int]) -> np.ndarray:
+    """Interpolate linearly onto a grid finer by a factor; its first (H, W) pixels."""
+    if factor == 1:
+        return field[: shape[0], : shape[1]]
+    for axis, length in enumerate(shape):
+        last = field.shape[axis] - 1
+        places = np.linspace(0, last, (last + 1) * factor, dtype=np.float32)[:length]
+        before = places.astype(np.intp)
+        share = (places - before).reshape((-1, 1) if axis == 0 else (1, -1))
+        after = np.minimum(before + 1, last)
+        field = field.take(before, axis) * (1 - share) + field.take(after, axis) * share
+    return field
 
 
 @lru_cache(maxsize=8)
