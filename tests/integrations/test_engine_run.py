@@ -40,3 +40,13 @@ def test_another_runner_is_refused_beside_several_methods_at_a_time():
 def test_a_setting_the_engine_does_not_know_is_told_before_the_run():
     with pytest.raises(MiramError, match="did you mean num_workers"):
         on_engine(options(number_workers=3)).__enter__()
+
+
+def test_without_ray_a_runner_that_is_asked_for_is_taken():
+    def local(runner):
+        return options(runner, kind="local", parallel_methods=2)
+
+    with on_engine(local("SequentialRunner")) as chosen:
+        assert chosen["runner"] == "SequentialRunner"
+    with on_engine(local(None)) as chosen:
+        assert chosen["runner"] == "ThreadRunner"

@@ -20,7 +20,7 @@ def on_engine(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Give the options of `kedro run` as the parameters of the engine want them.
 
     With `engine.parallel_methods` above 1 nodes run in that many threads; each training among
-    them has workers of its own, so methods do not share a process.
+    them has processes of its own. Without Ray, a runner that is asked for is taken instead.
 
     Args:
         options: Of `kedro run`.
@@ -31,10 +31,11 @@ def on_engine(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     engine = _engine(options)
     with ExitStack() as stack:
         stack.enter_context(shared_cluster())
-        if engine.parallel_methods > 1:
-            if options.get("runner") not in _ONE_BY_ONE:
+        runner = options.get("runner")
+        if engine.parallel_methods > 1 and (engine.kind == "ray" or runner is None):
+            if runner not in _ONE_BY_ONE:
                 raise MiramError(
-                    f"--runner {options['runner']} and engine.parallel_methods="
+                    f"--runner {runner} and engine.parallel_methods="
                     f"{engine.parallel_methods} exclude each other: leave one out"
                 )
             stack.enter_context(passing_signals_on())

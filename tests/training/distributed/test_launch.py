@@ -67,9 +67,7 @@ def test_without_ray_the_error_says_what_to_install(use):
     assert "pip install -c constraints.txt -e '.[distributed]'" in run.stdout, run.stderr
 
 
-@pytest.mark.parametrize(
-    "setting", [{"num_workers": 2}, {"parallel_methods": 2}, {"address": "auto"}]
-)
+@pytest.mark.parametrize("setting", [{"num_workers": 2}, {"address": "auto"}])
 def test_what_only_ray_can_do_is_refused_without_it(setting):
     (name,) = setting
     with pytest.raises(MiramError, match=rf"engine\.{name} needs engine\.kind=ray"):

@@ -40,15 +40,25 @@ class EngineConfig(Config):
     max_failures: int = Field(
         2, ge=0, description="times that a training starts again after a worker has died"
     )
-    parallel_methods: int = Field(1, ge=1, description="methods that are trained at a time")
+    parallel_methods: int = Field(
+        1,
+        ge=1,
+        description="methods that are trained at a time; on this machine each in a process with "
+        "its share of the cores, on a GPU one after another",
+    )
 
     @model_validator(mode="after")
     def _only_ray_spreads(self) -> Self:
         if self.kind == "local":
-            for name in ("address", "num_workers", "parallel_methods"):
+            for name in ("address", "num_workers"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"engine.{name} needs engine.kind=ray")
         return self
+
+    @property
+    def threads(self) -> int:
+        """Of each training on this machine."""
+        return max(1, cpu_count() // self.parallel_methods)
 
     @property
     def where(self) -> str:

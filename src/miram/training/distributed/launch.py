@@ -1,4 +1,4 @@
-"""One training, in this process or in the workers of a Ray cluster.
+"""One training, in this process, in one of its own, or in the workers of a Ray cluster.
 
 Ray Train starts the workers, makes their process group, and starts all of them again from their
 last checkpoint when one dies. Two queues of Ray join them with the command:
@@ -25,13 +25,14 @@ from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 from miram.errors import MiramError
-from miram.training.checkpointing.interruption import (
-    Interruption,
-    TrainingInterrupted,
-    ask_to_stop,
-    asked_to_stop,
-)
+from miram.training.checkpointing.interruption import Interruption, ask_to_stop, asked_to_stop
 from miram.training.distributed.cluster import EngineConfig, cluster, refuse_too_small
+from miram.training.distributed.own_process import (
+    LOGGERS,
+    in_own_process,
+    interrupted,
+    log_again,
+)
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,6 @@ Result = TypeVar("Result")
 _POLL = 0.2  # seconds between two looks for records
 _LISTEN = 1.0  # seconds between two looks of a worker for the wish to stop
 _GRACE = 30.0  # seconds for workers to end by themselves, and for Ray to end those that do not
-_LOGGERS = ("miram", "miram_telemetry")  # of rank 0; the second does not propagate
 
 # Read by Ray Train in the process that calls it, which hands them on.
 _TRAIN_SETTINGS = {
@@ -76,10 +76,12 @@ def launch(
         TrainingInterrupted: Ctrl-C or SIGTERM; the workers were asked to end after their step,
             and ended where they did not within half a minute.
     """
-    if engine.kind == "local":
+    if engine.kind == "local" and (engine.parallel_methods == 1 or _has_gpu()):
         return function(*args, **kwargs)
     if name := asked_to_stop():
-        raise _interrupted(name)
+        raise interrupted(name)
+    if engine.kind == "local":
+        return in_own_process(function, args, kwargs, engine.threads)
     with cluster(engine) as ray:
         from ray.util.queue import Queue
 
@@ -106,6 +108,13 @@ def launch(
         raise error
     result: Result = value
     return result
+
+
+def _has_gpu() -> bool:
+    """Whether trainings side by side would compete for the memory of one device."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 class _Call(NamedTuple):
@@ -142,27 +151,14 @@ def _follow(
             if done:
                 value, error = ray.get(fit)
                 if asked and error and not isinstance(error, MiramError):
-                    error = _interrupted(asked)  # others were ended while one still worked
+                    error = interrupted(asked)  # others were ended while one still worked
                 return value, error
             if asked and time.monotonic() > deadline:
-                raise _interrupted(asked)
+                raise interrupted(asked)
             if not asked and (asked := interruption.signal):
                 deadline = time.monotonic() + _GRACE
                 for _ in range(engine.num_workers * (1 + engine.max_failures)):
                     stop.put(asked.value)  # every start of every worker takes one
-
-
-def log_again(record: logging.LogRecord) -> None:
-    """Hand a record from another process to whoever listens in this one."""
-    logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
-
-
-def _interrupted(by: signal.Signals) -> TrainingInterrupted:
-    return TrainingInterrupted(
-        f"stopped by {by.name}; the same command resumes from the last state kept", 128 + by.value
-    )
 
 
 def _end(ray: ModuleType, fit: Any) -> None:
@@ -271,7 +267,7 @@ def _work(settings: dict[str, Any]) -> Any:
     torch.set_num_threads(call.threads)
     first = train.get_context().get_world_rank() == 0
     handler = logging.handlers.QueueHandler(call.records)
-    loggers = [logging.getLogger(name) for name in _LOGGERS if first]
+    loggers = [logging.getLogger(name) for name in LOGGERS if first]
     for logger in loggers:
         logger.addHandler(handler)
     try:

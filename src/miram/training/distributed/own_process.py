@@ -1,0 +1,137 @@
+"""A training in a process of its own, so that several run side by side on one machine.
+
+Trainings of small models gain little from a second thread. In processes of their own each has its
+cores to itself, and gives the weights that it gives alone with as many threads.
+
+    command: a thread per method ── pickled call ──► process
+       └◄── records (metrics, log lines), then the result, on one pipe
+"""
+
+import logging
+import logging.handlers
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, TypeVar
+
+import cloudpickle
+
+from miram.errors import MiramError
+from miram.training.checkpointing.interruption import Interruption, TrainingInterrupted
+
+Result = TypeVar("Result")
+
+LOGGERS = ("miram", "miram_telemetry")  # what a training logs to; the second does not propagate
+
+_POLL = 0.2  # seconds between two looks for a signal
+_GRACE = 30.0  # seconds for a process to end after its step
+
+
+class _Done(NamedTuple):
+    value: Any
+    error: Exception | None
+
+
+def in_own_process(
+    function: Callable[..., Result], args: tuple[Any, ...], kwargs: dict[str, Any], threads: int
+) -> Result:
+    """Call a function in a new process, and log what it logs on the calling thread.
+
+    Args:
+        function: What to call.
+        args: Its arguments; picklable.
+        kwargs: Its named arguments; picklable.
+        threads: Of the process.
+
+    Raises:
+        MiramError: The function raised it, or the process died.
+        TrainingInterrupted: Ctrl-C or SIGTERM; the process was asked to end after its step.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    call = cloudpickle.dumps((function, args, kwargs))
+    process = context.Process(target=_work, args=(call, threads, there), daemon=True)
+    process.start()
+    there.close()  # so that the end of the process ends the pipe
+    try:
+        done = _follow(here, process)
+    finally:
+        process.join(_GRACE)
+        process.kill()
+        here.close()
+    if done.error is not None:
+        raise done.error
+    result: Result = cloudpickle.loads(done.value)
+    return result
+
+
+def _follow(here: Connection, process: Any) -> _Done:
+    asked: signal.Signals | None = None
+    deadline = float("inf")
+    with Interruption() as interruption:
+        while True:
+            try:
+                while here.poll(_POLL):
+                    message = here.recv()
+                    if isinstance(message, _Done):
+                        return message
+                    log_again(message)
+            except (EOFError, ConnectionError):
+                if asked:
+                    raise interrupted(asked) from None
+                process.join(_GRACE)
+                raise MiramError(
+                    f"the process of a training died with exit code {process.exitcode}: it was "
+                    "killed or ran out of memory. The same command resumes from the last state "
+                    "kept; engine.parallel_methods=1 trains one method at a time"
+                ) from None
+            if not asked and (asked := interruption.signal):
+                deadline = time.monotonic() + _GRACE
+                os.kill(process.pid, asked)
+            if asked and time.monotonic() > deadline:
+                raise interrupted(asked)
+
+
+def _work(call: bytes, threads: int, there: Connection) -> None:
+    os.setpgid(0, 0)  # Ctrl-C reaches the command alone, which passes it on
+    import torch
+
+    torch.set_num_threads(threads)
+    try:
+        function, args, kwargs = cloudpickle.loads(call)
+        for name in LOGGERS:  # what was imported may have given them others
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [_Sender(there)], False
+            logger.setLevel(logging.INFO)
+        done = _Done(cloudpickle.dumps(function(*args, **kwargs)), None)
+    except Exception as error:
+        done = _Done(None, error)
+    there.send(done)
+    there.close()
+
+
+class _Sender(logging.handlers.QueueHandler):
+    """Sends records to the command; without a command there is nothing left to do."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.send(record)
+        except OSError:
+            os._exit(1)
+
+
+def log_again(record: logging.LogRecord) -> None:
+    """Hand a record from another process to whoever listens in this one."""
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+def interrupted(by: signal.Signals) -> TrainingInterrupted:
+    """The error of a training that was ended by a signal."""
+    return TrainingInterrupted(
+        f"stopped by {by.name}; the same command resumes from the last state kept", 128 + by.value
+    )

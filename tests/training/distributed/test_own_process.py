@@ -1,0 +1,93 @@
+"""Trainings in processes of their own: the same results, heard and stopped like others."""
+
+import logging
+import os
+import signal
+import threading
+import time
+
+import pytest
+import torch
+
+from miram.errors import MiramError
+from miram.training.checkpointing.interruption import (
+    Interruption,
+    TrainingInterrupted,
+    ask_to_stop,
+    passing_signals_on,
+)
+from miram.training.distributed.cluster import EngineConfig
+from miram.training.distributed.launch import launch
+from miram.training.logging.telemetry import LOGGER, log_metrics
+
+TWO = EngineConfig(parallel_methods=2)
+
+
+def facts(number, *, text):
+    log_metrics(3, {"loss": 0.5})
+    logging.getLogger("miram.x").warning("hello from %s", text)
+    return {"number": number, "pid": os.getpid(), "threads": torch.get_num_threads()}
+
+
+def refused():
+    raise MiramError("there is no such crop")
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def until_stopped(started):
+    with Interruption() as interruption:
+        started.touch()
+        while not interruption.signal:
+            time.sleep(0.02)
+        raise interruption.stop(1, 2, "the same command")
+
+
+class Heard(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.records = []
+
+    def emit(self, record):
+        self.records.append((threading.get_ident(), record))
+
+
+def test_a_function_runs_elsewhere_and_is_heard_on_the_calling_thread(caplog):
+    heard = Heard()
+    LOGGER.addHandler(heard)
+    try:
+        found = launch(facts, 7, text="there", engine=TWO)
+    finally:
+        LOGGER.removeHandler(heard)
+    assert found["number"] == 7 and found["pid"] != os.getpid()
+    assert found["threads"] == TWO.threads
+    [(thread, record)] = heard.records
+    assert (thread, record.step, record.metrics) == (threading.get_ident(), 3, {"loss": 0.5})
+    assert "hello from there" in caplog.text
+
+
+def test_an_error_arrives_as_it_is():
+    with pytest.raises(MiramError, match="there is no such crop"):
+        launch(refused, engine=TWO)
+
+
+def test_a_killed_process_is_told_with_what_to_do():
+    with pytest.raises(MiramError, match=r"exit code -9.*engine\.parallel_methods=1"):
+        launch(killed, engine=TWO)
+
+
+def test_a_signal_to_the_command_ends_the_training_after_its_step(tmp_path):
+    started = tmp_path / "started"
+
+    def ask():
+        while not started.exists():
+            time.sleep(0.05)
+        ask_to_stop(signal.SIGTERM)
+
+    with passing_signals_on():
+        threading.Thread(target=ask).start()
+        with pytest.raises(TrainingInterrupted, match="SIGTERM after step 1 of 2") as caught:
+            launch(until_stopped, started, engine=TWO)
+    assert caught.value.exit_code == 128 + signal.SIGTERM
