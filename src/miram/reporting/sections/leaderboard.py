@@ -6,6 +6,7 @@ import pandas as pd
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
+from miram.mammography.phantom import PhantomConfig, phantom_ceiling
 from miram.reporting.charts.drawing import (
     LEVEL_LINE,
     TEMPLATE,
@@ -56,8 +57,18 @@ class Leaderboard(Section):
             ),
             "digest": study.crops.digest,
             "missing": study.missing,
+            "ceiling": _ceiling(study),
             "charts": {"leaderboard-chart": leaderboard_figure(board)},
         }
+
+
+def _ceiling(study: Study) -> float | None:
+    """The best AUC that the phantom's pixels allow on the evaluated lesions; None for real data."""
+    if study.source != "phantom" or "phantom" not in study.parameters:
+        return None
+    official = "test" in set(study.splits["split"])
+    config = PhantomConfig.model_validate(study.parameters["phantom"])
+    return phantom_ceiling(config, "test" if official else None)
 
 
 def leaderboard_figure(leaderboard: pd.DataFrame) -> Figure:
