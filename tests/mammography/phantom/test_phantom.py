@@ -18,12 +18,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from miram.errors import MiramError
+from miram.evaluation.statistics.delong import auc_interval
 from miram.mammography.phantom import (
     PhantomConfig,
     draw_cases,
     phantom_ceiling,
     phantom_files,
 )
+from miram.mammography.phantom.cases import spread
 from miram.mammography.phantom.files import case_tables, lesion_places
 
 REAL_TABLES = SHARED_DATA / "cbis_ddsm" / "csv"
@@ -417,6 +419,41 @@ def test_pixels_predict_pathology_up_to_the_ceiling_and_permuted_labels_do_not(w
         permuted = lesions["patient"].map(shuffled).to_numpy(dtype=bool)
         chance.append(_cross_validated_auc(features, lesions, permuted))
     assert max(chance) < min(0.62, learned - 0.1)
+
+
+DRAWN = ["density", "exposure", "grain", "size", "reach", "subtlety"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_number_that_is_drawn_says_what_a_lesion_is_in_training_or_test(seed):
+    cases = draw_cases(PhantomConfig(patients=300, test_share=0.5, seed=seed))
+    for _, part in cases.groupby("split"):
+        malignant = (part["pathology"] == "MALIGNANT").to_numpy().astype(int)
+        for name in DRAWN:
+            values = part[name].rank(pct=True).to_numpy()
+            found = auc_interval(malignant, values, part["patient"].to_numpy())
+            assert abs(found.auc - 0.5) < 2 * found.standard_error, (name, found)
+
+
+def test_brightness_alone_says_nothing_in_training_or_test():
+    config = PhantomConfig(patients=120, test_share=0.5, image_size=256, seed=0)
+    rows = draw_cases(config)
+    files = dict(phantom_files(config, workers=2))
+    places = [lesion_places(row, config.seed) for row in rows.to_dict("records")]
+    crops = [_read(files, place.crop.path).pixel_array for place in places]
+    rows = rows.assign(grey=[crop.mean() / 65_535 for crop in crops])
+    for _, part in rows.groupby("split"):
+        malignant = (part["pathology"] == "MALIGNANT").to_numpy().astype(int)
+        found = auc_interval(malignant, part["grey"].to_numpy(), part["patient"].to_numpy())
+        assert abs(found.auc - 0.5) < 2 * found.standard_error, found
+
+
+def test_draws_are_spread_evenly_within_each_stratum():
+    strata = pd.DataFrame({"split": ["a"] * 10 + ["b"] * 4, "kind": ["x"] * 7 + ["y"] * 7})
+    drawn = spread(strata, np.random.default_rng(0))
+    for _, rows in strata.groupby(["split", "kind"]):
+        found = np.floor(drawn[rows.index] * len(rows)).astype(int)
+        assert sorted(found) == list(range(len(rows)))
 
 
 def test_even_the_true_labels_do_not_pass_the_ceiling():
