@@ -18,7 +18,14 @@ from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
 from miram.finetuning.config import FinetuningConfig, RecipeConfig
 from miram.finetuning.evaluate import ClassifierMetrics, assess_finetuned
-from miram.finetuning.model import ABOUT, VALIDATION_AUC, FineTuned, classify, split_models
+from miram.finetuning.model import (
+    ABOUT,
+    VALIDATION_AUC,
+    AttentiveHead,
+    FineTuned,
+    classify,
+    split_models,
+)
 from miram.finetuning.split import cut_by_patient, finetuning_splits
 from miram.finetuning.train import LabeledCrops, finetune
 from miram.models.backbone import TimmBackboneConfig
@@ -356,6 +363,47 @@ def test_drop_path_acts_in_training_only_and_other_models_pool_in_their_own_way(
     checkpoint = EncoderCheckpoint.of(backbone.build_encoder(0), header)
     other = FineTuned(checkpoint, "patches", torch.ones(3), several=False).eval()
     assert other.logits(torch.rand(2, 1, 32, 32)).shape == (2, 3)
+
+
+def test_an_attentive_head_without_a_preference_reads_the_mean():
+    torch.manual_seed(0)
+    head, tokens = AttentiveHead(24, 3), torch.randn(4, 9, 24)
+    assert sum(value.numel() for value in head.parameters()) == 24 * 8 + 24 * 3 + 3
+    with torch.no_grad():
+        assert not torch.allclose(head(tokens), head.linear(tokens.mean(dim=1)), atol=1e-3)
+        head.queries.zero_()
+        torch.testing.assert_close(head(tokens), head.linear(tokens.mean(dim=1)))
+
+
+def test_each_query_gathers_its_own_channels_from_the_token_it_asks_for():
+    head = AttentiveHead(16, 1)
+    tokens = torch.zeros(1, 3, 16)
+    tokens[0, 1, 0], tokens[0, 2, 2] = 1.0, 1.0  # channels 0-1 are of query 0, 2-3 of query 1
+    with torch.no_grad():
+        head.queries.zero_()
+        head.queries[0, 0], head.queries[1, 2] = 1e3, 1e3
+        head.linear.weight.fill_(1.0)
+        torch.testing.assert_close(head(tokens).squeeze() - head.linear.bias, torch.tensor([2.0]))
+
+
+def test_a_frozen_encoder_stays_as_it_is_and_its_head_learns(store, encoder):
+    config = with_recipe(frozen=True, pooling="attentive")
+    checkpoint, _ = run(data(store), encoder, config=config)
+    [model] = split_models(checkpoint).values()
+    before = encoder.state
+    for name, value in model.encoder.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    fresh = FineTuned(start(), "attentive", torch.ones(2), several=False).head.queries
+    assert not torch.equal(model.head.queries, fresh)
+    assert checkpoint.metadata[ABOUT]["frozen"] is True
+
+
+def test_a_model_without_tokens_cannot_be_attended_to():
+    backbone = TimmBackboneConfig(name="resnet10t", image_size=32)
+    header = {"timm": backbone.timm_arguments, "image_size": 32}
+    checkpoint = EncoderCheckpoint.of(backbone.build_encoder(0), header)
+    with pytest.raises(MiramError, match="needs a vision transformer"):
+        FineTuned(checkpoint, "attentive", torch.ones(2), several=False)
 
 
 def test_a_model_whose_head_is_wider_than_its_last_layer_is_fine_tuned():

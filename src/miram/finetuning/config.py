@@ -5,8 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from miram.configuration import Config
-from miram.finetuning.model import VALIDATION_AUC
-from miram.models.encoder import Pooling
+from miram.finetuning.model import VALIDATION_AUC, Reading
 from miram.models.pretrained_weights.load import InitializationConfig
 from miram.training.config import AUTO, TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
@@ -18,7 +17,11 @@ class RecipeConfig(Config):
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1, description="samples per step, over all devices")
-    pooling: Pooling = Field(description="what the head reads: mean of the patch tokens, or CLS")
+    pooling: Reading = Field(
+        description="what the head reads: patches for the mean of their tokens, cls, or attentive "
+        "for tokens that it chooses itself"
+    )
+    frozen: bool = Field(False, description="train the head alone")
     drop_path: float = Field(ge=0, lt=1, description="rate in the last block, 0 in the first")
     optimizer: OptimizerConfig
     augmentation: AugmentationConfig

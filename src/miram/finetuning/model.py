@@ -5,7 +5,7 @@ fold `fold0` stand under `fold0.`, and `folds` in the header names them all.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import timm
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint, weights_below
 from miram.models.checkpoints.joined import WHOLE
-from miram.models.encoder import Pooling, pool_tokens
+from miram.models.encoder import pool_tokens
 from miram.models.images import plain_views
 from miram.models.supervised import Supervised
 
@@ -27,34 +27,66 @@ READ = ("timm", "image_size", "pixels", "pixel_mean", "pixel_std")  # of the hea
 _BATCH = 64  # crops that are classified at once
 
 
+Reading = Literal["patches", "cls", "attentive"]
+"""What a head reads: the mean of the patch tokens, CLS, or patches that it chooses itself."""
+
+_QUERIES = 8
+
+
+class AttentiveHead(nn.Module):
+    """A linear classifier of tokens that learned queries have gathered.
+
+    Each of M queries weighs the tokens by its similarity and gathers its own part of their D
+    channels; the parts stand side by side. That is a cross-attention without projections, of
+    D (M + K) weights (Psomas et al., 2025, arXiv 2506.10178).
+
+    Args:
+        width: D, a multiple of M.
+        classes: K.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(_QUERIES, width) * width**-0.5)
+        self.linear = nn.Linear(width, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Classify: (B, N, D) -> (B, K)."""
+        shares = (tokens @ self.queries.T * tokens.shape[-1] ** -0.5).softmax(dim=1)  # (B, N, M)
+        parts = tokens.unflatten(-1, (_QUERIES, -1))  # (B, N, D) -> (B, N, M, D / M)
+        return self.linear((shares.unsqueeze(-1) * parts).sum(dim=1).flatten(1))
+
+
 class FineTuned(Supervised):
-    """An encoder that starts from a checkpoint, and a fresh linear classifier.
+    """An encoder that starts from a checkpoint, and a fresh classifier.
 
     Loss and labels are those of `Supervised`.
 
     Args:
         start: The encoder; it keeps its own pixel standardization.
-        pooling: What the classifier reads of a vision transformer: the mean of its patch tokens,
-            or CLS. Other models pool in their own way.
+        pooling: What the classifier reads of a vision transformer. Other models pool in their own
+            way.
         weights: (K,) of the classes.
         several: Whether a sample may have several labels.
         drop_path: Share of the residual branches that training leaves out in the last block; it
             rises linearly from 0 in the first (Huang et al., 2016).
         seed: Of the classifier's weights.
+        frozen: Whether the encoder stays as it is, and the classifier alone is trained.
 
     Raises:
-        MiramError: The encoder knows no drop path.
+        MiramError: The encoder knows no drop path, or has no tokens to attend to.
     """
 
     def __init__(
         self,
         start: EncoderCheckpoint,
-        pooling: Pooling,
+        pooling: Reading,
         weights: Tensor,
         *,
         several: bool,
         drop_path: float = 0.0,
         seed: int = 0,
+        frozen: bool = False,
     ) -> None:
         nn.Module.__init__(self)  # the encoder is not made afresh, as Supervised would
         self.pooling, self.several = pooling, several
@@ -63,16 +95,39 @@ class FineTuned(Supervised):
         self.pixels = start.pixels
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.head = nn.Linear(self.encoder.head_hidden_size, len(weights))
+            self.head = self._head(len(weights))
+        self.encoder.requires_grad_(not frozen)
+        self.frozen = frozen
         self.register_buffer("weights", weights)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
 
     def logits(self, images: Tensor) -> Tensor:
         """Classify images: (B, 1, S, S), standardized as `pixels` says -> (B, K)."""
         images = images.expand(-1, self.channels, -1, -1)
         if not isinstance(self.encoder, VisionTransformer):
             return self.head(self.encoder(images))
-        tokens = self.encoder.forward_features(images)  # (B, P + N, D)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            tokens = self.encoder.forward_features(images)  # (B, P + N, D)
+        if self.pooling == "attentive":
+            return self.head(tokens[:, self.encoder.num_prefix_tokens :])
         return self.head(pool_tokens(self.encoder, tokens, self.pooling))
+
+    def _head(self, classes: int) -> nn.Module:
+        width = self.encoder.head_hidden_size
+        if self.pooling != "attentive":
+            return nn.Linear(width, classes)
+        if not isinstance(self.encoder, VisionTransformer) or width % _QUERIES:
+            raise MiramError(
+                f"pooling: attentive needs a vision transformer whose width is a multiple of "
+                f"{_QUERIES}: choose patches"
+            )
+        return AttentiveHead(width, classes)
 
 
 def _build(start: EncoderCheckpoint, drop_path: float) -> Any:
@@ -143,7 +198,9 @@ def build_again(identity: Mapping[str, Any], state: Mapping[str, Tensor]) -> Fin
     """Make the model of a training from its identity and its weights."""
     start = EncoderCheckpoint(weights_below(state, "encoder"), identity["encoder"])
     pooling, several = identity["pooling"], identity["kind"] == "multi"
-    drop_path = identity["drop_path"]
-    model = FineTuned(start, pooling, state["weights"], several=several, drop_path=drop_path)
+    drop_path, frozen = identity["drop_path"], identity.get("frozen", False)
+    model = FineTuned(
+        start, pooling, state["weights"], several=several, drop_path=drop_path, frozen=frozen
+    )
     model.load_state_dict(state)
     return model

@@ -157,6 +157,7 @@ def _finetune_split(
         several=data.kind == "multi",
         drop_path=chosen.drop_path,
         seed=recipe.seed,
+        frozen=chosen.frozen,
     )
     log.info("fine-tuning on %d crops, validating on %d", len(split.train), len(split.validate))
     # Every epoch has a row of its own, so that no validation is lost between two rows.
@@ -217,6 +218,7 @@ def _identity(
         "classes": list(data.classes),
         "pooling": config.chosen.pooling,
         "drop_path": config.chosen.drop_path,
+        **({"frozen": True} if config.chosen.frozen else {}),
         "data_digest": data.store.digest,
         "training_lesions": digest(split.train),
         "validation_lesions": digest(split.validate),
@@ -239,6 +241,7 @@ def _header(
         "recipe": config.recipe,
         "pooling": config.chosen.pooling,
         "drop_path": config.chosen.drop_path,
+        "frozen": config.chosen.frozen,
         "start": weights_digest(encoder.state),
         "sides": sides_digest(data.table["lesion_id"], data.table["split"]),
         "folds": folds,

@@ -182,7 +182,7 @@ class ScoredTask:
     calibrated: Array
     temperatures: tuple[float, ...]
     training: tuple[tuple[int, int], ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def patients(self) -> npt.NDArray[np.object_]:
