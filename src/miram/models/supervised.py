@@ -101,7 +101,7 @@ class Supervised(nn.Module):
         if config.backbone:
             self.pixels = config.backbone.pixels or self.pixels
             self.encoder = config.backbone.build_encoder(seed)
-        self.head = nn.Linear(self.encoder.head_hidden_size, len(weights))
+        self.head: nn.Module = nn.Linear(self.encoder.head_hidden_size, len(weights))
         self.register_buffer("weights", weights)
 
     def forward(self, images: Tensor, labels: Tensor) -> SupervisedOutput:

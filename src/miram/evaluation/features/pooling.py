@@ -205,7 +205,9 @@ def encode_parts(
         (B, D), layer by layer.
     """
     total = torch.zeros((), device=images.device)
-    for turns, mirrored in product(range(4), (False, True)) if config.symmetries == 8 else [(0, 0)]:
+    turns_of = range(4 if config.symmetries == 8 else 1)
+    mirrors = (False, True) if config.symmetries == 8 else (False,)
+    for turns, mirrored in product(turns_of, mirrors):
         turned, lesion = (_turn(each, turns, mirrored) for each in (images, coverage))
         encoded = encode_images(encoder, turned, config.layers)
         pooled = [_pool(layer, lesion, config.pooling) for layer in encoded]

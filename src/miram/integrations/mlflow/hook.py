@@ -263,6 +263,6 @@ def _to_log(dataset: Any, asked: dict[str, str]) -> dict[str, Any]:
         path = dataset._get_versioned_path(dataset.resolve_save_version())
     files = [path]
     if asked["log"] == "evaluation":  # metrics are no artifact: their tables are
-        files = getattr(dataset, "artifacts", ())
+        files = getattr(dataset, "artifacts", [])
     absolute = [str(Path(str(file)).absolute()) for file in (path, *files)]
     return {"prefix": "", **asked, "path": absolute[0], "artifacts": absolute[1:], "time": now()}

@@ -286,7 +286,7 @@ def _read_points(path: Path, kind: str, prefix: str) -> Iterator[tuple[int, dict
     for row in table:
         seed = row.get("seed")
         named = prefix if seed == table[0].get("seed") else f"{prefix}seed{seed}/"
-        metrics = {f"{named}{k}": v for k, v in row.items() if v and k not in _NO_METRICS}
+        metrics = {f"{named}{k}": float(v) for k, v in row.items() if v and k not in _NO_METRICS}
         yield int(row["step"]), metrics
 
 

@@ -195,8 +195,7 @@ def _fit(call: _Call, engine: EngineConfig) -> tuple[Any, Exception | None]:
             ),
             run_config=train.RunConfig(
                 storage_path=folder,
-                # mypy reads the class of Ray Train's first version.
-                worker_runtime_env=environment,  # type: ignore[call-arg]
+                worker_runtime_env=environment,
                 failure_config=train.FailureConfig(max_failures=engine.max_failures),
                 callbacks=[_failure_callback(call.records, engine.max_failures)],
             ),

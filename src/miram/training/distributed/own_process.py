@@ -11,6 +11,7 @@ import logging
 import logging.handlers
 import multiprocessing
 import os
+import queue
 import signal
 import time
 from collections.abc import Callable
@@ -116,9 +117,13 @@ def _work(call: bytes, threads: int, there: Connection) -> None:
 class _Sender(logging.handlers.QueueHandler):
     """Sends records to the command; without a command there is nothing left to do."""
 
+    def __init__(self, there: Connection) -> None:
+        super().__init__(queue.SimpleQueue())  # unused
+        self.there = there
+
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
-            self.queue.send(record)
+            self.there.send(record)
         except OSError:
             os._exit(1)
 
