@@ -1,6 +1,7 @@
 """The findings follow from the metrics, and the settings from the parameters."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -202,3 +203,9 @@ def test_baselines_that_lead_are_reported_beside_the_best_method(
     assert [item.estimate for item in finding.baselines] == sorted(estimates, reverse=True)
     assert finding.methods == len(study.methods)
     assert sentence in " ".join(re.sub(r"<[^>]+>", " ", render_report(with_baselines)).split())
+
+
+def test_tasks_come_in_the_order_asked(make_study: Callable[..., Study]) -> None:
+    study = make_study(tasks=("pathology4", "abnormality_type", "pathology"), strategy="cv")
+    names = [item.task for item in study_findings(study)]
+    assert names == ["pathology4", "abnormality_type", "pathology"]

@@ -132,13 +132,15 @@ class TaskFinding:
 
 @lru_cache(maxsize=1)
 def study_findings(study: Study) -> tuple[TaskFinding, ...]:
-    """The findings of every task, computed once for all sections of a page.
+    """The findings of every task in the order asked, computed once for all sections of a page.
 
     Args:
         study: The finished study; its parameters say what is compared with what.
     """
     main = study.main_metrics
-    tasks = main.loc[main["method"].isin(list(study.methods)), "task"].unique()
+    evaluated = set(main.loc[main["method"].isin(list(study.methods)), "task"])
+    asked = [task.name for task in study.assessment.all_tasks()]
+    tasks = [*(task for task in asked if task in evaluated), *sorted(evaluated - set(asked))]
     return tuple(_finding(study, main[main["task"] == task]) for task in tasks)
 
 
