@@ -36,6 +36,7 @@ def data(tmp_path_factory, finished_project):
     (project / "conf/test/parameters.yml").unlink()
     text = (PROJECT / "conf/test/parameters.yml").read_text(encoding="utf-8")
     text = text.replace("  tasks: [pathology]\n", "  tasks: [pathology, breast]\n")
+    text = text.replace("methods: all\n", "")
     added = PARAMETERS.split("evaluation:")[0]
     (project / "conf/test/parameters.yml").write_text(text + added, encoding="utf-8")
     raw_root = finished_project / "data/01_raw/phantom"

@@ -38,7 +38,7 @@ def test_every_command_speaks_to_machines(name):
     [
         ("miram ex", ["export"]),
         ("miram describe miram_n", ["miram_nystrom"]),
-        ("miram compare h", ["hiend_mae", "hog"]),
+        ("miram compare h", ["hiend_mae", "hog", "hog_low"]),
         ("miram budget ", list(METHODS)),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import ENCODER
+from tiny import ENCODER as TINY
 
 from miram.evaluation.config import AssessmentConfig
 from miram.mammography.crops.store import CropStore, write_store
@@ -18,6 +18,7 @@ from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.distributed.cluster import EngineConfig
 
+ENCODER = TINY.model_copy(update={"pixels": "half"})  # brightness is what there is to see
 METHOD = MaskedAutoencoderConfig(
     decoder_dim=16,
     decoders=({"scale": 2, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
