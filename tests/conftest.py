@@ -45,11 +45,19 @@ SLOW = (
 )
 
 
+# Started first, so that no process waits for another's long file at the end.
+LONG = ("training/distributed", "pipelines", "test_additions.py", "finetuning")
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not _place(item).startswith(LONG))
     for item in items:
-        place = item.path.relative_to(PROJECT / "tests").as_posix()
-        if place.startswith(SLOW) or "finished_project" in item.fixturenames:
+        if _place(item).startswith(SLOW) or "finished_project" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
+
+
+def _place(item):
+    return item.path.relative_to(PROJECT / "tests").as_posix()
 
 
 @pytest.fixture(autouse=True)

@@ -428,7 +428,7 @@ def test_without_the_champions_predictions_nobody_is_promoted(own):
     [
         ({"method": "miram_nistrom"}, "there is no method 'miram_nistrom': one of random"),
         ({"method": UNTRAINED}, f"{UNTRAINED} has no model under"),
-        ({"task": "density"}, "was not evaluated on task density"),
+        ({"task": "calc_type"}, "was not evaluated on task calc_type"),
         ({"tusk": "pathology"}, "no setting tusk; did you mean task"),
     ],
 )
