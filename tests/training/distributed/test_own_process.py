@@ -33,6 +33,15 @@ def refused():
     raise MiramError("there is no such crop")
 
 
+class Unpicklable(Exception):
+    def __init__(self, first, second):
+        super().__init__(f"{first} {second}")
+
+
+def failed():
+    raise Unpicklable("out of", "paper")
+
+
 def killed():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -41,6 +50,7 @@ def until_stopped(started):
     with Interruption() as interruption:
         started.touch()
         while not interruption.signal:
+            log_metrics(1, {"loss": 0.5})
             time.sleep(0.02)
         raise interruption.stop(1, 2, "the same command")
 
@@ -71,6 +81,11 @@ def test_a_function_runs_elsewhere_and_is_heard_on_the_calling_thread(caplog):
 def test_an_error_arrives_as_it_is():
     with pytest.raises(MiramError, match="there is no such crop"):
         launch(refused, engine=TWO)
+
+
+def test_an_error_that_cannot_be_pickled_arrives_in_words():
+    with pytest.raises(RuntimeError, match="Unpicklable: out of paper"):
+        launch(failed, engine=TWO)
 
 
 def test_a_killed_process_is_told_with_what_to_do():

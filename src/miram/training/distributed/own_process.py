@@ -75,7 +75,8 @@ def _follow(here: Connection, process: Any) -> _Done:
     with Interruption() as interruption:
         while True:
             try:
-                while here.poll(_POLL):
+                # One message at a time: a training that logs without pause is stopped as well.
+                if here.poll(_POLL):
                     message = here.recv()
                     if isinstance(message, _Done):
                         return message
@@ -109,9 +110,18 @@ def _work(call: bytes, threads: int, there: Connection) -> None:
             logger.setLevel(logging.INFO)
         done = _Done(cloudpickle.dumps(function(*args, **kwargs)), None)
     except Exception as error:
-        done = _Done(None, error)
+        done = _Done(None, _sendable(error))
     there.send(done)
     there.close()
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or its words where it cannot be pickled."""
+    try:
+        cloudpickle.loads(cloudpickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 class _Sender(logging.handlers.QueueHandler):
