@@ -1,5 +1,6 @@
 """Fixtures for all tests: the real data where it is at hand, and a small phantom."""
 
+import gc
 import os
 import random
 import shutil
@@ -27,11 +28,13 @@ settings.load_profile("untimed")
 TINY_PHANTOM = PhantomConfig(patients=16, image_size=512, seed=3)
 
 
-# Trainings, servers, workers and whole studies; what else needs a study is slow by its fixture.
+# Trainings, servers, workers, real file lists and whole studies; what else needs a study is slow
+# by its fixture, single tests by their marker.
 SLOW = (
     "browser",
     "finetuning",
     "integrations/mlflow",
+    "mammography/sources/cbis_ddsm/test_roles_answer_key.py",
     "models/export",
     "pipelines",
     "serving",
@@ -54,6 +57,15 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if _place(item).startswith(SLOW) or "finished_project" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish():
+    """Keep imported modules out of garbage collection: statsmodels collects at each correction."""
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    gc.unfreeze()
 
 
 def _place(item):

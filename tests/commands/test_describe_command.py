@@ -24,6 +24,7 @@ def run(*arguments):
     return caught.value.code or 0
 
 
+@pytest.mark.slow
 def test_the_documentation_tells_todays_costs():
     costs = describe_methods(load_parameters("paper"))
     assert markdown_table(costs) in PAGE.read_text(), (

@@ -197,6 +197,7 @@ def test_a_column_and_its_classes_are_a_task(graded, capsys):
     assert "needs both --column and --classes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_own_tasks_of_a_project_can_be_asked_in_it(graded, tmp_path):
     project = tmp_path / "project"
     for folder in ("base", "local"):

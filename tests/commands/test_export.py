@@ -49,6 +49,7 @@ def test_the_newest_version_is_taken_unless_one_is_named(
     torch.testing.assert_close(model.state_dict(), expected, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_all_formats_at_once_and_told_for_machines(data_root, tmp_path, capsys):
     for name in ("onnx", "onnxscript", "onnxruntime", "transformers"):
         pytest.importorskip(name)
@@ -66,6 +67,7 @@ def test_all_formats_at_once_and_told_for_machines(data_root, tmp_path, capsys):
         assert (tmp_path / name / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("formats", ["timm+onnx", "onnx,timm"])
 def test_several_formats_are_joined_as_for_the_pipeline(data_root, tmp_path, capsys, formats):
     for name in ("onnx", "onnxscript"):

@@ -54,6 +54,7 @@ def test_more_patients_give_more_and_the_interval_holds_the_draws(sample):
     assert auc.loc[0.1, "deviation"] > 0
 
 
+@pytest.mark.slow
 def test_metrics_do_not_depend_on_the_order_of_rows(sample):
     given, asked = sample(100), config(tasks="pathology+density")
     turned = given.take(np.random.default_rng(0).permutation(len(given.splits)))

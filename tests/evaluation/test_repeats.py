@@ -162,6 +162,7 @@ def test_a_seed_without_one_of_the_repeats_is_refused(given):
         evaluate_scores({"m": empty}, *asked)
 
 
+@pytest.mark.slow
 def test_methods_judged_in_other_folds_are_told_apart(given):
     sample, splits = given
     others = dealt(sample.lesions, splits, repeats=3, seed=1)

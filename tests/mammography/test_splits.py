@@ -300,6 +300,7 @@ def test_a_store_without_lesions_can_be_pretrained_on():
     assert pretraining_crops(manifest, splits).tolist() == [0]
 
 
+@pytest.mark.slow
 def test_the_31_patients_of_cbis_ddsm_are_neither_trained_nor_pretrained_on(shared_data):
     lesions = read_case_descriptions(shared_data / "cbis_ddsm")
     splits = assign_splits(lesions, SplitConfig())

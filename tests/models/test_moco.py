@@ -145,6 +145,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_contrast_with_the_global_batch(tmp_path):
     queries, keys = units(8, seed=0), units(8, seed=1)
     torch.save((queries, keys), tmp_path / "batch.pt")

@@ -67,6 +67,7 @@ def test_history_has_a_row_per_logged_step_and_the_losses_of_each_decoder():
     assert (history["gradient_norm"] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux forgets peaks")
 def test_the_peak_of_memory_is_the_trainings_own():
     run(config())  # what PyTorch makes once is there

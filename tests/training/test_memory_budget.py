@@ -131,6 +131,7 @@ print(peak_memory(torch.device("cpu")) - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nystrom", "moco"])
 def test_a_process_that_trains_takes_what_was_estimated_within_a_factor_of_1_6(name):
     arguments = json.dumps([ENCODER.model_dump(), METHODS[name], 32])

@@ -51,6 +51,7 @@ def pretrained(store, method, training=TRAINING):
     return result.encoder, result.history, result.reconstructions
 
 
+@pytest.mark.slow
 def test_moco_learns_to_find_the_other_view():
     optimizer = OptimizerConfig(base_lr=3e-2, warmup_epochs=2)
     plain = AugmentationConfig(min_area=0.6, horizontal_flip=0)

@@ -42,7 +42,8 @@ def render_report(study: Study, sections: Sequence[Section] = SECTIONS) -> str:
         MiramError: Two sections share an anchor or the place of a chart.
     """
     shown = [section for section in sections if section.applies(study)]
-    environment, shared = _environment(shown), shared_facts(study)
+    folders = {Path(inspect.getfile(type(section).data)).parent for section in shown}
+    environment, shared = _environment(tuple(sorted(folders))), shared_facts(study)
     parts: list[dict[str, Any]] = []
     charts: dict[str, Any] = {}
     for section in shown:
@@ -91,10 +92,11 @@ def shared_facts(study: Study) -> dict[str, Any]:
     }
 
 
-def _environment(sections: Sequence[Section]) -> Environment:
-    folders = {Path(inspect.getfile(type(section).data)).parent for section in sections}
+@cache
+def _environment(folders: tuple[Path, ...]) -> Environment:
+    """Templates of miram and those beside sections of one's own, each compiled once."""
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader("miram.reporting"), FileSystemLoader(sorted(folders))]),
+        loader=ChoiceLoader([PackageLoader("miram.reporting"), FileSystemLoader(folders)]),
         autoescape=True,
         undefined=StrictUndefined,
         lstrip_blocks=True,

@@ -42,6 +42,7 @@ def test_features_are_those_that_the_probes_read(side, config):
     np.testing.assert_allclose(encode_crops(encoder, crops, masks), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_exported_graph_gives_the_same_for_any_number_of_crops(config, tmp_path):
     encoder = CropEncoder(small.make_checkpoint(), config).eval()
@@ -53,6 +54,7 @@ def test_the_exported_graph_gives_the_same_for_any_number_of_crops(config, tmp_p
             torch.testing.assert_close(graph(*inputs), encoder(*inputs), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_convolutional_encoder_of_timm_is_exported_as_well(tmp_path):
     backbone = TimmBackboneConfig(name="resnet10t", image_size=32)
     header = {"timm": backbone.timm_arguments, "image_size": 32}

@@ -172,6 +172,7 @@ def test_features_are_single_precision():
     assert features(symmetries=8).dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "side"), [("resnet10t", 64), ("swin_tiny_patch4_window7_224", 64)]
 )

@@ -226,6 +226,7 @@ def real(shared_data, tmp_path_factory):
     return lesions, store, assign_splits(lesions, SplitConfig(strategy="cv"))
 
 
+@pytest.mark.slow
 def test_boxes_of_real_lesions_are_those_of_their_masks_on_the_mammogram(real, shared_data):
     _, store, splits = real
     table = describing("box_size")(store, splits, HandcraftedConfig(), 64)
@@ -235,6 +236,7 @@ def test_boxes_of_real_lesions_are_those_of_their_masks_on_the_mammogram(real, s
     np.testing.assert_allclose(table["f0"], np.log(areas), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", BASELINES)
 def test_baselines_are_weak_on_real_lesions_as_published_trials_found(real, baseline):
     lesions, store, splits = real

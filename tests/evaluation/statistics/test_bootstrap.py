@@ -21,6 +21,7 @@ def clustered(rng, patients, shift=1.0, shared=0.7):
     return labels, scores, groups
 
 
+@pytest.mark.slow
 def test_95_percent_intervals_hold_the_truth_in_95_percent_of_clustered_samples():
     truth = stats.norm.cdf(1.0 / np.sqrt(2))
     rng = np.random.default_rng(7)

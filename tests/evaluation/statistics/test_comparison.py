@@ -18,6 +18,7 @@ def two_equal_methods(rng, patients=100, per_patient=2):
     return labels, {"first": first, "second": second}, groups
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_where_methods_are_equal():
     rng = np.random.default_rng(5)
     p_values = []

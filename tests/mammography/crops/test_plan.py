@@ -242,6 +242,7 @@ def test_boxes_are_cut_and_unmarked_images_give_backgrounds(tmp_path):
     assert unmarked.manifest["kind"].tolist() == ["background"] and unmarked.info["lesions"] == 0
 
 
+@pytest.mark.slow
 def test_real_lesions_are_cut_where_they_are(shared_data, tmp_path):
     root = shared_data / "cbis_ddsm"
     table = CbisDdsmSource().ingest(root).lesions

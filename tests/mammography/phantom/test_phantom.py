@@ -401,6 +401,7 @@ def _cross_validated_auc(features: np.ndarray, lesions: pd.DataFrame, truth: np.
     return float(roc_auc_score(truth, score))
 
 
+@pytest.mark.slow
 def test_pixels_predict_pathology_up_to_the_ceiling_and_permuted_labels_do_not(written, lesions):
     config, _ = written
     features = np.array([_describe(row) for row in lesions.to_dict("records")])

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,7 @@ def _cell(value: Any) -> Any:
     return number(value) if isinstance(value, float) else value
 
 
+@cache
 def markdown_environment() -> Environment:
     """Jinja for Markdown: every value is escaped that is not `Markup` already."""
     environment = Environment(
