@@ -58,7 +58,9 @@ DECODING_CODES = {
     "not there",
     DecodingFailure.BAD_LOOKUP_TABLE: "a lookup table that contradicts itself",
     DecodingFailure.TOO_LARGE: "a file of more than 512 MB, or an image larger than "
-    "`rois.decoding` allows",
+    "`rois.decoding` allows, or one that needs more than 2 GB of memory",
+    DecodingFailure.TOO_SLOW: "reading the file takes more than 10 s and 1 s per 10 MB. "
+    "Download it again",
     DecodingFailure.UNREADABLE: SHARED_CODES["unreadable"],
 }
 
