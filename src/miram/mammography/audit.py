@@ -24,6 +24,7 @@ SHARED_CODES = {
     "`aspect_tolerance`",
     "unreadable": "the file is damaged or not what its name says. Download it again",
     "archive": "an archive. Unpack it",
+    "name_not_utf8": "the name of the file or of a folder is not UTF-8. Rename it",
     "duplicate": "the same image is there twice",
 }
 # Codes of cutting; they are in the audit of the crop store.
@@ -76,7 +77,9 @@ class AuditLog:
 
         `code` is one of docs/ingest_audit.md, `action` one of `ACTIONS`.
         """
-        values = (lesion_id, file, str(code), action, detail)
+        texts = (lesion_id, file, str(code), action, detail)
+        # Names of files may be any bytes, but no table holds them.
+        values = (text.encode(errors="backslashreplace").decode() for text in texts)
         self.rows.append(dict(zip(AUDIT_COLUMNS, values, strict=True)))
 
     def table(self) -> pd.DataFrame:

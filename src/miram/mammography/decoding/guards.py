@@ -1,6 +1,7 @@
 """Guards against files that would fill the memory: asked before anything is decoded."""
 
 import math
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -31,11 +32,11 @@ def check_file(path: Path, max_bytes: int) -> None:
         DecodingError: `not_found`, `empty` or `too_large`.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = file.seek(0, 2)
     except FileNotFoundError as error:
         raise DecodingError(DecodingFailure.NOT_FOUND, path, "no such file") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the second for a name with a NUL
         raise DecodingError(DecodingFailure.UNREADABLE, path, str(error)) from error
     if size == 0:
         detail = "the file has no bytes; download it again"
@@ -43,6 +44,13 @@ def check_file(path: Path, max_bytes: int) -> None:
     if size > max_bytes:
         detail = f"{size:,} bytes, more than max_bytes = {max_bytes:,}"
         raise DecodingError(DecodingFailure.TOO_LARGE, path, detail)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to read it; OSError where it is a pipe or a device, which might never answer."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path} is no regular file")
+    return path.open("rb")
 
 
 def check_inflated(path: Path, max_bytes: int) -> None:

@@ -13,7 +13,7 @@ from pydicom.tag import BaseTag, Tag
 
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure
 from miram.mammography.decoding.expendable import expendable
-from miram.mammography.decoding.guards import LARGEST_FILE, check_file, check_inflated
+from miram.mammography.decoding.guards import LARGEST_FILE, check_file, check_inflated, open_file
 from miram.mammography.decoding.pictures import FORMATS, is_picture_file
 
 _HEADER_KEYWORDS = (
@@ -198,7 +198,7 @@ class ImageFacts:
 
 def starts_like_dicom(path: Path) -> bool:
     """Whether the mark behind its preamble says that a file is DICOM (PS3.10, 7.1)."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(132).endswith(b"DICM")
 
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure
 from miram.mammography.decoding.expendable import expendable
-from miram.mammography.decoding.guards import check_size
+from miram.mammography.decoding.guards import check_size, open_file
 
 FORMATS = ("JPEG", "PNG", "TIFF")
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\x00", b"MM\x00*")
@@ -21,7 +21,7 @@ def is_picture_file(path: Path) -> bool:
 
     A dual-personality file, with a TIFF header in the preamble of its DICOM, is none.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         start = file.read(132)
     return start.startswith(_STARTS) and not start.endswith(b"DICM")
 
