@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from miram.files import harmless_cell
 from miram.mammography.decoding.errors import DecodingFailure
 
 AUDIT_COLUMNS = ("lesion_id", "file", "code", "action", "detail")
@@ -90,9 +91,11 @@ class AuditLog:
 def audit_rows(rows: Iterable[dict[str, str]]) -> pd.DataFrame:
     """Make an audit table with the columns `AUDIT_COLUMNS`.
 
-    It is sorted, so that it is the same however the work was distributed.
+    Cells that a spreadsheet program would take for a formula are made harmless. The table is
+    sorted, so that it is the same however the work was distributed.
     """
-    audit = pd.DataFrame(list(rows), columns=list(AUDIT_COLUMNS), dtype="string").fillna("")
+    audit = pd.DataFrame(list(rows), columns=list(AUDIT_COLUMNS)).map(harmless_cell)
+    audit = audit.astype("string").fillna("")
     return audit.sort_values(list(AUDIT_COLUMNS), ignore_index=True)
 
 
