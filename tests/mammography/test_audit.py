@@ -119,3 +119,11 @@ def test_the_summary_counts_every_row_and_has_the_most_frequent_first():
     rows = [problem(code="x", action="left out")] + [problem(code="y", action="repaired")] * 3
     summary = summarize_audit(audit_rows(rows))
     assert summary.to_numpy().tolist() == [["y", "repaired", 3], ["x", "left out", 1]]
+
+
+def test_no_cell_is_a_formula_and_doing_it_twice_changes_nothing():
+    cells = ["=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "-5", "+1e3", "a=b", "'x"]
+    audit = audit_rows([problem(file=cell, lesion_id=str(i)) for i, cell in enumerate(cells)])
+    safe = ["'=1+1", "'+A1", "'-A1", "'@SUM(A1)", "'\t=1", "'\r=1", "-5", "+1e3", "a=b", "'x"]
+    assert audit["file"].tolist() == safe
+    pd.testing.assert_frame_equal(audit_rows(audit.to_dict("records")), audit)

@@ -157,11 +157,11 @@ def _digest(path: Path) -> str:
 
 def _write(table: "pd.DataFrame", output: Path) -> None:
     from miram.errors import MiramError
-    from miram.files import atomic_path
+    from miram.files import atomic_path, harmless_cell
 
     try:
         with atomic_path(output) as temporary:
-            table.to_csv(temporary, index=False)
+            table.map(harmless_cell).to_csv(temporary, index=False)
     except OSError as error:
         raise MiramError(
             f"{output} cannot be written ({error.strerror or error}): give --output the path of a "

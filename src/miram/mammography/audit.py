@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from miram.files import harmless_cell
 from miram.mammography.decoding.errors import DecodingFailure
 
 AUDIT_COLUMNS = ("lesion_id", "file", "code", "action", "detail")
@@ -24,6 +25,7 @@ SHARED_CODES = {
     "`aspect_tolerance`",
     "unreadable": "the file is damaged or not what its name says. Download it again",
     "archive": "an archive. Unpack it",
+    "name_not_utf8": "the name of the file or of a folder is not UTF-8. Rename it",
     "duplicate": "the same image is there twice",
 }
 # Codes of cutting; they are in the audit of the crop store.
@@ -58,7 +60,9 @@ DECODING_CODES = {
     "not there",
     DecodingFailure.BAD_LOOKUP_TABLE: "a lookup table that contradicts itself",
     DecodingFailure.TOO_LARGE: "a file of more than 512 MB, or an image larger than "
-    "`rois.decoding` allows",
+    "`rois.decoding` allows, or one that needs more than 2 GB of memory",
+    DecodingFailure.TOO_SLOW: "reading the file takes more than 10 s and 1 s per 10 MB. "
+    "Download it again",
     DecodingFailure.UNREADABLE: SHARED_CODES["unreadable"],
 }
 
@@ -74,7 +78,9 @@ class AuditLog:
 
         `code` is one of docs/ingest_audit.md, `action` one of `ACTIONS`.
         """
-        values = (lesion_id, file, str(code), action, detail)
+        texts = (lesion_id, file, str(code), action, detail)
+        # Names of files may be any bytes, but no table holds them.
+        values = (text.encode(errors="backslashreplace").decode() for text in texts)
         self.rows.append(dict(zip(AUDIT_COLUMNS, values, strict=True)))
 
     def table(self) -> pd.DataFrame:
@@ -85,9 +91,11 @@ class AuditLog:
 def audit_rows(rows: Iterable[dict[str, str]]) -> pd.DataFrame:
     """Make an audit table with the columns `AUDIT_COLUMNS`.
 
-    It is sorted, so that it is the same however the work was distributed.
+    Cells that a spreadsheet program would take for a formula are made harmless. The table is
+    sorted, so that it is the same however the work was distributed.
     """
-    audit = pd.DataFrame(list(rows), columns=list(AUDIT_COLUMNS), dtype="string").fillna("")
+    audit = pd.DataFrame(list(rows), columns=list(AUDIT_COLUMNS)).map(harmless_cell)
+    audit = audit.astype("string").fillna("")
     return audit.sort_values(list(AUDIT_COLUMNS), ignore_index=True)
 
 

@@ -42,6 +42,7 @@ class Column:
         return _MEANT[self.kind] + (" from {} to {}".format(*self.span) if self.span else "")
 
 
+LARGEST_NUMBER = 2**53  # above, CSV readers that take numbers for floats lose digits
 COLUMNS = (
     Column("lesion_id", "text", True, "unique name of the lesion in one image"),
     Column("patient_id", "text", True, "the patient: the unit of every split and interval"),

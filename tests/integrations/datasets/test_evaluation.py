@@ -68,3 +68,10 @@ def test_the_newest_fine_tuned_metrics_of_every_method_are_read_perhaps_none(tmp
     assert found.exists() and found.load() == {"random": {"seeds": [3]}, "mae": {"seeds": [2]}}
     with pytest.raises(DatasetError, match="written by the finetune pipeline"):
         found.save({})
+
+
+def test_a_subgroup_named_like_a_formula_is_harmless_and_numbers_stay(tmp_path):
+    table = SUBGROUPS.assign(value=["=HYPERLINK(1)"], estimate=[-0.5])
+    dataset(tmp_path).save(Evaluation({"tasks": {}}, PREDICTIONS, subgroups=table))
+    found = (tmp_path / "subgroups.csv").read_text()
+    assert found == "subgroup,value,estimate\ndensity,'=HYPERLINK(1),-0.5\n"

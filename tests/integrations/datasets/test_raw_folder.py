@@ -1,5 +1,7 @@
 """The raw folder: written by the phantom only, and never over anybody's data."""
 
+from pathlib import Path
+
 import pytest
 from kedro.io import DatasetError
 
@@ -59,6 +61,24 @@ def test_an_interrupted_save_can_be_repeated(tmp_path):
     RawFolder(str(tmp_path)).save(FILES)
     assert content(tmp_path) == FILES
     assert not (tmp_path / "images" / ".1.dcm.x7f3.dcm").exists()
+
+
+@pytest.mark.parametrize("done", range(3))
+def test_a_clearing_that_is_killed_can_be_repeated(tmp_path, monkeypatch, done):
+    RawFolder(str(tmp_path)).save(FILES)
+    unlink, calls = Path.unlink, iter(range(100))
+
+    def killed(path, **options):
+        if next(calls) >= done:
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            RawFolder(str(tmp_path)).save(FILES)
+    RawFolder(str(tmp_path)).save(FILES)
+    assert content(tmp_path) == FILES
 
 
 def test_a_missing_or_empty_folder_is_named(tmp_path):

@@ -242,6 +242,15 @@ def test_boxes_are_cut_and_unmarked_images_give_backgrounds(tmp_path):
     assert unmarked.manifest["kind"].tolist() == ["background"] and unmarked.info["lesions"] == 0
 
 
+def test_the_audit_of_a_lesion_named_like_a_formula_outlives_a_second_build(tmp_path):
+    table = own_images(tmp_path).iloc[:1].assign(lesion_id="=a1")
+    plan = plan_crops(table, tmp_path, CONFIG.model_copy(update={"image_size": 64}))
+    first = build_crop_store(plan, tmp_path / "crops").audit
+    assert first["lesion_id"].tolist() == ["'=a1"]
+    second = build_crop_store(plan, tmp_path / "crops").audit
+    pd.testing.assert_frame_equal(second, first)
+
+
 @pytest.mark.slow
 def test_real_lesions_are_cut_where_they_are(shared_data, tmp_path):
     root = shared_data / "cbis_ddsm"

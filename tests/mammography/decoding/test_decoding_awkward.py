@@ -128,7 +128,7 @@ def test_byte_order_does_not_change_the_pixels():
 def test_the_size_of_a_codestream_is_read_without_decoding(name):
     dataset = pydicom.dcmread(AWKWARD / name)
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    assert codestream_size(frame) == (dataset.Rows, dataset.Columns)
+    assert codestream_size(frame) == (dataset.Rows, dataset.Columns, 1)
 
 
 @pytest.mark.parametrize(

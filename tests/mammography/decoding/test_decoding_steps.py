@@ -1,16 +1,22 @@
 """The steps from stored values to pixels, on small DICOM files written here."""
 
+import io
+
 import numpy as np
 import pydicom
 import pytest
 from dicom_files import dicom
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openjpeg.utils import encode_array
+from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
     JPEGLSLossless,
 )
 
@@ -292,6 +298,11 @@ def test_a_deflated_bomb_is_refused_without_inflating_it(saved):
     assert path.stat().st_size < 10_000
     assert code_of(path, max_bytes=2_000_000) == "too_large"
     assert read_image(path, DecodingConfig(max_bytes=4_000_000)).pixels.shape == (64, 64)
+    # The meta information may be of any length; 1,024 bytes were looked at.
+    dataset.file_meta.ImplementationVersionName = "miram"
+    dataset.file_meta.PrivateInformationCreatorUID = "1.2.3"
+    dataset.file_meta.PrivateInformation = bytes(2000)
+    assert code_of(saved(dataset), max_bytes=2_000_000) == "too_large"
 
 
 def test_a_codestream_larger_than_its_header_is_refused(saved):
@@ -302,8 +313,31 @@ def test_a_codestream_larger_than_its_header_is_refused(saved):
     assert code_of(saved(dataset)) == "too_large"
 
 
+def test_a_codestream_in_boxes_or_of_many_components_is_refused(saved):
+    pixels = np.zeros((256, 256), np.uint16)
+    bare = encode_array(pixels)
+    boxed = encode_array(pixels, codec_format=1)
+    colored = encode_array(np.zeros((256, 256, 3), np.uint8))
+    gray = io.BytesIO()
+    Image.new("RGB", (256, 256)).save(gray, "JPEG")
+    assert codestream_size(bare) == codestream_size(boxed) == (256, 256, 1)
+    assert codestream_size(colored) == codestream_size(gray.getvalue()) == (256, 256, 3)
+    for frame in (boxed, colored):
+        dataset = dicom(np.zeros((128, 256), np.uint16), 16)
+        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        dataset.PixelData = encapsulate([frame])
+        dataset["PixelData"].VR = "OB"
+        assert code_of(saved(dataset)) == "too_large"
+
+
+def test_a_second_frame_that_the_header_does_not_count_is_refused(saved):
+    dataset = dicom(RAMP, 12)
+    dataset.PixelData *= 2
+    assert code_of(saved(dataset)) == "multi_frame"
+
+
 @given(st.binary(max_size=64))
 def test_any_bytes_have_a_codestream_size_or_none(data):
     for start in (b"", b"\xff\x4f\xff\x51", b"\xff\xd8\xff"):
         size = codestream_size(start + data)
-        assert size is None or len(size) == 2
+        assert size is None or len(size) == 3

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 
 import nbia_server
@@ -410,3 +411,13 @@ def manifest_of(folder, uids):
     path = folder / "some.tcia"
     path.write_text("\n".join(["manifestVersion=3.0", "ListOfSeriesToDownload=", *uids]) + "\n")
     return path
+
+
+def test_a_series_far_larger_than_announced_is_stopped(archive, tmp_path):
+    unpacked, sent = archive.add(1, length=24 * 2**20), archive.add(2)
+    archive.files[sent] = {"00000001.dcm": os.urandom(24 * 2**20)}
+    archive.sizes = {unpacked: 3000, sent: 3000}
+    report = fetch(archive, tmp_path, retries=0)
+    assert "unpacks to more bytes than announced" in report.failed[unpacked]
+    assert "the zip has more bytes than announced (3,000)" in report.failed[sent]
+    assert {path.name for path in tmp_path.iterdir()} <= {RECORD}

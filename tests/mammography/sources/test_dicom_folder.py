@@ -1,5 +1,6 @@
 """Any folder of mammography DICOMs."""
 
+import os
 import shutil
 
 import pytest
@@ -215,3 +216,18 @@ def test_real_awkward_files_give_their_six_radiographs_and_a_reason_for_each_oth
     assert len(ingested.audit) == 28 - 6
     film = ingested.lesions[ingested.lesions["image_path"] == "MG1_J2KI.dcm"].iloc[0]
     assert (film["view"], film["laterality"], film["source_bits"]) == ("MLO", "LEFT", 12)
+
+
+def test_a_pipe_and_a_name_of_other_bytes_are_named_and_left_out(tmp_path):
+    mammogram(tmp_path / "a.dcm", "1.2.1")
+    mammogram(tmp_path / os.fsdecode(b"caf\xe9.dcm"), "1.2.2")
+    os.mkfifo(tmp_path / "pipe.dcm")
+    os.mkfifo(tmp_path / "pipe")
+    found = ingest(tmp_path)
+    assert list(found.lesions["image_path"]) == ["a.dcm"]
+    assert codes(found) == {
+        r"caf\udce9.dcm": "name_not_utf8",
+        "pipe": "unreadable",
+        "pipe.dcm": "unreadable",
+    }
+    found.audit.to_csv(tmp_path / "audit.csv")

@@ -260,3 +260,17 @@ def test_a_table_of_missing_files_alone_says_which_and_why(root):
 @given(st.lists(st.sampled_from(["OVAL", "ROUND", "IRREGULAR"]), min_size=1, max_size=5))
 def test_labels_come_back_sorted_and_once_whatever_their_order(labels):
     assert as_labels(pd.Series(["-".join(labels)]), "-", {}) == [sorted(set(labels))]
+
+
+def test_a_number_that_no_table_holds_is_refused(root):
+    table(root, [{"file": "a.png", "who": "anna", "abnormality_id": "1e300"}])
+    with pytest.raises(MiramError, match="'1e300', but abnormality_id may be"):
+        ingest(root)
+
+
+def test_a_name_with_a_nul_is_one_row_of_the_audit(root):
+    rows = [{"file": "a.png", "who": "anna"}, {"file": "b\0.png", "who": "anna"}]
+    table(root, rows)
+    found = ingest(root)
+    assert list(found.lesions["image_path"]) == ["a.png"]
+    assert list(found.audit["code"]) == ["image_unreadable"]

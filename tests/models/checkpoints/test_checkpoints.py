@@ -134,6 +134,28 @@ def test_missing_and_damaged_files_are_told(tmp_path):
             read(path)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"pretrained": True},
+        {"pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/weights.pth"}},
+        {"checkpoint_path": "/etc/passwd"},
+        {"cache_dir": "."},
+        {"model_name": "hf-hub:somebody/model"},
+        {"model_name": "local-dir:/tmp"},
+        {"model_name": ["vit_tiny_patch16_224"]},
+        {"depth": "deep"},
+        {"num_heads": 0},
+    ],
+)
+def test_a_header_makes_a_model_and_fetches_nothing(more):
+    good = EncoderCheckpoint.of(ENCODER.build(seed=0), HEADER)
+    assert good.build().state_dict().keys() == good.state.keys()
+    bad = EncoderCheckpoint(good.state, {**HEADER, "timm": {**HEADER["timm"], **more}})
+    with pytest.raises(MiramError, match="the checkpoint's header"):
+        bad.build()
+
+
 def test_a_header_with_the_names_of_older_files_is_read(tmp_path):
     old = {
         **HEADER,

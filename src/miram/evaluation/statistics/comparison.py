@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from statsmodels.stats.multitest import multipletests
 
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import (
@@ -174,7 +173,9 @@ def holm(p_values: npt.ArrayLike) -> list[float]:
     p_values = np.asarray(p_values, np.float64)
     corrected = p_values.copy()
     tested = np.isfinite(p_values)
-    # One p-value needs no correction, and statsmodels collects garbage on every call.
-    if tested.sum() > 1:
-        corrected[tested] = multipletests(p_values[tested], method="holm")[1]
+    # Not by statsmodels, which collects garbage on every call: 0.3 s beside torch.
+    ascending = np.flatnonzero(tested)[np.argsort(p_values[tested], kind="stable")]
+    factors = np.arange(len(ascending), 0, -1)
+    rising = np.maximum.accumulate(p_values[ascending] * factors)
+    corrected[ascending] = np.minimum(rising, 1)
     return corrected.tolist()

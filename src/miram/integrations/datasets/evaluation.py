@@ -10,7 +10,7 @@ from kedro.io.core import DatasetError
 from kedro_datasets._typing import JSONPreview
 
 from miram.evaluation.results import Evaluation
-from miram.files import atomic_path, versions_of
+from miram.files import atomic_path, harmless_cell, versions_of
 from miram.integrations.datasets.files import FileDataset, VersionedFileDataset
 from miram.models.methods import METHODS
 
@@ -50,7 +50,7 @@ class EvaluationDataset(VersionedFileDataset):
                 if path.suffix == ".parquet":
                     table.to_parquet(temporary, index=False)
                 else:
-                    table.to_csv(temporary, index=False)
+                    table.map(harmless_cell).to_csv(temporary, index=False)
         with atomic_path(str(self._get_save_path())) as temporary:
             temporary.write_text(json.dumps(data.metrics), encoding="utf-8")
 

@@ -67,7 +67,8 @@ class RawFolder(FileDataset):
                     f"{self._filepath} holds files that miram did not write, such as "
                     f"{path.relative_to(self._filepath)}: give an empty raw_root for the phantom"
                 )
-        for path in here:
+        # The record goes last: after a kill here, it still says what is ours.
+        for path in sorted(here, key=lambda path: path == record):
             path.unlink()
         for folder in sorted(self._filepath.rglob("*"), reverse=True):  # the deepest first
             folder.rmdir()

@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from miram.errors import MiramError
-from miram.files import atomic_path
+from miram.files import atomic_path, harmless_cell
 from miram.mammography.audit import audit_rows
 from miram.mammography.crops.cut import (
     CROPPING_VERSION,
@@ -214,8 +214,9 @@ class _Cache:
             return rows, problems
         rows = self.old.manifest.iloc[self._positions(task)].to_dict("records")
         audit = self.old.audit
-        of_lesion = audit["lesion_id"].isin([lesion.lesion_id for lesion in task.lesions])
-        of_image = (audit["lesion_id"] == "") & (audit["file"] == task.image_path)
+        names = [harmless_cell(lesion.lesion_id) for lesion in task.lesions]
+        of_lesion = audit["lesion_id"].isin(names)
+        of_image = (audit["lesion_id"] == "") & (audit["file"] == harmless_cell(task.image_path))
         return rows, audit[of_lesion | of_image].to_dict("records")
 
     def arrays(self, task: ImageTask) -> dict[str, NDArray]:

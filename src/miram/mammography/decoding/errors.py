@@ -24,6 +24,7 @@ class DecodingFailure(StrEnum):
     NO_SUCH_VOI = "no_such_voi"
     BAD_LOOKUP_TABLE = "bad_lookup_table"
     TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
     UNREADABLE = "unreadable"
 
 

@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag, Tag
 
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure
-from miram.mammography.decoding.guards import LARGEST_FILE, check_file
+from miram.mammography.decoding.expendable import expendable
+from miram.mammography.decoding.guards import LARGEST_FILE, check_file, check_inflated, open_file
 from miram.mammography.decoding.pictures import FORMATS, is_picture_file
 
 _HEADER_KEYWORDS = (
@@ -84,6 +85,7 @@ class Header:
     presentation_intent: str
 
 
+@expendable
 def read_header(path: str | Path) -> Header:
     """Read the header fields of one DICOM file of any name, stopping before the pixels.
 
@@ -98,6 +100,7 @@ def read_header(path: str | Path) -> Header:
         with warnings.catch_warnings():
             # An odd value is not a reason to stop, and what matters is checked below.
             warnings.simplefilter("ignore")
+            check_inflated(path, LARGEST_FILE)
             with path.open("rb") as file:
                 dataset = pydicom.filereader.read_partial(
                     file,
@@ -106,6 +109,8 @@ def read_header(path: str | Path) -> Header:
                     specific_tags=_HEADER_TAGS,
                 )
             header = _header(dataset)
+    except (DecodingError, MemoryError):
+        raise
     # pydicom lets many kinds of error out on malformed files; each must become an audit row.
     except Exception as error:
         detail = f"the header cannot be read: {type(error).__name__}: {error}"
@@ -193,7 +198,7 @@ class ImageFacts:
 
 def starts_like_dicom(path: Path) -> bool:
     """Whether the mark behind its preamble says that a file is DICOM (PS3.10, 7.1)."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(132).endswith(b"DICM")
 
 
@@ -202,12 +207,14 @@ def is_uid(text: str) -> bool:
     return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
-def image_facts(path: Path) -> ImageFacts:
+@expendable
+def image_facts(path: str | Path) -> ImageFacts:
     """Read size and depth of a DICOM file of any name, or of a JPEG, PNG or TIFF picture.
 
     Raises:
         DecodingError: The file is missing, broken, or no single grey image; `code` says why.
     """
+    path = Path(path)
     check_file(path, LARGEST_FILE)
     if is_picture_file(path):
         return _picture_facts(path)

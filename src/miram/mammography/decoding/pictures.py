@@ -7,7 +7,8 @@ import pyarrow as pa
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure
-from miram.mammography.decoding.guards import check_size
+from miram.mammography.decoding.expendable import expendable
+from miram.mammography.decoding.guards import check_size, open_file
 
 FORMATS = ("JPEG", "PNG", "TIFF")
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\x00", b"MM\x00*")
@@ -20,7 +21,7 @@ def is_picture_file(path: Path) -> bool:
 
     A dual-personality file, with a TIFF header in the preamble of its DICOM, is none.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         start = file.read(132)
     return start.startswith(_STARTS) and not start.endswith(b"DICM")
 
@@ -44,7 +45,7 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
             if pixels.dtype.itemsize == 2 and _is_white_zero(picture):
                 return (np.iinfo(np.uint16).max - pixels).astype(np.uint16), ("invert",)
             return pixels.astype(pixels.dtype.newbyteorder("="), copy=False), ()
-    except DecodingError:
+    except (DecodingError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise DecodingError(DecodingFailure.TOO_LARGE, path, str(error)) from error
@@ -58,8 +59,10 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
         raise DecodingError(code, path, f"{type(error).__name__}: {error}") from error
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+@expendable
+def picture_size(path: str | Path) -> tuple[int, int]:
     """Read (rows, columns) of a picture from its header alone; DecodingError where it is none."""
+    path = Path(path)
     try:
         with Image.open(path, formats=FORMATS) as picture:
             return picture.height, picture.width
@@ -68,6 +71,19 @@ def picture_size(path: Path) -> tuple[int, int]:
     except Exception as error:
         detail = f"{type(error).__name__}: {error}"
         raise DecodingError(DecodingFailure.UNREADABLE, path, detail) from error
+
+
+def read_thumbnail_of_picture(path: Path, size: int) -> np.ndarray:
+    """Decode a picture to at least `size` pixels along each edge: (h, w) float64 in [0, 1]."""
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            picture.draft("L", (size, size))
+            return np.asarray(picture.convert("L")) / 255
+    except MemoryError:
+        raise
+    except Exception as error:
+        detail = f"{type(error).__name__}: {error}"
+        raise DecodingError(DecodingFailure.UNDECODABLE, path, detail) from error
 
 
 def _pixels_of(picture: ImageFile.ImageFile) -> np.ndarray:

@@ -14,8 +14,9 @@ import numpy as np
 import pydicom
 from pydantic import Field
 from pydicom.dataset import FileDataset
-from pydicom.pixels import pixel_array
+from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import (
+    UID,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGExtended12Bit,
@@ -24,9 +25,20 @@ from pydicom.uid import (
 
 from miram.configuration import Config
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure
-from miram.mammography.decoding.guards import LARGEST_FILE, check_codestream, check_file, check_size
+from miram.mammography.decoding.expendable import expendable
+from miram.mammography.decoding.guards import (
+    LARGEST_FILE,
+    check_codestream,
+    check_file,
+    check_inflated,
+    check_size,
+)
 from miram.mammography.decoding.headers import GREY, Header, read_header
-from miram.mammography.decoding.pictures import is_picture_file, read_picture
+from miram.mammography.decoding.pictures import (
+    is_picture_file,
+    read_picture,
+    read_thumbnail_of_picture,
+)
 from miram.mammography.decoding.voi_lut import (
     BadLookupTableError,
     NoSuchVoiError,
@@ -45,8 +57,10 @@ __all__ = [
     "read_frames",
     "read_header",
     "read_image",
+    "read_thumbnail",
 ]
 
+_GDCM = "gdcm"
 _SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
 
@@ -98,11 +112,12 @@ class DecodedImage:
     frame: int = 0
 
 
+@expendable
 def read_image(path: str | Path, config: DecodingConfig | None = None) -> DecodedImage:
     """Decode the one image of a DICOM file or of a grey JPEG, PNG or TIFF picture, of any name.
 
     A 16-bit MONOCHROME2 file without LUT and window, as CBIS-DDSM has them, gives its stored
-    values unchanged.
+    values unchanged. It is read in a process of its own, see `expendable`.
 
     Raises:
         DecodingError: If the file gives no single monochrome image; `code` says why.
@@ -127,15 +142,45 @@ def read_frames(path: str | Path, config: DecodingConfig | None = None) -> Itera
     Raises:
         DecodingError: While iterating, as `read_image` does.
     """
-    path, config = Path(path), config or DecodingConfig()
-    check_file(path, config.max_bytes)
+    config = config or DecodingConfig()
+    for frame in range(_count_frames(path, config)):
+        yield _read_frame(path, config, frame)
+
+
+@expendable
+def read_thumbnail(path: str | Path, size: int) -> np.ndarray:
+    """Decode an image coarsely, to at least `size` pixels along its shorter edge.
+
+    JPEG is decoded at a reduced scale, in some 10 ms.
+
+    Returns:
+        (h, w) float64 grey levels in [0, 1].
+
+    Raises:
+        DecodingError: As `read_image` does.
+    """
+    path = Path(path)
     if is_picture_file(path):
-        yield _picture(path, config)
-        return
+        return read_thumbnail_of_picture(path, size)
+    image = read_image(path, DecodingConfig(voi="none"))
+    step = max(1, min(image.pixels.shape) // size)
+    return image.pixels[::step, ::step] / image.max_value
+
+
+@expendable
+def _count_frames(path: str | Path, config: DecodingConfig) -> int:
+    path = Path(path)
+    check_file(path, config.max_bytes)
+    return 1 if is_picture_file(path) else _checked_header(path, config).frames
+
+
+@expendable
+def _read_frame(path: str | Path, config: DecodingConfig, frame: int) -> DecodedImage:
+    path = Path(path)
+    if is_picture_file(path):
+        return _picture(path, config)
     header = _checked_header(path, config)
-    dataset = _dataset(path, header)
-    for frame in range(header.frames):
-        yield _frame(path, dataset, header, frame, config)
+    return _frame(path, _dataset(path, header), header, frame, config)
 
 
 def _picture(path: Path, config: DecodingConfig) -> DecodedImage:
@@ -148,6 +193,8 @@ def _picture(path: Path, config: DecodingConfig) -> DecodedImage:
 def _checked_header(path: Path, config: DecodingConfig) -> Header:
     """Refuse what the header alone shows to be no monochrome image, or too large."""
     header = read_header(path)
+    if config.max_bytes < LARGEST_FILE:
+        check_inflated(path, config.max_bytes)
     check_size(path, header.rows, header.columns, header.samples, config.max_pixels)
     if header.frames > config.max_frames:
         detail = f"{header.frames} frames, more than max_frames = {config.max_frames}"
@@ -233,10 +280,23 @@ def _words(path: Path, dataset: FileDataset, header: Header, frame: int) -> np.n
     elif len(dataset.PixelData) < size * header.frames * header.bits_allocated // 8:
         detail = f"{len(dataset.PixelData):,} bytes of pixel data are too few; download it again"
         raise DecodingError(DecodingFailure.TRUNCATED, path, detail)
+    _ask_gdcm_last(dataset.file_meta.TransferSyntaxUID)
     index = frame if header.frames > 1 else None
     pixels = pixel_array(dataset, index=index, raw=True, view_only=True)
+    if pixels.shape != (header.rows, header.columns):
+        shape = " x ".join(map(str, pixels.shape))
+        detail = f"the pixels are {shape}, the header says {header.rows} x {header.columns}"
+        raise DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
     native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return native.view(f"u{native.dtype.itemsize}")
+
+
+def _ask_gdcm_last(syntax: UID) -> None:
+    """Let pydicom try gdcm behind all others: on some damaged files it ends the process."""
+    decoder = get_decoder(syntax)
+    if len(decoder.available_plugins) > 1 and _GDCM in decoder.available_plugins:
+        decoder.remove_plugin(_GDCM)
+        decoder.add_plugin(_GDCM, (f"pydicom.pixels.decoders.{_GDCM}", "_decode_frame"))
 
 
 @contextmanager
@@ -246,7 +306,7 @@ def _failures(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an odd but harmless value; harm shows as an error
             yield
-    except DecodingError:
+    except (DecodingError, MemoryError):
         raise
     except NoSuchVoiError as error:
         raise DecodingError(DecodingFailure.NO_SUCH_VOI, path, str(error)) from error

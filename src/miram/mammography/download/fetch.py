@@ -30,6 +30,7 @@ from miram.mammography.download.series import (
     HASHES,
     ArchiveError,
     matches_hashes,
+    most_bytes,
     put_in_place,
     unpack_series,
 )
@@ -258,12 +259,16 @@ class _Worker:
         def count(length: int) -> None:
             nonlocal arrived
             arrived += length
+            if series.size is not None and arrived > most_bytes(series.size):
+                raise ArchiveError(
+                    f"the zip has more bytes than announced ({series.size:,}): stopped"
+                )
             self.progress.on_bytes(length)
 
         try:
             folder.mkdir(parents=True)
             self.client.fetch_zip(series.uid, archive, count)
-            sizes = unpack_series(archive, folder, series.images)
+            sizes = unpack_series(archive, folder, series.images, series.size)
             put_in_place(folder, self.config.to / series.uid)
             self.record.add(series.uid, sizes)
         except BaseException:

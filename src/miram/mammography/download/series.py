@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 HASHES = "md5hashes.csv"
 _ASIDE = ".replaced"
 _CHUNK = 2**20
+_MARGIN = 2**24
 # What zipfile raises on damaged, cut-off or encrypted archives.
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
 _LONGEST_TABLE = 2**24  # bytes; a series of 10,000 files takes less than 1 MB
@@ -30,24 +31,32 @@ class ArchiveError(MiramError):
     """A zip that is not what the server announced."""
 
 
-def unpack_series(archive: Path, folder: Path, images: int | None) -> dict[str, int]:
+def unpack_series(
+    archive: Path, folder: Path, images: int | None, announced: int | None = None
+) -> dict[str, int]:
     """Unpack a zip of `getImageWithMD5Hash` into an empty folder and check all that it holds.
 
-    `images` is their number, None where the server does not say it.
+    `images` is their number, and `announced` their size in bytes; None where the server does not
+    say it.
 
     Returns:
         Size in bytes of every file, by name.
 
     Raises:
-        ArchiveError: The zip is broken off, a file is missing, superfluous, differs from its hash,
-            or has a name that leads out of the folder. The folder then holds nothing that counts.
+        ArchiveError: The zip unpacks to more than was announced and a margin, is broken off, a file
+            is missing, superfluous, differs from its hash, or has a name that leads out of the
+            folder. The folder then holds nothing that counts.
     """
     try:
         with zipfile.ZipFile(archive) as package:
             names = [_plain_name(member) for member in package.infolist()]
             if len(set(names)) != len(names):
                 raise ArchiveError("the zip holds a file twice")
-            found = {name: _unpack(package, name, folder) for name in names}
+            left = float("inf") if announced is None else most_bytes(announced)
+            found: dict[str, tuple[int, str]] = {}
+            for name in names:
+                found[name] = _unpack(package, name, folder, left)
+                left -= found[name][0]
     except _BROKEN as error:
         raise ArchiveError(f"the zip is broken: {error}") from error
     if HASHES not in found:
@@ -55,6 +64,11 @@ def unpack_series(archive: Path, folder: Path, images: int | None) -> dict[str, 
     hashes = {name: md5 for name, (_, md5) in found.items()}
     _compare(read_hashes(folder / HASHES), hashes, images)
     return {name: size for name, (size, _) in found.items()}
+
+
+def most_bytes(announced: int) -> int:
+    """Bytes that a series of an announced size may have: a tenth more, and hashes and license."""
+    return announced + announced // 10 + _MARGIN
 
 
 def read_hashes(path: Path) -> dict[str, str]:
@@ -112,13 +126,15 @@ def _plain_name(member: zipfile.ZipInfo) -> str:
     return name
 
 
-def _unpack(package: zipfile.ZipFile, name: str, folder: Path) -> tuple[int, str]:
+def _unpack(package: zipfile.ZipFile, name: str, folder: Path, most: float) -> tuple[int, str]:
     digest, size = _md5(), 0
     with package.open(name) as source, (folder / name).open("xb") as target:
         while piece := source.read(_CHUNK):
             digest.update(piece)
-            target.write(piece)
             size += len(piece)
+            if size > most:
+                raise ArchiveError(f"the zip unpacks to more bytes than announced, at {name}")
+            target.write(piece)
         target.flush()
         os.fsync(target.fileno())
     return size, digest.hexdigest()

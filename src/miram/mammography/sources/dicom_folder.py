@@ -25,6 +25,7 @@ from miram.mammography.sources.files import (
     DICOM_SUFFIXES,
     PICTURE_SUFFIXES,
     files_under,
+    is_utf8,
 )
 from miram.progress import track
 
@@ -163,6 +164,9 @@ class _Finder:
         """Give the row of a mammogram; None, and an audit row, for any other image."""
         name = path.relative_to(self.raw_root).as_posix()
         suffix = path.suffix.lower()
+        if not is_utf8(name):
+            self.note("", name, "name_not_utf8", "left out", "rename it")
+            return None
         if suffix in ARCHIVE_SUFFIXES:
             self.note("", name, "archive", "left out", "unpack it")
             return None

@@ -37,6 +37,15 @@ def files_under(root: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name can stand in a table: on Linux the name of a file may be any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _refuse(error: OSError) -> None:
     raise MiramError(f"cannot read {error.filename}: {error.strerror}; mend its access rights")
 

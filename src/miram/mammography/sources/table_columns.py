@@ -2,7 +2,6 @@
 
 import csv
 import difflib
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.mammography.lesion_table import COLUMNS, Column
+from miram.mammography.lesion_table import COLUMNS, LARGEST_NUMBER, Column
 
 _MISSING = {"", "na", "n/a", "nan", "none", "null"}
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
@@ -153,7 +152,7 @@ def _fits(text: str, schema: Column) -> bool:
         number = float(text)
     except ValueError:
         return False
-    least, most = schema.span or (-math.inf, math.inf)
+    least, most = schema.span or (-LARGEST_NUMBER, LARGEST_NUMBER)
     return number.is_integer() and least <= number <= most
 
 

@@ -1,8 +1,10 @@
 """Weights on disk: safetensors files whose header says what they came from."""
 
 import hashlib
+import inspect
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,14 +95,25 @@ class Checkpoint:
     def timm_arguments(self) -> dict[str, Any]:
         """Arguments of `timm.create_model` for the encoder.
 
+        A header is data from elsewhere: of its arguments only those that shape the model are
+        taken, so that no file makes timm fetch weights.
+
         Raises:
-            MiramError: The header does not say.
+            MiramError: The header does not say, or says more than the shape of a timm model.
         """
         arguments = self.metadata.get("timm")
         if arguments is None:
             raise MiramError(
                 "the checkpoint's header does not say which timm model it is: load it with "
                 "timm.create_model(name, in_chans=1, num_classes=0, checkpoint_path=...)"
+            )
+        if not isinstance(arguments, dict) or not _is_timm_model(arguments.get("model_name")):
+            raise MiramError(f"the checkpoint's header names no model of timm: {arguments!r}")
+        foreign = arguments.keys() - _shaping_arguments(arguments["model_name"])
+        if foreign:
+            raise MiramError(
+                f"the checkpoint's header has arguments that do not shape a model: "
+                f"{', '.join(sorted(foreign))}. Take the file from whom you trust"
             )
         return dict(arguments)
 
@@ -114,7 +127,13 @@ class EncoderCheckpoint(Checkpoint):
     def build(self) -> nn.Module:
         """Make the encoder with these weights, in evaluation mode: any model of timm."""
         self.require_one()
-        encoder: nn.Module = timm.create_model(**self.timm_arguments())
+        arguments = self.timm_arguments()
+        try:
+            encoder: nn.Module = timm.create_model(**arguments, pretrained=False)
+        except (RuntimeError, TypeError, ValueError, ArithmeticError, AssertionError) as error:
+            raise MiramError(
+                f"the checkpoint's header ({arguments}) makes no model: {error}"
+            ) from error
         encoder.load_state_dict(self.state)
         return encoder.eval()
 
@@ -245,6 +264,19 @@ def migrate(metadata: Any) -> Any:
     if isinstance(metadata, dict):
         return {RENAMED.get(key, key): migrate(value) for key, value in metadata.items()}
     return [migrate(one) for one in metadata] if isinstance(metadata, list) else metadata
+
+
+def _is_timm_model(name: Any) -> bool:
+    return isinstance(name, str) and timm.is_model(name)
+
+
+def _shaping_arguments(name: str) -> set[str]:
+    """Arguments of the classes that stand where timm defines a model, and what we always give."""
+    classes = vars(sys.modules[timm.model_entrypoint(name).__module__]).values()
+    modules = [one for one in classes if isinstance(one, type) and issubclass(one, nn.Module)]
+    known = {argument for one in modules for argument in inspect.signature(one).parameters}
+    fetching = {"pretrained", *inspect.signature(timm.create_model).parameters}
+    return (known - fetching) | {"model_name", "img_size", "in_chans", "num_classes"}
 
 
 def _open(path: str | Path) -> safe_open:

@@ -106,8 +106,11 @@ class ServedModel(PythonModel):
 
     def _square(self, name: str, values: Any) -> NDArray[np.float32]:
         try:
-            square = np.array([list(line) for line in values], dtype=np.float32)
-        except (TypeError, ValueError):
+            found = np.array([list(line) for line in values])
+            if found.dtype.kind not in "iuf":  # also true and false, which are no grey levels
+                raise TypeError(found.dtype)
+            square = found.astype(np.float32)
+        except (TypeError, ValueError, RecursionError):
             raise ValueError(f"{name} is no array of numbers with lines of equal length") from None
         if square.shape != (self.side, self.side):
             size = " x ".join(map(str, square.shape))

@@ -234,7 +234,12 @@ def test_two_versions_of_a_table_are_refused_and_both_named(one_table):
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("breast_density", "2.5"), ("assessment", "abc"), ("subtlety", "inf")],
+    [
+        ("breast_density", "2.5"),
+        ("assessment", "abc"),
+        ("subtlety", "inf"),
+        ("abnormality id", "1e300"),
+    ],
 )
 def test_what_is_no_whole_number_is_named_with_file_column_and_row(one_table, column, value):
     root, path = one_table

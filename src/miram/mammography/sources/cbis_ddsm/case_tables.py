@@ -8,7 +8,7 @@ import pandas as pd
 
 from miram.errors import MiramError
 from miram.mammography.decoding.headers import is_uid
-from miram.mammography.lesion_table import leaking_patients
+from miram.mammography.lesion_table import LARGEST_NUMBER, leaking_patients
 from miram.mammography.sources.files import files_under
 
 CASE_DESCRIPTIONS = {
@@ -144,7 +144,7 @@ def whole_numbers(cells: pd.Series, path: Path) -> pd.Series:
         MiramError: A cell holds something else; `path` is named.
     """
     numbers = pd.to_numeric(cells, errors="coerce")
-    wrong = ~cells.isin(_NOT_GIVEN) & ~(numbers % 1 == 0)
+    wrong = ~cells.isin(_NOT_GIVEN) & ~((numbers % 1 == 0) & (numbers.abs() <= LARGEST_NUMBER))
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise MiramError(

@@ -13,13 +13,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
-
 from miram.mammography.decoding.errors import DecodingError
 from miram.mammography.decoding.headers import read_header
 from miram.mammography.decoding.pictures import is_picture_file, picture_size
-from miram.mammography.decoding.read import DecodingConfig, read_image
+from miram.mammography.decoding.read import read_thumbnail
 from miram.mammography.sources.cbis_ddsm.layouts import SeriesIndex, image_key
 from miram.mammography.sources.files import PICTURE_SUFFIXES
 
@@ -278,14 +275,7 @@ def is_two_valued(path: Path) -> bool:
 
     JPEG is decoded at a reduced scale, in some 10 ms. DecodingError or OSError where that fails.
     """
-    if is_picture_file(path):
-        with Image.open(path) as picture:
-            picture.draft("L", (_THUMBNAIL, _THUMBNAIL))
-            levels = np.asarray(picture.convert("L")) / 255
-    else:
-        image = read_image(path, DecodingConfig(voi="none"))
-        step = max(1, min(image.pixels.shape) // _THUMBNAIL)
-        levels = image.pixels[::step, ::step] / image.max_value
+    levels = read_thumbnail(path, _THUMBNAIL)
     grey = (levels > _DARK) & (levels < _BRIGHT)
     return float(grey.mean()) <= _MOST_GREY_OF_MASK
 

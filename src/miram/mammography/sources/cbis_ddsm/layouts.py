@@ -22,6 +22,7 @@ from miram.mammography.sources.files import (
     DICOM_SUFFIXES,
     PICTURE_SUFFIXES,
     files_under,
+    is_utf8,
 )
 
 _SERIES = "Series UID"
@@ -189,6 +190,8 @@ def _read(path: Path) -> pd.DataFrame:
 def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFile | None:
     """Find the series of one file; None for what is no image."""
     suffix = path.suffix.lower()
+    if not is_utf8(str(path)):
+        return UnplacedFile(path, "name_not_utf8", "rename it")
     folder_is_uid = _names_series(path.parent)
     if suffix in ARCHIVE_SUFFIXES:
         return UnplacedFile(path, "archive", "unpack it; a download leaves it when interrupted")
