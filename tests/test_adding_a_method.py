@@ -68,7 +68,7 @@ def test_a_method_by_name_has_pipelines_and_a_style(monkeypatch):
     assert "mine" in {node.namespace for node in create_pipeline().nodes}
 
 
-def test_a_kind_is_taken_once_and_an_unknown_one_is_told_with_those_there_are():
+def test_a_kind_is_taken_once_and_an_unknown_one_is_reported_with_those_there_are():
     registry = Registry("attention", added_parts.MeanConfig)
     registry.add(added_parts.MeanConfig)
 

@@ -180,8 +180,8 @@ def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
             lines.append(f"there is no setting {place}{hint}")
             continue
         message = item["msg"].removeprefix("Value error, ")
-        told = isinstance(item["input"], dict) or item["type"] == "kind"
-        given = "" if told else f" (got {item['input']!r})"
+        nested = isinstance(item["input"], dict) or item["type"] == "kind"
+        given = "" if nested else f" (got {item['input']!r})"
         lines.append(f"{place}: {message}{given}" if place else message)
     return "; ".join(lines)
 

@@ -21,14 +21,14 @@ def run(*arguments):
     return caught.value.code or 0
 
 
-def told(capsys, *arguments):
+def budget(capsys, *arguments):
     assert run(*arguments, "--env", "test", "--json") == 0
     return json.loads(capsys.readouterr().out)
 
 
 def test_people_get_a_table_and_machines_the_same_metrics(capsys):
     arguments = ("supervised", "--memory", "3GB", "--effective-batch", 64)
-    ((name, found),) = told(capsys, *arguments).items()
+    ((name, found),) = budget(capsys, *arguments).items()
     assert name == "supervised"
     assert found["batch_size"] * found["accumulation"] == 64
     assert found["limit"] == 3_000_000_000
@@ -41,7 +41,7 @@ def test_people_get_a_table_and_machines_the_same_metrics(capsys):
 
 def test_precision_changes_the_metrics(capsys):
     given = ("supervised", "--memory", "3GB", "--precision")
-    plain, half = (told(capsys, *given, one)["supervised"] for one in ("fp32", "bf16"))
+    plain, half = (budget(capsys, *given, one)["supervised"] for one in ("fp32", "bf16"))
     assert (plain["precision"], half["precision"]) == ("fp32", "bf16")
     assert half["peak"] < plain["peak"]
 

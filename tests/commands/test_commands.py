@@ -97,7 +97,7 @@ def test_a_download_with_failures_names_them_and_fails(archive, tmp_path, capsys
         (["cbis_ddsm", "--manifest", "/nowhere.tcia"], "cannot be read as a TCIA manifest"),
     ],
 )
-def test_wrong_options_are_told_before_anything_is_asked(tmp_path, capsys, arguments, words):
+def test_wrong_options_are_reported_before_anything_is_asked(tmp_path, capsys, arguments, words):
     assert run("download", *arguments, "--to", tmp_path, "--base-url", "http://127.0.0.1:9") == 1
     assert words in capsys.readouterr().err
 

@@ -86,7 +86,7 @@ def test_fine_tuned_models_are_compared_with_each_other(data_root, capsys):
     assert "Protocol: finetuned. Data version: abc." in capsys.readouterr().out
 
 
-def test_methods_judged_under_different_splits_are_not_compared(data_root, tmp_path, capsys):
+def test_methods_evaluated_under_different_splits_are_not_compared(data_root, tmp_path, capsys):
     for method in ("random", "mae"):
         original = data_root / "07_model_output" / method
         metrics = json.loads(next((original / "metrics.json").glob("*/*")).read_text())

@@ -25,7 +25,7 @@ def run(*arguments):
 
 
 @pytest.mark.slow
-def test_the_documentation_tells_todays_costs():
+def test_the_documentation_states_todays_costs():
     costs = describe_methods(load_parameters("paper"))
     assert markdown_table(costs) in PAGE.read_text(), (
         "renew it: miram describe --env paper --page docs/methods.md"
@@ -61,12 +61,12 @@ def test_an_environment_changes_the_metrics(capsys):
         (["--env", "papre"], "there is no environment 'papre': one of base, "),
     ],
 )
-def test_unknown_names_are_told_with_those_there_are(arguments, message, capsys):
+def test_unknown_names_are_reported_with_those_there_are(arguments, message, capsys):
     assert run("describe", *arguments) == 1
     assert message in capsys.readouterr().err
 
 
-def test_outside_of_a_project_the_place_is_told(tmp_path):
+def test_outside_of_a_project_the_place_is_reported(tmp_path):
     with pytest.raises(MiramError, match="is in no Kedro project"):
         load_parameters(start=tmp_path)
 

@@ -121,7 +121,7 @@ def test_few_patients_and_what_is_left_out_are_said(files, tmp_path, capsys):
     assert "50 lesions of the label table have no score." in text
 
 
-def test_models_of_one_name_are_told_apart_by_the_user(files, capsys):
+def test_models_of_one_name_are_distinguished_by_the_user(files, capsys):
     path = predictions(files, "mae")
     assert run(*asked(files, path, path)) == 1
     error = capsys.readouterr().err
@@ -129,7 +129,7 @@ def test_models_of_one_name_are_told_apart_by_the_user(files, capsys):
     assert run(*asked(files, path, f"mae2={path}", "--json")) == 0
 
 
-def test_judged_training_lesions_are_told_before_any_metric(files, tmp_path, capsys):
+def test_evaluated_training_lesions_are_reported_before_any_metric(files, tmp_path, capsys):
     lesions = lesions_of_40_patients()
     sides = ["train" if row < 60 else "test" for row in range(len(lesions))]
     lesions.assign(official_split=sides).to_csv(tmp_path / "labels.csv", index=False)

@@ -50,7 +50,7 @@ def test_the_newest_version_is_taken_unless_one_is_named(
 
 
 @pytest.mark.slow
-def test_all_formats_at_once_and_told_for_machines(data_root, tmp_path, capsys):
+def test_all_formats_at_once_and_printed_for_machines(data_root, tmp_path, capsys):
     for name in ("onnx", "onnxscript", "onnxruntime", "transformers"):
         pytest.importorskip(name)
     arguments = ("mae", "--to", tmp_path, "--data-root", data_root, "--format", "all", "--json")
@@ -89,7 +89,7 @@ def test_several_formats_are_joined_as_for_the_pipeline(data_root, tmp_path, cap
         (["mae", "--format", "timm,"], "unknown format ''"),
     ],
 )
-def test_what_cannot_be_exported_is_told_on_one_line(
+def test_what_cannot_be_exported_is_reported_on_one_line(
     data_root, tmp_path, capsys, arguments, message
 ):
     assert run(*arguments, "--to", tmp_path / "out", "--data-root", data_root) == 1

@@ -24,7 +24,7 @@ def run(*arguments):
     return caught.value.code or 0
 
 
-def test_the_place_of_the_page_is_told_for_people_and_machines(data_root, capsys):
+def test_the_place_of_the_page_is_printed_for_people_and_machines(data_root, capsys):
     page = data_root / "08_reporting" / "report.html"
     assert run("--data-root", data_root) == 0
     assert capsys.readouterr().out == f"{page}\n"
@@ -51,7 +51,7 @@ def test_open_hands_the_page_to_the_browser_of_the_user(data_root, tmp_path):
     assert shown.read_text().strip() == (data_root / "08_reporting" / "report.html").as_uri()
 
 
-def test_without_a_browser_the_place_of_the_page_is_told_still(data_root, tmp_path):
+def test_without_a_browser_the_place_of_the_page_is_reported_still(data_root, tmp_path):
     done = open_with("exit 1", data_root, tmp_path)
     assert done.returncode == 1
     assert done.stdout.strip() == str(data_root / "08_reporting" / "report.html")

@@ -130,7 +130,7 @@ def test_a_planted_patient_leak_is_caught(given):
     assert kept.metrics["leakage"] == "official"
 
 
-def test_labels_of_judged_lesions_do_not_reach_scores_or_temperature(given):
+def test_labels_of_evaluated_lesions_do_not_reach_scores_or_temperature(given):
     judged = given.splits["split"].eq("test").to_numpy()
     flipped = given.lesions.copy()
     inside = flipped["lesion_id"].isin(given.splits["lesion_id"][judged])
@@ -264,7 +264,7 @@ def test_metrics_are_strict_json(everything):
     assert json.loads(text) == everything.metrics
 
 
-def test_predictions_are_tidy_and_each_lesion_is_judged_once(sample):
+def test_predictions_are_tidy_and_each_lesion_is_evaluated_once(sample):
     given = sample(100, strategy="cv")
     found = assess(given, tasks="pathology+density", protocols="linear+knn").predictions
     keys = ["protocol", "task", "class", "lesion_id"]
@@ -300,7 +300,7 @@ OWN = {"name": "side", "column": "laterality", "kind": "single"}
         ({"label_efficiency": {"shares": [0.5, 0.1]}}, "ascending"),
     ],
 )
-def test_impossible_settings_are_told(options, message):
+def test_impossible_settings_are_reported(options, message):
     with pytest.raises((MiramError, ValidationError), match=message):
         config(**options)
 

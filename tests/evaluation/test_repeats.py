@@ -36,10 +36,10 @@ def scores_of(seed):
 def given(sample):
     """A sample whose patients are dealt into three folds, three times."""
     found = sample(60, strategy="cv")
-    return found, dealt(found.lesions, found.splits, repeats=3)
+    return found, assigned(found.lesions, found.splits, repeats=3)
 
 
-def dealt(lesions, splits, **settings):
+def assigned(lesions, splits, **settings):
     table = lesions.set_index("lesion_id").loc[splits["lesion_id"]].reset_index()
     table = table.assign(official_split=pd.NA, leaks=False)
     config = SplitConfig.model_validate({"strategy": "cv", "folds": 3, **settings})
@@ -67,7 +67,7 @@ def test_a_metric_is_the_mean_over_repeats_each_ranked_within_its_own_folds():
     assert (against.seeds, against.reference_seeds) == (1, 1)
 
 
-def test_subgroups_are_judged_within_the_folds_of_each_repeat():
+def test_subgroups_are_evaluated_within_the_folds_of_each_repeat():
     site = PATIENTS % 2
     scores = SeedScores((scores_of(1), scores_of(2)), FOLDS, repeats=2)
     rows = subgroup_rows(LABELS, scores, PATIENTS, site, subgroup="site", **OPTIONS)
@@ -80,7 +80,7 @@ def test_subgroups_are_judged_within_the_folds_of_each_repeat():
         assert row.intervals["auc"].estimate == pytest.approx(expected, abs=1e-12)
 
 
-def test_seed_and_repeat_are_told_apart():
+def test_seed_and_repeat_are_distinguished():
     scores = SeedScores(tuple(map(scores_of, range(6))), np.stack([*FOLDS] * 3), repeats=2)
     assert scores.seeds == 3
     told = scores.spread([0.5, 0.6, 0.5, 0.6, 0.5, 0.6])
@@ -93,7 +93,7 @@ def test_seed_and_repeat_are_told_apart():
     assert undefined["seed_deviation"] is None
 
 
-def test_seeds_that_were_not_judged_equally_often_are_refused():
+def test_seeds_that_were_not_evaluated_equally_often_are_refused():
     with pytest.raises(StatisticsError, match="3 tables of scores for 2 repeats"):
         SeedScores(tuple(map(scores_of, range(3))), repeats=2)
 
@@ -163,14 +163,14 @@ def test_a_seed_without_one_of_the_repeats_is_refused(given):
 
 
 @pytest.mark.slow
-def test_methods_judged_in_other_folds_are_told_apart(given):
+def test_methods_evaluated_in_other_folds_are_distinguished(given):
     sample, splits = given
-    others = dealt(sample.lesions, splits, repeats=3, seed=1)
+    others = assigned(sample.lesions, splits, repeats=3, seed=1)
 
-    def judged(table):
+    def evaluated(table):
         found = assess_features({WHOLE: sample.features}, sample.lesions, table, CONFIG)
         return task_scores(found.predictions, "pathology").seeds
 
-    assert same_folds(judged(splits), judged(splits))
-    assert not same_folds(judged(splits), judged(others))
-    assert not same_folds(judged(splits), judged(split_repeats(splits)[0]))
+    assert same_folds(evaluated(splits), evaluated(splits))
+    assert not same_folds(evaluated(splits), evaluated(others))
+    assert not same_folds(evaluated(splits), evaluated(split_repeats(splits)[0]))

@@ -131,7 +131,7 @@ def same(first, second):
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def test_labels_of_judged_patients_do_not_touch_the_weights(store, encoder):
+def test_labels_of_evaluated_patients_do_not_touch_the_weights(store, encoder):
     judged = (table()["split"] == "test").to_numpy()
     first, _ = run(data(store), encoder)
     second, _ = run(data(store, labels=np.where(judged, 1 - LABELS, LABELS)), encoder)
@@ -224,7 +224,7 @@ def lesion_table():
 
 
 @pytest.mark.parametrize("strategy", ["official", "cv"])
-def test_what_the_pixels_know_is_learned_and_judged_once_per_lesion(tmp_path, encoder, strategy):
+def test_what_the_pixels_know_is_learned_and_evaluated_once_per_lesion(tmp_path, encoder, strategy):
     store = striped_store(tmp_path / "crops", strength=1.5)
     recipe = {"epochs": 12, "drop_path": 0.0}
     checkpoint, _ = run(data(store, strategy), encoder, config=with_recipe(**recipe))
@@ -255,7 +255,7 @@ def test_a_tracker_hears_fold_after_fold(store, encoder):
     assert told == history["step"].tolist() == sorted(set(told))
 
 
-def test_a_model_refuses_to_judge_by_other_splits(store, encoder):
+def test_a_model_refuses_to_evaluate_under_other_splits(store, encoder):
     checkpoint, _ = run(data(store), encoder, config=with_recipe(epochs=1))
     other = table().assign(split=np.roll(table()["split"], 2))
     with pytest.raises(MiramError, match="other splits"):
@@ -300,7 +300,7 @@ def test_validation_is_cut_by_patient_and_shows_every_class(store):
         assert sorted([*side.train, *side.validate]) == outside.tolist()
 
 
-def test_a_validation_part_of_one_class_is_cut_anew_without_the_patients_to_be_judged():
+def test_a_validation_part_of_one_class_is_cut_anew_without_the_patients_to_be_evaluated():
     lesions = table()
     alike = np.where(lesions["split"] == "val", 1, LABELS)
     (side,) = finetuning_splits(lesions, alike, 0.25, 0).values()
@@ -416,7 +416,7 @@ def test_a_model_whose_head_is_wider_than_its_last_layer_is_fine_tuned():
     torch.testing.assert_close(model.logits(images), model.head(wide(images)))
 
 
-def test_what_cannot_work_is_told_before_training(store, encoder):
+def test_what_cannot_work_is_reported_before_training(store, encoder):
     with pytest.raises(MiramError, match=r"lower finetuning\.recipes\.own\.batch_size \(500\)"):
         run(data(store), encoder, config=with_recipe(batch_size=500))
     alike = data(store, labels=np.where(table()["split"] == "test", LABELS, 1))
@@ -434,7 +434,7 @@ def test_arguments_travel_to_a_worker(store, encoder):
     np.testing.assert_array_equal(lesions.rows, data(store).rows)
 
 
-def test_the_judge_takes_the_classes_that_validation_shows():
+def test_the_metrics_take_the_classes_that_validation_shows():
     random = np.random.default_rng(0)
     labels = np.repeat([0, 1], 10)  # the third class is not there
     scores = random.dirichlet(np.ones(3), 20)

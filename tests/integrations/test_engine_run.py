@@ -37,7 +37,7 @@ def test_another_runner_is_refused_beside_several_methods_at_a_time():
         on_engine(given).__enter__()
 
 
-def test_a_setting_the_engine_does_not_know_is_told_before_the_run():
+def test_a_setting_the_engine_does_not_know_is_reported_before_the_run():
     with pytest.raises(MiramError, match="did you mean num_workers"):
         on_engine(options(number_workers=3)).__enter__()
 

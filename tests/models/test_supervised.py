@@ -36,7 +36,7 @@ def test_classes_weigh_alike_in_the_loss():
     torch.testing.assert_close(found.loss, expected)
 
 
-def test_several_labels_are_judged_one_by_one():
+def test_several_labels_are_evaluated_one_by_one():
     labels = torch.tensor([[1, 0], [1, 1], [0, 0], [1, 0]])
     weights = class_weights(labels.numpy(), 2)
     model = SupervisedConfig().build_classifier(ENCODER, 0, weights, several=True)

@@ -83,7 +83,7 @@ def test_a_table_without_a_needed_column_is_named(kedro, tmp_path, shared_data):
     shutil.rmtree(raw)
 
 
-def test_without_labels_nothing_is_trained_before_that_is_told(kedro, tmp_path):
+def test_without_labels_nothing_is_trained_before_that_is_reported(kedro, tmp_path):
     raw = tmp_path / "raw"
     raw.mkdir()
     texture = np.random.default_rng(0).integers(80, 200, (6, 400, 300), dtype=np.uint8)

@@ -17,7 +17,9 @@ def changed(study, tmp_path_factory, run_pipeline):
     return folder
 
 
-def test_an_encoder_that_learned_labels_is_judged_after_it_was_trained_again(changed, run_pipeline):
+def test_an_encoder_that_learned_labels_is_evaluated_after_it_was_trained_again(
+    changed, run_pipeline
+):
     with pytest.raises(MiramError, match="--pipeline pretrain --namespaces supervised"):
         run_pipeline(changed, "probe", namespaces=["supervised"])
     with pytest.raises(MiramError, match="--pipeline pretrain --namespaces supervised"):
@@ -36,7 +38,7 @@ def test_metrics_under_the_former_splits_make_no_report(changed, run_pipeline):
         run_pipeline(changed, "report")
 
 
-def test_an_encoder_that_kept_other_lesions_out_is_not_judged_under_the_policy(
+def test_an_encoder_that_kept_other_lesions_out_is_not_evaluated_under_the_policy(
     study, tmp_path, run_pipeline, caplog
 ):
     folder = tmp_path / "study"

@@ -61,7 +61,7 @@ def test_predictions_are_of_test_lesions_once(finetuned):
     assert predictions["calibrated"].between(0, 1).all()
 
 
-def test_encoder_and_head_moved_and_the_header_tells_how(finetuned):
+def test_encoder_and_head_moved_and_the_header_records_how(finetuned):
     (saved,) = (finetuned / f"06_models/{METHOD}/finetuned.safetensors").glob("*/*.safetensors")
     (start,) = (finetuned / f"06_models/{METHOD}/encoder.safetensors").glob("*/*.safetensors")
     checkpoint = load_checkpoint(saved)
@@ -125,6 +125,6 @@ def test_it_is_no_part_of_the_study(run_pipeline, finetuned):
     assert not names & {node.name for node in pipelines["__default__"].nodes}
 
 
-def test_a_recipe_that_is_not_there_is_told_before_anything_runs(finetuned, run_pipeline):
+def test_a_recipe_that_is_not_there_is_reported_before_anything_runs(finetuned, run_pipeline):
     with pytest.raises(Exception, match="there is no recipe 'papers': choose among paper"):
         run_pipeline(finetuned, "finetune", namespaces=[METHOD], finetuning={"recipe": "papers"})

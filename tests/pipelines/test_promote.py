@@ -268,7 +268,7 @@ def test_the_server_answers_crops_and_dicom_files_as_the_study_did(post, study, 
     assert answers[4]["patches"] == len(answers[4]["squares"]) == 16
 
 
-def test_what_was_not_taken_as_it_was_sent_is_told(post, study):
+def test_what_was_not_taken_as_it_was_sent_is_reported(post, study):
     crop = study.crops[0].tolist()
     broken_lines = base64.encodebytes(study.dicom.read_bytes()).decode()
     rows = [

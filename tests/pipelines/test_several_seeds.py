@@ -35,7 +35,7 @@ def test_each_seed_is_the_training_of_that_seed_alone(of_two_seeds, study, open_
     assert [one.metadata["training"]["seed"] for one in found.values()] == [0, 1]
 
 
-def test_the_leaderboard_tells_the_mean_over_seeds_and_how_they_differ(
+def test_the_leaderboard_records_the_mean_over_seeds_and_how_they_differ(
     of_two_seeds, study, run_pipeline, open_context
 ):
     run_pipeline(of_two_seeds, "report")
@@ -53,7 +53,7 @@ def test_the_leaderboard_tells_the_mean_over_seeds_and_how_they_differ(
     assert np.isnan(board.loc[("random", "pathology", "auc"), "seed_deviation"])
 
 
-def test_seeds_to_be_judged_can_be_chosen(of_two_seeds, tmp_path, run_pipeline, open_context):
+def test_seeds_to_be_evaluated_can_be_chosen(of_two_seeds, tmp_path, run_pipeline, open_context):
     root = shutil.copytree(of_two_seeds, tmp_path / "study")
     run_pipeline(root, "probe", namespaces=["mae"], evaluation={"seeds": 1})
     catalog = open_context(root).catalog
@@ -72,7 +72,7 @@ def test_metrics_of_further_seeds_have_names_of_their_own_in_mlflow(of_two_seeds
     assert "seed0/loss" not in known
 
 
-def test_the_training_that_is_judged_is_the_one_that_is_served(
+def test_the_training_that_is_evaluated_is_the_one_that_is_served(
     of_two_seeds, tmp_path, run_pipeline, open_context
 ):
     root = shutil.copytree(of_two_seeds, tmp_path / "study")

@@ -82,7 +82,7 @@ def test_hubs_read_every_metric_with_its_interval_and_its_numbers(study: Study) 
     assert "self-supervised" in data.tags
 
 
-def test_means_over_runs_are_told_with_their_spread(study: Study, seeded: Study) -> None:
+def test_means_over_runs_are_reported_with_their_spread(study: Study, seeded: Study) -> None:
     card, one = model_card(seeded, "mae"), model_card(study, "mae")
     figures = seeded.methods["mae"].metrics["tasks"]["pathology"]["metrics"]
     spread = figures["auc"]["seed_deviation"]

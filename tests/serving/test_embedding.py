@@ -119,7 +119,7 @@ def test_every_file_has_a_row_or_a_reason(folder, tmp_path):
     assert (summary.mammograms, summary.rows, summary.left_out) == (7, 7, 2)
 
 
-def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_table(folder, tmp_path, caplog):
+def test_a_killed_run_resumes_where_it_was_and_ends_with_the_same_table(folder, tmp_path, caplog):
     small.make_predictor().save(tmp_path / "predictor")
     model = str(tmp_path / "predictor")
     out, whole = tmp_path / "features.parquet", tmp_path / "whole.parquet"

@@ -34,7 +34,7 @@ def test_without_a_probe_it_gives_features_alone(tmp_path):
     assert Predictor.load(tmp_path / "predictor").probe is None
 
 
-def test_the_digest_tells_weights_probe_and_settings_apart():
+def test_the_digest_distinguishes_weights_probe_and_settings():
     predictor = small.make_predictor()
     weights = {name: value.clone() for name, value in predictor.encoder.state.items()}
     weights["norm.bias"][0] += 1e-3

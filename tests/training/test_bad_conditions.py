@@ -177,7 +177,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step():
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
-def test_memory_for_not_even_one_sample_is_told():
+def test_memory_for_not_even_one_sample_is_reported():
     run = small_machine(15, side=256, count=4)
     assert run.returncode
     assert "too little memory for 1 samples at once" in run.stderr
@@ -196,7 +196,7 @@ class ManyWeights(torch.nn.Module):
         return MaskedAutoencoderOutput(loss, {}, (), images)
 
 
-def test_no_room_for_the_optimizers_moments_is_told():
+def test_no_room_for_the_optimizers_moments_is_reported():
     size = 200_000_000  # bytes of the weights; gradients take as much, moments twice as much
     model = ManyWeights(size // 4)
     train(ManyWeights(8), CROPS, 16, CONFIG)  # what PyTorch makes once is there

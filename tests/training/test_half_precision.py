@@ -91,7 +91,7 @@ def test_a_gradient_that_no_scale_cures_stops_the_training(scaler, tmp_path):
         train(Steep(1.0, bad_from=2), CROPS, 16, CONFIG, checkpoints=keep)
 
 
-def test_the_scale_goes_on_where_it_stood(scaler, tmp_path, monkeypatch):
+def test_the_scale_resumes_where_it_stood(scaler, tmp_path, monkeypatch):
     whole = Steep()
     train(whole, CROPS, 16, CONFIG)
 

@@ -73,7 +73,7 @@ def test_the_key_encoder_follows_in_training():
     assert 0 < near < 0.1 * far
 
 
-def test_the_header_tells_the_splits_of_what_was_trained(store):
+def test_the_header_records_the_splits_of_what_was_trained(store):
     splits = pd.DataFrame({"lesion_id": store.manifest["crop_id"], "split": "train"})
     splits = splits.assign(strategy="official", leakage="drop")
     short = TRAINING.model_copy(update={"epochs": 1})
@@ -87,7 +87,7 @@ def test_the_header_tells_the_splits_of_what_was_trained(store):
     assert "splits" not in found["random"].encoder.metadata
 
 
-def test_training_repeats_itself_and_the_header_tells_the_recipe_that_was_used(store):
+def test_training_repeats_itself_and_the_header_records_the_recipe_that_was_used(store):
     (checkpoint, history, shown), (again, _, _) = (pretrained(store, MOCO) for _ in range(2))
     assert all(torch.equal(again.state[name], value) for name, value in checkpoint.state.items())
     assert checkpoint.metadata["training"]["optimizer"]["weight_decay"] == 0.1
@@ -103,17 +103,17 @@ def test_training_repeats_itself_and_the_header_tells_the_recipe_that_was_used(s
     assert not torch.equal(checkpoint.state["norm.weight"], fresh["norm.weight"])
 
 
-def test_the_header_of_a_training_that_is_taken_tells_the_run_that_trained(store, tmp_path):
-    def told(**changes):
+def test_the_header_of_a_training_that_is_taken_records_the_run_that_trained(store, tmp_path):
+    def trained(**changes):
         training = TRAINING.model_copy(update=changes)
         folder = TrainingFolder(tmp_path / "training")
         return pretrain(store, np.arange(24), ENCODER, MAE, training, folder=folder).encoder
 
-    first = told()
+    first = trained()
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        again = told(batch_size=4, effective_batch=8)
+        again = trained(batch_size=4, effective_batch=8)
     finally:
         torch.set_num_threads(threads)
     assert first.metadata["training"]["batch_size"] == 8
@@ -121,7 +121,7 @@ def test_the_header_of_a_training_that_is_taken_tells_the_run_that_trained(store
     assert again.metadata == first.metadata
 
 
-def test_the_header_tells_the_portions_that_auto_stood_for(store):
+def test_the_header_records_the_micro_batches_that_auto_stood_for(store):
     training = TRAINING.model_copy(update={"batch_size": "auto", "effective_batch": 8})
     found, _, _ = pretrained(store, MAE, training)
     assert found.metadata["training"]["batch_size"] == 8

@@ -155,7 +155,7 @@ def test_under_the_official_split_the_training_patients_alone_lend_labels(store)
     assert first.build().embed_dim == 64
 
 
-def test_every_repeat_has_encoders_that_never_saw_the_labels_they_are_judged_by(store):
+def test_every_repeat_has_encoders_that_never_saw_the_labels_they_are_evaluated_by(store):
     table, labels = splits(), permuted_labels()
     thirds = [f"repeat2_fold{3 * row // COUNT}" for row in range(COUNT)]
     table = table.assign(split_repeat2=thirds)
@@ -185,7 +185,7 @@ def test_history_and_tracker_go_on_from_fold_to_fold(store):
     assert history["step"].is_unique
 
 
-def test_folds_of_several_runs_join_and_the_header_tells_each(store, tmp_path):
+def test_folds_of_several_runs_join_and_the_header_records_each(store, tmp_path):
     def run(**changes):
         training, folder = SHORT.model_copy(update=changes), TrainingFolder(tmp_path)
         return trained(store, splits(), permuted_labels(), training, folder=folder)[0]

@@ -74,7 +74,7 @@ def test_what_does_not_change_features_does_not_change_the_origin(checkpoint, tm
     assert again == origin
 
 
-def test_the_origin_tells_the_splits_under_which_the_encoder_was_trained(checkpoint, tmp_path):
+def test_the_origin_records_the_splits_under_which_the_encoder_was_trained(checkpoint, tmp_path):
     crops = store(tmp_path / "crops")
     assert "splits" not in plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
     record = {"strategy": "official", "leakage": "drop", "sides": "abc"}
@@ -95,7 +95,7 @@ def test_the_digest_is_of_every_weight_whatever_its_type(checkpoint):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no parquet at all"])
-def test_a_file_that_tells_nothing_has_no_origin(content, tmp_path):
+def test_a_file_that_says_nothing_has_no_origin(content, tmp_path):
     path = tmp_path / "features.parquet"
     if content is not None:
         path.write_bytes(content)

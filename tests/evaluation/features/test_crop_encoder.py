@@ -67,7 +67,7 @@ def test_a_convolutional_encoder_of_timm_is_exported_as_well(tmp_path):
         torch.testing.assert_close(found, encoder(images), atol=1e-5, rtol=1e-5)
 
 
-def test_the_graph_tells_nothing_of_the_machine_it_was_made_on(tmp_path):
+def test_the_graph_holds_nothing_of_the_machine_it_was_made_on(tmp_path):
     encoder = CropEncoder(small.make_checkpoint(), FeatureConfig()).eval()
     export_graph(encoder, 64, 8, tmp_path / "model.pt2")
     with zipfile.ZipFile(tmp_path / "model.pt2") as archive:

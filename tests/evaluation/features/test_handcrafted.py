@@ -202,7 +202,7 @@ def test_an_empty_box_is_named():
         ({"hgo": {}}, "did you mean hog?"),
     ],
 )
-def test_impossible_settings_are_told(block, words):
+def test_impossible_settings_are_reported(block, words):
     with pytest.raises(MiramError, match=words.replace("?", r"\?")):
         HandcraftedConfig.model_validate(block)
 

@@ -76,7 +76,7 @@ def test_a_block_that_is_not_there_is_refused():
         encode_images(vit, torch.rand(1, 1, 32, 32), layers=(3,))
 
 
-def test_another_family_tells_that_its_last_layer_is_read(caplog):
+def test_another_family_records_that_its_last_layer_is_read(caplog):
     encoder = TimmBackboneConfig(name="resnet10t", image_size=32).build_encoder(0)
     images = torch.rand(1, 1, 32, 32)
     [found], [expected] = encode_images(encoder, images, (2,)), encode_images(encoder, images)

@@ -56,7 +56,7 @@ def test_fewer_lesions_than_neighbours_all_vote():
     np.testing.assert_allclose(found, [2 / 3])
 
 
-def test_impossible_settings_are_told():
+def test_impossible_settings_are_reported():
     with pytest.raises(MiramError, match="k >= 1"):
         knn_scores(np.eye(2), [0, 1], np.eye(2), k=0)
     with pytest.raises(MiramError, match="no training lesion"):

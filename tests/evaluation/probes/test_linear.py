@@ -140,7 +140,7 @@ def test_the_inner_error_is_that_of_the_mean_over_the_folds():
     assert list(classifier.inner_auc) == list(CONFIG.regularization)
 
 
-def test_a_penalty_at_the_end_of_those_tried_is_told():
+def test_a_penalty_at_the_end_of_those_tried_is_reported():
     features, labels, groups, pairs = data()
     (middle,) = fit_linear_probe(features, labels, groups, pairs[:1], ONE_C).classifiers
     assert middle.warning == ""  # there was no other
@@ -217,7 +217,7 @@ def test_constant_features_are_harmless():
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_what_cannot_be_learned_from_is_told():
+def test_what_cannot_be_learned_from_is_reported():
     features, labels, groups, pairs = data()
     with pytest.raises(MiramError, match="at least two patients and two classes"):
         fit_linear_probe(features, labels * 0, groups, pairs, CONFIG)

@@ -67,7 +67,7 @@ def test_fewer_lesions_than_a_batch_are_one_batch():
     assert compute_metrics(labels, scores)["auc"] > 0.8
 
 
-def test_what_cannot_be_trained_is_told():
+def test_what_cannot_be_trained_is_reported():
     train, features, _ = data()
     with pytest.raises(MiramError, match="too few"):
         probe((train[0][:1], train[1][:1]), features)

@@ -23,7 +23,7 @@ def test_features_stand_in_the_order_asked_and_names_of_rows_are_none_of_them():
     np.testing.assert_array_equal(found[WHOLE], [[2, 0.5], [1, 0.5]])
 
 
-def test_each_fold_is_judged_in_the_features_of_its_own_encoder():
+def test_each_fold_is_evaluated_in_the_features_of_its_own_encoder():
     table = pd.DataFrame(
         {
             "lesion_id": ["a", "b", "a", "b"],
@@ -38,7 +38,7 @@ def test_each_fold_is_judged_in_the_features_of_its_own_encoder():
             features_evaluating(found, np.array(judged))
 
 
-def test_features_of_an_encoder_that_learned_labels_are_not_judged_under_other_splits():
+def test_features_of_an_encoder_that_learned_labels_are_not_evaluated_under_other_splits():
     table = pd.DataFrame({"lesion_id": ["a", "b"], "f0": [1.0, 2.0]})
     own = pd.DataFrame({"lesion_id": ["b", "a"], "split": ["train", "test"]})
     own = own.assign(strategy="official", leakage="drop")

@@ -132,6 +132,6 @@ def test_permuted_labels_give_chance():
     assert planted.lower < 0.5 < planted.upper
 
 
-def test_rows_that_do_not_match_are_told():
+def test_rows_that_do_not_match_are_reported():
     with pytest.raises(StatisticsError, match="one row per lesion"):
         cluster_bootstrap([0, 1], [0.1, 0.2], ["a"], seed=0)

@@ -92,7 +92,7 @@ def test_temperature_one_changes_nothing_and_none_changes_the_decision():
     np.testing.assert_allclose(special.logit(binary), special.logit(scores[:, 0]) / 2)
 
 
-def test_scores_that_are_no_probabilities_are_told():
+def test_scores_that_are_no_probabilities_are_reported():
     with pytest.raises(StatisticsError, match="probabilities between 0 and 1"):
         expected_calibration_error([0, 1], [0.2, 1.4])
     with pytest.raises(StatisticsError, match="no validation lesion"):

@@ -95,11 +95,11 @@ def test_two_sided_p_counts_the_smaller_tail_twice():
     assert np.isnan(two_sided_p([]))
 
 
-def test_an_unknown_reference_is_told():
+def test_an_unknown_reference_is_reported():
     with pytest.raises(StatisticsError, match="reference method 'random' has no scores"):
         compare_methods([0, 1], {"mae": [0.1, 0.2]}, [0, 1], reference="random", seed=0)
 
 
-def test_methods_scored_on_different_lesions_are_told():
+def test_methods_scored_on_different_lesions_are_reported():
     with pytest.raises(StatisticsError, match="same lesions"):
         compare_methods([0, 1], {"mae": [0.1, 0.2], "moco": [0.1]}, [0, 1], reference="mae", seed=0)

@@ -107,6 +107,6 @@ def test_logit_intervals_stay_inside_the_unit_interval():
     assert 0 < logit.lower < logit.auc < logit.upper < 1
 
 
-def test_too_few_patients_of_a_class_are_told():
+def test_too_few_patients_of_a_class_are_reported():
     with pytest.raises(StatisticsError, match="1 positive and 3 negative"):
         auc_interval([0, 0, 0, 1], [1, 2, 3, 4])

@@ -168,7 +168,7 @@ def test_multi_label_samples_with_several_labels_are_right_only_if_every_label_i
         ([], [], None, "do not belong together"),
     ],
 )
-def test_wrong_input_is_told(labels, scores, metrics, message):
+def test_wrong_input_is_reported(labels, scores, metrics, message):
     with pytest.raises(StatisticsError, match=message):
         compute_metrics(np.array(labels), np.array(scores), metrics)
 

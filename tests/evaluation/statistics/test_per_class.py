@@ -122,7 +122,7 @@ def test_rows_do_not_depend_on_the_order_of_lesions(kind):
     assert turned == rows_of(kind)
 
 
-def test_names_that_do_not_fit_are_told():
+def test_names_that_do_not_fit_are_reported():
     labels, scores, groups = predictions("single")
     with pytest.raises(StatisticsError, match="3 class names"):
         class_rows(labels, scores, groups, NAMES[:3], seed=0)

@@ -29,7 +29,7 @@ def test_a_leak_in_any_fold_is_caught():
         ([([0, 1], [2, 3, 4]), ([0, 1], [2])], "row 2 is evaluated 2 times"),
     ],
 )
-def test_pairs_that_cannot_evaluate_honestly_are_told(pairs, message):
+def test_pairs_that_cannot_evaluate_honestly_are_reported(pairs, message):
     with pytest.raises(MiramError, match=message):
         check_pairs(GROUPS, pairs)
 

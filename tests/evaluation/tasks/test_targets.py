@@ -183,7 +183,7 @@ def test_any_column_is_a_task_by_configuration():
     assert targets.classes == ("not 3/4", "3/4")
 
 
-def test_a_column_that_is_not_there_is_told():
+def test_a_column_that_is_not_there_is_reported():
     with pytest.raises(MiramError, match="'assessment' needs assessment"):
         task_targets(small_table(), TASKS["assessment"])
 

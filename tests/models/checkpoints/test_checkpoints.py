@@ -123,7 +123,7 @@ def test_one_kind_is_not_taken_for_the_other(tmp_path):
         EncoderCheckpoint.load(path)
 
 
-def test_missing_and_damaged_files_are_told(tmp_path):
+def test_missing_and_damaged_files_are_reported(tmp_path):
     with pytest.raises(MiramError, match="there is no checkpoint at"):
         EncoderCheckpoint.load(tmp_path / "nowhere.safetensors")
     path = tmp_path / "encoder.safetensors"

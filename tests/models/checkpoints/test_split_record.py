@@ -46,7 +46,7 @@ def refusal(record, at_hand):
     ],
 )
 @pytest.mark.parametrize("trained", [{}, {"strategy": "cv"}])
-def test_an_encoder_that_learned_labels_is_judged_under_its_own_splits_alone(trained, changes):
+def test_an_encoder_that_learned_labels_is_evaluated_under_its_own_splits_alone(trained, changes):
     own, other = splits(**trained), splits(**changes)
     record = split_record(own, labels=True)
     require_same_splits(record, own.sample(frac=1, random_state=0))
@@ -55,7 +55,7 @@ def test_an_encoder_that_learned_labels_is_judged_under_its_own_splits_alone(tra
         assert "--pipeline pretrain --namespaces supervised" in refusal(record, other)
 
 
-def test_an_encoder_without_labels_is_not_judged_on_patients_it_saw():
+def test_an_encoder_without_labels_is_not_evaluated_on_patients_it_saw():
     official, leaky, folds = splits(), splits(leakage="official"), splits(strategy="cv")
     for own, other in ((folds, official), (folds, leaky), (leaky, official), (official, leaky)):
         text = refusal(split_record(own, labels=False), other)
@@ -67,7 +67,7 @@ def test_an_encoder_without_labels_is_not_judged_on_patients_it_saw():
         require_same_splits(split_record(own, labels=False), other)
 
 
-def test_other_test_lesions_under_the_same_policy_are_told_so():
+def test_other_test_lesions_under_the_same_policy_are_reported_as_such():
     own, others = splits(), splits()
     others = others.assign(split=others["split"].map({"test": "train"}).fillna("test"))
     text = refusal(split_record(own, labels=False), others)
@@ -75,7 +75,7 @@ def test_other_test_lesions_under_the_same_policy_are_told_so():
     assert "go back" not in text
 
 
-def test_what_was_not_trained_here_may_always_be_judged():
+def test_what_was_not_trained_here_may_always_be_evaluated():
     for record in (None, {}):
         require_same_splits(record, splits())
 

@@ -154,7 +154,7 @@ def test_impossible_decoders_are_refused(decoder, message):
         MaskedAutoencoderConfig(decoders=[decoder], decoder_dim=32)
 
 
-def test_missing_noise_is_told():
+def test_missing_noise_is_reported():
     model = single("cross with a share", 2)
     images, noise = batch(model)
     assert model.noise_width == 16 + 64

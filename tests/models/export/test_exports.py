@@ -193,7 +193,7 @@ def test_what_a_vit_model_cannot_express_is_refused_and_nothing_is_left(
     ("write", "package"),
     [(export_onnx, "onnxruntime"), (export_hugging_face, "transformers")],
 )
-def test_a_missing_package_tells_how_to_install_it(
+def test_a_missing_package_says_how_to_install_it(
     monkeypatch, tmp_path, checkpoint, write, package
 ):
     monkeypatch.setitem(sys.modules, package, None)  # what Python does for a blocked import

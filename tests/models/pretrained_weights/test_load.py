@@ -212,7 +212,7 @@ def test_absorbed_pixels_equal_standardizing_the_image_anew(
     assert "nothing says" not in caplog.text
 
 
-def test_pixels_that_nothing_tells_are_warned_of_unless_they_are_set(mae_file, tmp_path, caplog):
+def test_pixels_that_nothing_states_are_warned_of_unless_they_are_set(mae_file, tmp_path, caplog):
     start(masked_autoencoder(), mae_file)
     assert "training.initialization.pixels=imagenet" in caplog.text
     caplog.clear()
@@ -423,7 +423,7 @@ def test_every_weight_of_either_side_is_accounted_for(mae_file, reference):
     assert json.loads(json.dumps(report.header()))["source"] == "checkpoint-799.pth"
 
 
-def test_learned_positions_of_a_decoder_are_told_and_not_taken(tmp_path):
+def test_learned_positions_of_a_decoder_are_reported_and_not_taken(tmp_path):
     source = ReferenceMae()
     source.decoder_pos_embed.data += 0.1
     torch.save(source.state_dict(), tmp_path / "learned.pth")
@@ -487,7 +487,7 @@ def bad_files(folder):
         ("wide.pth", "nothing fits the blocks of the encoder"),
     ],
 )
-def test_checkpoints_that_cannot_be_used_are_told(tmp_path, name, message):
+def test_checkpoints_that_cannot_be_used_are_reported(tmp_path, name, message):
     bad_files(tmp_path)
     with pytest.raises(MiramError, match=message):
         start(masked_autoencoder(), tmp_path / name)

@@ -135,7 +135,7 @@ def test_strip_keeps_grey_levels_and_never_enlarges() -> None:
     assert strip(np.zeros((2, 500, 500), np.uint8), largest_size=160).height == 160
 
 
-def test_methods_can_be_told_apart_on_white_and_on_black() -> None:
+def test_methods_can_be_distinguished_on_white_and_on_black() -> None:
     styles = [method_style(name) for name in METHODS]
     assert len({style.color for style in styles}) == len(styles)
     assert len({style.symbol for style in styles}) == len(styles)

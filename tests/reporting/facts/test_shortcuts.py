@@ -38,7 +38,7 @@ def test_correlations_are_those_of_ranks(study):
     np.testing.assert_allclose(found.correlations["mean grey"].estimate, expected, atol=1e-9)
 
 
-def test_a_number_that_turns_between_the_splits_is_told(study):
+def test_a_number_that_turns_between_the_splits_is_reported(study):
     area = {row.number: row for row in study_shortcuts(study).separations}["box area"]
     counts = study.splits["split"].value_counts()
     assert (area.test.lesions, area.train.lesions) == (

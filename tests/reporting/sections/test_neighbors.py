@@ -75,7 +75,7 @@ def test_labels_and_answers_are_those_of_the_predictions(study: Study) -> None:
         assert all(one.label == truth[one.lesion] for one in item.neighbors)
 
 
-def test_each_lesion_is_looked_up_in_the_features_that_may_judge_it(cv_study: Study) -> None:
+def test_each_lesion_is_looked_up_in_the_features_that_may_evaluate_it(cv_study: Study) -> None:
     study = cv_study
     folds = sorted(set(study.splits["split"]))
     tables = []

@@ -196,7 +196,7 @@ def test_a_finished_training_gives_way_to_other_settings(keep):
     assert history["step"].tolist() == [1, 2, 3, 4]
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_training(tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_reported_before_training(tmp_path):
     (tmp_path / "file").write_text("in the way")
     keep = Checkpoints(TrainingFolder(tmp_path / "file" / "training"), {})
     with pytest.raises(MiramError, match=r"cannot keep its state in .* choose a folder"):

@@ -68,7 +68,7 @@ def test_a_signal_in_the_last_validation_loses_no_selection(tmp_path, ema):
 
 
 @pytest.mark.parametrize("ema", [None, 0.5])
-def test_what_is_validated_is_in_evaluation_mode_and_training_goes_on_in_its_own(ema):
+def test_what_is_validated_is_in_evaluation_mode_and_training_continues_in_its_own(ema):
     modes, steps = [], []
 
     def validate(model):

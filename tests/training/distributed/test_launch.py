@@ -176,7 +176,7 @@ def test_the_slurm_script_is_a_shell_script():
 
 
 @pytest.mark.parametrize(("restarts", "expected"), [("0", "false"), ("2", "true")])
-def test_a_job_that_is_queued_again_goes_on_though_its_first_start_was_afresh(restarts, expected):
+def test_a_job_that_is_queued_again_resumes_though_its_first_start_was_afresh(restarts, expected):
     text = (DOCS / "clusters" / "slurm.sbatch").read_text()
     block = text[text.index("parameters+=") : text.index("\ntrap")]
     settings = {"PARAMS": "training.resume=false,training.seed=1", "SLURM_RESTART_COUNT": restarts}

@@ -88,7 +88,7 @@ def test_an_error_that_cannot_be_pickled_arrives_in_words():
         launch(failed, engine=TWO)
 
 
-def test_a_killed_process_is_told_with_what_to_do():
+def test_a_killed_process_is_reported_with_what_to_do():
     with pytest.raises(MiramError, match=r"exit code -9.*engine\.parallel_methods=1"):
         launch(killed, engine=TWO)
 

@@ -84,10 +84,10 @@ def read_weights(path: str | Path) -> SourceWeights:
         return SourceWeights("miram", file, weights, heads, decoder_heads, pixels)
     if any("embeddings.patch_embeddings.projection" in name for name in raw):
         weights = from_mae(from_hugging_face(raw))
-        told = _json_beside(file, "config.json")
-        decoder = told.get("decoder_num_attention_heads")
+        config = _json_beside(file, "config.json")
+        decoder = config.get("decoder_num_attention_heads")
         decoder_heads = {} if decoder is None else {MAE_DECODER: int(decoder)}
-        heads, pixels = told.get("num_attention_heads"), _pixels_beside(file)
+        heads, pixels = config.get("num_attention_heads"), _pixels_beside(file)
         return SourceWeights("hugging_face", file, weights, heads, decoder_heads, pixels)
     if "patch_embed.proj.weight" in raw:
         kind = "miram_encoder" if "timm" in header else "mae"
@@ -145,9 +145,9 @@ def _pixels(header: Mapping[str, Any]) -> Pixels | None:
 
 def _pixels_beside(file: Path) -> Pixels | None:
     """What `preprocessor_config.json` of Hugging Face or `config.json` of timm says."""
-    told = _json_beside(file, "preprocessor_config.json")
-    mean, deviation = told.get("image_mean"), told.get("image_std")
-    if not told.get("do_normalize", True) or mean is None or deviation is None:
+    config = _json_beside(file, "preprocessor_config.json")
+    mean, deviation = config.get("image_mean"), config.get("image_std")
+    if not config.get("do_normalize", True) or mean is None or deviation is None:
         published = _json_beside(file, "config.json").get("pretrained_cfg", {})
         mean, deviation = published.get("mean"), published.get("std")
     return _per_channel(mean, deviation)

@@ -86,8 +86,8 @@ class ImportReport:
         if self.resized:
             parts[-1] += f" ({_some(f'{k}: {v}' for k, v in self.resized.items())})"
         if self.not_used:
-            told = _some(f"{name} ({why})" for name, why in self.not_used.items())
-            parts.append(f"{len(self.not_used)} of the checkpoint not used: {told}")
+            listed = _some(f"{name} ({why})" for name, why in self.not_used.items())
+            parts.append(f"{len(self.not_used)} of the checkpoint not used: {listed}")
         if self.missing:
             parts.append(f"{len(self.missing)} of the model stay fresh: {_some(self.missing)}")
         return f"{self.source}: {'; '.join(parts)}"
@@ -163,7 +163,7 @@ def _for_our_pixels(
                 ours.words,
             )
         return weights
-    mean, deviation = (told * channels if len(told) == 1 else told for told in pixels)
+    mean, deviation = (given * channels if len(given) == 1 else given for given in pixels)
     if ours == CROP or ({*mean}, {*deviation}) == ({ours.mean}, {ours.deviation}):
         return weights
     return absorb_pixels(weights, mean, deviation, ours)

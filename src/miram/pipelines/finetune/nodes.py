@@ -62,7 +62,7 @@ def finetune_encoder(
         )
     labeled = splits.iloc[targets.rows].reset_index(drop=True)
     data = LabeledCrops(crops, labeled, targets.labels, targets.classes, targets.kind)
-    judge = ClassifierMetrics(targets.kind, evaluation.seed)
+    metrics = ClassifierMetrics(targets.kind, evaluation.seed)
     recipe, folder = start_afresh_once(training.each_seed()[0], finetuning_folder)
     return launch(
         finetune,
@@ -70,7 +70,7 @@ def finetune_encoder(
         first_seed(encoder),
         config,
         recipe,
-        judge,
+        metrics,
         engine=engine,
         folder=folder,
     )
