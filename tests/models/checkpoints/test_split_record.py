@@ -1,4 +1,4 @@
-"""An encoder is judged under no splits by which it has seen a judged patient."""
+"""An encoder is evaluated under no splits by which it has seen an evaluated patient."""
 
 import subprocess
 import sys
@@ -97,3 +97,11 @@ def test_a_table_without_a_lesion_apart_differs_from_one_with():
     none = one.assign(split="train")
     require_same_splits(split_record(one, labels=False), none)  # none is kept apart from it now
     assert "other splits" in refusal(split_record(none, labels=False), one)
+
+
+def test_an_encoder_of_images_without_lesions_has_a_record_and_saw_no_patient_kept_apart():
+    none = assign_splits(LESIONS.iloc[:0], SplitConfig())
+    record = split_record(none, labels=False)
+    assert record["strategy"] == "none"
+    require_same_splits(record, none)
+    assert refusal(record, splits()).count("none") >= 1

@@ -137,6 +137,9 @@ def task_targets(
             for index, reason in lacking.items()
         ]
     if problem:
+        empty = [name for name in _columns_of(task) if lesions[name].isna().all()]
+        if empty:
+            problem = f"no lesion has a value of {', '.join(empty)}"
         if task.positive and not hot[:, -1].any():
             strange = _none_of(found[kept], task.positive)
         problem = "; ".join(filter(None, [problem, strange]))
@@ -169,10 +172,14 @@ def class_names(task: TaskConfig, lesions: pd.DataFrame) -> tuple[str, ...]:
     return names
 
 
+def _columns_of(task: TaskConfig) -> list[str]:
+    """Columns of the lesion table that a task is asked of."""
+    kind = "abnormality_type" if task.abnormality_type else None
+    return [name for name in (task.column, task.by, kind) if name]
+
+
 def _require_columns(lesions: pd.DataFrame, task: TaskConfig) -> None:
-    needed = ["patient_id", task.column, *([task.by] if task.by else [])]
-    needed += ["abnormality_type"] if task.abnormality_type else []
-    missing = [column for column in needed if column not in lesions]
+    missing = [name for name in ("patient_id", *_columns_of(task)) if name not in lesions]
     if missing:
         raise MiramError(
             f"task {task.name!r} needs {', '.join(missing)}, which the lesion table does not have: "
@@ -217,7 +224,7 @@ def _found_values(
     lesions: pd.DataFrame, task: TaskConfig, without_callback: WithoutCallback
 ) -> tuple[pd.Series, pd.Series]:
     """The values of each lesion as tuples of text, and why a lesion cannot be used, or ''."""
-    found = lesions[task.column].map(_texts).reset_index(drop=True)
+    found = _values_of(lesions[task.column])
     merge = dict(task.merge)
     dropped = np.zeros(len(found), bool)
     if task.column == "pathology":
@@ -227,7 +234,7 @@ def _found_values(
             dropped = found.map(lambda here: "BENIGN_WITHOUT_CALLBACK" in here).to_numpy(bool)
     found = found.map(lambda here: tuple(merge.get(value, value) for value in here))
     if task.by:
-        second = lesions[task.by].map(_texts).reset_index(drop=True)
+        second = _values_of(lesions[task.by])
         found = pd.Series(
             [
                 tuple(f"{a} {b}" for a in first for b in other)
@@ -239,9 +246,17 @@ def _found_values(
     reasons[~found.map(bool).to_numpy(bool)] = f"{task.column} is missing"
     reasons[dropped] = "benign without callback, dropped as configured"
     if task.abnormality_type:
-        other_type = lesions["abnormality_type"].ne(task.abnormality_type).to_numpy(bool)
-        reasons[other_type] = f"not a {task.abnormality_type}"
+        types = _values_of(lesions["abnormality_type"])
+        reasons[types.map(lambda here: here != (task.abnormality_type,)).to_numpy(bool)] = (
+            f"not a {task.abnormality_type}"
+        )
+        reasons[~types.map(bool).to_numpy(bool)] = "abnormality_type is missing"
     return found, reasons
+
+
+def _values_of(column: pd.Series) -> pd.Series:
+    """The cells of a column as `_texts`, whatever the column's own kind of values."""
+    return pd.Series([_texts(value) for value in column], dtype=object)
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -28,7 +28,10 @@ def split_record(splits: pd.DataFrame, *, labels: bool) -> dict[str, str]:
     An encoder that learns `labels` depends on the side of every lesion, hence the digest `sides`;
     without labels on nothing but which lesions are kept apart from it, hence the digest `apart`.
     """
-    policy = {name: str(splits[name].iloc[0]) for name in ("strategy", "leakage")}
+    if splits.empty:  # images without lesions: nobody is kept apart
+        policy = {"strategy": "none", "leakage": "none"}
+    else:
+        policy = {name: str(splits[name].iloc[0]) for name in ("strategy", "leakage")}
     if labels:
         # An encoder for each fold of each repeat: all of them have to be the same.
         each = zip(*(repeat["split"] for repeat in split_repeats(splits)), strict=True)
@@ -66,6 +69,8 @@ def _refusal(record: Mapping[str, str], splits: pd.DataFrame) -> str:
         "; or go back to its splits with `kedro run --pipeline rois --params "
         f"splits.strategy={record['strategy']},splits.leakage={record['leakage']}`"
     )
+    if record["strategy"] == "none":
+        back = ""
     if was == now:
         differing, back = f"than those at hand (both {now}, with other lesions on their sides)", ""
     return (
