@@ -182,7 +182,7 @@ def test_left_out_lesions_are_counted_with_their_reasons(page: Page, study: Stud
 
 def test_skipped_tasks_are_listed_with_the_reason(make_study: MakeStudy) -> None:
     found = Page(render_report(make_study(tasks=("pathology", "density"))))
-    assert "density task 0 1: 0 patients with it in train, 2 needed" in found.text
+    assert "density task 0 no lesion has a value of density" in found.text
 
 
 def test_study_without_any_task_is_still_reported(make_study: MakeStudy) -> None:
