@@ -105,7 +105,7 @@ class _Found:
 
 def image_key(path: str | Path) -> str:
     """Give `<SeriesUID>/<name>`, which names a Kaggle JPEG wherever its folder was put."""
-    pure = PurePosixPath(path)
+    pure = PurePosixPath(str(path).replace("\\", "/"))
     return f"{pure.parent.name}/{pure.name}"
 
 
