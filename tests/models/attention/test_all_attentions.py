@@ -18,6 +18,7 @@ from miram.errors import MiramError
 from miram.models import attention
 from miram.models.attention import (
     ATTENTIONS,
+    HaloConfig,
     LinformerConfig,
     MultiAxisConfig,
     NystromConfig,
@@ -25,7 +26,6 @@ from miram.models.attention import (
     SoftmaxConfig,
 )
 from miram.models.attention.focused_linear import FocusedLinearConfig
-from miram.models.attention.multi_axis import axis_attention
 from miram.models.attention.nystrom import (
     block_shape,
     grid_landmarks,
@@ -33,6 +33,7 @@ from miram.models.attention.nystrom import (
     segment_means,
 )
 from miram.models.attention.performer import log_features, orthogonal_features
+from miram.models.attention.windows import axis_attention
 
 # The defaults of every registered attention that fit a small grid, and the settings that take
 # other paths.
@@ -45,6 +46,7 @@ VARIANTS: dict[str, Any] = {
     "nystrom_grid": NystromConfig(num_landmarks=6, landmarks="grid", conv="grid", conv_kernel=3),
     "nystrom_no_conv": NystromConfig(num_landmarks=5, conv="none"),
     "multi_axis_small": MultiAxisConfig(window=2),
+    "halo_small": HaloConfig(window=2, halo=1),
     "focused_linear_no_floor": FocusedLinearConfig(floor=1e-3),
 }
 

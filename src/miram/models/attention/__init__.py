@@ -15,6 +15,7 @@ from typing import Annotated
 from miram.configuration import Registry
 from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.focused_linear import FocusedLinearConfig, focused_linear_attention
+from miram.models.attention.halo import HaloConfig, halo_attention
 from miram.models.attention.linformer import LinformerConfig, linformer_attention
 from miram.models.attention.lookup import LookupConfig, lookup_attention
 from miram.models.attention.math import MathConfig, math_attention
@@ -33,6 +34,7 @@ ATTENTIONS: Registry[AttentionConfig] = Registry(
     MultiAxisConfig,
     FocusedLinearConfig,
     LookupConfig,
+    HaloConfig,
 )
 AnyAttention = Annotated[AttentionConfig, ATTENTIONS]
 
@@ -41,6 +43,7 @@ __all__ = [
     "AnyAttention",
     "AttentionConfig",
     "FocusedLinearConfig",
+    "HaloConfig",
     "LinformerConfig",
     "LookupConfig",
     "MathConfig",
@@ -50,6 +53,7 @@ __all__ = [
     "PerformerConfig",
     "SoftmaxConfig",
     "focused_linear_attention",
+    "halo_attention",
     "linformer_attention",
     "lookup_attention",
     "math_attention",
