@@ -16,6 +16,8 @@ from miram.configuration import Registry
 from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.focused_linear import FocusedLinearConfig, focused_linear_attention
 from miram.models.attention.linformer import LinformerConfig, linformer_attention
+from miram.models.attention.lookup import LookupConfig, lookup_attention
+from miram.models.attention.math import MathConfig, math_attention
 from miram.models.attention.multi_axis import MultiAxisConfig, multi_axis_attention
 from miram.models.attention.nystrom import NystromConfig, nystrom_attention
 from miram.models.attention.performer import PerformerConfig, performer_attention
@@ -24,11 +26,13 @@ from miram.models.attention.softmax import SoftmaxConfig, softmax_attention
 ATTENTIONS: Registry[AttentionConfig] = Registry(
     "attention",
     SoftmaxConfig,
+    MathConfig,
     LinformerConfig,
     PerformerConfig,
     NystromConfig,
     MultiAxisConfig,
     FocusedLinearConfig,
+    LookupConfig,
 )
 AnyAttention = Annotated[AttentionConfig, ATTENTIONS]
 
@@ -38,6 +42,8 @@ __all__ = [
     "AttentionConfig",
     "FocusedLinearConfig",
     "LinformerConfig",
+    "LookupConfig",
+    "MathConfig",
     "MultiAxisConfig",
     "MultiHeadAttention",
     "NystromConfig",
@@ -45,6 +51,8 @@ __all__ = [
     "SoftmaxConfig",
     "focused_linear_attention",
     "linformer_attention",
+    "lookup_attention",
+    "math_attention",
     "multi_axis_attention",
     "nystrom_attention",
     "performer_attention",
