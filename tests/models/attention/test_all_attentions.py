@@ -21,6 +21,7 @@ from miram.models.attention import (
     HaloConfig,
     LinformerConfig,
     MultiAxisConfig,
+    NeighborhoodConfig,
     NystromConfig,
     PerformerConfig,
     SoftmaxConfig,
@@ -47,6 +48,7 @@ VARIANTS: dict[str, Any] = {
     "nystrom_no_conv": NystromConfig(num_landmarks=5, conv="none"),
     "multi_axis_small": MultiAxisConfig(window=2),
     "halo_small": HaloConfig(window=2, halo=1),
+    "neighborhood_small": NeighborhoodConfig(kernel=3, dilations=(2, 1)),
     "focused_linear_no_floor": FocusedLinearConfig(floor=1e-3),
 }
 

@@ -20,6 +20,7 @@ from miram.models.attention.linformer import LinformerConfig, linformer_attentio
 from miram.models.attention.lookup import LookupConfig, lookup_attention
 from miram.models.attention.math import MathConfig, math_attention
 from miram.models.attention.multi_axis import MultiAxisConfig, multi_axis_attention
+from miram.models.attention.neighborhood import NeighborhoodConfig, neighborhood_attention
 from miram.models.attention.nystrom import NystromConfig, nystrom_attention
 from miram.models.attention.performer import PerformerConfig, performer_attention
 from miram.models.attention.softmax import SoftmaxConfig, softmax_attention
@@ -35,6 +36,7 @@ ATTENTIONS: Registry[AttentionConfig] = Registry(
     FocusedLinearConfig,
     LookupConfig,
     HaloConfig,
+    NeighborhoodConfig,
 )
 AnyAttention = Annotated[AttentionConfig, ATTENTIONS]
 
@@ -49,6 +51,7 @@ __all__ = [
     "MathConfig",
     "MultiAxisConfig",
     "MultiHeadAttention",
+    "NeighborhoodConfig",
     "NystromConfig",
     "PerformerConfig",
     "SoftmaxConfig",
@@ -58,6 +61,7 @@ __all__ = [
     "lookup_attention",
     "math_attention",
     "multi_axis_attention",
+    "neighborhood_attention",
     "nystrom_attention",
     "performer_attention",
     "softmax_attention",
