@@ -4,9 +4,10 @@ from kedro.config import OmegaConfigLoader
 
 from miram.integrations.checks import ProjectChecks
 from miram.integrations.mlflow.hook import MlflowHook
+from miram.integrations.one_run import OneRun
 from miram.session import StudySession
 
-HOOKS = (ProjectChecks(), MlflowHook())
+HOOKS = (ProjectChecks(), OneRun(), MlflowHook())
 SESSION_CLASS = StudySession
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader

@@ -15,7 +15,10 @@ from typing import Annotated
 from miram.configuration import Registry
 from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.focused_linear import FocusedLinearConfig, focused_linear_attention
+from miram.models.attention.halo import HaloConfig, halo_attention
 from miram.models.attention.linformer import LinformerConfig, linformer_attention
+from miram.models.attention.lookup import LookupConfig, lookup_attention
+from miram.models.attention.math import MathConfig, math_attention
 from miram.models.attention.multi_axis import MultiAxisConfig, multi_axis_attention
 from miram.models.attention.nystrom import NystromConfig, nystrom_attention
 from miram.models.attention.performer import PerformerConfig, performer_attention
@@ -24,11 +27,14 @@ from miram.models.attention.softmax import SoftmaxConfig, softmax_attention
 ATTENTIONS: Registry[AttentionConfig] = Registry(
     "attention",
     SoftmaxConfig,
+    MathConfig,
     LinformerConfig,
     PerformerConfig,
     NystromConfig,
     MultiAxisConfig,
     FocusedLinearConfig,
+    LookupConfig,
+    HaloConfig,
 )
 AnyAttention = Annotated[AttentionConfig, ATTENTIONS]
 
@@ -37,14 +43,20 @@ __all__ = [
     "AnyAttention",
     "AttentionConfig",
     "FocusedLinearConfig",
+    "HaloConfig",
     "LinformerConfig",
+    "LookupConfig",
+    "MathConfig",
     "MultiAxisConfig",
     "MultiHeadAttention",
     "NystromConfig",
     "PerformerConfig",
     "SoftmaxConfig",
     "focused_linear_attention",
+    "halo_attention",
     "linformer_attention",
+    "lookup_attention",
+    "math_attention",
     "multi_axis_attention",
     "nystrom_attention",
     "performer_attention",

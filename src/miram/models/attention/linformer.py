@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from miram.errors import MiramError
-from miram.models.attention.base import AttentionConfig, MultiHeadAttention, require_grid
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.softmax import softmax_attention
 
 
@@ -79,5 +79,4 @@ class LinformerAttention(MultiHeadAttention):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See :func:`linformer_attention`."""
-        require_grid(q.shape[2], self.num_prefix_tokens, self.grid_size)
         return linformer_attention(q, k, v, self.e, self.e if self.f is None else self.f)
