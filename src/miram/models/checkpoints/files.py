@@ -127,8 +127,9 @@ class EncoderCheckpoint(Checkpoint):
     def build(self) -> nn.Module:
         """Make the encoder with these weights, in evaluation mode: any model of timm.
 
-        Where the header says the size of images, `timm.data.resolve_data_config(model=encoder)` gives the size and the pixels it expects.
-        Where each crop is standardized by itself, mean and deviation are 0 and 1 there.
+        Where the header says the size of images, `timm.data.resolve_data_config(model=encoder)`
+        gives the images it expects. Where each crop is standardized by itself, mean and
+        deviation are 0 and 1 there.
         """
         self.require_one()
         arguments = self.timm_arguments()
