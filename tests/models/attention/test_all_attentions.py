@@ -20,6 +20,7 @@ from miram.models.attention import (
     ATTENTIONS,
     HaloConfig,
     LinformerConfig,
+    LongShortConfig,
     MultiAxisConfig,
     NeighborhoodConfig,
     NystromConfig,
@@ -49,6 +50,7 @@ VARIANTS: dict[str, Any] = {
     "multi_axis_small": MultiAxisConfig(window=2),
     "halo_small": HaloConfig(window=2, halo=1),
     "neighborhood_small": NeighborhoodConfig(kernel=3, dilations=(2, 1)),
+    "long_short_small": LongShortConfig(window=2),
     "focused_linear_no_floor": FocusedLinearConfig(floor=1e-3),
 }
 

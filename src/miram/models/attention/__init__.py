@@ -17,6 +17,7 @@ from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.focused_linear import FocusedLinearConfig, focused_linear_attention
 from miram.models.attention.halo import HaloConfig, halo_attention
 from miram.models.attention.linformer import LinformerConfig, linformer_attention
+from miram.models.attention.long_short import LongShortConfig, long_short_attention
 from miram.models.attention.lookup import LookupConfig, lookup_attention
 from miram.models.attention.math import MathConfig, math_attention
 from miram.models.attention.multi_axis import MultiAxisConfig, multi_axis_attention
@@ -37,6 +38,7 @@ ATTENTIONS: Registry[AttentionConfig] = Registry(
     LookupConfig,
     HaloConfig,
     NeighborhoodConfig,
+    LongShortConfig,
 )
 AnyAttention = Annotated[AttentionConfig, ATTENTIONS]
 
@@ -47,6 +49,7 @@ __all__ = [
     "FocusedLinearConfig",
     "HaloConfig",
     "LinformerConfig",
+    "LongShortConfig",
     "LookupConfig",
     "MathConfig",
     "MultiAxisConfig",
@@ -58,6 +61,7 @@ __all__ = [
     "focused_linear_attention",
     "halo_attention",
     "linformer_attention",
+    "long_short_attention",
     "lookup_attention",
     "math_attention",
     "multi_axis_attention",
