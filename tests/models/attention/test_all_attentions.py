@@ -26,6 +26,7 @@ from miram.models.attention import (
     NystromConfig,
     PerformerConfig,
     SoftmaxConfig,
+    VaryingWindowConfig,
 )
 from miram.models.attention.focused_linear import FocusedLinearConfig
 from miram.models.attention.nystrom import (
@@ -51,6 +52,7 @@ VARIANTS: dict[str, Any] = {
     "halo_small": HaloConfig(window=2, halo=1),
     "neighborhood_small": NeighborhoodConfig(kernel=3, dilations=(2, 1)),
     "long_short_small": LongShortConfig(window=2),
+    "varying_window_small": VaryingWindowConfig(window=2, ratio=3),
     "focused_linear_no_floor": FocusedLinearConfig(floor=1e-3),
 }
 

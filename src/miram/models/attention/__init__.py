@@ -25,6 +25,7 @@ from miram.models.attention.neighborhood import NeighborhoodConfig, neighborhood
 from miram.models.attention.nystrom import NystromConfig, nystrom_attention
 from miram.models.attention.performer import PerformerConfig, performer_attention
 from miram.models.attention.softmax import SoftmaxConfig, softmax_attention
+from miram.models.attention.varying_window import VaryingWindowConfig, varying_window_attention
 
 ATTENTIONS: Registry[AttentionConfig] = Registry(
     "attention",
@@ -39,6 +40,7 @@ ATTENTIONS: Registry[AttentionConfig] = Registry(
     HaloConfig,
     NeighborhoodConfig,
     LongShortConfig,
+    VaryingWindowConfig,
 )
 AnyAttention = Annotated[AttentionConfig, ATTENTIONS]
 
@@ -58,6 +60,7 @@ __all__ = [
     "NystromConfig",
     "PerformerConfig",
     "SoftmaxConfig",
+    "VaryingWindowConfig",
     "focused_linear_attention",
     "halo_attention",
     "linformer_attention",
@@ -69,4 +72,5 @@ __all__ = [
     "nystrom_attention",
     "performer_attention",
     "softmax_attention",
+    "varying_window_attention",
 ]
