@@ -25,6 +25,7 @@ from miram.models.attention import (
     NeighborhoodConfig,
     NystromConfig,
     PerformerConfig,
+    PyramidConfig,
     SoftmaxConfig,
     VaryingWindowConfig,
 )
@@ -53,6 +54,7 @@ VARIANTS: dict[str, Any] = {
     "neighborhood_small": NeighborhoodConfig(kernel=3, dilations=(2, 1)),
     "long_short_small": LongShortConfig(window=2),
     "varying_window_small": VaryingWindowConfig(window=2, ratio=3),
+    "pyramid_small": PyramidConfig(cell=3),
     "focused_linear_no_floor": FocusedLinearConfig(floor=1e-3),
 }
 

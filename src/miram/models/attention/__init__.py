@@ -24,6 +24,7 @@ from miram.models.attention.multi_axis import MultiAxisConfig, multi_axis_attent
 from miram.models.attention.neighborhood import NeighborhoodConfig, neighborhood_attention
 from miram.models.attention.nystrom import NystromConfig, nystrom_attention
 from miram.models.attention.performer import PerformerConfig, performer_attention
+from miram.models.attention.pyramid import PyramidConfig, pyramid_attention
 from miram.models.attention.softmax import SoftmaxConfig, softmax_attention
 from miram.models.attention.varying_window import VaryingWindowConfig, varying_window_attention
 
@@ -41,6 +42,7 @@ ATTENTIONS: Registry[AttentionConfig] = Registry(
     NeighborhoodConfig,
     LongShortConfig,
     VaryingWindowConfig,
+    PyramidConfig,
 )
 AnyAttention = Annotated[AttentionConfig, ATTENTIONS]
 
@@ -59,6 +61,7 @@ __all__ = [
     "NeighborhoodConfig",
     "NystromConfig",
     "PerformerConfig",
+    "PyramidConfig",
     "SoftmaxConfig",
     "VaryingWindowConfig",
     "focused_linear_attention",
@@ -71,6 +74,7 @@ __all__ = [
     "neighborhood_attention",
     "nystrom_attention",
     "performer_attention",
+    "pyramid_attention",
     "softmax_attention",
     "varying_window_attention",
 ]
