@@ -20,10 +20,13 @@ from miram.models.attention import (
     ATTENTIONS,
     HaloConfig,
     LinformerConfig,
+    LongShortConfig,
     MultiAxisConfig,
+    NeighborhoodConfig,
     NystromConfig,
     PerformerConfig,
     SoftmaxConfig,
+    VaryingWindowConfig,
 )
 from miram.models.attention.focused_linear import FocusedLinearConfig
 from miram.models.attention.nystrom import (
@@ -47,6 +50,9 @@ VARIANTS: dict[str, Any] = {
     "nystrom_no_conv": NystromConfig(num_landmarks=5, conv="none"),
     "multi_axis_small": MultiAxisConfig(window=2),
     "halo_small": HaloConfig(window=2, halo=1),
+    "neighborhood_small": NeighborhoodConfig(kernel=3, dilations=(2, 1)),
+    "long_short_small": LongShortConfig(window=2),
+    "varying_window_small": VaryingWindowConfig(window=2, ratio=3),
     "focused_linear_no_floor": FocusedLinearConfig(floor=1e-3),
 }
 

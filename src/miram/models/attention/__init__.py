@@ -17,12 +17,15 @@ from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.focused_linear import FocusedLinearConfig, focused_linear_attention
 from miram.models.attention.halo import HaloConfig, halo_attention
 from miram.models.attention.linformer import LinformerConfig, linformer_attention
+from miram.models.attention.long_short import LongShortConfig, long_short_attention
 from miram.models.attention.lookup import LookupConfig, lookup_attention
 from miram.models.attention.math import MathConfig, math_attention
 from miram.models.attention.multi_axis import MultiAxisConfig, multi_axis_attention
+from miram.models.attention.neighborhood import NeighborhoodConfig, neighborhood_attention
 from miram.models.attention.nystrom import NystromConfig, nystrom_attention
 from miram.models.attention.performer import PerformerConfig, performer_attention
 from miram.models.attention.softmax import SoftmaxConfig, softmax_attention
+from miram.models.attention.varying_window import VaryingWindowConfig, varying_window_attention
 
 ATTENTIONS: Registry[AttentionConfig] = Registry(
     "attention",
@@ -35,6 +38,9 @@ ATTENTIONS: Registry[AttentionConfig] = Registry(
     FocusedLinearConfig,
     LookupConfig,
     HaloConfig,
+    NeighborhoodConfig,
+    LongShortConfig,
+    VaryingWindowConfig,
 )
 AnyAttention = Annotated[AttentionConfig, ATTENTIONS]
 
@@ -45,20 +51,26 @@ __all__ = [
     "FocusedLinearConfig",
     "HaloConfig",
     "LinformerConfig",
+    "LongShortConfig",
     "LookupConfig",
     "MathConfig",
     "MultiAxisConfig",
     "MultiHeadAttention",
+    "NeighborhoodConfig",
     "NystromConfig",
     "PerformerConfig",
     "SoftmaxConfig",
+    "VaryingWindowConfig",
     "focused_linear_attention",
     "halo_attention",
     "linformer_attention",
+    "long_short_attention",
     "lookup_attention",
     "math_attention",
     "multi_axis_attention",
+    "neighborhood_attention",
     "nystrom_attention",
     "performer_attention",
     "softmax_attention",
+    "varying_window_attention",
 ]
