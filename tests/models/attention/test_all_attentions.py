@@ -46,6 +46,8 @@ VARIANTS: dict[str, Any] = {
     "linformer": LinformerConfig(length=5),
     "linformer_of_the_authors": LinformerConfig(length=5, one_kv_head=True, share_kv=True),
     "linformer_two_projections": LinformerConfig(length=5, share_projection=False),
+    "linformer_dct": LinformerConfig(length=4, projection="dct"),
+    "linformer_pool": LinformerConfig(length=4, projection="pool", share_kv=True),
     "nystrom_few": NystromConfig(num_landmarks=5),
     "nystrom_grid": NystromConfig(num_landmarks=6, landmarks="grid", conv="grid", conv_kernel=3),
     "nystrom_no_conv": NystromConfig(num_landmarks=5, conv="none"),
