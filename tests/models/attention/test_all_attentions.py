@@ -18,6 +18,7 @@ from miram.errors import MiramError
 from miram.models import attention
 from miram.models.attention import (
     ATTENTIONS,
+    GatedConvConfig,
     HaloConfig,
     LinformerConfig,
     LongShortConfig,
@@ -57,6 +58,7 @@ VARIANTS: dict[str, Any] = {
     "long_short_small": LongShortConfig(window=2),
     "varying_window_small": VaryingWindowConfig(window=2, ratio=3),
     "pyramid_small": PyramidConfig(cell=3),
+    "gated_conv_local": GatedConvConfig(filters="local", kernel=3),
     "focused_linear_no_floor": FocusedLinearConfig(floor=1e-3),
 }
 

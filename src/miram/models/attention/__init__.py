@@ -15,6 +15,7 @@ from typing import Annotated
 from miram.configuration import Registry
 from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.focused_linear import FocusedLinearConfig, focused_linear_attention
+from miram.models.attention.gated_conv import GatedConvConfig, gated_conv_attention
 from miram.models.attention.halo import HaloConfig, halo_attention
 from miram.models.attention.linformer import LinformerConfig, linformer_attention
 from miram.models.attention.long_short import LongShortConfig, long_short_attention
@@ -43,6 +44,7 @@ ATTENTIONS: Registry[AttentionConfig] = Registry(
     LongShortConfig,
     VaryingWindowConfig,
     PyramidConfig,
+    GatedConvConfig,
 )
 AnyAttention = Annotated[AttentionConfig, ATTENTIONS]
 
@@ -51,6 +53,7 @@ __all__ = [
     "AnyAttention",
     "AttentionConfig",
     "FocusedLinearConfig",
+    "GatedConvConfig",
     "HaloConfig",
     "LinformerConfig",
     "LongShortConfig",
@@ -65,6 +68,7 @@ __all__ = [
     "SoftmaxConfig",
     "VaryingWindowConfig",
     "focused_linear_attention",
+    "gated_conv_attention",
     "halo_attention",
     "linformer_attention",
     "long_short_attention",
