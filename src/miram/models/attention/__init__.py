@@ -13,6 +13,7 @@ To add one: write its file (a configuration with a new ``kind``, a function, a s
 from typing import Annotated
 
 from miram.configuration import Registry
+from miram.models.attention.affine import AffineConfig, affine_attention
 from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.focused_linear import FocusedLinearConfig, focused_linear_attention
 from miram.models.attention.gated_conv import GatedConvConfig, gated_conv_attention
@@ -45,11 +46,13 @@ ATTENTIONS: Registry[AttentionConfig] = Registry(
     VaryingWindowConfig,
     PyramidConfig,
     GatedConvConfig,
+    AffineConfig,
 )
 AnyAttention = Annotated[AttentionConfig, ATTENTIONS]
 
 __all__ = [
     "ATTENTIONS",
+    "AffineConfig",
     "AnyAttention",
     "AttentionConfig",
     "FocusedLinearConfig",
@@ -67,6 +70,7 @@ __all__ = [
     "PyramidConfig",
     "SoftmaxConfig",
     "VaryingWindowConfig",
+    "affine_attention",
     "focused_linear_attention",
     "gated_conv_attention",
     "halo_attention",

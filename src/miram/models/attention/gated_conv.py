@@ -1,6 +1,6 @@
 """Gated convolution: products before and after a long convolution on the grid, O(N·log N·D).
 
-Zimerman and Wolf, "Multi-Dimensional Hyena for Spatial Inductive Bias", AISTATS 2024, arXiv
+Zimerman and Wolf, "Multi-Dimensional Hyena for Spatial Inductive Bias", 2023, arXiv
 2309.13600; Rao et al., "HorNet: Efficient High-Order Spatial Interactions with Recursive Gated
 Convolutions", NeurIPS 2022, arXiv 2207.14284. With a filter h for every channel, both of
 
