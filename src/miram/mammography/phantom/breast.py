@@ -7,6 +7,7 @@ import numpy as np
 from scipy import fft, ndimage
 from skimage.draw import line as line_pixels
 
+REFERENCE_HEIGHT = 1280  # rows of an image for which sizes in pixels are given
 GLAND_THRESHOLD = {1: 1.6, 2: 0.7, 3: -0.1, 4: -1.1}
 DUCT_STEPS = 14
 
@@ -43,7 +44,11 @@ class Breast:
 
 @dataclass(frozen=True)
 class Film:
-    """How an image was taken: a factor on its brightness, and the deviation of its noise."""
+    """How an image was taken: a factor on its brightness, and its noise.
+
+    `grain` is the deviation of a pixel in an image of 1280 rows, full range 1: coarser pixels average
+    more of it.
+    """
 
     exposure: float
     grain: float
@@ -71,7 +76,8 @@ def draw_breast(
     if view == "MLO":
         muscle = _pectoral_muscle(shape, rng)
         tissue += 0.18 * muscle
-    grain = film.grain * rng.standard_normal(shape, dtype=np.float32)
+    deviation = film.grain * shape[0] / REFERENCE_HEIGHT
+    grain = deviation * rng.standard_normal(shape, dtype=np.float32)
     pixels = np.clip((tissue * film.exposure + grain) * thickness, 0.01, 0.92) * (radial < 1)
     return Breast(pixels.astype(np.float32), radial, muscle, nipple)
 

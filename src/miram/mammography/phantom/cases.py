@@ -68,7 +68,7 @@ SUSPICIOUS = frozenset(
 DENSITY_SHARES = (0.15, 0.385, 0.31, 0.155)
 MEDIAN_SIZE = 0.068
 SIZE_RANGE = (0.034, 0.150)
-GRAIN = (0.004, 0.024)  # deviation of the film's noise, full range 1
+GRAIN = (0.015, 0.05)  # deviation of the film's noise at 1280 rows, full range 1
 
 # Shares of assessment and subtlety as in the real CSVs; assessment 0 is a quirk of its own.
 ASSESSMENTS = {

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
-from skimage.morphology import convex_hull_image, disk
 
-from miram.mammography.phantom.breast import power_law_noise, soft_step
+from miram.mammography.phantom.breast import REFERENCE_HEIGHT, power_law_noise, soft_step
 
 ANGLES = np.linspace(-np.pi, np.pi, 720, endpoint=False)
 PATCH_SHARE = 2.4  # patch size over lesion size: room for spicules outside the mask
@@ -23,8 +21,6 @@ FAINT_SHAPES = {
     "FOCAL_ASYMMETRIC_DENSITY": 0.70,
     "ASYMMETRIC_BREAST_TISSUE": 0.60,
 }
-
-REFERENCE_HEIGHT = 1280  # the pixel sizes below hold for an image of this height
 
 
 @dataclass(frozen=True)
@@ -90,19 +86,18 @@ def draw_mass(
     """
     shape, margin_words = shapes.split("-")[0], margins.split("-")
     spicules = _draw_spicules(rng) if "SPICULATED" in margin_words else np.empty((0, 3))
-    mask_outline = _mask_outline(shape, margin_words, spicules, rng)
-    extent = max(np.ptp(mask_outline * np.sin(ANGLES)), np.ptp(mask_outline * np.cos(ANGLES)))
-    outline = mask_outline * size / extent  # (720,) radius in pixels at each angle
-    body_outline = np.minimum(outline, np.median(outline) * 1.15) if len(spicules) else outline
+    direction = rng.uniform(-np.pi, np.pi)
+    annotated = _annotated_outline(size, direction, rng)
+    outline = _outline(shape, margin_words, direction, rng)
+    outline *= np.min(annotated / outline)  # as large as fits into what the annotator drew
 
     down, right = centered_grid(int(size * PATCH_SHARE) | 1)
     radius, angle = np.hypot(down, right), np.arctan2(down, right)
     border = np.interp(angle, ANGLES, outline, period=2 * np.pi)
-    body_border = np.interp(angle, ANGLES, body_outline, period=2 * np.pi)
 
     softness = size * float(np.mean([SOFTNESS[word] for word in margin_words]))
-    body = soft_step(body_border - radius, softness)
-    body *= 0.75 + 0.25 * np.clip(1 - (radius / body_border) ** 2, 0, 1)
+    body = soft_step(border - radius, softness)
+    body *= 0.75 + 0.25 * np.clip(1 - (radius / border) ** 2, 0, 1)
     if "CIRCUMSCRIBED" in margin_words:  # the thin dark halo around a sharp border
         body -= 0.14 * np.exp(-(((radius - border) / (0.035 * size) - 1.5) ** 2))
     if "OBSCURED" in margin_words:  # part of it sinks into the tissue that overlaps it
@@ -117,17 +112,33 @@ def draw_mass(
     web = np.zeros_like(radius)
     for direction, length, strength in rays:
         np.maximum(web, strength * _ray(down, right, direction, length, 0.014 * size), out=web)
-    added += web * np.clip(1.1 - body, 0, 1) * np.clip(3 * radius / body_border, 0, 1)
+    added += web * np.clip(1.1 - body, 0, 1) * np.clip(3 * radius / border, 0, 1)
     # Nothing may end abruptly at the border of the patch.
     added *= np.clip(8 * (PATCH_SHARE / 2 - radius / size), 0, 1)
-    return LesionPatch((contrast * added).astype(np.float32), radius <= border)
+    mask = radius <= np.interp(angle, ANGLES, annotated, period=2 * np.pi)
+    return LesionPatch((contrast * added).astype(np.float32), mask)
 
 
-def _mask_outline(
-    shape: str, margins: list[str], spicules: np.ndarray, rng: np.random.Generator
+def _annotated_outline(size: float, direction: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw the oval that an annotator drew loosely around a lesion: radius in pixels, (720,).
+
+    It is drawn alike around every lesion, so that no mask or box says what is in it. The longer
+    edge of its box has `size` pixels, its longer axis points in `direction`.
+    """
+    turn = ANGLES - direction
+    outline = 1 / np.hypot(np.cos(turn), rng.uniform(1.0, 1.5) * np.sin(turn))
+    for waves in range(2, 6):
+        weight = 0.04 * rng.normal() / np.sqrt(waves - 1)
+        outline *= np.exp(weight * np.cos(waves * ANGLES + rng.uniform(0, 2 * np.pi)))
+    extent = max(np.ptp(outline * np.sin(ANGLES)), np.ptp(outline * np.cos(ANGLES)))
+    return outline * size / extent
+
+
+def _outline(
+    shape: str, margins: list[str], direction: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Give the radius of the outline at each of ANGLES, in any unit, (720,)."""
-    turn = ANGLES - rng.uniform(-np.pi, np.pi)
+    """Draw the radius of a mass at each of ANGLES, in any unit, (720,)."""
+    turn = ANGLES - direction
     if shape in ("ROUND", "FOCAL_ASYMMETRIC_DENSITY"):
         aspect = rng.uniform(1.0, 1.12)
     elif shape == "LOBULATED":
@@ -146,9 +157,6 @@ def _mask_outline(
     if "MICROLOBULATED" in margins:
         scallops = int(rng.integers(11, 17))
         outline *= 0.91 + 0.14 * np.abs(np.sin(scallops * turn / 2))
-    for direction, length, _ in spicules:
-        away = np.angle(np.exp(1j * (ANGLES - direction)))
-        outline *= 1 + 0.38 * (length - 0.9) * np.exp(-((away / 0.06) ** 2))
     return np.clip(outline, 0.35 * outline.mean(), 2.2 * outline.mean())
 
 
@@ -199,7 +207,7 @@ def draw_calcification(
 ) -> LesionPatch:
     """Draw one group of calcifications on a patch a little larger than the lesion.
 
-    The mask is the convex hull of the specks with a margin, as the annotators drew it.
+    The mask is an oval around the specks, drawn as loosely as around a mass.
 
     Args:
         types: Type words of CBIS-DDSM joined by hyphens; the specks take turns.
@@ -219,21 +227,18 @@ def draw_calcification(
         places, directions = _along_vessel(count, rng)
     else:
         places, directions = _places(count, spreads, to_nipple, rng)
+    annotated = _annotated_outline(size, float(np.median(directions)), rng)
     largest = scale * max(SPECKS[word].radius[1] for word in words)
-    margin = min(max(0.06 * size, largest, 2.0), 0.3 * size)
-    places = _fit(places, size - 2 * margin)  # (n, 2) pixels from the center
+    margin = min(max(0.06 * size, largest, 2.0), 0.15 * size)
+    places = _fit(places, annotated - margin)  # (n, 2) pixels from the center
 
     length = int(1.3 * size) | 1
     added = np.zeros((length, length), dtype=np.float32)
     for index, ((y, x), direction) in enumerate(zip(places, directions, strict=True)):
         _add_speck(added, y, x, direction, SPECKS[words[index % len(words)]], scale, rng)
-    seeds = np.zeros((length, length), dtype=bool)
-    corners = np.clip(np.round(places + length / 2 - 0.5).astype(int), 0, length - 1)
-    seeds[corners[:, 0], corners[:, 1]] = True
-    # A hull of fewer than three separate points has no area: give every point a little one.
-    hull = convex_hull_image(ndimage.binary_dilation(seeds, disk(1)))
-    mask = ndimage.distance_transform_edt(~hull) <= margin - 1
-    return LesionPatch(contrast * added, mask)
+    down, right = centered_grid(length)
+    border = np.interp(np.arctan2(down, right), ANGLES, annotated, period=2 * np.pi)
+    return LesionPatch(contrast * added, np.hypot(down, right) <= border)
 
 
 def _places(
@@ -267,10 +272,12 @@ def _along_vessel(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.
     return np.cumsum(steps, axis=0), direction
 
 
-def _fit(places: np.ndarray, size: float) -> np.ndarray:
-    """Center positions and scale the longer edge of their box to `size`."""
-    low, high = places.min(axis=0), places.max(axis=0)
-    return (places - (low + high) / 2) * (size / max(float((high - low).max()), 1e-6))
+def _fit(places: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """Center positions, (n, 2), and make them as wide as fits into an outline, (720,) pixels."""
+    places = places - (places.min(axis=0) + places.max(axis=0)) / 2
+    angle = np.arctan2(places[:, 0], places[:, 1])
+    room = np.interp(angle, ANGLES, outline, period=2 * np.pi)
+    return places * np.min(room / np.maximum(np.hypot(*places.T), 1e-6))
 
 
 def _add_speck(
