@@ -46,8 +46,8 @@ class Breast:
 class Film:
     """How an image was taken: a factor on its brightness, and its noise.
 
-    `grain` is the deviation of a pixel in an image of 1280 rows, full range 1: coarser pixels average
-    more of it.
+    `grain` is the deviation of a pixel in an image of 1280 rows, full range 1: coarser pixels
+    average more of it.
     """
 
     exposure: float
