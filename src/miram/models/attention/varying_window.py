@@ -48,22 +48,22 @@ def varying_window_attention(
     block = even_window(grid_size, window)
     context = ratio * block[0], ratio * block[1]
 
-    def rescale(x: Tensor) -> Tensor:  # (..., R*w * R*w) -> (..., w*w), sums over R x R
-        cells = x.unflatten(-1, (block[0], ratio, block[1], ratio))
-        return cells.sum((-3, -1)).flatten(-2)
+    def rescale(x: Tensor) -> Tensor:  # (..., R*w * R*w, D) -> (..., w*w, D), sums over R x R
+        cells = x.unflatten(-2, (block[0], ratio, block[1], ratio))
+        return cells.sum((-4, -2)).flatten(-3, -2)
 
-    count = rescale(within(grid_size, block, context, q.device))  # (G, 1, w*w) tokens in each
+    count = rescale(within(grid_size, block, context, q.device).mT)  # (G, w*w, 1)
 
     def gather(x: Tensor) -> Tensor:
-        x = rescale(surroundings(x, grid_size, block, context).mT).mT  # (B, H, G, w*w, D)
-        return x / count.clamp(min=1).mT.to(x.dtype)
+        sums = rescale(surroundings(x, grid_size, block, context))  # (B, H, G, w*w, D)
+        return sums / count.clamp(min=1).to(x.dtype)
 
     return block_attention(
         q,
         k,
         v,
         gather,
-        count > 0,
+        count.mT > 0,
         window=block,
         num_prefix_tokens=num_prefix_tokens,
         grid_size=grid_size,
