@@ -159,6 +159,13 @@ def versions_of(path: str | Path) -> list[Path]:
     return sorted(path.glob(f"*/{path.name}"))
 
 
+def newest_version(path: str | Path) -> Path:
+    """The file at `path`; of a versioned dataset, which is a folder of that name, its newest."""
+    path = Path(path)
+    versions = versions_of(path) if path.is_dir() else []
+    return versions[-1] if versions else path
+
+
 def _new_file_beside(path: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)

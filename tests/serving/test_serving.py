@@ -100,6 +100,7 @@ def changed(path, **tags):
         ({"Modality": ""}, "modality not given: this model reads MG"),
         ({"PresentationIntentType": "FOR PROCESSING"}, "reads processed ones"),
         ({"SeriesDescription": "cropped images"}, "reads whole mammograms"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "tomosynthesis.* reads ordinary mammograms"),
     ],
 )
 @pytest.mark.parametrize("box", [None, [200, 150, 260, 230]])

@@ -151,7 +151,9 @@ def _wanted_header(path: Path, wanted: WantedImages) -> Header:
             "mask_or_crop": "whole mammograms",
             "for_processing": "processed ones",
         }
-        raise MiramError(f"{error.fact}: this model reads {reads[error.code]}") from error
+        raise MiramError(
+            f"{error.fact}: this model reads {reads.get(error.code, 'ordinary mammograms')}"
+        ) from error
     except DecodingError as error:
         raise MiramError(f"{error.detail} ({error.code})") from error
     return header
