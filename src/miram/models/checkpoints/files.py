@@ -147,7 +147,7 @@ class EncoderCheckpoint(Checkpoint):
     def build_vision_transformer(self) -> VisionTransformer:
         """Make the encoder, which must be a vision transformer with one CLS token."""
         encoder = self.build()
-        if not isinstance(encoder, VisionTransformer) or encoder.num_prefix_tokens != 1:
+        if not isinstance(encoder, VisionTransformer) or not encoder.has_class_token:
             name = self.timm_arguments()["model_name"]
             raise MiramError(f"{name} is not a vision transformer with one CLS token")
         return encoder
@@ -325,5 +325,6 @@ def _encoder_config(arguments: dict[str, Any], pixels: Pixels) -> EncoderConfig:
         patch_size=arguments.pop("patch_size"),
         channels=arguments.pop("in_chans"),
         pixels="crop" if pixels == CROP else pixels.numbers,
+        registers=arguments.pop("reg_tokens", 0),
         overrides=arguments,
     )
