@@ -17,7 +17,7 @@ from miram.integrations.deferred import import_deferred
 from miram.models.methods import METHODS, SUPERVISED
 from miram.pipeline_registry import STUDY
 
-_PATH_PARAMETERS = {"raw_root", "data_root"}
+PATH_PARAMETERS = {"raw_root", "data_root"}
 _LESIONS = "lesions"
 _CROPS = "crops"
 
@@ -37,7 +37,7 @@ class ProjectChecks:
             env=context.env,
             **settings.CONFIG_LOADER_ARGS,
         )
-        check_parameters(given, {*loader["parameters"], *_PATH_PARAMETERS})
+        check_parameters(given, {*loader["parameters"], *PATH_PARAMETERS})
         if given.get("source", "phantom") != "phantom" and "raw_root" not in given:
             _require_source(str(given["source"]))  # an unknown name is reported first
             raise MiramError(
