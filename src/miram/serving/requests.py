@@ -5,6 +5,7 @@ arguments and results stay.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -82,7 +83,8 @@ class PostedCrops:
         crops: (n, H, H) uint16.
         masks: (n, h, h) uint8, lesion coverage with 255 for all of a cell.
         squares: [x0, y0, x1, y1] of each crop in pixels of the mammogram.
-        notes: What the sender should know, such as that the box was clipped.
+        notes: What the sender should know, such as that the box was clipped or lies outside of the
+            breast: what the audit of crops would say.
     """
 
     crops: NDArray[np.uint16]
@@ -125,11 +127,11 @@ def cut_posted(content: bytes, box: Any, settings: dict[str, Any]) -> PostedCrop
         # The places of the patches follow from this name, here as when a folder is embedded.
         image_id = header.sop_instance_uid or hashlib.sha256(content).hexdigest()
         cut = cut_regions(ImageTask(image_id, _FILE, "", lesions), folder, config)
+    reasons = [f"{row['detail']} ({row['code']})" for row in cut.problems]
     if not cut.rows:
-        reasons = [f"{row['detail']} ({row['code']})" for row in cut.problems]
         raise MiramError("; ".join(reasons))
     squares = [[int(row[f"crop_{side}"]) for side in ("x0", "y0", "x1", "y1")] for row in cut.rows]
-    return PostedCrops(cut.crops, cut.masks, squares, notes)
+    return PostedCrops(cut.crops, cut.masks, squares, notes + reasons)
 
 
 def cut_dicom(
@@ -150,7 +152,9 @@ def _wanted_header(path: Path, wanted: WantedImages) -> Header:
             "mask_or_crop": "whole mammograms",
             "for_processing": "processed ones",
         }
-        raise MiramError(f"{error.fact}: this model reads {reads[error.code]}") from error
+        raise MiramError(
+            f"{error.fact}: this model reads {reads.get(error.code, 'ordinary mammograms')}"
+        ) from error
     except DecodingError as error:
         raise MiramError(f"{error.detail} ({error.code})") from error
     return header
@@ -158,19 +162,22 @@ def _wanted_header(path: Path, wanted: WantedImages) -> Header:
 
 def _box(values: Any, rows: int, columns: int) -> Box:
     try:
-        x0, y0, x1, y1 = map(_pixel, values)
+        given = x0, y0, x1, y1 = tuple(map(_number, values))
+        # Outwards, as boxes of a table are rounded for training.
+        box = Box(*map(math.floor, (x0, y0)), *map(math.ceil, (x1, y1)))
     except (TypeError, ValueError, OverflowError):
         raise MiramError("box is [x0, y0, x1, y1], four numbers of pixels") from None
-    box = Box(x0, y0, x1, y1)
-    if box.width < 1 or box.height < 1 or box.clipped(rows, columns) is None:
+    if max(given) < 1.1 and any(number % 1 for number in given):
+        raise MiramError(f"box {list(given)} is in parts of the image: give it in pixels")
+    if x0 >= x1 or y0 >= y1 or box.clipped(rows, columns) is None:
         raise MiramError(
-            f"box {[x0, y0, x1, y1]} has no pixel in an image of {columns} columns and {rows} "
+            f"box {list(given)} has no pixel in an image of {columns} columns and {rows} "
             "rows; it is [x0, y0, x1, y1]"
         )
     return box
 
 
-def _pixel(value: Any) -> int:
+def _number(value: Any) -> float:
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError("no number")
-    return int(float(value))
+    return float(value)

@@ -11,7 +11,7 @@ from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import calibration_table, subgroup_metrics
 from miram.evaluation.tasks.definitions import TASKS
 from miram.evaluation.tasks.targets import task_targets
-from miram.integrations.datasets.tables import TableDataset
+from miram.integrations.datasets.tables import Table
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import plan_crops
 from miram.mammography.sources import make_source
@@ -50,7 +50,7 @@ def full_table():
         {
             "patient_id": "P" + rows["patient"].astype(str),
             "image_path": rows["patient"].astype(str) + ".png",
-            "box_x0": 4, "box_y0": 4, "box_x1": 20, "box_y1": 20,
+            "box_x0": np.tile([4, 5], PATIENTS), "box_y0": 4, "box_x1": 20, "box_y1": 20,
         }
     )  # fmt: skip
     for step, (name, values) in enumerate(OPTIONAL.items(), start=1):
@@ -72,7 +72,7 @@ def test_any_subset_of_columns_reaches_metrics_with_a_row_for_each_skipped_task(
         table.loc[row, name] = ""
     table.drop(columns=sorted(set(OPTIONAL) - kept)).to_csv(root / "images.csv", index=False)
     ingested = make_source("image_table").ingest(root)
-    stored = TableDataset(filepath=str(root / "lesions.parquet"))
+    stored = Table(filepath=str(root / "lesions.parquet"))
     stored.save(ingested.lesions)
     lesions = stored.load()
     assert len(lesions) == len(FULL)

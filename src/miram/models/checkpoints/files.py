@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Self
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from miram.errors import MiramError
-from miram.files import atomic_path
+from miram.files import check, newest_version, recorded_path
 from miram.models.encoder import EncoderConfig
 from miram.models.pixels import CROP, Pixels
 
@@ -61,9 +61,9 @@ class Checkpoint:
         return cls(state, {"holds": cls.holds, **metadata})
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file, whole or not at all."""
-        with atomic_path(path) as temporary:
-            save_file(self.state, temporary, metadata=self.header())
+        """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
+        with recorded_path(path) as temporary:
+            write_weights(temporary, self.state, self.header())
 
     def header(self) -> dict[str, str]:
         """The metadata as it stands in a file: JSON by name."""
@@ -71,11 +71,13 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a safetensors file.
+        """Read a safetensors file, or the newest of a study's folder of versions.
 
         Raises:
-            MiramError: There is no such file, it is damaged, or it holds something else.
+            MiramError: There is no such file, it is not what was written, or it holds something
+                else.
         """
+        check(newest_version(path))
         with _open(path) as file:
             metadata = read_header(file)
             held = metadata.get("holds", EncoderCheckpoint.holds)
@@ -125,7 +127,12 @@ class EncoderCheckpoint(Checkpoint):
     holds: ClassVar[str] = "encoder"
 
     def build(self) -> nn.Module:
-        """Make the encoder with these weights, in evaluation mode: any model of timm."""
+        """Make the encoder with these weights, in evaluation mode: any model of timm.
+
+        Where the header says the size of images, `timm.data.resolve_data_config(model=encoder)`
+        gives the images it expects. Where each crop is standardized by itself, mean and
+        deviation are 0 and 1 there.
+        """
         self.require_one()
         arguments = self.timm_arguments()
         try:
@@ -135,24 +142,38 @@ class EncoderCheckpoint(Checkpoint):
                 f"the checkpoint's header ({arguments}) makes no model: {error}"
             ) from error
         encoder.load_state_dict(self.state)
+        if self.image_size is not None:
+            encoder.pretrained_cfg.update(self.timm_data_config())  # type: ignore[operator, union-attr]
         return encoder.eval()
 
     def build_vision_transformer(self) -> VisionTransformer:
         """Make the encoder, which must be a vision transformer with one CLS token."""
         encoder = self.build()
-        if not isinstance(encoder, VisionTransformer) or encoder.num_prefix_tokens != 1:
+        if not isinstance(encoder, VisionTransformer) or not encoder.has_class_token:
             name = self.timm_arguments()["model_name"]
             raise MiramError(f"{name} is not a vision transformer with one CLS token")
         return encoder
 
     @property
+    def image_size(self) -> int | None:
+        """Side of the images that the encoder takes; None where the header does not say."""
+        size = self.metadata.get("image_size") or self.timm_arguments().get("img_size")
+        return None if size is None else int(size)
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, S, S) of the images that the encoder takes."""
-        arguments = self.timm_arguments()
-        size = self.metadata.get("image_size") or arguments.get("img_size")
+        size = self.image_size
         if size is None:
             raise MiramError("the checkpoint's header does not say the size of its images")
-        return int(arguments.get("in_chans", 3)), int(size), int(size)
+        return int(self.timm_arguments().get("in_chans", 3)), size, size
+
+    def timm_data_config(self) -> dict[str, Any]:
+        """The images that the encoder takes, in timm's words."""
+        channels, *size = self.input_shape
+        mean, deviation = self.pixels.numbers
+        per_channel = {"mean": (mean,) * channels, "std": (deviation,) * channels}
+        return {"input_size": (channels, *size), **per_channel, "crop_pct": 1.0}
 
     @property
     def pixels(self) -> Pixels:
@@ -201,7 +222,7 @@ class PretrainedCheckpoint(Checkpoint):
 
 
 def load_checkpoint(path: str | Path) -> EncoderCheckpoint | PretrainedCheckpoint:
-    """Read a checkpoint of either kind; the header tells which.
+    """Read a checkpoint of either kind; the header tells which. See `Checkpoint.load`.
 
     Raises:
         MiramError: There is no such file, or it is damaged.
@@ -222,12 +243,13 @@ def describe_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         MiramError: There is no such file, or it is damaged.
     """
+    path = newest_version(path)
     with _open(path) as file:
         metadata = read_header(file)
         shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
     return {
         "file": str(path),
-        "bytes": Path(path).stat().st_size,
+        "bytes": path.stat().st_size,
         "tensors": len(shapes),
         "parameters": sum(math.prod(shape) for shape in shapes),
         "header_lacks": [field for field in HEADER if field not in metadata],
@@ -279,8 +301,30 @@ def _shaping_arguments(name: str) -> set[str]:
     return (known - fetching) | {"model_name", "img_size", "in_chans", "num_classes"}
 
 
+def write_weights(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file whose header is sorted.
+
+    safetensors keeps the header's fields in an order that differs from one call to the next.
+
+    Args:
+        path: File to write.
+        state: Weights by name.
+        header: Texts by name.
+    """
+    content = save(state, metadata=header)
+    end = 8 + int.from_bytes(content[:8], "little")
+    found = json.loads(content[8:end])
+    found["__metadata__"] = dict(sorted(found["__metadata__"].items()))
+    text = json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8 bytes
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(memoryview(content)[end:])
+
+
 def _open(path: str | Path) -> safe_open:
-    if not Path(path).is_file():
+    path = newest_version(path)
+    if not path.is_file():
         raise MiramError(f"there is no checkpoint at {path}")
     try:
         return safe_open(path, framework="pt")
@@ -304,5 +348,6 @@ def _encoder_config(arguments: dict[str, Any], pixels: Pixels) -> EncoderConfig:
         patch_size=arguments.pop("patch_size"),
         channels=arguments.pop("in_chans"),
         pixels="crop" if pixels == CROP else pixels.numbers,
+        registers=arguments.pop("reg_tokens", 0),
         overrides=arguments,
     )
