@@ -1,9 +1,10 @@
 """Kedro's command line for this project: `kedro run` with errors that a user can read."""
 
 import re
+import signal
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import click
 from kedro import KedroDeprecationWarning
@@ -11,9 +12,12 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import KedroCliError
 from kedro.validation.exceptions import ParameterValidationError
 
-from miram.errors import MiramError
+from miram.errors import MiramError, refusal
 from miram.evaluation.statistics import StatisticsError
 from miram.integrations.engine_run import on_engine
+
+STOPPED = "stopped; the same command goes on from what is finished"
+_SIGNALS = 128  # and the number of a signal: the exit status of what it ended
 
 
 @click.group(name="miram")
@@ -32,6 +36,8 @@ def readable(error: BaseException) -> str | None:
             return re.sub(r"Failed to instantiate \w+ for parameter '[^']*': ", "", str(cause))
         if isinstance(cause, (MiramError, StatisticsError)):
             return str(cause)
+        if words := refusal(cause):
+            return words
     is_choice = isinstance(error, ValueError) and "pipeline" in str(error).lower()
     return str(error) if is_choice else None
 
@@ -42,6 +48,11 @@ class ReadableFailure(click.ClickException):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message; being stopped is no error."""
+        stopped = self.exit_code > _SIGNALS
+        click.echo(self.message if stopped else f"Error: {self.message}", file=file, err=True)
 
 
 def exit_code(error: BaseException) -> int:
@@ -68,7 +79,9 @@ def run_readably(**options: Any) -> Any:
     try:
         with on_engine(options) as chosen:
             return kedro_run.callback(**chosen)
-    except (KeyboardInterrupt, KedroCliError):
+    except KeyboardInterrupt:
+        raise ReadableFailure(STOPPED, _SIGNALS + signal.SIGINT) from None
+    except KedroCliError:
         raise
     except Exception as error:
         message = readable(error)

@@ -18,12 +18,17 @@ from miram.errors import MiramError
 from miram.models import attention
 from miram.models.attention import (
     ATTENTIONS,
+    GatedConvConfig,
     HaloConfig,
     LinformerConfig,
+    LongShortConfig,
     MultiAxisConfig,
+    NeighborhoodConfig,
     NystromConfig,
     PerformerConfig,
+    PyramidConfig,
     SoftmaxConfig,
+    VaryingWindowConfig,
 )
 from miram.models.attention.focused_linear import FocusedLinearConfig
 from miram.models.attention.nystrom import (
@@ -42,11 +47,18 @@ VARIANTS: dict[str, Any] = {
     "linformer": LinformerConfig(length=5),
     "linformer_of_the_authors": LinformerConfig(length=5, one_kv_head=True, share_kv=True),
     "linformer_two_projections": LinformerConfig(length=5, share_projection=False),
+    "linformer_dct": LinformerConfig(length=4, projection="dct"),
+    "linformer_pool": LinformerConfig(length=4, projection="pool", share_kv=True),
     "nystrom_few": NystromConfig(num_landmarks=5),
     "nystrom_grid": NystromConfig(num_landmarks=6, landmarks="grid", conv="grid", conv_kernel=3),
     "nystrom_no_conv": NystromConfig(num_landmarks=5, conv="none"),
     "multi_axis_small": MultiAxisConfig(window=2),
     "halo_small": HaloConfig(window=2, halo=1),
+    "neighborhood_small": NeighborhoodConfig(kernel=3, dilations=(2, 1)),
+    "long_short_small": LongShortConfig(window=2),
+    "varying_window_small": VaryingWindowConfig(window=2, ratio=3),
+    "pyramid_small": PyramidConfig(cell=3),
+    "gated_conv_local": GatedConvConfig(filters="local", kernel=3),
     "focused_linear_no_floor": FocusedLinearConfig(floor=1e-3),
 }
 
