@@ -14,7 +14,7 @@ from miram.commands.export import export
 from miram.commands.replay import replay
 from miram.commands.report import report
 from miram.commands.verify import verify
-from miram.errors import MiramError
+from miram.errors import MiramError, refusal
 from miram.evaluation.statistics import StatisticsError
 
 app = typer.Typer(
@@ -48,4 +48,9 @@ def main(arguments: list[str] | None = None) -> None:
         app(args=arguments)
     except (MiramError, StatisticsError) as error:
         sys.stderr.write(f"miram: {' '.join(str(error).split())}\n")
+        raise SystemExit(1) from None
+    except OSError as error:
+        if (words := refusal(error)) is None:
+            raise
+        sys.stderr.write(f"miram: {words}\n")
         raise SystemExit(1) from None
