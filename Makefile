@@ -4,7 +4,7 @@
 # make lint   style, types and layering
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs
-# make ui     MLflow and Kedro-Viz in the browser
+# make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
@@ -49,7 +49,7 @@ docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 ui: $(VENV)/installed
-	$(BIN)/python -m miram.integrations.ui
+	$(BIN)/miram ui $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -13,6 +13,7 @@ from PIL import Image
 
 from miram.commands.app import main
 from miram.commands.study import Stopped, resumable
+from miram.files import recorded_path
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources import make_source
@@ -52,7 +53,7 @@ def test_a_changed_store_says_what_differs_and_fails(store, capsys):
     path = store / "crops.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
     assert run("verify", store) == 1
-    assert "crops.npy: sha256 is" in capsys.readouterr().out
+    assert f"{store}: crops.npy: sha256 is" in capsys.readouterr().out
     assert run("verify", store, "--json") == 1
     result = json.loads(capsys.readouterr().out)
     assert result["ok"] is False and result["problems"]
@@ -61,7 +62,17 @@ def test_a_changed_store_says_what_differs_and_fails(store, capsys):
 def test_a_store_that_is_none_fails(tmp_path, capsys):
     assert run("verify", tmp_path / "nowhere") == 1
     output = capsys.readouterr()
-    assert "no finished crop store at" in output.out + output.err
+    assert "says what was written there: give the data_root" in output.err
+
+
+def test_every_recorded_file_under_a_data_root_is_verified(store, tmp_path, capsys):
+    (tmp_path / "06_models").mkdir()
+    with recorded_path(tmp_path / "06_models" / "encoder.safetensors") as path:
+        path.write_bytes(b"weights")
+    assert run("verify", tmp_path) == 0
+    (tmp_path / "06_models" / "encoder.safetensors").write_bytes(b"wEights")
+    assert run("verify", tmp_path) == 1
+    assert "encoder.safetensors: not what was written\n" in capsys.readouterr().out
 
 
 def test_errors_are_one_line_on_stderr_without_a_traceback(tmp_path, capsys):

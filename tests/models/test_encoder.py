@@ -12,8 +12,10 @@ CONFIG = EncoderConfig(
 )
 
 
-def test_encoding_all_patches_equals_timm():
-    vit = CONFIG.build(seed=0).eval()
+@pytest.mark.parametrize("registers", [0, 4])
+def test_encoding_all_patches_equals_timm(registers):
+    vit = CONFIG.model_copy(update={"registers": registers}).build(seed=0).eval()
+    assert vit.num_prefix_tokens == 1 + registers
     images = torch.rand(2, 1, 32, 32)
     keep = torch.arange(16).expand(2, -1)
     expected = vit.forward_features(images)
@@ -50,6 +52,8 @@ def test_building_leaves_the_global_random_state_alone():
         ({"overrides": {"img_size": 32}}, "set encoder.image_size"),
         ({"overrides": {"patch_size": 4}}, "set encoder.patch_size"),
         ({"overrides": {"in_chans": 3}}, "set encoder.channels"),
+        ({"overrides": {"reg_tokens": 4}}, "set encoder.registers"),
+        ({"registers": -1}, "greater than or equal to 0"),
         ({"overrides": {"num_classes": 2}}, "an encoder has no classifier"),
         ({"overrides": {"global_pool": "avg"}}, "say how tokens are pooled"),
         ({"overrides": {"patch_drop_rate": 0.5}}, "set method.mask_ratio"),
@@ -72,8 +76,8 @@ def test_impossible_encoders_are_refused(values, message):
         ("vit_small_r26_s32_224", {}, "timm cannot make"),
         ("vit_dpwee_patch16_reg1_gap_256", {}, "has no CLS token"),
         ("vit_base_patch16_siglip_224", {}, "has no CLS token"),
-        ("vit_tiny_patch16_224", {"reg_tokens": 4}, "has 4 tokens beside CLS"),
-        ("deit_tiny_distilled_patch16_224", {}, "has 1 tokens beside CLS"),
+        ("vit_small_patch14_reg4_dinov2", {}, "has 4 registers, where encoder.registers is 0"),
+        ("deit_tiny_distilled_patch16_224", {}, "has a token for distillation"),
         ("vit_tiny_patch16_224", {"no_embed_class": True}, "no learned position"),
         ("vit_tiny_patch16_224", {"pos_embed": "none"}, "no learned position"),
         ("vit_tiny_patch16_224", {"embed_norm_layer": "layernorm"}, "more than one linear map"),
@@ -107,3 +111,21 @@ def test_plain_vision_transformers_of_all_kinds_encode_as_in_timm(name, override
     images = torch.rand(2, 1, 32, 32)
     found = encode_levels(vit, images, torch.arange(16).expand(2, -1))[len(vit.blocks)]
     torch.testing.assert_close(found, vit.forward_features(images))
+
+
+def test_registers_are_learned_tokens_without_a_place():
+    vit = CONFIG.model_copy(update={"registers": 4}).build(seed=0)
+    assert vit.reg_token.shape == (1, 4, 192)
+    assert vit.reg_token.std() > 0.01
+    assert not vit.pos_embed[:, :5].any()
+    assert torch.equal(vit.pos_embed[:, 5:], CONFIG.build(seed=0).pos_embed[:, 1:])
+
+
+def test_an_encoder_with_registers_is_made_again_from_its_file(tmp_path):
+    config = CONFIG.model_copy(update={"registers": 4})
+    vit = config.build(seed=3).eval()
+    facts = {"timm": config.timm_arguments, "image_size": 32}
+    EncoderCheckpoint.of(vit, facts).save(tmp_path / "encoder.safetensors")
+    loaded = EncoderCheckpoint.load(tmp_path / "encoder.safetensors").build_vision_transformer()
+    images = torch.rand(1, 1, 32, 32)
+    assert torch.equal(loaded.forward_features(images), vit.forward_features(images))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from miram.errors import MiramError
-from miram.files import versions_of
+from miram.files import check, versions_of
 
 if TYPE_CHECKING:
     from miram.evaluation.results import Evaluation
@@ -106,7 +106,7 @@ def read_results(
         protocol: How it was evaluated.
 
     Raises:
-        MiramError: Its metrics are missing.
+        MiramError: Its metrics are missing, or a file is not what was written.
     """
     import pandas as pd
 
@@ -119,8 +119,11 @@ def read_results(
             f"{folder} holds predictions without {metrics}: "
             f"kedro run --pipeline {protocol.pipeline} --namespaces {method} makes both"
         )
+    table = folder / protocol.file("predictions.parquet")
+    check(versions[-1])
+    check(table)
     metrics = json.loads(versions[-1].read_text(encoding="utf-8"))
-    predictions = pd.read_parquet(folder / protocol.file("predictions.parquet"))
+    predictions = pd.read_parquet(table)
     if protocol is Protocol.finetuned:
         # There is but one protocol, which readers of the table do not know by name.
         predictions = predictions.drop(columns="protocol")

@@ -114,6 +114,7 @@ class MaskedAutoencoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_dim))
         sizes = DecoderSizes(
             dim=config.decoder_dim,
+            prefix_tokens=self.encoder.num_prefix_tokens,
             grid_side=encoder.grid_side,
             patch_values=encoder.patch_size**2 * encoder.channels,
             encoder_dim=self.encoder.embed_dim,
@@ -188,7 +189,7 @@ class MaskedAutoencoder(nn.Module):
     def encode(self, images: Tensor, masking: Masking) -> EncodedImage:
         """Encode the visible patches of images (B, C, S, S), in the decoders' width."""
         levels = encode_levels(self.encoder, images, masking.keep, self.levels)
-        tokens = self.embed(levels[len(self.encoder.blocks)])  # (B, 1 + K, E) -> (B, 1 + K, D)
+        tokens = self.embed(levels[len(self.encoder.blocks)])  # (B, P + K, E) -> (B, P + K, D)
         return EncodedImage(tokens, self.mask_token, masking, levels)
 
     def pyramid(self, images: Tensor) -> dict[int, Tensor]:

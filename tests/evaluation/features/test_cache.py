@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from miram.evaluation.features import extract
-from miram.evaluation.features.extract import encoder_digest, plan_features, stored_origin
+from miram.evaluation.features.extract import encoder_digest, plan_features
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.checkpoints.files import EncoderCheckpoint
@@ -37,7 +37,6 @@ def test_the_table_is_of_the_lesions_asked_and_a_file_keeps_its_origin(checkpoin
     table = plan.table()
     assert table["lesion_id"].tolist() == ["lesion2", "lesion0"]
     table.to_parquet(tmp_path / "features.parquet")
-    assert stored_origin(tmp_path / "features.parquet") == plan.origin
     assert pd.read_parquet(tmp_path / "features.parquet").attrs["origin"] == plan.origin
 
 
@@ -92,13 +91,3 @@ def test_the_digest_is_of_every_weight_whatever_its_type(checkpoint):
     half = {name: weights.bfloat16() for name, weights in checkpoint.state.items()}
     digests.add(encoder_digest(EncoderCheckpoint(half, checkpoint.metadata)))
     assert len(digests) == len(checkpoint.state) + 2
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no parquet at all"])
-def test_a_file_that_says_nothing_has_no_origin(content, tmp_path):
-    path = tmp_path / "features.parquet"
-    if content is not None:
-        path.write_bytes(content)
-    assert stored_origin(path) is None
-    pd.DataFrame({"f0": [1.0]}).to_parquet(path)
-    assert stored_origin(path) is None

@@ -1,14 +1,16 @@
 """The crop store: whole or not there, checked, and found by name."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from miram.errors import MiramError
+from miram.files import file_sha256
 from miram.mammography.audit import audit_rows
-from miram.mammography.crops.store import CropStore, file_sha256, verify_store, write_store
+from miram.mammography.crops.store import CropStore, verify_store, write_store
 
 PARTS = (2, 3)
 
@@ -99,8 +101,11 @@ def other_audit(path):
     ],
 )
 def test_every_change_is_found(folder, name, change, words):
+    CropStore.open(folder)
     change(folder / name)
     assert verify_store(folder)[0].startswith(words)
+    with pytest.raises(MiramError, match=rf"is damaged \({re.escape(words)}.*delete the folder"):
+        CropStore.open(folder)
 
 
 def half(path):

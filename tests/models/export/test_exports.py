@@ -268,3 +268,15 @@ def test_formats_come_as_one_text_and_an_unknown_one_is_refused():
     assert ExportConfig.model_validate({"formats": "timm+onnx"}).formats == ("timm", "onnx")
     with pytest.raises(MiramError, match=r"formats\.0: Input should be 'timm', 'onnx'"):
         ExportConfig.model_validate({"formats": ["tflite"]})
+
+
+def test_registers_are_exported_to_timm_and_onnx_and_refused_by_transformers(tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("transformers")
+    config = ENCODER.model_copy(update={"registers": 4})
+    header = {**HEADER, "timm": config.timm_arguments}
+    checkpoint = EncoderCheckpoint.of(config.build(seed=0), header)
+    export_timm(checkpoint, tmp_path / "timm")  # checks that the tokens are the same
+    export_onnx(checkpoint, tmp_path / "encoder.onnx")
+    with pytest.raises(MiramError, match="no place for the encoder's weight 'reg_token'"):
+        export_hugging_face(checkpoint, tmp_path / "hugging_face")

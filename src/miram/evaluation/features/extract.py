@@ -8,12 +8,10 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
@@ -155,16 +153,6 @@ def encoder_digest(checkpoint: EncoderCheckpoint) -> str:
     """Name of an encoder: a hash of its weights and of how it reads pixels."""
     header = {name: checkpoint.metadata.get(name) for name in _READS}
     return weights_digest(checkpoint.state, json.dumps(header, sort_keys=True).encode())
-
-
-def stored_origin(path: Path) -> dict[str, Any] | None:
-    """What the features in a Parquet file came from, None where that is unknown."""
-    try:
-        header = pq.read_schema(path).metadata or {}
-        found: dict[str, Any] = json.loads(header[b"PANDAS_ATTRS"])[ORIGIN]
-    except (OSError, ValueError, KeyError):
-        return None
-    return found
 
 
 def _digest(content: bytes) -> str:

@@ -26,7 +26,7 @@ from miram.mammography.crops.cut import (
     cut_image,
 )
 from miram.mammography.crops.geometry import Box
-from miram.mammography.crops.store import CropStore, verify_store, write_store
+from miram.mammography.crops.store import CropStore, write_store
 from miram.mammography.lesion_table import BOX, marked_elsewhere
 from miram.progress import track
 
@@ -235,10 +235,11 @@ def _usable_store(folder: Path, config: CropConfig) -> CropStore | None:
     """Open an older store whose crops may be reused; log why where there is none."""
     if not CropStore.is_finished(folder):
         return None
-    if problems := verify_store(folder):
-        log.warning("all is cut again: %s", "; ".join(problems))
+    try:
+        store = CropStore.open(folder)
+    except MiramError as error:
+        log.warning("all is cut again: %s", error)
         return None
-    store = CropStore.open(folder)
     if changes := stale_because(store, config):
         log.warning("the crop store %s is stale, all is cut again: %s", folder, "; ".join(changes))
         return None

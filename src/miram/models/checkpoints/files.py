@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Self
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from miram.errors import MiramError
-from miram.files import atomic_path, newest_version
+from miram.files import check, newest_version, recorded_path
 from miram.models.encoder import EncoderConfig
 from miram.models.pixels import CROP, Pixels
 
@@ -61,9 +61,9 @@ class Checkpoint:
         return cls(state, {"holds": cls.holds, **metadata})
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file, whole or not at all."""
-        with atomic_path(path) as temporary:
-            save_file(self.state, temporary, metadata=self.header())
+        """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
+        with recorded_path(path) as temporary:
+            write_weights(temporary, self.state, self.header())
 
     def header(self) -> dict[str, str]:
         """The metadata as it stands in a file: JSON by name."""
@@ -74,8 +74,10 @@ class Checkpoint:
         """Read a safetensors file, or the newest of a study's folder of versions.
 
         Raises:
-            MiramError: There is no such file, it is damaged, or it holds something else.
+            MiramError: There is no such file, it is not what was written, or it holds something
+                else.
         """
+        check(newest_version(path))
         with _open(path) as file:
             metadata = read_header(file)
             held = metadata.get("holds", EncoderCheckpoint.holds)
@@ -147,7 +149,7 @@ class EncoderCheckpoint(Checkpoint):
     def build_vision_transformer(self) -> VisionTransformer:
         """Make the encoder, which must be a vision transformer with one CLS token."""
         encoder = self.build()
-        if not isinstance(encoder, VisionTransformer) or encoder.num_prefix_tokens != 1:
+        if not isinstance(encoder, VisionTransformer) or not encoder.has_class_token:
             name = self.timm_arguments()["model_name"]
             raise MiramError(f"{name} is not a vision transformer with one CLS token")
         return encoder
@@ -299,6 +301,27 @@ def _shaping_arguments(name: str) -> set[str]:
     return (known - fetching) | {"model_name", "img_size", "in_chans", "num_classes"}
 
 
+def write_weights(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file whose header is sorted.
+
+    safetensors keeps the header's fields in an order that differs from one call to the next.
+
+    Args:
+        path: File to write.
+        state: Weights by name.
+        header: Texts by name.
+    """
+    content = save(state, metadata=header)
+    end = 8 + int.from_bytes(content[:8], "little")
+    found = json.loads(content[8:end])
+    found["__metadata__"] = dict(sorted(found["__metadata__"].items()))
+    text = json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8 bytes
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(memoryview(content)[end:])
+
+
 def _open(path: str | Path) -> safe_open:
     path = newest_version(path)
     if not path.is_file():
@@ -325,5 +348,6 @@ def _encoder_config(arguments: dict[str, Any], pixels: Pixels) -> EncoderConfig:
         patch_size=arguments.pop("patch_size"),
         channels=arguments.pop("in_chans"),
         pixels="crop" if pixels == CROP else pixels.numbers,
+        registers=arguments.pop("reg_tokens", 0),
         overrides=arguments,
     )
