@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +21,10 @@ Process = subprocess.Popen[bytes]
 
 
 def serve(
-    data_root: Path | None, env: str | None, ports: tuple[int, int], show: Callable[[str, str], None]
+    data_root: Path | None,
+    env: str | None,
+    ports: tuple[int, int],
+    show: Callable[[str, str], None],
 ) -> None:
     """Start both servers, show their addresses, and stop them with Ctrl-C or SIGTERM.
 
@@ -35,6 +39,8 @@ def serve(
     """
     if data_root and not data_root.is_dir():
         raise MiramError(f"there is no study at {data_root}: name the data_root of a run")
+    for option, port in zip(("--mlflow-port", "--viz-port"), ports, strict=True):
+        _require_free(port, option)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config, servers = load_mlflow(env, data_root and data_root.resolve()), []
     mlflow, viz = config.tracking_uri, f"http://{HOST}:{ports[1]}"
@@ -56,6 +62,17 @@ def serve(
         for server in servers:
             server.terminate()
             server.wait()
+
+
+def _require_free(port: int, option: str) -> None:
+    """Check that no server answers already: its pages would be taken for those of the study."""
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError as error:
+        raise MiramError(
+            f"port {port} of {HOST} is taken ({error.strerror}): stop its server, or name another "
+            f"port by {option}"
+        ) from error
 
 
 def start_mlflow(config: MlflowConfig, port: int) -> Process:
@@ -96,5 +113,9 @@ def wait_for(address: str, process: Process) -> None:
 
 
 def _start(command: str, *options: str) -> Process:
-    return subprocess.Popen([sys.executable, "-m", *command.split(), *options])
-
+    # What they print hides the addresses; what they warn of is their own code.
+    return subprocess.Popen(
+        [sys.executable, "-m", *command.split(), *options],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
