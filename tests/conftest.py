@@ -110,13 +110,13 @@ def run_study(folder: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 1 MiB, or no test."""
-    yield from _mounted(tmp_path / "disk", "size=1m")
+    yield from _mounted(tmp_path / "small", "size=1m")
 
 
 @pytest.fixture
 def read_only_disk(tmp_path):
     """A file system that takes no files, or no test."""
-    yield from _mounted(tmp_path / "disk", "ro")
+    yield from _mounted(tmp_path / "closed", "ro")
 
 
 def _mounted(folder, options):

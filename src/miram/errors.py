@@ -1,6 +1,7 @@
 """Errors that a user can mend: each says what is wrong, where, and what to do."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,11 +9,11 @@ from pathlib import Path
 _FULL = "make room there"
 _CLOSED = "mend its access rights, or choose a folder you may write to (data_root of a study)"
 _TAKEN = "give the path of a file in a folder that you may write to"
-_REFUSALS = {
+_DISK = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _CLOSED),
-    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG), _TAKEN),
 }
+_PATH = dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG), _TAKEN)
 
 
 class MiramError(Exception):
@@ -35,7 +36,14 @@ def writing(path: str | Path) -> Iterator[None]:
     except CannotWrite:
         raise
     except OSError as error:
-        if error.errno not in _REFUSALS:
+        remedy = (_DISK | _PATH).get(error.errno or 0)
+        if remedy is None:
             raise
-        reason = error.strerror or str(error)
-        raise CannotWrite(f"cannot write {path}: {reason}; {_REFUSALS[error.errno]}") from error
+        raise CannotWrite(f"cannot write {path}: {os.strerror(error.errno)}; {remedy}") from error
+
+
+def refusal(error: BaseException) -> str | None:
+    """What a user can do about a full or closed disk; None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in _DISK:
+        return None
+    return f"{error.filename or 'a file'}: {os.strerror(error.errno)}; {_DISK[error.errno]}"

@@ -18,7 +18,7 @@ from miram.commands.replay import replay
 from miram.commands.report import report
 from miram.commands.ui import ui
 from miram.commands.verify import verify
-from miram.errors import MiramError
+from miram.errors import MiramError, refusal
 from miram.evaluation.statistics import StatisticsError
 
 app = typer.Typer(
@@ -70,3 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (MiramError, StatisticsError) as error:
         sys.stderr.write(f"miram: {' '.join(str(error).split())}\n")
         raise SystemExit(getattr(error, "exit_code", 1)) from None
+    except OSError as error:
+        if (words := refusal(error)) is None:
+            raise
+        sys.stderr.write(f"miram: {words}\n")
+        raise SystemExit(1) from None

@@ -85,7 +85,8 @@ class PostedCrops:
         crops: (n, H, H) uint16.
         masks: (n, h, h) uint8, lesion coverage with 255 for all of a cell.
         squares: [x0, y0, x1, y1] of each crop in pixels of the mammogram.
-        notes: What the sender should know, such as that the box was clipped.
+        notes: What the sender should know, such as that the box was clipped or lies outside of the
+            breast: what the audit of crops would say.
     """
 
     crops: NDArray[np.uint16]
@@ -165,11 +166,11 @@ def _cut(path: Path, box: Any, config: CropConfig, image: _Image) -> PostedCrops
     # The places of the patches follow from this name, here as when a folder is embedded.
     image_id = image.uid or hashlib.sha256(path.read_bytes()).hexdigest()
     cut = cut_regions(ImageTask(image_id, path.name, "", lesions), path.parent, config)
+    reasons = [f"{row['detail']} ({row['code']})" for row in cut.problems]
     if not cut.rows:
-        reasons = [f"{row['detail']} ({row['code']})" for row in cut.problems]
         raise MiramError("; ".join(reasons))
     squares = [[int(row[f"crop_{side}"]) for side in ("x0", "y0", "x1", "y1")] for row in cut.rows]
-    return PostedCrops(cut.crops, cut.masks, squares, notes)
+    return PostedCrops(cut.crops, cut.masks, squares, notes + reasons)
 
 
 def cut_dicom(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.files import atomic_path, harmless_cell
-from miram.mammography.audit import audit_rows
+from miram.mammography.audit import audit_rows, summarize_audit
 from miram.mammography.crops.cut import (
     CROPPING_VERSION,
     CropConfig,
@@ -81,7 +81,7 @@ def _no_backgrounds(lesions: pd.DataFrame) -> pd.Series:
 
 def _task(image_id: str, rows: pd.DataFrame) -> ImageTask:
     first = rows.iloc[0]
-    split = first.get("official_split")
+    split, photometric = first.get("official_split"), first.get("photometric")
     lesions = [_lesion(row) for row in rows.to_dict("records")]
     return ImageTask(
         image_id=image_id,
@@ -90,6 +90,7 @@ def _task(image_id: str, rows: pd.DataFrame) -> ImageTask:
         lesions=tuple(lesion for lesion in lesions if lesion.mask_paths or lesion.box),
         official_split=None if pd.isna(split) else str(split),
         no_backgrounds=str(first["no_backgrounds"]),
+        photometric=None if pd.isna(photometric) else photometric,
     )
 
 
@@ -122,7 +123,10 @@ def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
     digest = _assemble(plan, cache, folder)
     shutil.rmtree(cache.parts, ignore_errors=True)
     log.info("crop store %s: digest %s", folder, digest)
-    return CropStore.open(folder)
+    store = CropStore.open(folder)
+    for row in summarize_audit(store.audit).itertuples():
+        log.info("audit of the crops: %d x %s, %s", row.count, row.code, row.action)
+    return store
 
 
 def stale_because(store: CropStore, config: CropConfig) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from miram.errors import MiramError
+from miram.errors import MiramError, writing
 from miram.files import atomic_path
 from miram.models.checkpoints.files import HEADER, EncoderCheckpoint
 
@@ -84,10 +84,12 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if taken and not replace:
         raise MiramError(f"{folder} exists: remove it, or export to another place")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        yield temporary
+        with writing(folder):
+            yield temporary
         temporary.chmod(0o755)
         if taken:  # a full folder cannot be renamed over
             shutil.rmtree(folder)
