@@ -1,7 +1,7 @@
 # make demo   from nothing to a report on synthetic mammograms
 # make test   all tests
 # make test-fast   those that neither train for long nor run a study: what to run while working
-# make lint   style, types and layering
+# make lint   style, types, layering and declared packages
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs
 # make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
@@ -37,6 +37,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check src tests benchmarks notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry src --no-ansi
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix src tests benchmarks
