@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from miram.evaluation.statistics.subgroups import MIN_PATIENTS
 from miram.reporting.charts.forest import main_forest
 from miram.reporting.facts.findings import pretrains, study_findings
-from miram.reporting.facts.limits import RESEARCH_ONLY, study_limits
+from miram.reporting.facts.limits import changed_data, study_limits
 from miram.reporting.facts.methods import borrowed_weights
 from miram.reporting.facts.study import Study
 from miram.reporting.sections.section import Section
@@ -26,7 +25,7 @@ class Summary(Section):
             "finding": finding,
             "pretrained": finding and finding.trained and pretrains(finding.trained.method),
             "forest_plot": finding and main_forest(finding),
-            "min_patients": MIN_PATIENTS,
+            "changed": changed_data(study),
             "borrowed": {name: start for name, start in starts.items() if start},
         }
 
@@ -39,5 +38,6 @@ class Limits(Section):
 
     def data(self, study: Study) -> dict[str, Any]:
         """The sentences."""
-        limits = [RESEARCH_ONLY, *study_limits(study)]
+        # What concerns the answer itself stands beside it.
+        limits = [one for one in study_limits(study) if one not in changed_data(study)]
         return {"limits": limits, "line": f"{len(limits)} things that the metrics do not say"}
