@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sample_lesions import FEW_FITS
 
 from miram.evaluation.assess import assess_features, assess_seeds
 from miram.evaluation.config import AssessmentConfig
@@ -133,7 +134,9 @@ def make_study(tmp_path_factory: pytest.TempPathFactory) -> MakeStudy:
             "repeats": repeats,
         }
         splits = assign_splits(lesions, SplitConfig.model_validate(settings))
-        config = AssessmentConfig(tasks=tasks, bootstrap_draws=100)
+        config = AssessmentConfig.model_validate(
+            {"tasks": tasks, "bootstrap_draws": 100, "linear_probe": FEW_FITS}
+        )
         results = {name: _result(name, lesions, splits, config) for name in METHODS}
         board = leaderboard_table({name: result.metrics for name, result in results.items()})
         parameters = {

@@ -16,6 +16,7 @@ from miram.commands.export import export
 from miram.commands.predict import predict
 from miram.commands.replay import replay
 from miram.commands.report import report
+from miram.commands.table import table
 from miram.commands.ui import ui
 from miram.commands.verify import verify
 from miram.errors import MiramError, refusal
@@ -37,6 +38,7 @@ app.command("export")(export)
 app.command("predict")(predict)
 app.command("replay")(replay)
 app.command("report")(report)
+app.add_typer(table, name="table")
 app.command("ui")(ui)
 app.command("verify")(verify)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sample_lesions import FEW_FITS
 
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.label_efficiency import label_efficiency_table
@@ -40,7 +41,11 @@ def _features(study: Study) -> pd.DataFrame:
 
 def _filled(study: Study, result: MethodResult, *, curve: bool) -> MethodResult:
     config = AssessmentConfig.model_validate(
-        {"bootstrap_draws": 100, "label_efficiency": {"shares": [0.5, 1.0], "draws": 2}}
+        {
+            "bootstrap_draws": 100,
+            "linear_probe": FEW_FITS,
+            "label_efficiency": {"shares": [0.5, 1.0], "draws": 2},
+        }
     )
     features = _features(study)
     by_seed = features_by_seed(features, study.splits["lesion_id"])
