@@ -1,12 +1,16 @@
 """A study as the commands see it: names for the shell, and results in its data folder."""
 
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from miram.errors import MiramError
 from miram.files import check, versions_of
 
 if TYPE_CHECKING:
@@ -25,6 +29,25 @@ def complete_result() -> list[str]:
     from miram.models.methods import BASELINES
 
     return [*complete_method(), *BASELINES]
+
+
+class Stopped(MiramError):
+    """A command was stopped by Ctrl-C and goes on where it is given again."""
+
+    exit_code = 128 + signal.SIGINT  # as shells have it
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say after Ctrl-C that the same command goes on.
+
+    Raises:
+        Stopped: Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped("stopped; the same command goes on from what is finished") from None
 
 
 OneOrAllMethods = Annotated[
@@ -59,7 +82,6 @@ def methods_of(data_root: Path, protocol: Protocol = Protocol.linear) -> list[st
     Raises:
         MiramError: There are none.
     """
-    from miram.errors import MiramError
     from miram.models.methods import BASELINES, METHODS
 
     there = _outputs(data_root).glob(f"*/{protocol.file('predictions.parquet')}")
@@ -88,7 +110,6 @@ def read_results(
     """
     import pandas as pd
 
-    from miram.errors import MiramError
     from miram.evaluation.results import Evaluation
 
     folder, metrics = _outputs(data_root) / method, protocol.file("metrics.json")

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.errors import MiramError
+from miram.models.attention import ATTENTIONS, AnyAttention, SoftmaxConfig
 from miram.models.images import gather_tokens, patchify, sincos_2d, to_unit
 from miram.models.pixels import CROP, HALF, IMAGENET, Pixels
 
@@ -68,6 +69,10 @@ class EncoderConfig(Config):
     Registers are learned tokens beside CLS, where a transformer keeps what belongs to no patch
     (Darcet et al., "Vision Transformers Need Registers", ICLR 2024, arXiv 2309.16588). Decoders and
     heads of the patches see them as they see CLS; nothing is read of them.
+
+    With another attention than softmax the weights are no longer those of a model that timm alone
+    can make: `create_encoder` makes it. Masked autoencoders take those attentions that can do
+    without the hidden patches.
     """
 
     renamed: ClassVar[dict[str, str]] = {"image_side": "image_size", "patch_side": "patch_size"}
@@ -82,6 +87,7 @@ class EncoderConfig(Config):
         "training crops, of ImageNet, by 0.5 and 0.5, or by a given mean and deviation",
     )
     registers: int = Field(0, ge=0, le=64, description="learned tokens beside CLS")
+    attention: AnyAttention = Field(SoftmaxConfig(), description="of every block")
     overrides: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("overrides")
@@ -105,6 +111,8 @@ class EncoderConfig(Config):
                 f"encoder.image_size ({self.image_size}) is not a multiple of "
                 f"encoder.patch_size ({self.patch_size}); {nearest} would be"
             )
+        if "attn_layer" in self.overrides and self.attention.kind != "softmax":
+            raise ValueError("overrides.attn_layer contradicts attention: leave out either")
         return self
 
     @property
@@ -130,7 +138,8 @@ class EncoderConfig(Config):
 
     @property
     def timm_arguments(self) -> dict[str, Any]:
-        """Arguments that make the same model again with `timm.create_model`."""
+        """Arguments that make the same model again with `create_encoder`."""
+        attention = self.attention.model_dump(mode="json")
         return {
             "model_name": self.name,
             "img_size": self.image_size,
@@ -138,6 +147,7 @@ class EncoderConfig(Config):
             "in_chans": self.channels,
             "num_classes": 0,
             **({"reg_tokens": self.registers} if self.registers else {}),
+            **({} if attention["kind"] == "softmax" else {"attn_layer": attention}),
             **self.overrides,
         }
 
@@ -162,7 +172,7 @@ class EncoderConfig(Config):
     def _make(self) -> VisionTransformer:
         what = f"encoder {self.name} with overrides {self.overrides}"
         try:
-            vit = timm.create_model(**self.timm_arguments)
+            vit = create_encoder(self.timm_arguments)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise MiramError(f"timm cannot make the {what} ({reason}): {_CHOOSE}") from error
@@ -170,6 +180,21 @@ class EncoderConfig(Config):
         if fault is not None or not isinstance(vit, VisionTransformer):
             raise MiramError(f"the {what} cannot be trained here, as it {fault}: {_CHOOSE}")
         return vit
+
+
+def create_encoder(arguments: Mapping[str, Any], **more: Any) -> nn.Module:
+    """Make a timm model, with an attention of ours where `attn_layer` holds settings of one.
+
+    Raises:
+        MiramError: There is no such attention, or its settings are not valid.
+    """
+    arguments = {**arguments, **more}
+    if isinstance(settings := arguments.get("attn_layer"), Mapping):
+        side = arguments["img_size"] // arguments["patch_size"]
+        prefix = 1 + arguments.get("reg_tokens", 0)
+        attention = ATTENTIONS.model_validate(settings)
+        arguments["attn_layer"] = attention.layer(prefix, (side, side))
+    return timm.create_model(**arguments)
 
 
 def _fault(vit: nn.Module, registers: int) -> str | None:
@@ -253,7 +278,7 @@ def embed_visible(vit: VisionTransformer, images: Tensor, keep: Tensor) -> Tenso
     assert vit.pos_embed is not None and vit.cls_token is not None
     positions = vit.pos_embed.expand(len(images), -1, -1)  # (1, P + N, D) -> (B, P + N, D)
     tokens = tokens + gather_tokens(positions[:, vit.num_prefix_tokens :], keep)
-    prefix = vit.cls_token  # (1, 1, D)
+    prefix: Tensor = vit.cls_token  # (1, 1, D)
     if vit.reg_token is not None:
         prefix = torch.cat([prefix, vit.reg_token], dim=1)  # (1, P, D)
     prefix = prefix + positions[:, : vit.num_prefix_tokens]  # (B, P, D)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from miram.errors import MiramError
+from miram.models.attention import ATTENTIONS
 from miram.models.decoders import AnyDecoder, DecodedPatches, DecoderSizes, EncodedImage
 from miram.models.encoder import EncoderConfig, encode_levels, initialize
 from miram.models.images import repeat_mask
@@ -108,6 +109,14 @@ class MaskedAutoencoder(nn.Module):
             raise MiramError(
                 f"mask_ratio {config.mask_ratio} leaves {visible} of {self.patches} patches "
                 f"visible: {fault} it, or choose smaller patches"
+            )
+        if encoder.attention.module().needs_grid:
+            kinds = [ATTENTIONS.model_validate({"kind": kind}) for kind in ATTENTIONS]
+            free = [one.kind for one in kinds if not one.module().needs_grid]
+            raise MiramError(
+                f"encoder.attention {encoder.attention.kind} needs all patches in their places, "
+                "but a masked autoencoder encodes the visible ones alone: choose "
+                f"{' or '.join(free)}, or give it to a decoder, or train supervised or moco_v3"
             )
         self.encoder = encoder.build(seed)
         self.embed = nn.Linear(self.encoder.embed_dim, config.decoder_dim)

@@ -165,6 +165,8 @@ def test_missing_and_damaged_files_are_reported(tmp_path):
         {"model_name": ["vit_tiny_patch16_224"]},
         {"depth": "deep"},
         {"num_heads": 0},
+        {"attn_layer": {"kind": "telepathy"}},
+        {"attn_layer": {"kind": "linformer", "length": 1000}},
     ],
 )
 def test_a_header_makes_a_model_and_fetches_nothing(more):

@@ -397,6 +397,27 @@ def test_our_own_checkpoints_start_another_run(tmp_path, whole):
     assert same == whole == report.complete
 
 
+def test_weights_of_another_attention_are_taken_with_a_warning(tmp_path, caplog):
+    source = encoder_config(attention={"kind": "halo"})
+    path = tmp_path / "weights.safetensors"
+    facts = {"timm": source.timm_arguments, **source.standardization.header()}
+    EncoderCheckpoint.of(source.build(seed=1), facts).save(path)
+    start(encoder_config(attention={"kind": "halo"}).build(seed=0), path)
+    assert "attention" not in caplog.text
+    start(encoder_config().build(seed=0), path)
+    assert "was trained with halo attention, the encoder has softmax" in caplog.text
+
+
+def test_a_header_to_start_from_fetches_nothing(tmp_path):
+    source = encoder_config()
+    path = tmp_path / "weights.safetensors"
+    elsewhere = {"pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/weights.pth"}}
+    facts = {"timm": {**source.timm_arguments, "pretrained": True, **elsewhere}}
+    EncoderCheckpoint.of(source.build(seed=1), facts).save(path)
+    with pytest.raises(MiramError, match="arguments that do not shape a model"):
+        start(encoder_config().build(seed=0), path)
+
+
 def test_both_encoders_of_moco_start_from_the_checkpoint(mae_file):
     model = MocoV3Config(hidden=8, width=8).build(encoder_config(), seed=0)
     report = start(model, mae_file)

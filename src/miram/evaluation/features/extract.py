@@ -84,7 +84,7 @@ def feature_table(
     return pd.concat(tables, ignore_index=True)
 
 
-ORIGIN = "origin"
+ORIGIN, TRAINED_ON = "origin", "trained_on"
 _READS = (
     "timm",
     "image_size",
@@ -102,7 +102,8 @@ class FeaturePlan:
 
     Attributes:
         origin: What they depend on: digests of `encoder`, `crops` and `lesions`, and `settings`;
-            and `splits`, under which the encoder was trained, if it was trained here.
+            and `splits`, under which the encoder was trained, if it was trained here; and
+            `trained_on`, the digest of the crops it was trained on, if these are others.
         compute: Encodes the lesions into a table.
     """
 
@@ -146,6 +147,9 @@ def plan_features(
     }
     if record := checkpoint.metadata.get(SPLITS):
         origin[SPLITS] = record
+        trained_on = checkpoint.metadata.get("data_digest")
+        if trained_on not in (None, crops.digest):
+            origin[TRAINED_ON] = trained_on
     return FeaturePlan(origin, compute)
 
 

@@ -19,13 +19,18 @@ from torch import Tensor, nn
 
 from miram.errors import MiramError
 from miram.files import check, newest_version, recorded_path
-from miram.models.encoder import EncoderConfig
+from miram.models.attention import SoftmaxConfig
+from miram.models.encoder import EncoderConfig, create_encoder
 from miram.models.pixels import CROP, Pixels
 
 # What the header of a finished checkpoint holds; `describe_checkpoint` names what is absent.
 HEADER = (
     *("holds", "timm", "method", "training", "data_digest", "git_commit", "license"),
     "pixels",
+)
+_NO_MODEL = (  # what timm raises at arguments that make none
+    *(RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, AssertionError),
+    MiramError,
 )
 RENAMED = {
     "image_side": "image_size",
@@ -136,8 +141,8 @@ class EncoderCheckpoint(Checkpoint):
         self.require_one()
         arguments = self.timm_arguments()
         try:
-            encoder: nn.Module = timm.create_model(**arguments, pretrained=False)
-        except (RuntimeError, TypeError, ValueError, ArithmeticError, AssertionError) as error:
+            encoder = create_encoder(arguments, pretrained=False)
+        except _NO_MODEL as error:
             raise MiramError(
                 f"the checkpoint's header ({arguments}) makes no model: {error}"
             ) from error
@@ -349,5 +354,6 @@ def _encoder_config(arguments: dict[str, Any], pixels: Pixels) -> EncoderConfig:
         channels=arguments.pop("in_chans"),
         pixels="crop" if pixels == CROP else pixels.numbers,
         registers=arguments.pop("reg_tokens", 0),
+        attention=arguments.pop("attn_layer", SoftmaxConfig()),
         overrides=arguments,
     )

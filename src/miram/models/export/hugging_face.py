@@ -18,6 +18,7 @@ from miram.models.export.shared import (
     encode,
     require_packages,
     require_same,
+    require_softmax,
     sample_images,
     write_card,
 )
@@ -46,6 +47,7 @@ def export_hugging_face(checkpoint: EncoderCheckpoint, folder: str | Path) -> No
     from transformers import ViTConfig, ViTImageProcessor
 
     checkpoint = single_encoder(checkpoint)
+    require_softmax(checkpoint, "transformers")
     encoder = checkpoint.build_vision_transformer()
     config = ViTConfig(**vit_arguments(encoder), architectures=["ViTModel"])
     weights = hugging_face_weights(checkpoint.state)

@@ -77,6 +77,16 @@ def require_same(theirs: Tensor, ours: Tensor, what: str) -> None:
         raise MiramError(f"{what} differs from the encoder by up to {error:.2g}: not written")
 
 
+def require_softmax(checkpoint: EncoderCheckpoint, library: str) -> None:
+    """Check that a library has the attention of an encoder, which is softmax or timm's own."""
+    attention = checkpoint.timm_arguments().get("attn_layer")
+    if isinstance(attention, dict):
+        raise MiramError(
+            f"{library} has no {attention['kind']} attention, and would compute softmax with these "
+            "weights: export to ONNX, or load the file by miram.models.checkpoints.load_checkpoint"
+        )
+
+
 @contextmanager
 def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder that becomes `folder` when the block ends without an error."""

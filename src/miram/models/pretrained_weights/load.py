@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.errors import MiramError
+from miram.models.attention import MultiHeadAttention
 from miram.models.images import sincos_2d
 from miram.models.moco import MocoV3
 from miram.models.pixels import CROP, HALF, Pixels
@@ -120,6 +121,7 @@ def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportRep
         return ImportReport()
     source = read_weights(config.checkpoint)
     _check_heads(source, _encoder_of(model))
+    _warn_of_attention(source, _encoder_of(model))
     with source.file.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     origin = ImportReport(source=source.file.name, sha256=digest, format=source.format)
@@ -242,6 +244,17 @@ def _check_heads(source: SourceWeights, encoder: VisionTransformer) -> None:
         raise MiramError(
             f"{source.file} has {source.heads} attention heads, the encoder {heads}: "
             f"set encoder.overrides.num_heads to {source.heads}"
+        )
+
+
+def _warn_of_attention(source: SourceWeights, encoder: VisionTransformer) -> None:
+    attention = encoder.get_submodule("blocks.0.attn")
+    ours = attention.config.kind if isinstance(attention, MultiHeadAttention) else "softmax"
+    if source.attention != ours:
+        log.warning(
+            "%s was trained with %s attention, the encoder has %s: the weights fit, but compute "
+            "something else until they are trained on",
+            *(source.file.name, source.attention, ours),
         )
 
 
