@@ -26,6 +26,16 @@ def test_every_pipeline_of_the_study_is_registered_under_its_command(registered)
     assert {node.name for node in registered["__default__"].nodes} == together
 
 
+def test_nodes_are_tagged_by_stage_and_method(registered):
+    study = registered["__default__"]
+    for stage in STUDY:
+        assert set(study.only_nodes_with_tags(stage).nodes) == set(registered[stage].nodes)
+    mae = {node.name for node in study.only_nodes_with_tags("mae").nodes}
+    assert mae == {
+        f"mae.{name}" for name in ("pretrain_encoder", "encode_lesions", "evaluate_encoder")
+    }
+
+
 def test_no_pipeline_has_an_undeclared_dataset(registered, open_context, tmp_path):
     catalog = open_context(tmp_path).catalog
     names = {name for pipeline in registered.values() for name in pipeline.datasets()}

@@ -93,6 +93,8 @@ def evaluate(
         scored = {name: digests[path] for name, (_, path) in models.items()}
         table["scores_sha256"] = table["method"].map(scored)
         _write(table.assign(labels_sha256=digests[labels]), output)
+        if not as_json:
+            typer.echo(f"metrics: {output}")
 
 
 def _task(name: str | None, column: str | None, classes: str | None) -> "TaskConfig":
