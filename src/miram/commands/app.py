@@ -13,6 +13,7 @@ from miram.commands.evaluate import evaluate
 from miram.commands.export import export
 from miram.commands.replay import replay
 from miram.commands.report import report
+from miram.commands.scan_phi import scan_phi
 from miram.commands.verify import verify
 from miram.errors import MiramError
 from miram.evaluation.statistics import StatisticsError
@@ -32,6 +33,7 @@ app.command("evaluate")(evaluate)
 app.command("export")(export)
 app.command("replay")(replay)
 app.command("report")(report)
+app.command("scan-phi")(scan_phi)
 app.command("verify")(verify)
 
 

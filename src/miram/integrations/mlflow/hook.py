@@ -30,6 +30,8 @@ from miram.serving.registry.tracking import MlflowConfig
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.logging.telemetry import LOGGER
 
+# They name files and columns of raw data, which stay where they are: docs/privacy.md.
+_RAW_DATA = ("raw_root", "sources.")
 # Inputs by which a training is resumed, and what stands before the names of its metrics.
 _FOLDERS = {"training_folder": "", "finetuning_folder": "finetuned/"}
 
@@ -104,6 +106,8 @@ class MlflowHook(logging.Handler):
             for name, value in inputs.items():
                 # Without the namespace, so that all methods have the same keys.
                 key = name.removeprefix("params:").removeprefix(f"{method}.")
+                if name == "params:sources":
+                    continue
                 if name.startswith("params:"):
                     params = {key: str(text) for key, text in flatten(value, key).items()}
                     run.params = params | run.params
@@ -181,7 +185,7 @@ class MlflowHook(logging.Handler):
         commit = git_commit()
         tags = {
             "mlflow.runName": name,
-            "mlflow.source.name": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "mlflow.source.name": shlex.join([Path(sys.argv[0]).name, *map(_shown, sys.argv[1:])]),
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": commit.removesuffix("-dirty"),
             "git_commit": commit,
@@ -242,6 +246,13 @@ def _name(run_params: dict[str, Any], source: str, nodes: dict[str, set[str]]) -
     return f"{name}, {methods[0] if len(methods) == 1 else f'{len(methods)} methods'}"
 
 
+def _shown(word: str) -> str:
+    """A word of the command line, without the run-time parameters that name raw data."""
+    option, equals, given = word.rpartition("--params=")
+    kept = [part for part in given.split(",") if not part.strip().startswith(_RAW_DATA)]
+    return f"{option}{equals}{','.join(kept)}"
+
+
 def _method_of(node: Node) -> str:
     namespace = (node.namespace or "").split(".")[0]
     return namespace if namespace in (*METHODS, *BASELINES) else ""
@@ -264,5 +275,7 @@ def _to_log(dataset: Any, asked: dict[str, str]) -> dict[str, Any]:
     files = [path]
     if asked["log"] == "evaluation":  # metrics are no artifact: their tables are
         files = getattr(dataset, "artifacts", [])
+    elif asked["log"] == "audit":  # it names files
+        files = []
     absolute = [str(Path(str(file)).absolute()) for file in (path, *files)]
     return {"prefix": "", **asked, "path": absolute[0], "artifacts": absolute[1:], "time": now()}

@@ -23,6 +23,7 @@ CROPPING_VERSION = 4  # raise it when the same input would give other bytes
 MASK_STEP = 8  # crop pixels along each axis of one stored mask value
 _THUMBNAIL_SIZE = 256  # least length of the shorter edge of the image the breast is found on
 _BACKGROUND_TRIES = 50
+_UNQUOTED = "the decoder's words are not repeated: they may quote the file"
 _MOST_MARKED = 0.6  # share of a whole image that hardly a lesion fills, but an inverted mask does
 
 
@@ -113,21 +114,28 @@ class ImageCrops:
     problems: list[dict[str, str]]
 
 
-def cut_image(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCrops:
+def cut_image(
+    task: ImageTask, raw_root: Path, config: CropConfig, names: Mapping[str, str] | None = None
+) -> ImageCrops:
     """Decode a mammogram once and cut all its lesions and background patches.
 
     A lesion that cannot be cut, and an image that cannot be read, become audit rows.
+
+    Args:
+        task: The mammogram and its lesions.
+        raw_root: Folder of the raw data.
+        config: How to cut.
+        names: Path of each file by its pseudonym, where the task names files by these.
     """
-    cutter = _Cutter(task, config)
+    cutter = _Cutter(task, config, names or {})
     if task.no_backgrounds and not task.lesions:
         cutter.note_no_backgrounds()
         return cutter.result()
     try:
-        image = read_image(raw_root / task.image_path, config.decoding)
+        image = cutter.read(raw_root, task.image_path)
     except DecodingError as error:
         for name in [lesion.lesion_id for lesion in task.lesions] or [""]:
-            code = f"image_{error.code}"
-            cutter.note(name, task.image_path, code, "left out", error.detail)
+            cutter.note_error(name, task.image_path, "image", error)
         return cutter.result()
     cutter.start(image)
     for lesion in task.lesions:
@@ -150,9 +158,9 @@ def _lesion_mask(
     masks = []
     for path in lesion.mask_paths:
         try:
-            decoded = read_image(raw_root / path, cutter.config.decoding)
+            decoded = cutter.read(raw_root, path)
         except DecodingError as error:
-            cutter.note(lesion.lesion_id, path, f"mask_{error.code}", "left out", error.detail)
+            cutter.note_error(lesion.lesion_id, path, "mask", error)
             return None
         masks.append(mask_from_image(decoded, shape))
     mask = union(masks)
@@ -168,14 +176,22 @@ def _lesion_mask(
 class _Cutter:
     """Gathers the crops of one image, all with the same grey range."""
 
-    def __init__(self, task: ImageTask, config: CropConfig) -> None:
-        self.task, self.config = task, config
+    def __init__(self, task: ImageTask, config: CropConfig, names: Mapping[str, str]) -> None:
+        self.task, self.config, self.names = task, config, names
         self.crops: list[NDArray[np.uint16]] = []
         self.masks: list[NDArray[np.uint8]] = []
         self.rows: list[dict[str, Any]] = []
         self.audit = AuditLog()
         self.note = self.audit.note
         self.boxes: list[Box] = []
+
+    def read(self, raw_root: Path, file: str) -> DecodedImage:
+        return read_image(raw_root / self.names.get(file, file), self.config.decoding)
+
+    def note_error(self, lesion_id: str, file: str, kind: str, error: DecodingError) -> None:
+        # A decoder may quote the path and the header of its file.
+        detail = _UNQUOTED if self.names else error.detail
+        self.note(lesion_id, file, f"{kind}_{error.code}", "left out", detail)
 
     def start(self, image: DecodedImage) -> None:
         self.pixels, self.bits = image.pixels, image.source_bits

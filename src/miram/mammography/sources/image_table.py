@@ -92,6 +92,11 @@ class ImageTableSource(Source):
         0.01, ge=0, lt=0.2, description="greatest relative difference of mask and image aspect"
     )
 
+    @property
+    def further_columns(self) -> tuple[str, ...]:
+        """The labels that were asked for."""
+        return self.label_columns
+
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
         for option in ("columns", "constants", "values"):
@@ -130,9 +135,9 @@ class ImageTableSource(Source):
                 f"{count} x {code}, first {first['file']}: {first['detail']}"
             )
         lesions = mark_unplaced(pd.DataFrame(found), pd.DataFrame(finder.unplaced))
-        log.info("%d of %d rows of %s can be used", len(lesions), len(rows), self.table)
+        log.info("%d of %d rows of the table can be used", len(lesions), len(rows))
         if not has_place(lesions).any():
-            log.warning("no row of %s has a mask or a box: no lesion can be cut", self.table)
+            log.warning("no row of the table has a mask or a box: no lesion can be cut")
         return Ingested(validate_lesions(lesions), finder.audit.table())
 
     def _read(self, raw_root: Path) -> pd.DataFrame:
