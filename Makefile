@@ -25,7 +25,6 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/installed
 	$(BIN)/kedro run
-	@echo "report: data/08_reporting/report.html"
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest

@@ -28,6 +28,7 @@ from timm.models.vision_transformer import Block
 
 from miram.commands.app import app
 from miram.mammography.sources import SOURCES, make_source
+from miram.models.attention import ATTENTIONS
 from miram.models.methods import BASELINES, METHODS
 
 DOCS = PROJECT / "docs"
@@ -207,3 +208,11 @@ def test_the_attention_of_the_guide_works_as_a_layer():
     found.sum().backward()
     assert found.shape == tokens.shape
     assert tokens.grad.isfinite().all()
+
+
+def test_every_attention_is_in_the_table_with_its_defaults():
+    rows = re.findall(r"^\| `(\{ kind: .*\})` \|", (DOCS / "methods.md").read_text(), re.MULTILINE)
+    shown = [yaml.safe_load(row) for row in rows]
+    assert {values["kind"]: values for values in shown} == {
+        kind: config().model_dump(mode="json") for kind, config in ATTENTIONS.items()
+    }

@@ -1,9 +1,10 @@
 """Kedro's command line for this project: `kedro run` with errors that a user can read."""
 
 import re
+import signal
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import click
 from kedro import KedroDeprecationWarning
@@ -14,6 +15,9 @@ from kedro.validation.exceptions import ParameterValidationError
 from miram.errors import MiramError
 from miram.evaluation.statistics import StatisticsError
 from miram.integrations.engine_run import on_engine
+
+STOPPED = "stopped; the same command goes on from what is finished"
+_SIGNALS = 128  # and the number of a signal: the exit status of what it ended
 
 
 @click.group(name="miram")
@@ -43,6 +47,11 @@ class ReadableFailure(click.ClickException):
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]
 
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message; being stopped is no error."""
+        stopped = self.exit_code > _SIGNALS
+        click.echo(self.message if stopped else f"Error: {self.message}", file=file, err=True)
+
 
 def exit_code(error: BaseException) -> int:
     """Exit status of an error: its own, as that of an interrupted training, or 1."""
@@ -68,7 +77,9 @@ def run_readably(**options: Any) -> Any:
     try:
         with on_engine(options) as chosen:
             return kedro_run.callback(**chosen)
-    except (KeyboardInterrupt, KedroCliError):
+    except KeyboardInterrupt:
+        raise ReadableFailure(STOPPED, _SIGNALS + signal.SIGINT) from None
+    except KedroCliError:
         raise
     except Exception as error:
         message = readable(error)

@@ -180,6 +180,8 @@ def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
             lines.append(f"there is no setting {place}{hint}")
             continue
         message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "string_type" and isinstance(item["input"], bool):
+            message += ": YAML takes yes, no, on and off for true and false; put it into quotes"
         nested = isinstance(item["input"], dict) or item["type"] == "kind"
         given = "" if nested else f" (got {item['input']!r})"
         lines.append(f"{place}: {message}{given}" if place else message)

@@ -53,6 +53,13 @@ def versions_of(path: str | Path) -> list[Path]:
     return sorted(path.glob(f"*/{path.name}"))
 
 
+def newest_version(path: str | Path) -> Path:
+    """The file at `path`; of a versioned dataset, which is a folder of that name, its newest."""
+    path = Path(path)
+    versions = versions_of(path) if path.is_dir() else []
+    return versions[-1] if versions else path
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

@@ -1,8 +1,10 @@
 """Bad input ends in one clear message before any long work, with an exit status that is not 0."""
 
+import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -13,6 +15,7 @@ from kedro.framework.startup import bootstrap_project
 from skimage.io import imsave
 
 from miram.cli import cli
+from miram.integrations.run_log import RunLog
 
 
 @pytest.fixture
@@ -79,8 +82,26 @@ def test_a_table_without_a_needed_column_is_named(kedro, tmp_path, shared_data):
     (raw / name).write_text(text.replace("pathology", "patology", 1))
     status, told = kedro(*params(source="cbis_ddsm", raw_root=raw, data_root=tmp_path / "data"))
     assert status != 0
-    assert "no column 'pathology'" in told
+    assert told.count("no column 'pathology'") == 1
+    assert "Node ingest_lesions did not finish" in told
     shutil.rmtree(raw)
+
+
+def test_ctrl_c_is_no_error_and_gives_one_hint(kedro, tmp_path):
+    class Stop(logging.Handler):
+        def emit(self, record):
+            if "Running node" in record.getMessage():
+                signal.raise_signal(signal.SIGINT)
+
+    logger, stop = logging.getLogger(RunLog.__module__), Stop()
+    logger.addHandler(stop)
+    try:
+        status, told = kedro(*params(data_root=tmp_path / "data"))
+    finally:
+        logger.removeHandler(stop)
+    assert status == 128 + signal.SIGINT
+    assert told.count("the same command goes on from what is finished") == 1
+    assert "Error" not in told and "--from-nodes" not in told
 
 
 def test_without_labels_nothing_is_trained_before_that_is_reported(kedro, tmp_path):

@@ -42,3 +42,9 @@ def test_cheap_commands_of_the_documentation_run_as_they_stand(project, workplac
         assert output.out, command
     written = {path.name for path in (workplace / "exported").iterdir()}
     assert written == {"timm", "encoder.onnx", "hugging_face"}
+
+
+def test_the_code_of_the_readme_runs_on_a_finished_study(project, workplace, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
+    exec(code, {})
+    assert "'input_size': (1, 32, 32)" in capsys.readouterr().out

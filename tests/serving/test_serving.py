@@ -57,12 +57,19 @@ def test_without_a_box_it_is_patches_of_the_breast_always_the_same(mammogram):
         ([1, 2, 30, 40, 50], "four numbers"),
         ([50, 50, 50, 90], "has no pixel"),
         ([-20, 0, 0, 10], "has no pixel"),
+        ([0.31, 0.42, 1.0, 1.0], "in parts of the image: give it in pixels"),
         ([90_000, 0, 90_010, 10], "has no pixel"),
     ],
 )
 def test_a_box_that_is_none_is_refused(mammogram, box, words):
     with pytest.raises(MiramError, match=words):
         cut_dicom(mammogram.read_bytes(), box, SETTINGS)
+
+
+def test_parts_of_pixels_are_rounded_outwards_as_for_training(mammogram):
+    given = cut_posted(mammogram.read_bytes(), [200.9, 150.2, 259.1, 229.5], SETTINGS)
+    whole = cut_posted(mammogram.read_bytes(), [200, 150, 260, 230], SETTINGS)
+    np.testing.assert_array_equal(given.crops, whole.crops)
 
 
 def test_a_box_over_the_edge_is_clipped_and_said_to_be(mammogram):
@@ -93,6 +100,7 @@ def changed(path, **tags):
         ({"Modality": ""}, "modality not given: this model reads MG"),
         ({"PresentationIntentType": "FOR PROCESSING"}, "reads processed ones"),
         ({"SeriesDescription": "cropped images"}, "reads whole mammograms"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "tomosynthesis.* reads ordinary mammograms"),
     ],
 )
 @pytest.mark.parametrize("box", [None, [200, 150, 260, 230]])

@@ -13,7 +13,7 @@ from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig, MaskedAutoencoderOutput
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
-from miram.training.device import make_accelerator
+from miram.training.device import find_device, make_accelerator
 from miram.training.logging.telemetry import LOGGER
 from miram.training.loop import train
 from miram.training.optimizer import OptimizerConfig
@@ -116,6 +116,30 @@ class Looking(nn.Module):
     def forward(self, images):
         self.seen.append(images.clone())
         return MaskedAutoencoderOutput((self.weight * images.mean()).sum(), {}, (), images)
+
+
+@pytest.mark.parametrize("asked", ["cuda", "cuda:1", "mps"])
+def test_a_device_that_the_machine_lacks_is_named_with_those_it_has(asked, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(MiramError, match=rf"training\.device is {asked}, .* only cpu here"):
+        make_accelerator(config(device=asked))
+
+
+@pytest.mark.parametrize("asked", ["gpu", "cuda:", "cuda:x", "cpu:1"])
+def test_a_word_that_is_no_device_is_refused(asked):
+    with pytest.raises(MiramError, match="device: name auto, cpu, cuda, a GPU by its number"):
+        TrainingConfig.model_validate({**config().model_dump(), "device": asked})
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [("auto", "cuda"), ("cuda", "cuda"), ("cuda:1", "cuda:1"), ("mps", "mps"), ("cpu", "cpu")],
+)
+def test_the_device_that_is_named_is_found(asked, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert find_device(asked) == torch.device(expected)
 
 
 def test_the_views_of_a_sample_are_the_same_in_every_precision():

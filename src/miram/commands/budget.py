@@ -59,12 +59,11 @@ def plan_methods(parameters: dict[str, Any], method: str | None, asked: dict[str
     Raises:
         MiramError: There is no such method, or a setting is impossible.
     """
-    import torch
-
     from miram.errors import MiramError
     from miram.models.encoder import EncoderConfig
     from miram.models.method_kinds import build_on_meta_device, methods_of
     from miram.training.config import TrainingConfig, recipe_of
+    from miram.training.device import find_device
     from miram.training.memory_budget import plan_budget
 
     shared = TrainingConfig.model_validate(parameters["training"])
@@ -72,8 +71,8 @@ def plan_methods(parameters: dict[str, Any], method: str | None, asked: dict[str
     settings = {"effective_batch": shared.samples_per_step, **given, "batch_size": "auto"}
     training = TrainingConfig.model_validate(shared.model_dump() | settings)
     encoder = EncoderConfig.model_validate(parameters["encoder"])
-    on_gpu = training.device == "auto" and torch.cuda.is_available()
-    device = torch.device("cuda" if on_gpu else "cpu")
+    device = find_device(training.device)
+    on_gpu = device.type == "cuda"
     budgets: Budgets = {}
     for name, config in methods_of(parameters, method).items():
         if not config.trained:

@@ -25,6 +25,7 @@ SHARED_CODES = {
     "`aspect_tolerance`",
     "unreadable": "the file is damaged or not what its name says. Download it again",
     "archive": "an archive. Unpack it",
+    "other_file": "neither DICOM nor a picture that is read. Convert it if it is an image",
     "name_not_utf8": "the name of the file or of a folder is not UTF-8. Rename it",
     "duplicate": "the same image is there twice",
 }

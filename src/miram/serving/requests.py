@@ -5,6 +5,7 @@ arguments and results stay.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -150,7 +151,9 @@ def _wanted_header(path: Path, wanted: WantedImages) -> Header:
             "mask_or_crop": "whole mammograms",
             "for_processing": "processed ones",
         }
-        raise MiramError(f"{error.fact}: this model reads {reads[error.code]}") from error
+        raise MiramError(
+            f"{error.fact}: this model reads {reads.get(error.code, 'ordinary mammograms')}"
+        ) from error
     except DecodingError as error:
         raise MiramError(f"{error.detail} ({error.code})") from error
     return header
@@ -158,19 +161,22 @@ def _wanted_header(path: Path, wanted: WantedImages) -> Header:
 
 def _box(values: Any, rows: int, columns: int) -> Box:
     try:
-        x0, y0, x1, y1 = map(_pixel, values)
+        given = x0, y0, x1, y1 = tuple(map(_number, values))
+        # Outwards, as boxes of a table are rounded for training.
+        box = Box(*map(math.floor, (x0, y0)), *map(math.ceil, (x1, y1)))
     except (TypeError, ValueError, OverflowError):
         raise MiramError("box is [x0, y0, x1, y1], four numbers of pixels") from None
-    box = Box(x0, y0, x1, y1)
-    if box.width < 1 or box.height < 1 or box.clipped(rows, columns) is None:
+    if max(given) < 1.1 and any(number % 1 for number in given):
+        raise MiramError(f"box {list(given)} is in parts of the image: give it in pixels")
+    if x0 >= x1 or y0 >= y1 or box.clipped(rows, columns) is None:
         raise MiramError(
-            f"box {[x0, y0, x1, y1]} has no pixel in an image of {columns} columns and {rows} "
+            f"box {list(given)} has no pixel in an image of {columns} columns and {rows} "
             "rows; it is [x0, y0, x1, y1]"
         )
     return box
 
 
-def _pixel(value: Any) -> int:
+def _number(value: Any) -> float:
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError("no number")
-    return int(float(value))
+    return float(value)

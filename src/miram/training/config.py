@@ -1,9 +1,10 @@
 """The budget of a training: how long, in which micro-batches and precision, kept how."""
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from miram.configuration import Config, Seeds
 from miram.errors import MiramError
@@ -53,7 +54,10 @@ class TrainingConfig(Config):
     precision: Precision = Field(
         AUTO, description="auto: bf16 where the hardware multiplies in it, fp16 on older GPUs"
     )
-    device: Literal["auto", "cpu"] = AUTO
+    device: str = Field(
+        AUTO,
+        description="auto (a GPU of CUDA if there is one, else the CPU), cpu, cuda, cuda:1 or mps",
+    )
     crop_cache: Literal["auto", "device", "host"] = Field(
         AUTO, description="where crops are kept; auto: on the device as long as they fit"
     )
@@ -81,6 +85,13 @@ class TrainingConfig(Config):
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     initialization: InitializationConfig = InitializationConfig()
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
+            raise ValueError("name auto, cpu, cuda, a GPU by its number such as cuda:1, or mps")
+        return device
 
     @model_validator(mode="after")
     def _batches(self) -> Self:

@@ -22,19 +22,54 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     AVX512-BF16; elsewhere it would only be slower. Older GPUs take fp16 with a scaled loss.
 
     Raises:
-        MiramError: fp16 is asked for without a GPU.
+        MiramError: The device is not there, cannot be shared by several processes, or does not
+            compute in fp16.
     """
-    cpu = config.device == "cpu" or not torch.cuda.is_available()
+    device = find_device(config.device)
+    if device.index is not None:
+        torch.cuda.set_device(device)
+    on_gpu = device.type == "cuda"
     # accelerate keeps its state per process; a notebook may train twice with other settings.
     AcceleratorState._reset_state(reset_partial_state=True)
-    precision = config.precision if config.precision != "auto" else fastest_precision(cpu)
-    if cpu and precision == "fp16":
+    precision = config.precision
+    if precision == "auto":  # what a GPU of Apple gains by bf16 was never measured
+        precision = "fp32" if device.type == "mps" else fastest_precision(cpu=not on_gpu)
+    if precision == "fp16" and not on_gpu:
         raise MiramError("fp16 scales its loss on a GPU only: set training.precision to auto")
-    return Accelerator(
-        cpu=cpu,
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
         dynamo_plugin=TorchDynamoPlugin(backend="no"),
     )
+    if device.index is not None and accelerator.num_processes > 1:
+        raise MiramError(
+            f"training.device names one GPU, {device}, but {accelerator.num_processes} processes "
+            "share this training: set it to cuda, and CUDA_VISIBLE_DEVICES to the GPUs to use"
+        )
+    return accelerator
+
+
+def find_device(asked: str) -> torch.device:
+    """The device that `training.device` names.
+
+    Raises:
+        MiramError: PyTorch finds no such device on this machine.
+    """
+    there = {
+        "cuda": [f"cuda:{number}" for number in range(torch.cuda.device_count())],
+        "mps": ["mps"] * torch.backends.mps.is_available(),
+        "cpu": ["cpu"],
+    }
+    if asked == "auto":
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    kind = asked.partition(":")[0]
+    if not there[kind] or asked not in (kind, *there[kind]):
+        found = ", ".join(name for names in there.values() for name in names)
+        raise MiramError(
+            f"training.device is {asked}, but PyTorch finds only {found} here: name one of these, "
+            "or install the driver and the PyTorch of your GPU, see docs/gpu.md"
+        )
+    return torch.device(asked)
 
 
 def precision_of(accelerator: Accelerator) -> str:
@@ -57,7 +92,7 @@ def device_facts(config: TrainingConfig) -> dict[str, Any]:
     accelerator = make_accelerator(config)
     on_gpu = accelerator.device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "device": torch.cuda.get_device_name() if on_gpu else accelerator.device.type,
         "precision": precision_of(accelerator),
         "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,

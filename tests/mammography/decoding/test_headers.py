@@ -81,15 +81,21 @@ def test_a_malformed_number_gives_a_reason(tmp_path):
     assert caught.value.code == "unreadable"
 
 
-VIEW_CODE = Dataset()
-VIEW_CODE.CodeValue = "R-10226"
+def view_code(value):
+    item = Dataset()
+    item.CodeValue = value
+    return item
 
 
 @pytest.mark.parametrize(
     ("values", "view"),
     [
         ({"ViewPosition": "MLO"}, "MLO"),
-        ({"ViewCodeSequence": [VIEW_CODE]}, "MLO"),
+        ({"ViewPosition": "CCID"}, "CC"),
+        ({"ViewPosition": "CC ID"}, "CC"),
+        ({"ViewPosition": "AT"}, "AT"),
+        ({"ViewCodeSequence": [view_code("R-10226")]}, "MLO"),
+        ({"ViewCodeSequence": [view_code("1"), view_code("399192008")]}, "XCCL"),
         ({}, "CC"),
         ({"PatientOrientation": ["A", "F"]}, ""),
     ],

@@ -3,9 +3,11 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 from dicom_files import write_dicom
 from project_paths import SHARED_DATA
+from pydicom.dataset import Dataset
 
 from miram.errors import MiramError
 from miram.mammography.sources import make_source
@@ -65,6 +67,89 @@ def test_a_second_copy_of_an_instance_is_left_out_by_its_uid(tmp_path):
     assert "a.dcm" in ingested.audit["detail"].iloc[0]
 
 
+@pytest.mark.parametrize("broken", ["a.dcm", "b.dcm", "c.dcm"])
+def test_of_copies_the_first_whole_one_is_taken(tmp_path, broken):
+    for name in ("a.dcm", "b.dcm", "c.dcm"):
+        path = mammogram(tmp_path / name, "1.2.1")
+    (tmp_path / broken).write_bytes(path.read_bytes()[:-40])
+    ingested = ingest(tmp_path)
+    taken, other = sorted({"a.dcm", "b.dcm", "c.dcm"} - {broken})
+    assert list(ingested.lesions["image_path"]) == [taken]
+    assert codes(ingested) == {broken: "truncated", other: "duplicate"}
+
+
+def test_one_uid_on_two_images_costs_neither_and_names_both(tmp_path):
+    for place, name in enumerate(["a.dcm", "b.dcm", "c.dcm"]):
+        pixels = np.full((12, 10), place % 2, np.uint16)
+        mammogram(tmp_path / name, "1.2.1", pixels=pixels, PatientID=name)
+    ingested = ingest(tmp_path)
+    lesions = ingested.lesions
+    assert list(lesions["image_path"]) == ["a.dcm", "b.dcm"]
+    assert list(lesions["image_id"]) == ["1.2.1", "b.dcm"]
+    assert list(lesions["patient_id"]) == ["a.dcm", "b.dcm"]
+    named = ingested.audit.query("code == 'uid_twice'").iloc[0]
+    assert (named["file"], named["action"]) == ("b.dcm", "went on") and "a.dcm" in named["detail"]
+    assert codes(ingested)["c.dcm"] == "duplicate"
+
+
+def test_a_file_without_preamble_and_suffix_is_taken(tmp_path):
+    content = mammogram(tmp_path / "whole.dcm", "1.3.7").read_bytes()
+    meta = 144 + int.from_bytes(content[140:144], "little")
+    (tmp_path / "whole.dcm").unlink()
+    (tmp_path / "IM_0001").write_bytes(content[meta:])
+    (tmp_path / "IM_0002").write_bytes(content[132:].replace(b"1.3.7", b"1.3.8"))
+    ingested = ingest(tmp_path)
+    assert list(ingested.lesions["image_path"]) == ["IM_0001", "IM_0002"]
+    assert ingested.audit.empty
+
+
+def view_code(value, modifier=None):
+    item = Dataset()
+    item.CodeValue = value
+    if modifier:
+        item.ViewModifierCodeSequence = [view_code(modifier)]
+    return item
+
+
+@pytest.mark.parametrize(
+    ("tags", "kind"),
+    [
+        ({"SOPClassUID": TOMOSYNTHESIS, "NumberOfFrames": 1}, "tomosynthesis"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.4"}, "tomosynthesis"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "tomosynthesis"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "TOMO_PROJ"]}, "tomosynthesis"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "", "GENERATED_2D"]}, "tomosynthesis"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "STEREO_MINUS"]}, "stereo"),
+        ({"ViewCodeSequence": [view_code("G-8310")]}, "specimen"),
+        ({"ViewCodeSequence": [view_code("R-10242", "R-102D6")]}, "magnification"),
+        ({"ViewCodeSequence": [view_code("399162004", "399055006")]}, "magnification"),
+        ({"EstimatedRadiographicMagnificationFactor": "1.8"}, "magnification"),
+        (
+            {"SOPClassUID": SECONDARY_CAPTURE, "ImageType": ["DERIVED", "SECONDARY"]},
+            "secondary_capture",
+        ),
+        ({"SOPClassUID": SECONDARY_CAPTURE, "SeriesDescription": "R2 CAD"}, "secondary_capture"),
+    ],
+)
+def test_what_is_no_ordinary_mammogram_is_left_out_unless_its_kind_is_asked_for(
+    tmp_path, tags, kind
+):
+    mammogram(tmp_path / "good.dcm", "1.2.1", EstimatedRadiographicMagnificationFactor="1.07")
+    mammogram(tmp_path / "other.dcm", "1.2.2", **tags)
+    ingested = ingest(tmp_path)
+    assert list(ingested.lesions["image_path"]) == ["good.dcm"]
+    assert codes(ingested) == {"other.dcm": kind}
+    assert f"special: [{kind}]" in ingested.audit["detail"].iloc[0]
+    assert len(ingest(tmp_path, special=[kind]).lesions) == 2
+
+
+def test_a_digitized_film_and_a_displaced_implant_are_ordinary(tmp_path):
+    mammogram(tmp_path / "a.dcm", "1.2.1", SOPClassUID=SECONDARY_CAPTURE)
+    displaced = [view_code("R-10242", "R-102D5")]
+    mammogram(tmp_path / "b.dcm", "1.2.2", ViewPosition=None, ViewCodeSequence=displaced)
+    assert list(ingest(tmp_path).lesions["view"]) == ["MLO", "CC"]
+
+
 @pytest.mark.parametrize(
     ("tags", "code"),
     [
@@ -97,17 +182,20 @@ def test_what_is_no_single_mammogram_becomes_an_audit_row(tmp_path, tags, code):
     assert set(ingested.audit["action"]) == {"left out"}
 
 
-def test_broken_files_pictures_and_archives_become_audit_rows_and_notes_do_not(tmp_path):
+def test_every_file_that_is_not_taken_has_an_audit_row(tmp_path):
     mammogram(tmp_path / "good.dcm")
     (tmp_path / "empty.dcm").touch()
     (tmp_path / "text.dcm").write_text("not at all DICOM, but long enough to be looked at" * 9)
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
-    (tmp_path / "b.zip").write_bytes(b"PK")
-    (tmp_path / "notes.txt").write_text("hello")
+    for name in ("b.zip", "c.tgz", "d.rar"):
+        (tmp_path / name).write_bytes(b"PK")
+    for name in ("notes.txt", "e.nii", "f.mha", "g.bmp", "h.jp2", "nothing"):
+        (tmp_path / name).write_text("hello")
     (tmp_path / ".hidden.dcm").write_bytes(b"x")
     assert codes(ingest(tmp_path)) == {
         "a.png": "picture",
-        "b.zip": "archive",
+        **dict.fromkeys(["b.zip", "c.tgz", "d.rar"], "archive"),
+        **dict.fromkeys(["e.nii", "f.mha", "g.bmp", "h.jp2", "nothing", "notes.txt"], "other_file"),
         "empty.dcm": "empty",
         "text.dcm": "not_dicom",
     }
@@ -139,14 +227,16 @@ def test_view_and_side_come_from_the_name_where_the_tags_are_silent(tmp_path):
     mammogram(tmp_path / "P1_RIGHT_CC.dcm", "1.2.1", **silent)
     mammogram(tmp_path / "P1_R_ML.dcm", "1.2.2", ImageLaterality=None)  # the view's tag speaks
     mammogram(tmp_path / "IM0001.dcm", "1.2.3", **silent)
+    mammogram(tmp_path / "IM0002.dcm", "1.2.4", **silent, SeriesDescription="L CC")
     ingested = ingest(tmp_path)
     lesions = ingested.lesions.set_index("image_id")
     assert (lesions.loc["1.2.1", "view"], lesions.loc["1.2.1", "laterality"]) == ("CC", "RIGHT")
     assert (lesions.loc["1.2.2", "view"], lesions.loc["1.2.2", "laterality"]) == ("MLO", "RIGHT")
     assert lesions.loc["1.2.3", ["view", "laterality"]].isna().all()
+    assert list(lesions.loc["1.2.4", ["view", "laterality"]]) == ["CC", "LEFT"]
     assert lesions.loc["1.2.1", "repairs"] == ["read_from_name"]
     assert lesions.loc["1.2.3", "repairs"] == []
-    assert (ingested.audit["code"] == "read_from_name").sum() == 2
+    assert (ingested.audit["code"] == "read_from_name").sum() == 3
 
 
 @pytest.mark.parametrize(
@@ -213,7 +303,7 @@ def test_real_awkward_files_give_their_six_radiographs_and_a_reason_for_each_oth
     ingested = ingest(AWKWARD, modalities=["CR", "RG"])
     names = [f"RG3_{kind}.dcm" for kind in ("J2KR", "JLSL", "JPLL", "RLE")]
     assert sorted(ingested.lesions["image_path"]) == ["MG1_J2KI.dcm", "MG1_JPLY.dcm", *names]
-    assert len(ingested.audit) == 28 - 6
+    assert len(ingested.audit.query("file != 'INDEX.csv'")) == 28 - 6
     film = ingested.lesions[ingested.lesions["image_path"] == "MG1_J2KI.dcm"].iloc[0]
     assert (film["view"], film["laterality"], film["source_bits"]) == ("MLO", "LEFT", 12)
 

@@ -257,6 +257,34 @@ def test_a_table_of_missing_files_alone_says_which_and_why(root):
         ingest(root)
 
 
+def test_columns_that_are_taken_are_logged_and_near_names_asked_about(root, caplog):
+    table(
+        root, [{"file": "a.png", "who": "x", "Pathology": "B", "breast density": 2, "view": "CC"}]
+    )
+    with caplog.at_level("INFO", logger="miram"):
+        lesions = ingest(root).lesions
+    assert lesions["pathology"].isna().all()
+    assert "images.csv: taken are patient_id, view, image_path" in caplog.messages
+    asked = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [text.partition("set ")[2] for text in asked if "no column gives" in text] == [
+        "columns: {pathology: Pathology}",
+        "columns: {density: breast density}",
+    ]
+
+
+def test_a_column_that_is_taken_for_another_is_not_asked_about(root, caplog):
+    table(root, [{"file": "a.png", "who": "x", "views": "CC", "Density": "b"}])
+    columns = {**OWN["columns"], "lesion_id": "{file}_{views}"}
+    ingest(root, columns=columns, label_columns=["Density"])
+    assert "no column gives" not in caplog.text
+
+
+def test_yes_and_no_of_yaml_are_to_be_quoted():
+    values = {"pathology": {True: "MALIGNANT", False: "BENIGN"}}
+    with pytest.raises(MiramError, match=r"yes, no, on and off for true and false; put it into q"):
+        make_source("image_table", {"values": values})
+
+
 @given(st.lists(st.sampled_from(["OVAL", "ROUND", "IRREGULAR"]), min_size=1, max_size=5))
 def test_labels_come_back_sorted_and_once_whatever_their_order(labels):
     assert as_labels(pd.Series(["-".join(labels)]), "-", {}) == [sorted(set(labels))]

@@ -142,6 +142,40 @@ def test_boxes_in_parts_of_the_image_are_refused(root, options):
         )
 
 
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ("a.png,p,,0.31,0.42,0.55,1.002\nb.png,q,,-0.0004,0.4,0.5,0.6\n", 2),
+        ("a.png,p,,10,20,60,80\nb.png,q,,0.31,0.42,0.55,0.7\n", 3),
+    ],
+)
+def test_some_boxes_in_parts_of_the_image_are_refused_with_their_line(root, rows, line):
+    with pytest.raises(MiramError, match=rf"line {line}: .* between 0 and 1"):
+        ingest(root, HEADER + rows)
+
+
+def test_boxes_of_a_few_pixels_and_empty_ones_are_no_parts_of_the_image(root):
+    ingested = ingest(root, HEADER + "a.png,p,,0,0,2,2\nb.png,q,,0,0,0,0\n")
+    assert ingested.audit["code"].tolist() == ["box_empty"]
+
+
+TWICE = HEADER.replace("box_x0", "mask_paths,box_x0")
+
+
+@pytest.mark.parametrize("place", ["c.png,40,100,80,130", "c.png,,,,", ",40,100,80,130"])
+def test_one_place_that_is_benign_and_malignant_is_refused_with_its_lines(root, place):
+    rows = f"b.png,q,BENIGN,{place}\na.png,p,BENIGN,{place}\na.png,p,MALIGNANT,{place}\n"
+    with pytest.raises(MiramError, match=r"lines 3 and 4: .* a\.png is BENIGN and MALIGNANT"):
+        ingest(root, TWICE + rows)
+
+
+def test_one_place_in_two_rows_is_named(root):
+    rows = "a.png,p,BENIGN,b.png,,,,\na.png,p,,b.png,40,100,80,130\na.png,p,BENIGN,c.png,,,,\n"
+    ingested = ingest(root, TWICE + rows)
+    assert ingested.audit[["lesion_id", "code"]].to_numpy().tolist() == [["a.png_2", "same_place"]]
+    assert len(ingested.lesions) == 3
+
+
 @pytest.mark.parametrize("box", ["inf,20,60,80", "10,20,inf,80", "10,-inf,60,80", "10,1e400,60,80"])
 def test_a_box_without_end_is_outside(root, box):
     ingested = ingest(root, HEADER + f"a.png,p,,{box}\nb.png,q,,1,2,60,80\n")

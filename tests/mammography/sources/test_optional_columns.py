@@ -50,7 +50,7 @@ def full_table():
         {
             "patient_id": "P" + rows["patient"].astype(str),
             "image_path": rows["patient"].astype(str) + ".png",
-            "box_x0": 4, "box_y0": 4, "box_x1": 20, "box_y1": 20,
+            "box_x0": np.tile([4, 5], PATIENTS), "box_y0": 4, "box_x1": 20, "box_y1": 20,
         }
     )  # fmt: skip
     for step, (name, values) in enumerate(OPTIONAL.items(), start=1):

@@ -40,6 +40,11 @@ def test_a_quoted_cell_may_hold_the_delimiter_and_line_ends(tmp_path):
     assert list(table.index) == [3, 4]
 
 
+def test_a_report_as_long_as_a_book_fits_into_a_cell(tmp_path):
+    table = read(tmp_path, f'a,report\n1,"{"no finding, " * 20_000}"\n')
+    assert table["a"].tolist() == ["1"] and len(table["report"].iloc[0]) == 239_999
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from attention_checks import DIM, HEADS, SIDE, exact, heads, make, tokens
 from model_checks import parameters_without_gradient, saved_bytes
 from timm.layers import Attention as TimmAttention
 from timm.models.vision_transformer import Block
@@ -17,14 +18,19 @@ from miram.errors import MiramError
 from miram.models import attention
 from miram.models.attention import (
     ATTENTIONS,
+    GatedConvConfig,
+    HaloConfig,
     LinformerConfig,
+    LongShortConfig,
     MultiAxisConfig,
+    NeighborhoodConfig,
     NystromConfig,
     PerformerConfig,
+    PyramidConfig,
     SoftmaxConfig,
+    VaryingWindowConfig,
 )
 from miram.models.attention.focused_linear import FocusedLinearConfig
-from miram.models.attention.multi_axis import axis_attention
 from miram.models.attention.nystrom import (
     block_shape,
     grid_landmarks,
@@ -32,8 +38,7 @@ from miram.models.attention.nystrom import (
     segment_means,
 )
 from miram.models.attention.performer import log_features, orthogonal_features
-
-DIM, HEADS, SIDE = 32, 4, 4
+from miram.models.attention.windows import axis_attention
 
 # The defaults of every registered attention that fit a small grid, and the settings that take
 # other paths.
@@ -42,34 +47,20 @@ VARIANTS: dict[str, Any] = {
     "linformer": LinformerConfig(length=5),
     "linformer_of_the_authors": LinformerConfig(length=5, one_kv_head=True, share_kv=True),
     "linformer_two_projections": LinformerConfig(length=5, share_projection=False),
+    "linformer_dct": LinformerConfig(length=4, projection="dct"),
+    "linformer_pool": LinformerConfig(length=4, projection="pool", share_kv=True),
     "nystrom_few": NystromConfig(num_landmarks=5),
     "nystrom_grid": NystromConfig(num_landmarks=6, landmarks="grid", conv="grid", conv_kernel=3),
     "nystrom_no_conv": NystromConfig(num_landmarks=5, conv="none"),
     "multi_axis_small": MultiAxisConfig(window=2),
+    "halo_small": HaloConfig(window=2, halo=1),
+    "neighborhood_small": NeighborhoodConfig(kernel=3, dilations=(2, 1)),
+    "long_short_small": LongShortConfig(window=2),
+    "varying_window_small": VaryingWindowConfig(window=2, ratio=3),
+    "pyramid_small": PyramidConfig(cell=3),
+    "gated_conv_local": GatedConvConfig(filters="local", kernel=3),
     "focused_linear_no_floor": FocusedLinearConfig(floor=1e-3),
 }
-
-
-def make(config: Any, side: int = SIDE, dim: int = DIM, heads: int = HEADS, prefix: int = 1) -> Any:
-    """A seeded module for a side x side grid, in evaluation mode."""
-    torch.manual_seed(0)
-    return config.layer(prefix, (side, side))(dim, num_heads=heads, qkv_bias=True).eval()
-
-
-def tokens(side: int = SIDE, dim: int = DIM, batch: int = 2, prefix: int = 1) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(batch, side * side + prefix, dim, generator=generator)
-
-
-def heads(*shape: int, seed: int = 0, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values in float64."""
-    generator = torch.Generator().manual_seed(seed)
-    q, k, v = (scale * torch.randn(*shape, generator=generator).double() for _ in range(3))
-    return q, k, v
-
-
-def exact(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return ((q @ k.mT) / math.sqrt(q.shape[-1])).softmax(-1) @ v
 
 
 @pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS.keys())
@@ -172,18 +163,20 @@ def test_registry_names_every_attention_by_its_kind() -> None:
         assert callable(getattr(attention, f"{kind}_attention"))
 
 
-@pytest.mark.parametrize("kind", ["linformer", "nystrom", "multi_axis", "focused_linear"])
+# Order of the tokens. Some attentions treat tokens as a set. The others do not: Linformer's E has a
+# column per position, Nyström's landmarks and convolution, windows and L²ViT's convolutions follow
+# the grid.
+ON_THE_GRID = [kind for kind, config in ATTENTIONS.items() if config().module().needs_grid]
+
+
+@pytest.mark.parametrize("kind", ON_THE_GRID)
 def test_a_sequence_that_is_not_the_grid_is_explained(kind: str) -> None:
-    with pytest.raises(MiramError, match="grid of 4 x 4"):
-        make(ATTENTIONS[kind]())(tokens(side=3))
+    layer = make(VARIANTS[kind])
+    with pytest.raises(MiramError, match="10 tokens are not 1 prefix"):
+        layer(tokens(side=3))
 
 
-# Order of the tokens. Softmax and Performer treat tokens as a set. The others do not: Linformer's
-# E has a column per position, Nyström's landmarks and convolution, MaxViT's groups and L²ViT's
-# convolutions follow the grid.
-
-
-@pytest.mark.parametrize("kind", ["softmax", "performer"])
+@pytest.mark.parametrize("kind", sorted(ATTENTIONS.keys() - set(ON_THE_GRID)))
 def test_any_number_of_tokens_in_any_order_gives_the_output_in_that_order(kind: str) -> None:
     layer, x = make(ATTENTIONS[kind]()), tokens(side=3)
     order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(0))

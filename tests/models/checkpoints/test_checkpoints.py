@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import timm.data
 import torch
 from safetensors.torch import save_file
 from tiny import ENCODER
@@ -16,6 +17,7 @@ from miram.models.checkpoints.files import (
 )
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.method_kinds import METHOD_KINDS
+from miram.models.pretrained_weights.files import read_weights
 
 HEADER = {
     "timm": ENCODER.timm_arguments,
@@ -171,3 +173,29 @@ def test_a_header_with_the_names_of_older_files_is_read(tmp_path):
     assert METHOD_KINDS.model_validate(metadata["method"]).image_size == 32
     assert metadata["training"] == {"crop_cache": "auto", "validate_every": 4}
     assert EncoderCheckpoint.load(path).metadata["image_size"] == 32
+
+
+def test_a_study_s_folder_of_versions_is_its_newest_file(tmp_path):
+    folder = tmp_path / "encoder.safetensors"
+    for version, seed in (("2026-01-02T00.00.00.000Z", 1), ("2026-01-10T00.00.00.000Z", 2)):
+        saved = EncoderCheckpoint.of(ENCODER.build(seed=seed), HEADER)
+        saved.save(folder / version / folder.name)
+    loaded = EncoderCheckpoint.load(folder)
+    torch.testing.assert_close(loaded.state, saved.state, rtol=0, atol=0)
+    torch.testing.assert_close(load_checkpoint(folder).state, saved.state, rtol=0, atol=0)
+    assert describe_checkpoint(folder)["file"].endswith("2026-01-10T00.00.00.000Z/" + folder.name)
+    read = read_weights(folder)
+    assert read.file.parent.name == "2026-01-10T00.00.00.000Z"
+
+
+def test_a_folder_without_versions_holds_no_checkpoint(tmp_path):
+    with pytest.raises(MiramError, match=f"there is no checkpoint at {tmp_path}"):
+        EncoderCheckpoint.load(tmp_path)
+
+
+def test_timm_is_told_the_images_that_a_built_encoder_takes():
+    header = {**HEADER, "pixels": "fixed", "pixel_mean": 0.4, "pixel_std": 0.25}
+    encoder = EncoderCheckpoint.of(ENCODER.build(seed=0), header).build()
+    told = timm.data.resolve_data_config(model=encoder)
+    assert told["input_size"] == (1, 16, 16)
+    assert (told["mean"], told["std"], told["crop_pct"]) == ((0.4,), (0.25,), 1.0)

@@ -104,13 +104,15 @@ def test_transformers_gives_our_tokens(checkpoint, hugging_face_folder):
         close(model.eval()(images(3)).last_hidden_state, tokens(checkpoint, 3))
 
 
-def test_the_preprocessor_standardizes_as_the_header_says(hugging_face_folder):
+@pytest.mark.parametrize(("kind", "white"), [(np.uint16, 65_535), (np.uint8, 255)])
+def test_the_preprocessor_standardizes_as_the_header_says(hugging_face_folder, kind, white):
     from transformers import ViTImageProcessor
 
-    grey = np.random.default_rng(0).integers(0, 256, (16, 16, 1), dtype=np.uint8)
-    processor = ViTImageProcessor.from_pretrained(hugging_face_folder)
-    given = processor(grey, return_tensors="pt", input_data_format="channels_last")
-    expected = (torch.from_numpy(grey[..., 0]).float() / 255 - 0.4) / 0.25
+    grey = np.random.default_rng(0).integers(0, white + 1, (1, 16, 16), dtype=kind)
+    changed = {} if kind is np.uint16 else {"rescale_factor": 1 / white}
+    processor = ViTImageProcessor.from_pretrained(hugging_face_folder, **changed)
+    given = processor(grey, return_tensors="pt", input_data_format="channels_first")
+    expected = (torch.from_numpy(grey[0].astype(np.float32)) / white - 0.4) / 0.25
     torch.testing.assert_close(given["pixel_values"][0, 0], expected)
 
 

@@ -15,13 +15,15 @@ from miram.mammography.decoding.errors import DecodingError, DecodingFailure
 from miram.mammography.decoding.expendable import expendable
 from miram.mammography.decoding.guards import LARGEST_FILE, check_file, check_inflated, open_file
 from miram.mammography.decoding.pictures import FORMATS, is_picture_file
+from miram.mammography.decoding.views import Special, special_of, text_of, view_of
 
 _HEADER_KEYWORDS = (
-    "BitsAllocated", "BitsStored", "Columns", "ImageLaterality", "Laterality", "Modality",
-    "NumberOfFrames", "PatientID", "PatientOrientation", "PhotometricInterpretation",
-    "PresentationIntentType", "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel",
-    "SeriesDescription", "SeriesInstanceUID", "SpecificCharacterSet", "StudyInstanceUID",
-    "ViewCodeSequence", "ViewPosition",
+    "BitsAllocated", "BitsStored", "Columns", "EstimatedRadiographicMagnificationFactor",
+    "ImageLaterality", "ImageType", "Laterality", "Modality", "NumberOfFrames", "PatientID",
+    "PatientOrientation", "PhotometricInterpretation", "PresentationIntentType", "Rows",
+    "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID",
+    "SpecificCharacterSet", "SpecimenDescriptionSequence", "StudyInstanceUID", "ViewCodeSequence",
+    "ViewPosition",
 )  # fmt: skip
 # pydicom takes plain integers as well, but turns each into a tag again for every file.
 _HEADER_TAGS: list[Any] = [Tag(keyword) for keyword in _HEADER_KEYWORDS]
@@ -34,15 +36,9 @@ _INTENTS = {
 }
 GREY = ("MONOCHROME1", "MONOCHROME2")
 _PICTURE_BITS = {"1": 8, "L": 8, "I;16": 16, "I;16B": 16, "I;16L": 16}
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # the last one of big-endian files
 _UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))+", re.ASCII)
 _LONGEST_UID = 64  # DICOM PS3.5, 9.1
-# SNOMED CT and the older SRT codes of the two screening views (DICOM PS3.16, CID 4014).
-_VIEW_CODES = {
-    "399162004": "CC",
-    "R-10242": "CC",
-    "399368009": "MLO",
-    "R-10226": "MLO",
-}
 
 
 @dataclass(frozen=True)
@@ -58,10 +54,11 @@ class Header:
         series_description: Blank in 566 of the 10,237 CBIS-DDSM files.
         patient_id: In CBIS-DDSM the folder name, not the patient.
         patient_orientation: Parts joined by a backslash; CC or MLO in CBIS-DDSM.
-        view: Upper case: ViewPosition, else the view code sequence, else PatientOrientation.
+        view: See `view_of`.
         laterality: L, R, B or empty.
         presentation_intent: FOR PROCESSING, FOR PRESENTATION or empty: by the tag, else by the
             SOP class.
+        special: What else than an ordinary mammogram it is, see `special_of`.
     """
 
     bits_allocated: int
@@ -83,6 +80,7 @@ class Header:
     view: str
     laterality: str
     presentation_intent: str
+    special: Special | None
 
 
 @expendable
@@ -133,29 +131,21 @@ def _header(dataset: FileDataset) -> Header:
         columns=_number(dataset, "Columns"),
         frames=max(_number(dataset, "NumberOfFrames"), 1),
         samples=max(_number(dataset, "SamplesPerPixel"), 1),
-        transfer_syntax=_text(dataset.file_meta, "TransferSyntaxUID"),
-        sop_class_uid=_text(dataset, "SOPClassUID"),
-        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
-        series_uid=_text(dataset, "SeriesInstanceUID"),
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        series_description=_text(dataset, "SeriesDescription"),
-        patient_id=_text(dataset, "PatientID"),
-        modality=_text(dataset, "Modality"),
-        photometric=_text(dataset, "PhotometricInterpretation").upper(),
-        patient_orientation=_text(dataset, "PatientOrientation"),
-        view=_view(dataset),
+        transfer_syntax=text_of(dataset.file_meta, "TransferSyntaxUID"),
+        sop_class_uid=text_of(dataset, "SOPClassUID"),
+        sop_instance_uid=text_of(dataset, "SOPInstanceUID"),
+        series_uid=text_of(dataset, "SeriesInstanceUID"),
+        study_uid=text_of(dataset, "StudyInstanceUID"),
+        series_description=text_of(dataset, "SeriesDescription"),
+        patient_id=text_of(dataset, "PatientID"),
+        modality=text_of(dataset, "Modality"),
+        photometric=text_of(dataset, "PhotometricInterpretation").upper(),
+        patient_orientation=text_of(dataset, "PatientOrientation"),
+        view=view_of(dataset),
         laterality=_laterality(dataset),
         presentation_intent=_intent(dataset),
+        special=special_of(dataset),
     )
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    value = dataset.get(keyword)
-    if value is None:
-        return ""
-    if isinstance(value, (list, pydicom.multival.MultiValue)):
-        return "\\".join(str(part) for part in value).strip()
-    return str(value).strip()
 
 
 def _number(dataset: Dataset, keyword: str) -> int:
@@ -163,24 +153,14 @@ def _number(dataset: Dataset, keyword: str) -> int:
     return 0 if value is None or value == "" else int(value)
 
 
-def _view(dataset: Dataset) -> str:
-    if view := _text(dataset, "ViewPosition").upper():
-        return view
-    for item in dataset.get("ViewCodeSequence") or ():
-        if view := _VIEW_CODES.get(_text(item, "CodeValue"), ""):
-            return view
-    orientation = _text(dataset, "PatientOrientation").upper()
-    return orientation if orientation in {"CC", "MLO"} else ""
-
-
 def _laterality(dataset: Dataset) -> str:
-    return (_text(dataset, "ImageLaterality") or _text(dataset, "Laterality")).upper()
+    return (text_of(dataset, "ImageLaterality") or text_of(dataset, "Laterality")).upper()
 
 
 def _intent(dataset: Dataset) -> str:
     # The tag first: raw images are also exported as Secondary Capture, or of the other class.
-    intent = _text(dataset, "PresentationIntentType").upper()
-    return intent or _INTENTS.get(_text(dataset, "SOPClassUID"), "")
+    intent = text_of(dataset, "PresentationIntentType").upper()
+    return intent or _INTENTS.get(text_of(dataset, "SOPClassUID"), "")
 
 
 @dataclass(frozen=True)
@@ -197,9 +177,14 @@ class ImageFacts:
 
 
 def starts_like_dicom(path: Path) -> bool:
-    """Whether the mark behind its preamble says that a file is DICOM (PS3.10, 7.1)."""
+    """Whether a file begins as DICOM does.
+
+    With a preamble and its mark (PS3.10, 7.1), or without, as old archives hold them, with a data
+    element of group 2 or 8.
+    """
     with open_file(path) as file:
-        return file.read(132).endswith(b"DICM")
+        start = file.read(132)
+    return start[128:] == b"DICM" or start[:2] in _FIRST_GROUPS
 
 
 def is_uid(text: str) -> bool:

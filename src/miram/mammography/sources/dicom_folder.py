@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
@@ -17,12 +18,15 @@ from miram.mammography.decoding.headers import (
     read_header,
     starts_like_dicom,
 )
+from miram.mammography.decoding.read import DecodingConfig, read_image
+from miram.mammography.decoding.views import Special
 from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.sources.base import Ingested, NothingFoundError, Source
 from miram.mammography.sources.cbis_ddsm.file_roles import FileRole, is_cbis_ddsm, role_of
 from miram.mammography.sources.files import (
     ARCHIVE_SUFFIXES,
     DICOM_SUFFIXES,
+    OTHER_FILE,
     PICTURE_SUFFIXES,
     files_under,
     is_utf8,
@@ -35,12 +39,20 @@ _LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
 _VIEWS = ("CC", "MLO", "ML", "LM", "XCCL", "XCCM")
 _WORD = re.compile(r"[A-Z]+")
 _LATERALITY_AND_VIEW = re.compile(rf"(L|R|LEFT|RIGHT)({'|'.join(_VIEWS)})")
-
-
+_SPECIAL: dict[str, str] = {
+    "tomosynthesis": "a slice, projection or generated view of a tomosynthesis, by its SOP class "
+    "or ImageType",
+    "magnification": "a magnification or spot compression view, by its view modifier or "
+    "magnification factor",
+    "specimen": "an image of removed tissue",
+    "stereo": "a stereotactic image of a biopsy, by its ImageType",
+    "secondary_capture": "a picture made after the examination, such as with marks of CAD",
+}
 _REMEDIES = {
     "other_modality": "; sources.dicom_folder.modalities lists those that are taken",
     "mask_or_crop": "; source=cbis_ddsm reads it with its mammogram",
     "for_processing": "; take it with sources.dicom_folder.for_processing: true",
+    **{kind: f"; take it with sources.dicom_folder.special: [{kind}]" for kind in _SPECIAL},
 }
 
 
@@ -52,6 +64,9 @@ class WantedImages(Config):
     )
     for_processing: bool = Field(
         False, description="also take raw detector images, whose contrast differs"
+    )
+    special: Listed[Special] = Field(
+        (), description="also take single images of these kinds, which are no ordinary mammograms"
     )
 
 
@@ -69,7 +84,8 @@ def check_kind(path: Path, header: Header, wanted: WantedImages) -> None:
     Folders of CBIS-DDSM identify crops and masks by their names.
 
     Raises:
-        UnwantedImageError: Another modality, a raw image, or a mask or a crop of CBIS-DDSM.
+        UnwantedImageError: Another modality, a raw or special image, or a mask or a crop of
+            CBIS-DDSM.
         DecodingError: No single grey image.
     """
     if header.modality not in wanted.modalities:
@@ -80,6 +96,8 @@ def check_kind(path: Path, header: Header, wanted: WantedImages) -> None:
         role = role_of(header.bits_allocated, header.series_description, *names)
         if role in (FileRole.MASK, FileRole.CROP):
             raise UnwantedImageError("mask_or_crop", f"a {role} of CBIS-DDSM")
+    if header.special and header.special not in wanted.special:
+        raise UnwantedImageError(header.special, _SPECIAL[header.special])
     if header.presentation_intent == "FOR PROCESSING" and not wanted.for_processing:
         raise UnwantedImageError("for_processing", "a raw image (FOR PROCESSING)")
 
@@ -90,9 +108,9 @@ class DicomFolderSource(WantedImages, Source):
     An image becomes one row of the lesion table: its `lesion_id` is its `image_id` (the
     SOPInstanceUID), `mask_paths` is an empty list, and every label is missing. The further
     column `presentation_intent` separates raw and processed images. View and laterality come
-    from the tags, else from the file name; the `repairs` of such a row hold `read_from_name`.
-    Masks and crops of CBIS-DDSM are left out: the source `cbis_ddsm` reads that data set with its
-    labels.
+    from the tags, else from the file name or the SeriesDescription; the `repairs` of such a row
+    hold `read_from_name`. Masks and crops of CBIS-DDSM are left out: the source `cbis_ddsm` reads
+    that data set with its labels.
     """
 
     audit_codes: ClassVar = {
@@ -101,9 +119,12 @@ class DicomFolderSource(WantedImages, Source):
         "mask_or_crop": "a mask or a crop of CBIS-DDSM, no whole mammogram. The source "
         "`cbis_ddsm` reads them",
         "for_processing": "a raw detector image; its contrast is another",
+        **_SPECIAL,
         "no_patient": "the patient of the image cannot be known, so that it cannot be split",
         "patient_from_study": "PatientID is empty; each study counts as a patient",
-        "read_from_name": "view or laterality come from the file name",
+        "read_from_name": "view or laterality come from the file name or the SeriesDescription",
+        "uid_twice": "another image with other pixels has its SOPInstanceUID; both are taken, and "
+        "the path is the `image_id` of the later one. Ask where the data come from",
     }
 
     patient_pattern: str = Field(
@@ -129,19 +150,18 @@ class DicomFolderSource(WantedImages, Source):
     def ingest(self, raw_root: Path) -> Ingested:
         """Find the mammograms below a folder, one row each.
 
-        Every file that looks like an image and is not taken has an audit row: another modality, a
-        report, several frames, a second copy.
+        Every file that is not taken has an audit row: another modality, a report, several frames,
+        a second copy, no image at all. Of the copies of an image the first that can be decoded is
+        taken: pixels are read only where two files have one SOPInstanceUID.
 
         Raises:
             MiramError: There is no such folder.
             NothingFoundError: There is not one mammogram in it; it holds the audit.
         """
         finder = _Finder(raw_root, self)
-        rows = [
-            row
-            for path in track(files_under(raw_root), "read headers")
-            if (row := finder.row_of(path)) is not None
-        ]
+        for path in track(files_under(raw_root), "read headers"):
+            finder.examine(path)
+        rows = list(finder.rows.values())
         problems = finder.audit.rows
         if not rows:
             codes = sorted({problem["code"] for problem in problems})
@@ -163,51 +183,86 @@ class _Finder:
         self.raw_root, self.source = raw_root, source
         self.audit = AuditLog()
         self.note = self.audit.note
-        self.seen: dict[str, str] = {}
+        self.rows: dict[str, dict[str, Any]] = {}  # by image_id
+        self.same_uid: dict[str, list[str]] = {}  # the image_id of each image of a SOPInstanceUID
 
-    def row_of(self, path: Path) -> dict[str, Any] | None:
-        """Give the row of a mammogram; None, and an audit row, for any other image."""
+    def examine(self, path: Path) -> None:
+        """Keep the row of a mammogram; write an audit row for any other file."""
         name = path.relative_to(self.raw_root).as_posix()
         suffix = path.suffix.lower()
         if not is_utf8(name):
             self.note("", name, "name_not_utf8", "left out", "rename it")
-            return None
+            return
         if suffix in ARCHIVE_SUFFIXES:
             self.note("", name, "archive", "left out", "unpack it")
-            return None
+            return
         if suffix in PICTURE_SUFFIXES:
             detail = "a picture; the source image_table takes pictures"
             self.note("", name, "picture", "left out", detail)
-            return None
+            return
         try:
             if suffix not in DICOM_SUFFIXES and not starts_like_dicom(path):
-                return None
+                self.note("", name, "other_file", "left out", OTHER_FILE)
+                return
             header = read_header(path)
             check_kind(path, header, self.source)
         except UnwantedImageError as reason:
             detail = f"{reason.fact}{_REMEDIES.get(reason.code, '')}"
             self.note("", name, reason.code, "left out", detail)
-            return None
         except DecodingError as error:
             self.note("", name, error.code, "left out", error.detail)
-            return None
         except OSError as error:
             self.note("", name, "unreadable", "left out", str(error))
-            return None
-        return self._row(path, name, header)
+        else:
+            self._keep(path, name, header)
 
-    def _row(self, path: Path, name: str, header: Header) -> dict[str, Any] | None:
-        image_id = header.sop_instance_uid or name
-        if image_id in self.seen:
-            detail = f"the same SOPInstanceUID as {self.seen[image_id]}"
-            self.note(image_id, name, "duplicate", "left out", detail)
+    def _keep(self, path: Path, name: str, header: Header) -> None:
+        uid = header.sop_instance_uid or name
+        image_id = self._new_id(uid, path, name)
+        patient = self._patient(image_id, name, header) if image_id else None
+        if image_id and patient:
+            self.rows[image_id] = self._row(path, name, header, image_id, patient)
+            self.same_uid.setdefault(uid, []).append(image_id)
+
+    def _new_id(self, uid: str, path: Path, name: str) -> str | None:
+        """Give the image_id of a file; None, and an audit row, for the copy of another."""
+        others = self.same_uid.get(uid, [])
+        pixels = _pixels(path) if others else None
+        if isinstance(pixels, DecodingError):
+            detail = f"{pixels.detail}; {self._taken(others[0])} is another copy"
+            self.note(uid, name, pixels.code, "left out", detail)
             return None
-        patient = self._patient(image_id, name, header)
-        if patient is None:
-            return None
-        self.seen[image_id] = name
+        for image_id in list(others):
+            other = self._taken(image_id)
+            found = _pixels(self.raw_root / other)
+            if isinstance(found, DecodingError):
+                self.note(uid, other, found.code, "left out", f"{found.detail}; {name} is whole")
+                others.remove(image_id)
+                del self.rows[image_id]
+            elif np.array_equal(pixels, found):
+                detail = f"the same SOPInstanceUID and pixels as {other}"
+                self.note(uid, name, "duplicate", "left out", detail)
+                return None
+            else:
+                detail = f"the SOPInstanceUID is that of {other}, whose pixels differ"
+                self.note(uid, name, "uid_twice", "went on", detail)
+        return name if uid in self.rows else uid
+
+    def _taken(self, image_id: str) -> str:
+        return str(self.rows[image_id]["image_path"])
+
+    def _row(
+        self, path: Path, name: str, header: Header, image_id: str, patient: str
+    ) -> dict[str, Any]:
         view, laterality = header.view or None, laterality_of(header.laterality)
-        named_view, named_laterality = view_and_laterality_of_name(path.stem)
+        named_view, named_laterality = (
+            of_name or described
+            for of_name, described in zip(
+                view_and_laterality_of_name(path.stem),
+                view_and_laterality_of_name(header.series_description),
+                strict=True,
+            )
+        )
         repairs = []
         if (not view and named_view) or (not laterality and named_laterality):
             repairs.append("read_from_name")
@@ -246,6 +301,13 @@ class _Finder:
         detail = "neither PatientID nor StudyInstanceUID: its patient cannot be known"
         self.note(image_id, name, "no_patient", "left out", detail)
         return None
+
+
+def _pixels(path: Path) -> np.ndarray | DecodingError:
+    try:
+        return read_image(path, DecodingConfig(voi="none")).pixels
+    except DecodingError as error:
+        return error
 
 
 def laterality_of(code: str) -> str | None:

@@ -10,7 +10,14 @@ from miram.mammography.decoding.headers import ImageFacts, image_facts
 
 DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ".ima"}
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
-ARCHIVE_SUFFIXES = {".zip", ".tar", ".gz", ".7z"}
+ARCHIVE_SUFFIXES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
+# Images all the same, in formats that none of the readers opens.
+OTHER_IMAGE_SUFFIXES = {
+    ".bmp", ".gif", ".j2k", ".jp2", ".mha", ".mhd", ".nii", ".npy", ".nrrd", ".pgm", ".webp",
+}  # fmt: skip
+
+
+OTHER_FILE = "not DICOM inside; an image must be converted to it"
 
 
 def files_under(root: Path) -> Iterator[Path]:

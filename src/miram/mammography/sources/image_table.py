@@ -2,10 +2,10 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-import numpy as np
 import pandas as pd
 from pydantic import ConfigDict, Field, model_validator
 
@@ -25,17 +25,22 @@ from miram.mammography.sources.table_columns import (
     as_pixels,
     as_values,
     filled_in,
+    like_name,
     read_text_table,
 )
 from miram.progress import track
 
 log = logging.getLogger(__name__)
 
+Note = Callable[[str, str, str, str, str], None]
+
 _KINDS = {column.name: column.kind for column in COLUMNS}
 # What the source finds out itself, from the files or from other columns.
 _FOUND_OUT = {"leaks", "source_bits", "image_rows", "image_columns", "repairs", "unplaced_lesion"}
 _COMPUTED = {*_FOUND_OUT, *BOX}
 _FROM_TABLE = tuple(name for name in _KINDS if name not in _COMPUTED)
+_MALIGNANT = "MALIGNANT"
+_OVER_EDGE = 0.05  # share of the image by which a box in parts of it may leave it
 
 
 class ImageTableSource(Source):
@@ -57,6 +62,7 @@ class ImageTableSource(Source):
         "box_empty": "the box has no area. Check `box_format`",
         "box_outside": "the box lies outside of its image",
         "box_clipped": "the box reached over the edge of its image",
+        "same_place": "another row has the same mask or box. Keep one of them",
     }
     model_config = ConfigDict(coerce_numbers_to_str=True)  # YAML reads 0 and 2 as numbers
 
@@ -125,6 +131,7 @@ class ImageTableSource(Source):
         rows = self._read(raw_root)
         silent = {"abnormality_type"} & set(self.constants)  # said of the unmarked images too
         finder = TableFiles(raw_root, self.aspect_tolerance, silent)
+        _check_places(rows, str(raw_root / self.table), finder.note)
         records = track(rows.to_dict("records"), "checked files", total=len(rows))
         found = [row for record in records if (row := finder.completed(record)) is not None]
         if not found:
@@ -145,6 +152,7 @@ class ImageTableSource(Source):
         table = read_text_table(path, self.delimiter)
         columns = {name: self._column(table, name, str(path)) for name in _FROM_TABLE}
         rows = pd.DataFrame({k: v for k, v in columns.items() if v is not None}, dtype=object)
+        self._tell_columns(rows, table)
         _check_names(rows, table, path)
         rows["image_path"] = [
             path_inside(raw_root, name, f"{path}, line {line}")
@@ -185,6 +193,19 @@ class ImageTableSource(Source):
         source = "constants" if name in self.constants else f"column {recipe!r}"
         found = as_values(texts, name, values, f"{path}: {source}")
         return found.map(_upper) if name == "view" else found
+
+    def _tell_columns(self, rows: pd.DataFrame, table: pd.DataFrame) -> None:
+        """Log what is taken, and ask about columns with a name like that of one that is not."""
+        log.info("%s: taken are %s", self.table, ", ".join(rows))
+        recipes = " ".join(f"{{{recipe}}} {recipe}" for recipe in self.columns.values())
+        used = {*rows, *BOX, *(self.box_columns or ()), *self.label_columns}
+        free = [name for name in table if name not in used and f"{{{name}}}" not in recipes]
+        for wanted in _FROM_TABLE:
+            if wanted not in rows and (near := like_name(wanted, free)):
+                log.warning(
+                    "%s: no column gives %s; if %r shall, set columns: {%s: %s}",
+                    *(self.table, wanted, near, wanted, near),
+                )
 
     def _mask_names(self, cell: str | None) -> list[str]:
         parts = (cell or "").split(self.mask_separator) if self.mask_separator else [cell or ""]
@@ -237,15 +258,40 @@ def _check_images(rows: pd.DataFrame, path: str) -> None:
 
 
 def _check_pixels(numbers: list[pd.Series], path: str) -> None:
-    """Refuse boxes in parts of the image, as YOLO has them."""
-    given = np.concatenate(numbers)
-    given = given[~np.isnan(given)]
-    if given.any() and given.min() >= 0 and given.max() <= 1:
+    """Refuse boxes in parts of the image, as YOLO has them, even if they are some of many."""
+    boxes = pd.concat(numbers, axis=1).dropna()
+    # Rounding, and boxes that reach over the edge, lead a little out of the image.
+    inside = boxes.ge(-_OVER_EDGE) & boxes.le(1 + _OVER_EDGE)
+    parts = boxes[inside.all(axis=1) & boxes.any(axis=1)]
+    if len(parts):
         raise MiramError(
-            f"{path}: all numbers of the boxes lie between 0 and 1, but they must be pixels of the "
-            "full image: multiply x and widths by its columns, y and heights by its rows (a box "
-            "of YOLO begins with its center: take half of its width and height off first)"
+            f"{path}, line {parts.index[0]}: the numbers of {len(parts)} of {len(boxes)} boxes lie "
+            "between 0 and 1, but they must be pixels of the full image: multiply x and widths by "
+            "its columns, y and heights by its rows (a box of YOLO begins with its center: take "
+            "half of its width and height off first)"
         )
+
+
+def _check_places(rows: pd.DataFrame, path: str, note: Note) -> None:
+    """Name rows that mark one place of an image; refuse it where it is malignant and is not."""
+    placed = rows[has_place(rows)]
+    places = [
+        repr([row["image_path"], sorted(row["mask_paths"]) or [row[name] for name in BOX]])
+        for row in placed.to_dict("records")
+    ]
+    for _, group in placed.groupby(places):
+        given = sorted(group["pathology"].dropna().unique()) if "pathology" in group else []
+        first = group.iloc[0]
+        if _MALIGNANT in given and len(given) > 1:
+            lines = " and ".join(map(str, group.index))
+            raise MiramError(
+                f"{path}, lines {lines}: one place of {first['image_path']} is "
+                f"{' and '.join(given)}: keep the row that is right, or give each lesion its own "
+                "mask or box"
+            )
+        for lesion in group["lesion_id"].iloc[1:]:
+            detail = f"the mask or box is that of {first['lesion_id']}; two crops are equal"
+            note(lesion, first["image_path"], "same_place", "went on", detail)
 
 
 def _upper(text: str | None) -> str | None:

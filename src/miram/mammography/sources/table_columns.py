@@ -4,7 +4,7 @@ import csv
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from miram.mammography.lesion_table import COLUMNS, LARGEST_NUMBER, Column
 _MISSING = {"", "na", "n/a", "nan", "none", "null"}
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 _BY_NAME = {column.name: column for column in COLUMNS}
+_LONGEST_CELL = 2**31 - 1  # a report in a column that nothing reads; csv allows 131,072 by default
 
 
 def read_text_table(path: Path, delimiter: str) -> pd.DataFrame:
@@ -29,6 +30,7 @@ def read_text_table(path: Path, delimiter: str) -> pd.DataFrame:
     """
     if not path.is_file():
         raise MiramError(f"no table {path}: name it in the option `table`, relative to raw_root")
+    csv.field_size_limit(_LONGEST_CELL)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
@@ -82,6 +84,15 @@ def filled_in(table: pd.DataFrame, recipe: str, where: str) -> pd.Series:
     cells = {name: _without_missing(table[name]) for name in names}
     filled = [_fill(recipe, row) for row in pd.DataFrame(cells).to_dict("records")]
     return pd.Series(filled, index=table.index, dtype=object)
+
+
+def like_name(wanted: str, names: Iterable[str]) -> str | None:
+    """Find the name that is another spelling of one, such as `Pathology` or `breast density`."""
+    spellings = {re.sub(r"[\W_]+", " ", name).strip().lower(): name for name in names}
+    plain = wanted.replace("_", " ")
+    holding = [found for found in spellings if set(plain.split()) <= set(found.split())]
+    near = difflib.get_close_matches(plain, spellings, n=1, cutoff=0.8) or holding
+    return spellings[near[0]] if near else None
 
 
 def as_labels(

@@ -7,7 +7,7 @@ N tokens (prefix included), T = h·w grid tokens, D width of a head.
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -47,9 +47,15 @@ class MultiHeadAttention(nn.Module, ABC):
     ``kv_heads``, H or 1 (then shared by all query heads); ``share_kv``, whether the values are the
     keys. ``attn_drop`` must be 0: most attentions here have no N x N matrix to drop entries from.
 
+    Attributes:
+        needs_grid: Whether a token is mixed by its place, so that the input must be the prefix and
+            the whole grid; if not, any number of tokens will do, such as the visible ones.
+
     Raises:
         MiramError: if ``dim`` is no multiple of ``num_heads``, or ``attn_drop`` is not 0.
     """
+
+    needs_grid: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -107,6 +113,8 @@ class MultiHeadAttention(nn.Module, ABC):
         """
         if attn_mask is not None or is_causal:
             raise MiramError(f"{type(self).__name__} takes no mask: give it whole images")
+        if self.needs_grid:
+            require_grid(x.shape[1], self.num_prefix_tokens, self.grid_size)
         q, k, v = self.split_heads(self.qkv(x))
         x = self.attend(q, k, v).transpose(1, 2).flatten(2)  # (B, H, N, D) -> (B, N, C)
         return self.proj_drop(self.proj(self.norm(x)))

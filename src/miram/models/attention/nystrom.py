@@ -26,7 +26,6 @@ from miram.models.attention.base import (
     at_least_float32,
     from_image,
     no_autocast,
-    require_grid,
     to_image,
 )
 from miram.models.attention.softmax import softmax_attention
@@ -159,7 +158,6 @@ class NystromAttention(MultiHeadAttention):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See :func:`nystrom_attention`; the convolution of the values is added."""
-        require_grid(q.shape[2], self.num_prefix_tokens, self.grid_size)
         q_landmarks, k_landmarks = self.landmarks(q), self.landmarks(k)
         out = nystrom_attention(q, k, v, q_landmarks, k_landmarks, self.config.pinv_steps)
         return out if self.conv is None else out + self.convolve(v, self.conv)

@@ -9,7 +9,7 @@ exp(wᵀq - |q|²/2) · exp(wᵀk - |k|²/2): attention becomes a product of two
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -104,6 +104,7 @@ class PerformerAttention(MultiHeadAttention):
     one, and evaluation is deterministic.
     """
 
+    needs_grid: ClassVar[bool] = False
     projection: Tensor
 
     def __init__(

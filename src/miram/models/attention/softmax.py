@@ -4,7 +4,7 @@ Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv 1706.03762. PyT
 (Dao et al., "FlashAttention", NeurIPS 2022) never keeps the N x N matrix: O(N²) time, O(N) memory.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,6 +29,8 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 class SoftmaxAttention(MultiHeadAttention):
     """timm's ``Attention`` under the interface of the family; any number of tokens."""
+
+    needs_grid: ClassVar[bool] = False
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Exact attention, see :func:`softmax_attention`."""

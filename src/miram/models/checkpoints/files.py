@@ -18,7 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from miram.errors import MiramError
-from miram.files import atomic_path
+from miram.files import atomic_path, newest_version
 from miram.models.encoder import EncoderConfig
 from miram.models.pixels import CROP, Pixels
 
@@ -71,7 +71,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a safetensors file.
+        """Read a safetensors file, or the newest of a study's folder of versions.
 
         Raises:
             MiramError: There is no such file, it is damaged, or it holds something else.
@@ -125,7 +125,12 @@ class EncoderCheckpoint(Checkpoint):
     holds: ClassVar[str] = "encoder"
 
     def build(self) -> nn.Module:
-        """Make the encoder with these weights, in evaluation mode: any model of timm."""
+        """Make the encoder with these weights, in evaluation mode: any model of timm.
+
+        Where the header says the size of images, `timm.data.resolve_data_config(model=encoder)`
+        gives the images it expects. Where each crop is standardized by itself, mean and
+        deviation are 0 and 1 there.
+        """
         self.require_one()
         arguments = self.timm_arguments()
         try:
@@ -135,6 +140,8 @@ class EncoderCheckpoint(Checkpoint):
                 f"the checkpoint's header ({arguments}) makes no model: {error}"
             ) from error
         encoder.load_state_dict(self.state)
+        if self.image_size is not None:
+            encoder.pretrained_cfg.update(self.timm_data_config())  # type: ignore[operator, union-attr]
         return encoder.eval()
 
     def build_vision_transformer(self) -> VisionTransformer:
@@ -146,13 +153,25 @@ class EncoderCheckpoint(Checkpoint):
         return encoder
 
     @property
+    def image_size(self) -> int | None:
+        """Side of the images that the encoder takes; None where the header does not say."""
+        size = self.metadata.get("image_size") or self.timm_arguments().get("img_size")
+        return None if size is None else int(size)
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, S, S) of the images that the encoder takes."""
-        arguments = self.timm_arguments()
-        size = self.metadata.get("image_size") or arguments.get("img_size")
+        size = self.image_size
         if size is None:
             raise MiramError("the checkpoint's header does not say the size of its images")
-        return int(arguments.get("in_chans", 3)), int(size), int(size)
+        return int(self.timm_arguments().get("in_chans", 3)), size, size
+
+    def timm_data_config(self) -> dict[str, Any]:
+        """The images that the encoder takes, in timm's words."""
+        channels, *size = self.input_shape
+        mean, deviation = self.pixels.numbers
+        per_channel = {"mean": (mean,) * channels, "std": (deviation,) * channels}
+        return {"input_size": (channels, *size), **per_channel, "crop_pct": 1.0}
 
     @property
     def pixels(self) -> Pixels:
@@ -201,7 +220,7 @@ class PretrainedCheckpoint(Checkpoint):
 
 
 def load_checkpoint(path: str | Path) -> EncoderCheckpoint | PretrainedCheckpoint:
-    """Read a checkpoint of either kind; the header tells which.
+    """Read a checkpoint of either kind; the header tells which. See `Checkpoint.load`.
 
     Raises:
         MiramError: There is no such file, or it is damaged.
@@ -222,12 +241,13 @@ def describe_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         MiramError: There is no such file, or it is damaged.
     """
+    path = newest_version(path)
     with _open(path) as file:
         metadata = read_header(file)
         shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
     return {
         "file": str(path),
-        "bytes": Path(path).stat().st_size,
+        "bytes": path.stat().st_size,
         "tensors": len(shapes),
         "parameters": sum(math.prod(shape) for shape in shapes),
         "header_lacks": [field for field in HEADER if field not in metadata],
@@ -280,7 +300,8 @@ def _shaping_arguments(name: str) -> set[str]:
 
 
 def _open(path: str | Path) -> safe_open:
-    if not Path(path).is_file():
+    path = newest_version(path)
+    if not path.is_file():
         raise MiramError(f"there is no checkpoint at {path}")
     try:
         return safe_open(path, framework="pt")

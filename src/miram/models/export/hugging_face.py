@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from miram.errors import MiramError
 from miram.files import atomic_path
+from miram.mammography.crops.pixels import FULL_RANGE
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import single_encoder
 from miram.models.export.shared import (
@@ -34,7 +35,8 @@ def export_hugging_face(checkpoint: EncoderCheckpoint, folder: str | Path) -> No
 
     `transformers.ViTModel.from_pretrained(folder, add_pooling_layer=False)` makes the encoder;
     its `last_hidden_state` is CLS and patch tokens after the last norm. The preprocessor takes
-    images of 8 bits; 16-bit crops are to be divided by 65535 instead of 255. The weights keep
+    crops of 16 bits, as a crop store holds them; for 8 bits give it `rescale_factor=1 / 255`.
+    Where each crop is standardized by itself, that is left to be done after it. The weights keep
     the header of the checkpoint.
 
     Raises:
@@ -138,7 +140,7 @@ def _preprocessing(checkpoint: EncoderCheckpoint) -> dict[str, Any]:
     mean, deviation = checkpoint.pixels.numbers
     return {
         "size": {"height": height, "width": width},
-        "rescale_factor": 1 / 255,
+        "rescale_factor": 1 / FULL_RANGE,
         "image_mean": [mean] * channels,
         "image_std": [deviation] * channels,
         **checkpoint.pixels.header(),

@@ -35,9 +35,6 @@ def export_timm(checkpoint: EncoderCheckpoint, folder: str | Path) -> None:
     encoder = checkpoint.build()
     arguments = checkpoint.timm_arguments()
     arguments.pop("model_name")
-    shape, (mean, deviation) = checkpoint.input_shape, checkpoint.pixels.numbers
-    per_channel = {"mean": (mean,) * shape[0], "std": (deviation,) * shape[0]}
-    data = {"input_size": shape, **per_channel, "crop_pct": 1.0}
     # timm would name the license and tag of its own weights for this architecture.
     terms = {
         "pretrained_cfg": {
@@ -53,7 +50,7 @@ def export_timm(checkpoint: EncoderCheckpoint, folder: str | Path) -> None:
             str(temporary / "config.json"),
             model_config=terms,
             model_args=arguments,
-            data_config=data,
+            data_config=checkpoint.timm_data_config(),
         )
         write_card(checkpoint, temporary, "timm", _LOADING)
         loaded = timm.create_model(f"local-dir:{temporary}", pretrained=True).eval()

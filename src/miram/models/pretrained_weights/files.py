@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from miram.errors import MiramError
+from miram.files import newest_version
 from miram.models.checkpoints.files import EncoderCheckpoint, read_header
 from miram.models.checkpoints.joined import first_seed
 from miram.models.pretrained_weights.names import (
@@ -62,7 +63,8 @@ def read_weights(path: str | Path) -> SourceWeights:
     nothing that could run.
 
     Args:
-        path: A `.safetensors`, `.pth`, `.pt` or `.bin` file, or a Hugging Face folder.
+        path: A `.safetensors`, `.pth`, `.pt` or `.bin` file, a study's folder of versions of
+            one, or a Hugging Face folder.
 
     Raises:
         MiramError: There is no such file, it is damaged, it holds more than weights, or its
@@ -100,6 +102,7 @@ def read_weights(path: str | Path) -> SourceWeights:
 
 
 def _file_of(path: Path) -> Path:
+    path = newest_version(path)
     if path.is_file():
         return path
     if not path.is_dir():

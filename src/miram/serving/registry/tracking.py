@@ -22,11 +22,13 @@ _MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 _ENVIRONMENT = {
     _TIMEOUT: str(_SECONDS),
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ASYNC_LOGGING_BUFFERING_SECONDS": "1",  # the steps of a second are one request
 }
 # They repeat at every request what the hook reports once.
 _QUIET = {
     "alembic": logging.WARNING,
+    "mlflow.pyfunc": logging.WARNING,
     "mlflow.store.db.utils": logging.WARNING,
     "mlflow.utils.async_logging.async_logging_queue": logging.CRITICAL,
     "urllib3.connectionpool": logging.ERROR,

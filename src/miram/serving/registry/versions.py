@@ -12,6 +12,7 @@ import pandas as pd
 
 from miram.errors import MiramError
 from miram.evaluation.features.pooling import FeatureConfig
+from miram.files import newest_version
 from miram.mammography.crops.cut import CropConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.provenance import git_commit
@@ -310,7 +311,7 @@ def load_predictor(model: str, tracking_uri: Callable[[], str], settings: Settin
     """
     if model.startswith(_SCHEMES):
         return _registered(model, tracking_uri())
-    path = Path(model)
+    path = newest_version(model)
     if path.is_dir():
         return replace(Predictor.load(_inside(path)), origin=path.resolve().name)
     if path.suffix != ".safetensors":

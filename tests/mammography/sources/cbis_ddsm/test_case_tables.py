@@ -319,6 +319,10 @@ def test_the_error_names_the_malformed_part(old, new, part):
         parse_cbis_path(GOOD.replace(old, new, 1))
 
 
+def test_a_path_may_have_the_backslashes_of_windows():
+    assert parse_cbis_path(GOOD.replace("/", "\\")) == parse_cbis_path(GOOD)
+
+
 def test_folder_names_of_headers_are_understood():
     assert names_abnormality("P_00562_LEFT_CC_2.dcm") is True
     assert names_abnormality("Mass-Training_P_01754_RIGHT_CC") is False

@@ -1,7 +1,6 @@
 """The CBIS-DDSM source against a phantom whose every quirk is known."""
 
 import shutil
-from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -218,12 +217,17 @@ def test_views_under_two_uids_give_no_backgrounds(lesions, raw_root):
 
 def test_a_file_of_no_series_is_in_the_audit(copy):
     raw_root, lesions = copy
-    (raw_root / "CBIS-DDSM" / "part.zip").write_bytes(b"PK")
+    for name in ("part.zip", "part.tgz", "part.nii"):
+        (raw_root / "CBIS-DDSM" / name).write_bytes(b"PK")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(raw_root / "stray.png")
     result = CbisDdsmSource().ingest(raw_root)
     stray = result.audit.query("lesion_id == ''")
-    assert Counter(stray["code"]) == {"archive": 1, "no_series_uid": 1}
-    assert sorted(stray["file"]) == ["CBIS-DDSM/part.zip", "stray.png"]
+    assert dict(zip(stray["file"], stray["code"], strict=True)) == {
+        "CBIS-DDSM/part.nii": "other_file",
+        "CBIS-DDSM/part.tgz": "archive",
+        "CBIS-DDSM/part.zip": "archive",
+        "stray.png": "no_series_uid",
+    }
     assert len(result.lesions) == len(lesions)
 
 
@@ -247,6 +251,16 @@ def test_a_row_with_a_malformed_path_or_of_another_patient_is_left_out(
     assert list(left_out(result).values()) == [code]
     assert words in result.audit.query("code == @code")["detail"].iloc[0]
     assert len(result.lesions) == len(lesions) - 1
+
+
+def test_tables_with_backslashes_give_the_same_lesions(copy):
+    raw_root, lesions = copy
+    for path in (raw_root / "csv").glob("*.csv"):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        for name in ("image file path", "cropped image file path", "ROI mask file path"):
+            table[name] = table[name].str.replace("/", "\\")
+        table.to_csv(path, index=False)
+    pd.testing.assert_frame_equal(CbisDdsmSource().ingest(raw_root).lesions, lesions)
 
 
 def test_a_broken_off_copy_beside_the_whole_one_costs_no_lesion(copy):
@@ -302,7 +316,8 @@ def test_a_folder_without_images_says_what_may_be_wrong(copy):
     raw_root, lesions = copy
     for path in set(lesions["image_path"]):
         (raw_root / path).unlink()
-    with pytest.raises(MiramError, match=r"none of the .* lesions has both"):
+    reasons = r"none of the .* lesions has both .*: \d+ x image_missing, such as: no file of series"
+    with pytest.raises(MiramError, match=reasons):
         CbisDdsmSource().ingest(raw_root)
     shutil.rmtree(raw_root / "CBIS-DDSM")
     with pytest.raises(MiramError, match=r"no image file under .*is the download complete"):

@@ -182,10 +182,12 @@ class CbisPath:
 def parse_cbis_path(text: str) -> CbisPath:
     """Take apart a cell such as `Mass-Test_P_00016_LEFT_CC_1/<study>/<series>/000001.dcm`.
 
+    Backslashes count as slashes: programs on Windows write them.
+
     Raises:
         MiramError: Naming the part that is malformed.
     """
-    parts = text.strip().split("/")
+    parts = text.strip().replace("\\", "/").split("/")
     if len(parts) != 4:
         raise _malformed(text, f"{len(parts)} parts instead of 4")
     folder, study, series, name = parts

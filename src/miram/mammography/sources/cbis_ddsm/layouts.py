@@ -20,6 +20,8 @@ from miram.mammography.sources.cbis_ddsm.case_tables import whole_numbers
 from miram.mammography.sources.files import (
     ARCHIVE_SUFFIXES,
     DICOM_SUFFIXES,
+    OTHER_FILE,
+    OTHER_IMAGE_SUFFIXES,
     PICTURE_SUFFIXES,
     files_under,
     is_utf8,
@@ -105,7 +107,7 @@ class _Found:
 
 def image_key(path: str | Path) -> str:
     """Give `<SeriesUID>/<name>`, which names a Kaggle JPEG wherever its folder was put."""
-    pure = PurePosixPath(path)
+    pure = PurePosixPath(str(path).replace("\\", "/"))
     return f"{pure.parent.name}/{pure.name}"
 
 
@@ -199,6 +201,8 @@ def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFil
         if folder_is_uid:
             return _Found(path, path.parent.name, Layout.KAGGLE_JPEG)
         return UnplacedFile(path, "no_series_uid", "a picture in a folder not named by its series")
+    if suffix in OTHER_IMAGE_SUFFIXES:
+        return UnplacedFile(path, "other_file", OTHER_FILE)
     try:
         # Names ending in a part of a UID have no suffix.
         nameless = not suffix or suffix[1:].isdigit()

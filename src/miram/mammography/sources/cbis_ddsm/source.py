@@ -1,6 +1,7 @@
 """CBIS-DDSM in every layout that users hold, with its known faults repaired and written down."""
 
 import logging
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -112,9 +113,17 @@ class CbisDdsmSource(Source):
         if table.empty:
             raise MiramError(
                 f"none of the {len(lesions)} lesions has both its mammogram and its mask under "
-                f"{raw_root}: is the download complete?"
+                f"{raw_root}: {_reasons(finder.audit.rows)}. Is the download complete?"
             )
         return Ingested(table, finder.audit.table())
+
+
+def _reasons(rows: list[dict[str, str]]) -> str:
+    """Count why lesions were left out, with an example of each reason."""
+    left_out = [row for row in rows if row["lesion_id"] and row["action"] == "left out"]
+    examples = {row["code"]: row["detail"] for row in reversed(left_out)}
+    counts = Counter(row["code"] for row in left_out).most_common()
+    return "; ".join(f"{count} x {code}, such as: {examples[code]}" for code, count in counts)
 
 
 class _Finder:

@@ -1,0 +1,93 @@
+"""What `kedro run` says: each node as it begins, and at the end what was made and what to do next.
+
+Kedro names all inputs of a node, says each error twice and gives hints of its own for a run that
+was stopped; `conf/logging.yml` keeps it quiet.
+"""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+log = logging.getLogger(__name__)
+
+_THEN = "next: `kedro run --pipeline {}` with the same --params"
+# The first of these that a run has made is what it was run for. Methods have some of their own.
+_RESULTS = {
+    "report": ("report", "open it with `miram report --data-root {root} --open`"),
+    "embeddings": ("summary of the features", "the table and its audit lie beside it"),
+    "exports": ("exports", "docs/models.md tells how each is loaded"),
+    "finetuned_evaluation": ("metrics of fine-tuning", _THEN.format("report")),
+    "evaluation": ("metrics", _THEN.format("report")),
+    "encoder": ("encoders", _THEN.format("probe")),
+    "crops": ("crops", _THEN.format("pretrain")),
+    "lesions": ("lesion table", _THEN.format("rois")),
+    "mammograms": ("mammograms", _THEN.format("ingest")),
+}
+
+
+class RunLog:
+    """Tells of nodes and results."""
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Count what is to be done."""
+        self.nodes, self.begun, self.start = len(pipeline.nodes), 0, time.monotonic()
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Name a node that begins."""
+        self.begun += 1
+        log.info("Running node: %s (%d of %d)", node.name, self.begun, self.nodes)
+
+    @hook_impl
+    def on_node_error(self, node: Node) -> None:
+        """Name the node that ended the run; its error comes once, from the command line."""
+        log.error("Node %s did not finish", node.name)
+
+    @hook_impl(trylast=True)  # after all that other hooks have to write
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: Any) -> None:
+        """Say what was made, and what to do with it."""
+        log.info("Finished %d nodes in %.0f s", self.nodes, time.monotonic() - self.start)
+        if words := summary(pipeline, catalog):
+            log.info(words)
+
+
+def summary(pipeline: Pipeline, catalog: Any) -> str:
+    """What a run has made, where it is and what comes next, in one line.
+
+    Args:
+        pipeline: What was run.
+        catalog: Its datasets.
+
+    Returns:
+        The line; empty where nothing was made that somebody looks for.
+    """
+    made = pipeline.all_outputs()
+    if "promotion" in made:
+        return _promoted(catalog.load("promotion"))
+    for name, (title, advice) in _RESULTS.items():
+        found = sorted(one for one in made if one.rpartition(".")[2] == name)
+        if found:
+            path = Path(catalog.get(found[0])._filepath)
+            others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            # In the default layout a study's data lie two levels above any of its files.
+            return f"{title}: {_short(path)}{others}; {advice.format(root=_short(path.parents[1]))}"
+    return ""
+
+
+def _promoted(promotion: dict[str, Any]) -> str:
+    name, alias = promotion["name"], promotion["alias"]
+    return (
+        f"registered {name} version {promotion['version']} as {alias}: {promotion['reason']}; "
+        f"use it with `miram embed FOLDER --model {promotion['uri']} --out features.parquet`"
+    )
+
+
+def _short(path: Path) -> Path:
+    """A path as one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

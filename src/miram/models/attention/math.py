@@ -1,0 +1,38 @@
+"""Softmax attention by its formula, the N x N matrix written out: O(N²·D) time, O(N²) memory.
+
+Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv 1706.03762. It gives the numbers
+of ``softmax`` and keeps the matrix for the backward pass, as code from before fused kernels did.
+That is the baseline which papers on linear attention, MIRAM's among them, measure memory against.
+"""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention
+
+
+class MathConfig(AttentionConfig):
+    """The formula has nothing to set."""
+
+    kind: Literal["math"] = "math"
+
+    def module(self) -> "type[MathAttention]":
+        """The class of the layers that these settings make."""
+        return MathAttention
+
+
+def math_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q kᵀ / √D) v: q (B, H, N, D), k and v (B, H, M, D) -> (B, H, N, D)."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT  # (B, H, N, M); q first, or float16 overflows
+    return scores.softmax(-1).to(v.dtype) @ v
+
+
+class MathAttention(MultiHeadAttention):
+    """Materialized softmax attention; any number of tokens."""
+
+    needs_grid: ClassVar[bool] = False
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See :func:`math_attention`."""
+        return math_attention(q, k, v)

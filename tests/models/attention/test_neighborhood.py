@@ -1,0 +1,59 @@
+"""A query of neighborhood attention has kernel x kernel keys, the nearest of its remainder."""
+
+import pytest
+import torch
+from attention_checks import DIM, exact, heads
+
+from miram.errors import MiramError
+from miram.models.attention import NeighborhoodConfig, neighborhood_attention
+
+
+@pytest.mark.parametrize("kernel", [7, 20])
+@pytest.mark.parametrize("prefix", [0, 2])
+def test_a_kernel_that_covers_the_grid_gives_softmax(kernel: int, prefix: int) -> None:
+    q, k, v = heads(2, 3, 5 * 7 + prefix, 4)
+    out = neighborhood_attention(
+        q, k, v, kernel=kernel, dilations=(1,), num_prefix_tokens=prefix, grid_size=(5, 7)
+    )
+    torch.testing.assert_close(out, exact(q, k, v))
+
+
+def neighbors(at: int, side: int, kernel: int, dilation: int) -> list[int]:
+    """Rows that a row reads, one by one as the paper tells it."""
+    alike = [row for row in range(side) if row % dilation == at % dilation]
+    first = min(max(alike.index(at) - kernel // 2, 0), max(len(alike) - kernel, 0))
+    return alike[first : first + kernel]
+
+
+@pytest.mark.parametrize(
+    ("grid", "kernel", "dilation"),
+    [((6, 8), 3, 1), ((6, 8), 3, 2), ((8, 8), 4, 2), ((9, 6), 5, 3), ((11, 13), 5, 1)],
+)
+def test_every_query_has_its_nearest_keys_alone(
+    grid: tuple[int, int], kernel: int, dilation: int
+) -> None:
+    height, width = grid
+    q, k, _ = heads(1, 2, height * width + 1, 4)
+    reach = neighborhood_attention(
+        q,
+        k,
+        torch.eye(height * width + 1).double().expand(1, 2, -1, -1),  # gives the matrix
+        kernel=kernel,
+        dilations=(1, dilation),
+        num_prefix_tokens=1,
+        grid_size=grid,
+    )[0, 1]
+    for query in range(height * width):
+        rows = neighbors(query // width, height, kernel, dilation)
+        columns = neighbors(query % width, width, kernel, dilation)
+        keys = [0, *(1 + row * width + column for row in rows for column in columns)]
+        assert reach[1 + query].nonzero().flatten().tolist() == keys
+    assert (reach[0] > 0).all()
+    torch.testing.assert_close(reach.sum(1), torch.ones(len(reach)).double())
+
+
+def test_what_does_not_fit_is_explained() -> None:
+    with pytest.raises(MiramError, match="2 does not divide the grid of 4 x 7"):
+        NeighborhoodConfig().layer(1, (4, 7))(DIM, num_heads=4)
+    with pytest.raises(MiramError, match="1 heads cannot share 2"):
+        NeighborhoodConfig().layer(1, (4, 4))(DIM, num_heads=1)
