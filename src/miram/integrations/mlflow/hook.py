@@ -9,8 +9,6 @@ import atexit
 import inspect
 import json
 import logging
-import shlex
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -25,13 +23,11 @@ from miram.configuration import flatten
 from miram.errors import MiramError
 from miram.integrations.mlflow.store import TRAINING, Run, Status, Store, now
 from miram.models.methods import BASELINES, METHODS
-from miram.provenance import git_commit
+from miram.provenance import command_line, git_commit
 from miram.serving.registry.tracking import MlflowConfig
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.logging.telemetry import LOGGER
 
-# They name files and columns of raw data, which stay where they are: docs/privacy.md.
-_RAW_DATA = ("raw_root", "sources.")
 # Inputs by which a training is resumed, and what stands before the names of its metrics.
 _FOLDERS = {"training_folder": "", "finetuning_folder": "finetuned/"}
 
@@ -106,7 +102,7 @@ class MlflowHook(logging.Handler):
             for name, value in inputs.items():
                 # Without the namespace, so that all methods have the same keys.
                 key = name.removeprefix("params:").removeprefix(f"{method}.")
-                if name == "params:sources":
+                if name == "params:sources":  # they name files and columns of raw data
                     continue
                 if name.startswith("params:"):
                     params = {key: str(text) for key, text in flatten(value, key).items()}
@@ -185,7 +181,7 @@ class MlflowHook(logging.Handler):
         commit = git_commit()
         tags = {
             "mlflow.runName": name,
-            "mlflow.source.name": shlex.join([Path(sys.argv[0]).name, *map(_shown, sys.argv[1:])]),
+            "mlflow.source.name": command_line(),
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": commit.removesuffix("-dirty"),
             "git_commit": commit,
@@ -244,13 +240,6 @@ def _name(run_params: dict[str, Any], source: str, nodes: dict[str, set[str]]) -
     if not methods:
         return name
     return f"{name}, {methods[0] if len(methods) == 1 else f'{len(methods)} methods'}"
-
-
-def _shown(word: str) -> str:
-    """A word of the command line, without the run-time parameters that name raw data."""
-    option, equals, given = word.rpartition("--params=")
-    kept = [part for part in given.split(",") if not part.strip().startswith(_RAW_DATA)]
-    return f"{option}{equals}{','.join(kept)}"
 
 
 def _method_of(node: Node) -> str:

@@ -196,15 +196,15 @@ class ImageTableSource(Source):
 
     def _tell_columns(self, rows: pd.DataFrame, table: pd.DataFrame) -> None:
         """Log what is taken, and ask about columns with a name like that of one that is not."""
-        log.info("%s: taken are %s", self.table, ", ".join(rows))
+        log.info("taken are %s", ", ".join(rows))
         recipes = " ".join(f"{{{recipe}}} {recipe}" for recipe in self.columns.values())
         used = {*rows, *BOX, *(self.box_columns or ()), *self.label_columns}
         free = [name for name in table if name not in used and f"{{{name}}}" not in recipes]
         for wanted in _FROM_TABLE:
             if wanted not in rows and (near := like_name(wanted, free)):
                 log.warning(
-                    "%s: no column gives %s; if %r shall, set columns: {%s: %s}",
-                    *(self.table, wanted, near, wanted, near),
+                    "no column gives %s; if %r shall, set columns: {%s: %s}",
+                    *(wanted, near, wanted, near),
                 )
 
     def _mask_names(self, cell: str | None) -> list[str]:
