@@ -1,10 +1,10 @@
 # make demo   from nothing to a report on synthetic mammograms
 # make test   all tests
 # make test-fast   those that neither train for long nor run a study: what to run while working
-# make lint   style, types and layering
+# make lint   style, types, layering and declared packages
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs
-# make ui     MLflow and Kedro-Viz in the browser
+# make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
@@ -37,6 +37,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check src tests benchmarks notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry src --no-ansi
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix src tests benchmarks
@@ -49,7 +50,7 @@ docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 ui: $(VENV)/installed
-	$(BIN)/python -m miram.integrations.ui
+	$(BIN)/miram ui $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -107,6 +107,27 @@ def run_study(folder: Path) -> None:
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MiB, or no test."""
+    yield from _mounted(tmp_path / "small", "size=1m")
+
+
+@pytest.fixture
+def read_only_disk(tmp_path):
+    """A file system that takes no files, or no test."""
+    yield from _mounted(tmp_path / "closed", "ro")
+
+
+def _mounted(folder, options):
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no permission to mount a small file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the real data; tests that need it are skipped where it is absent."""

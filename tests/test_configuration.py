@@ -6,6 +6,7 @@ import pytest
 from kedro.framework.project import configure_project
 from pydantic import Field
 
+from miram.cli import cli
 from miram.configuration import Config, Listed, Seeds
 from miram.errors import MiramError
 from miram.integrations.checks import check_parameters
@@ -31,6 +32,14 @@ class Large(Config):
 class Outer(Config):
     part: Small = Small()
     parts: tuple[Annotated[Small | Large, Field(discriminator="kind")], ...] = ()
+
+
+def test_a_path_with_a_comma_comes_in_by_a_file_of_the_command_line(tmp_path):
+    file = tmp_path / "run.yml"
+    file.write_text('run:\n  params:\n    raw_root: "/data/a,b"\n')
+    command = cli.commands["run"]
+    given = command.make_context("run", ["--config", str(file)]).params["params"]
+    assert given == {"raw_root": "/data/a,b"}
 
 
 @pytest.mark.parametrize("given", ["0+2", "0 + 2", [0, 2], (0, 2)])

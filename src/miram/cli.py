@@ -12,7 +12,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import KedroCliError
 from kedro.validation.exceptions import ParameterValidationError
 
-from miram.errors import MiramError
+from miram.errors import MiramError, refusal
 from miram.evaluation.statistics import StatisticsError
 from miram.integrations.engine_run import on_engine
 
@@ -36,6 +36,8 @@ def readable(error: BaseException) -> str | None:
             return re.sub(r"Failed to instantiate \w+ for parameter '[^']*': ", "", str(cause))
         if isinstance(cause, (MiramError, StatisticsError)):
             return str(cause)
+        if words := refusal(cause):
+            return words
     is_choice = isinstance(error, ValueError) and "pipeline" in str(error).lower()
     return str(error) if is_choice else None
 

@@ -1,8 +1,10 @@
 """The command `miram`: help, results for people and machines, errors on one line."""
 
 import json
+import signal
 import subprocess
 import sys
+from importlib.metadata import version
 
 import nbia_server
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 from PIL import Image
 
 from miram.commands.app import main
+from miram.commands.study import Stopped, resumable
+from miram.files import recorded_path
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources import make_source
@@ -49,7 +53,7 @@ def test_a_changed_store_says_what_differs_and_fails(store, capsys):
     path = store / "crops.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
     assert run("verify", store) == 1
-    assert "crops.npy: sha256 is" in capsys.readouterr().out
+    assert f"{store}: crops.npy: sha256 is" in capsys.readouterr().out
     assert run("verify", store, "--json") == 1
     result = json.loads(capsys.readouterr().out)
     assert result["ok"] is False and result["problems"]
@@ -58,7 +62,17 @@ def test_a_changed_store_says_what_differs_and_fails(store, capsys):
 def test_a_store_that_is_none_fails(tmp_path, capsys):
     assert run("verify", tmp_path / "nowhere") == 1
     output = capsys.readouterr()
-    assert "no finished crop store at" in output.out + output.err
+    assert "says what was written there: give the data_root" in output.err
+
+
+def test_every_recorded_file_under_a_data_root_is_verified(store, tmp_path, capsys):
+    (tmp_path / "06_models").mkdir()
+    with recorded_path(tmp_path / "06_models" / "encoder.safetensors") as path:
+        path.write_bytes(b"weights")
+    assert run("verify", tmp_path) == 0
+    (tmp_path / "06_models" / "encoder.safetensors").write_bytes(b"wEights")
+    assert run("verify", tmp_path) == 1
+    assert "encoder.safetensors: not what was written\n" in capsys.readouterr().out
 
 
 def test_errors_are_one_line_on_stderr_without_a_traceback(tmp_path, capsys):
@@ -66,6 +80,28 @@ def test_errors_are_one_line_on_stderr_without_a_traceback(tmp_path, capsys):
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err == "miram: unknown collection 'inbreast': one of cbis_ddsm\n"
+
+
+def test_a_download_without_a_network_ends_in_one_line(tmp_path, capsys):
+    offline = ["--base-url", "http://127.0.0.1:9/v4", "--retries", 0]
+    assert run("download", "cbis_ddsm", "--to", tmp_path, *offline) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.strip().splitlines()[-1] == (
+        "miram: no answer from 127.0.0.1 to getSeries (Connection refused): is there a network, or "
+        "a proxy to name in HTTPS_PROXY?"
+    )
+
+
+def test_the_version_is_told(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"miram {version('miram')}\n"
+
+
+def test_ctrl_c_in_a_command_that_goes_on_gives_one_hint_and_the_status_of_its_signal():
+    with pytest.raises(Stopped, match="the same command goes on") as caught, resumable():
+        signal.raise_signal(signal.SIGINT)
+    assert caught.value.exit_code == 128 + signal.SIGINT
 
 
 def test_a_download_from_the_command_line(archive, tmp_path, capsys):

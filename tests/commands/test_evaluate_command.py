@@ -163,7 +163,7 @@ def test_a_place_that_cannot_be_written_to_costs_no_metric(files, tmp_path, caps
     assert run(*asked(files, *arguments)) == 1
     output = capsys.readouterr()
     assert "80 lesions of 40 patients" in output.out
-    assert "cannot be written" in output.err and output.err.count("\n") == 1
+    assert "cannot write" in output.err and output.err.count("\n") == 1
     assert [one.name for one in tmp_path.glob(".*")] == []
 
 

@@ -32,7 +32,7 @@ class FlatDecoderConfig(DecoderConfig):
 
 class FlatDecoder(Decoder):
     def decode(self, encoded, chosen):
-        return encoded.grid().flatten(1, 2) + self.positions[:, 1:]
+        return encoded.grid().flatten(1, 2) + self.grid_positions
 
 
 class MeanPixelConfig(MethodConfig):

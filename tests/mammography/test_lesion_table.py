@@ -32,7 +32,9 @@ def table(*changes):
 
 def test_missing_optional_columns_are_added_in_order_and_own_columns_kept():
     lesions = validate_lesions(table({"own_label": "x"}))
-    assert list(lesions) == [column.name for column in COLUMNS] + ["own_label"]
+    always = [column.name for column in COLUMNS if column.always]
+    assert list(lesions) == [*always, "own_label"]
+    assert list(validate_lesions(table({"photometric": "MONOCHROME1"}))) == [*always, "photometric"]
     assert lesions["density"].isna().all() and lesions["own_label"].tolist() == ["x"]
     assert lesions["unplaced_lesion"].tolist() == [False], "a flag that is not there is unset"
 

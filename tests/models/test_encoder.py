@@ -4,16 +4,23 @@ import torch
 from pydantic import ValidationError
 
 from miram.errors import MiramError
+from miram.finetuning.model import FineTuned
+from miram.models.attention import ATTENTIONS
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig, encode_levels
+from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.moco import MocoV3Config
+from miram.models.supervised import SupervisedConfig
 
 CONFIG = EncoderConfig(
     name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}
 )
 
 
-def test_encoding_all_patches_equals_timm():
-    vit = CONFIG.build(seed=0).eval()
+@pytest.mark.parametrize("registers", [0, 4])
+def test_encoding_all_patches_equals_timm(registers):
+    vit = CONFIG.model_copy(update={"registers": registers}).build(seed=0).eval()
+    assert vit.num_prefix_tokens == 1 + registers
     images = torch.rand(2, 1, 32, 32)
     keep = torch.arange(16).expand(2, -1)
     expected = vit.forward_features(images)
@@ -50,6 +57,8 @@ def test_building_leaves_the_global_random_state_alone():
         ({"overrides": {"img_size": 32}}, "set encoder.image_size"),
         ({"overrides": {"patch_size": 4}}, "set encoder.patch_size"),
         ({"overrides": {"in_chans": 3}}, "set encoder.channels"),
+        ({"overrides": {"reg_tokens": 4}}, "set encoder.registers"),
+        ({"registers": -1}, "greater than or equal to 0"),
         ({"overrides": {"num_classes": 2}}, "an encoder has no classifier"),
         ({"overrides": {"global_pool": "avg"}}, "say how tokens are pooled"),
         ({"overrides": {"patch_drop_rate": 0.5}}, "set method.mask_ratio"),
@@ -72,8 +81,8 @@ def test_impossible_encoders_are_refused(values, message):
         ("vit_small_r26_s32_224", {}, "timm cannot make"),
         ("vit_dpwee_patch16_reg1_gap_256", {}, "has no CLS token"),
         ("vit_base_patch16_siglip_224", {}, "has no CLS token"),
-        ("vit_tiny_patch16_224", {"reg_tokens": 4}, "has 4 tokens beside CLS"),
-        ("deit_tiny_distilled_patch16_224", {}, "has 1 tokens beside CLS"),
+        ("vit_small_patch14_reg4_dinov2", {}, "has 4 registers, where encoder.registers is 0"),
+        ("deit_tiny_distilled_patch16_224", {}, "has a token for distillation"),
         ("vit_tiny_patch16_224", {"no_embed_class": True}, "no learned position"),
         ("vit_tiny_patch16_224", {"pos_embed": "none"}, "no learned position"),
         ("vit_tiny_patch16_224", {"embed_norm_layer": "layernorm"}, "more than one linear map"),
@@ -107,3 +116,93 @@ def test_plain_vision_transformers_of_all_kinds_encode_as_in_timm(name, override
     images = torch.rand(2, 1, 32, 32)
     found = encode_levels(vit, images, torch.arange(16).expand(2, -1))[len(vit.blocks)]
     torch.testing.assert_close(found, vit.forward_features(images))
+
+
+def test_registers_are_learned_tokens_without_a_place():
+    vit = CONFIG.model_copy(update={"registers": 4}).build(seed=0)
+    assert vit.reg_token.shape == (1, 4, 192)
+    assert vit.reg_token.std() > 0.01
+    assert not vit.pos_embed[:, :5].any()
+    assert torch.equal(vit.pos_embed[:, 5:], CONFIG.build(seed=0).pos_embed[:, 1:])
+
+
+def test_an_encoder_with_registers_is_made_again_from_its_file(tmp_path):
+    config = CONFIG.model_copy(update={"registers": 4})
+    vit = config.build(seed=3).eval()
+    facts = {"timm": config.timm_arguments, "image_size": 32}
+    EncoderCheckpoint.of(vit, facts).save(tmp_path / "encoder.safetensors")
+    loaded = EncoderCheckpoint.load(tmp_path / "encoder.safetensors").build_vision_transformer()
+    images = torch.rand(1, 1, 32, 32)
+    assert torch.equal(loaded.forward_features(images), vit.forward_features(images))
+
+
+# Attentions of the encoder. Those that need the grid cannot do without the hidden patches.
+
+OF_SETS = [kind for kind, config in ATTENTIONS.items() if not config().module().needs_grid]
+OF_GRIDS = sorted(ATTENTIONS.keys() - set(OF_SETS))
+
+
+def with_attention(kind, **changes):
+    settings = {"kind": kind, **({"length": 4} if kind == "linformer" else {})}
+    return EncoderConfig(**{**CONFIG.model_dump(), "attention": settings, **changes})
+
+
+def masked(encoder):
+    decoder = {"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2}
+    return MaskedAutoencoderConfig(decoders=[decoder], decoder_dim=16).build(encoder, seed=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("registers", [0, 2])
+@pytest.mark.parametrize("kind", sorted(ATTENTIONS))
+def test_an_encoder_of_any_attention_is_made_again_from_its_file(tmp_path, kind, registers):
+    config = with_attention(kind, registers=registers)
+    vit = config.build(seed=3).eval()
+    facts = {"timm": config.timm_arguments, "image_size": 32}
+    EncoderCheckpoint.of(vit, facts).save(tmp_path / "encoder.safetensors")
+    loaded = EncoderCheckpoint.load(tmp_path / "encoder.safetensors")
+    again = loaded.build()
+    tuned = FineTuned(loaded, "patches", torch.ones(2), several=False).eval()
+    images = torch.rand(2, 1, 32, 32)
+    expected = vit.forward_features(images)
+    assert torch.equal(again.forward_features(images), expected)
+    assert torch.equal(tuned.encoder.forward_features(images), expected)
+    softmax = with_attention("softmax", registers=registers).build(seed=3)
+    softmax.load_state_dict(vit.state_dict(), strict=False)
+    same = torch.allclose(softmax.eval().forward_features(images), expected, atol=1e-4)
+    # Windows of these cover the grid of 4 x 4.
+    assert same == (kind in ("softmax", "math", "affine", "halo", "long_short", "pyramid"))
+
+
+@pytest.mark.parametrize("kind", sorted(ATTENTIONS))
+def test_any_attention_learns_from_whole_images(kind):
+    images = torch.rand(2, 1, 32, 32)
+    model = SupervisedConfig().build(with_attention(kind), seed=0)
+    model(images, torch.tensor([0, 1])).loss.backward()
+    moco = MocoV3Config(hidden=8, width=4).build(with_attention(kind), seed=0)
+    moco(images[:, None].expand(-1, 2, -1, -1, -1)).loss.backward()
+    for encoder in (model.encoder, moco.encoder):
+        assert encoder.blocks[0].attn.qkv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", OF_SETS)
+def test_an_attention_to_sets_encodes_visible_patches_alone(kind):
+    model = masked(with_attention(kind)).eval()
+    images, noise = torch.rand(2, 1, 32, 32), torch.rand(2, 16)
+    output = model(images, noise)
+    output.loss.backward()
+    assert model.encoder.blocks[0].attn.qkv.weight.grad.abs().sum() > 0
+    hidden = output.mask.view(2, 1, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    changed = model(images + hidden, noise)
+    assert torch.equal(changed.predictions[0], output.predictions[0])
+
+
+@pytest.mark.parametrize("kind", OF_GRIDS)
+def test_an_attention_to_the_grid_is_refused_where_patches_are_hidden(kind):
+    with pytest.raises(MiramError, match=f"{kind} needs all patches .* softmax or math"):
+        masked(with_attention(kind))
+
+
+def test_two_attentions_at_once_are_refused():
+    with pytest.raises(ValidationError, match="attn_layer contradicts attention"):
+        with_attention("halo", overrides={"attn_layer": "diff"})

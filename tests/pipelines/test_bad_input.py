@@ -127,3 +127,22 @@ def test_without_labels_nothing_is_trained_before_that_is_reported(kedro, tmp_pa
     _, told = kedro("--pipeline", "pretrain", *params(**given))
     assert "no lesion has a label" in told
     assert "Running node" not in told
+
+
+def test_a_closed_or_full_disk_ends_a_run_in_one_sentence(project, small_disk, read_only_disk):
+    environment = {**os.environ, "DO_NOT_TRACK": "1"}
+    for disk, words in (
+        (small_disk, "No space left on device; make"),
+        (read_only_disk, "Read-only"),
+    ):
+        command = [sys.executable, "-m", "kedro", "run", "--pipeline", "phantom", "--env", "test"]
+        run = subprocess.run(
+            [*command, *params(data_root=disk)],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 1
+        assert "Traceback" not in run.stdout + run.stderr
+        assert f"Error: cannot write {disk}" in run.stderr and words in run.stderr

@@ -85,9 +85,9 @@ def test_every_source_has_options(open_context, tmp_path):
 
 def test_kedro_viz_shows_no_table_that_names_files(open_context, tmp_path):
     catalog = open_context(tmp_path).catalog
-    assert catalog.get("ingest_audit").metadata["kedro-viz"]["preview"] is False
-    for name in ("identities", "pseudonym_key"):
-        assert not hasattr(catalog.get(name), "preview")
+    for name in ("ingest_audit", "identities"):
+        assert catalog.get(name).metadata["kedro-viz"]["preview"] is False
+    assert not hasattr(catalog.get("pseudonym_key"), "preview")
 
 
 def test_the_key_of_pseudonyms_comes_from_the_environment_or_is_random(

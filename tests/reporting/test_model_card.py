@@ -16,6 +16,7 @@ from miram.errors import MiramError
 from miram.evaluation.features.extract import extract_features
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.predictions import subgroup_metrics
+from miram.models.attention import HaloConfig
 from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds
@@ -299,7 +300,7 @@ def test_an_unknown_method_is_refused_by_name(study: Study) -> None:
         model_card(study, "mea")
 
 
-@pytest.mark.parametrize("kind", ["shared", "color", "backbone"])
+@pytest.mark.parametrize("kind", ["shared", "color", "attention", "backbone"])
 def test_the_code_of_a_card_gives_the_features_that_the_probes_read(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -307,6 +308,8 @@ def test_the_code_of_a_card_gives_the_features_that_the_probes_read(
     method: dict[str, Any] = {"kind": "random"}
     if kind == "color":
         encoder = ENCODER.model_copy(update={"channels": 3})
+    if kind == "attention":
+        encoder = ENCODER.model_copy(update={"attention": HaloConfig(window=1, halo=1)})
     header: dict[str, Any] = {
         "timm": encoder.timm_arguments,
         "image_size": 32,
@@ -318,7 +321,10 @@ def test_the_code_of_a_card_gives_the_features_that_the_probes_read(
         backbone = TimmBackboneConfig.model_validate(BACKBONE)
         model, header["timm"] = backbone.build_encoder(seed=3), backbone.timm_arguments
     checkpoint = EncoderCheckpoint.of(model, header)
-    export_timm(checkpoint, tmp_path / "exported" / "timm")
+    if kind == "attention":  # which timm does not have
+        checkpoint.save(tmp_path / "encoder.safetensors")
+    else:
+        export_timm(checkpoint, tmp_path / "exported" / "timm")
     monkeypatch.chdir(tmp_path)
 
     told = with_parameters(study, encoder=encoder, random={"method": method})

@@ -208,6 +208,25 @@ def test_limits_are_those_of_the_study(cv_page: Page, four_class_study: Study) -
         assert sentence in cv_page.text
 
 
+def test_data_that_changed_after_a_training_or_an_evaluation_are_named(
+    four_class_study: Study,
+) -> None:
+    origins = {
+        "random": {"crops": four_class_study.crops.digest},
+        "mae": {"crops": four_class_study.crops.digest, "trained_on": "older"},
+        "miram_nystrom": {"crops": "former"},
+    }
+    methods = {
+        name: replace(result, metrics={**result.metrics, "features": origins[name]})
+        for name, result in four_class_study.methods.items()
+    }
+    told = study_limits(replace(four_class_study, methods=methods))
+    new = [sentence for sentence in told if sentence not in study_limits(four_class_study)]
+    assert len(new) == 2
+    assert "of mae was trained on the crops older and evaluated on" in new[0]
+    assert "metrics of miram_nystrom are of the crops former; those at hand are" in new[1]
+
+
 def test_official_leakage_is_warned_of_on_every_result(leaking_page: Page, page: Page) -> None:
     assert leaking_page.text.count(WARNING) >= 4
     assert WARNING not in page.text

@@ -8,6 +8,7 @@ import small_predictor as small
 
 from miram.errors import MiramError
 from miram.evaluation.features.pooling import FeatureConfig
+from miram.files import recorded_path
 from miram.mammography.sources.dicom_folder import WantedImages
 from miram.serving.predictor import Predictor
 
@@ -25,6 +26,7 @@ def test_it_comes_back_as_it_was_saved(tmp_path):
         "encoder.safetensors",
         "probe.npz",
         "settings.json",
+        ".sha256",
     }
 
 
@@ -58,7 +60,8 @@ def test_crops_of_another_version_are_refused(tmp_path):
     small.make_predictor().save(tmp_path / "predictor")
     path = tmp_path / "predictor" / "settings.json"
     settings = json.loads(path.read_text())
-    path.write_text(json.dumps({**settings, "cropping_version": 1}))
+    with recorded_path(path) as other:
+        other.write_text(json.dumps({**settings, "cropping_version": 1}))
     with pytest.raises(MiramError, match="made for crops of version 1"):
         Predictor.load(tmp_path / "predictor")
 

@@ -68,7 +68,7 @@ def test_on_a_full_disk_the_old_state_survives_and_once_there_is_room_the_traini
     with pytest.raises(MiramError, match=r"cannot be written .* make room, then run the same"):
         run(keep)
     assert "the state after step 4 could not be kept" in caplog.text
-    assert [path.name for path in tmp_path.iterdir()] == ["step-000000002.pt"]
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["step-000000002.pt"]
     assert read_state(tmp_path / "step-000000002.pt")["step"] == 2
     resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     LOGGER.removeHandler(LOGGER.handlers[-1])
@@ -104,7 +104,7 @@ def test_a_file_system_without_room_keeps_the_old_state(tmp_path, caplog):
         with pytest.raises(MiramError, match="No space left on device"):
             run(keep)
         assert "the state after step 4 could not be kept" in caplog.text
-        assert [path.name for path in keep.folder.path.iterdir()] == ["step-000000002.pt"]
+        assert [path.name for path in keep.folder.path.glob("*.pt")] == ["step-000000002.pt"]
         LOGGER.removeHandler(filling)
         filling.ballast.unlink()
         assert_same(run(keep)[0], expected)

@@ -1,6 +1,8 @@
 """The command line: every command of `miram`, and how its errors are shown."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -11,11 +13,13 @@ from miram.commands.download import download
 from miram.commands.embed import embed
 from miram.commands.evaluate import evaluate
 from miram.commands.export import export
+from miram.commands.predict import predict
 from miram.commands.replay import replay
 from miram.commands.report import report
 from miram.commands.scan_phi import scan_phi
+from miram.commands.ui import ui
 from miram.commands.verify import verify
-from miram.errors import MiramError
+from miram.errors import MiramError, refusal
 from miram.evaluation.statistics import StatisticsError
 
 app = typer.Typer(
@@ -31,10 +35,27 @@ app.command("download")(download)
 app.command("embed")(embed)
 app.command("evaluate")(evaluate)
 app.command("export")(export)
+app.command("predict")(predict)
 app.command("replay")(replay)
 app.command("report")(report)
 app.command("scan-phi")(scan_phi)
+app.command("ui")(ui)
 app.command("verify")(verify)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"miram {version('miram')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="the version")
+    ] = False,
+) -> None:
+    pass
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -50,4 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
         app(args=arguments)
     except (MiramError, StatisticsError) as error:
         sys.stderr.write(f"miram: {' '.join(str(error).split())}\n")
+        raise SystemExit(getattr(error, "exit_code", 1)) from None
+    except OSError as error:
+        if (words := refusal(error)) is None:
+            raise
+        sys.stderr.write(f"miram: {words}\n")
         raise SystemExit(1) from None

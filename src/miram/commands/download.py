@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from miram.commands.study import resumable
+
 if TYPE_CHECKING:
     from miram.mammography.download.fetch import DownloadReport, Progress
 
@@ -66,7 +68,7 @@ def download(
         base_url=base_url,
     )
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with _Bar() as bar:
+    with resumable(), _Bar() as bar:
         report = download_collection(config, bar.progress())
     typer.echo(json.dumps(asdict(report), sort_keys=True) if as_json else _as_text(report, to))
     if report.failed:
@@ -102,6 +104,7 @@ class _Bar:
             progress.TransferSpeedColumn(),
             progress.TimeRemainingColumn(),
             console=Console(stderr=True),
+            transient=True,  # the result and errors say all that counts
         )
         self.task = self.bar.add_task("asking the server", total=None)
         self.done = self.series = 0

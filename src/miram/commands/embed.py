@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from miram.commands.study import resumable
+
 
 def embed(
     folder: Annotated[Path, typer.Argument(help="folder of DICOM files, searched through")],
@@ -62,7 +64,8 @@ def embed(
     logging.getLogger("miram").setLevel(logging.INFO)
     given = {"model": model, "rows": rows, "patches": patches, "workers": workers}
     config = EmbeddingConfig.model_validate(given)
-    summary = write(plan_folder(folder, source, config, env=env, data_root=data_root), out)
+    with resumable():
+        summary = write(plan_folder(folder, source, config, env=env, data_root=data_root), out)
     if as_json:
         typer.echo(json.dumps({"table": str(out), **asdict(summary)}))
     else:

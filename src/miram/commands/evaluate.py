@@ -174,23 +174,16 @@ def _identities(given: Path | None, labels: Path) -> "pd.DataFrame":
 
 def _digest(path: Path) -> str:
     """By which a file is known again: the first 12 digits of its SHA-256."""
-    from miram.mammography.crops.store import file_sha256
+    from miram.files import file_sha256
 
     return file_sha256(path)[:12]
 
 
 def _write(table: "pd.DataFrame", output: Path) -> None:
-    from miram.errors import MiramError
-    from miram.files import atomic_path, harmless_cell
+    from miram.files import atomic_path, harmless_table
 
-    try:
-        with atomic_path(output) as temporary:
-            table.map(harmless_cell).to_csv(temporary, index=False)
-    except OSError as error:
-        raise MiramError(
-            f"{output} cannot be written ({error.strerror or error}): give --output the path of a "
-            "CSV file in a folder that you may write to"
-        ) from error
+    with atomic_path(output) as temporary:
+        harmless_table(table).to_csv(temporary, index=False)
 
 
 def _print(found: "Evaluation") -> None:

@@ -1,13 +1,17 @@
 """A study as the commands see it: names for the shell, and results in its data folder."""
 
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from miram.files import versions_of
+from miram.errors import MiramError
+from miram.files import check, versions_of
 
 if TYPE_CHECKING:
     from miram.evaluation.results import Evaluation
@@ -25,6 +29,25 @@ def complete_result() -> list[str]:
     from miram.models.methods import BASELINES
 
     return [*complete_method(), *BASELINES]
+
+
+class Stopped(MiramError):
+    """A command was stopped by Ctrl-C and goes on where it is given again."""
+
+    exit_code = 128 + signal.SIGINT  # as shells have it
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say after Ctrl-C that the same command goes on.
+
+    Raises:
+        Stopped: Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped("stopped; the same command goes on from what is finished") from None
 
 
 OneOrAllMethods = Annotated[
@@ -59,7 +82,6 @@ def methods_of(data_root: Path, protocol: Protocol = Protocol.linear) -> list[st
     Raises:
         MiramError: There are none.
     """
-    from miram.errors import MiramError
     from miram.models.methods import BASELINES, METHODS
 
     there = _outputs(data_root).glob(f"*/{protocol.file('predictions.parquet')}")
@@ -84,11 +106,10 @@ def read_results(
         protocol: How it was evaluated.
 
     Raises:
-        MiramError: Its metrics are missing.
+        MiramError: Its metrics are missing, or a file is not what was written.
     """
     import pandas as pd
 
-    from miram.errors import MiramError
     from miram.evaluation.results import Evaluation
 
     folder, metrics = _outputs(data_root) / method, protocol.file("metrics.json")
@@ -98,8 +119,11 @@ def read_results(
             f"{folder} holds predictions without {metrics}: "
             f"kedro run --pipeline {protocol.pipeline} --namespaces {method} makes both"
         )
+    table = folder / protocol.file("predictions.parquet")
+    check(versions[-1])
+    check(table)
     metrics = json.loads(versions[-1].read_text(encoding="utf-8"))
-    predictions = pd.read_parquet(folder / protocol.file("predictions.parquet"))
+    predictions = pd.read_parquet(table)
     if protocol is Protocol.finetuned:
         # There is but one protocol, which readers of the table do not know by name.
         predictions = predictions.drop(columns="protocol")

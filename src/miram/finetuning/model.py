@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint, weights_below
 from miram.models.checkpoints.joined import WHOLE
-from miram.models.encoder import pool_tokens
+from miram.models.encoder import create_encoder, pool_tokens
 from miram.models.images import plain_views
 from miram.models.supervised import Supervised
 
@@ -133,7 +132,7 @@ class FineTuned(Supervised):
 def _build(start: EncoderCheckpoint, drop_path: float) -> Any:
     arguments = start.timm_arguments() | ({"drop_path_rate": drop_path} if drop_path else {})
     try:
-        encoder = timm.create_model(**arguments)
+        encoder = create_encoder(arguments)
     except TypeError as error:
         raise MiramError(
             f"{arguments['model_name']} cannot be made with drop path ({error}): set the recipe's "

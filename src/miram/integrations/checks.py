@@ -14,6 +14,7 @@ from kedro.pipeline import Pipeline
 from miram.configuration import new_name
 from miram.errors import MiramError
 from miram.integrations.deferred import import_deferred
+from miram.integrations.parameters import warn_of_ignored
 from miram.models.methods import METHODS, SUPERVISED
 from miram.pipeline_registry import STUDY
 
@@ -30,7 +31,8 @@ class ProjectChecks:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Check the run-time parameters."""
+        """Check the environment and the run-time parameters."""
+        warn_of_ignored(Path(context.config_loader.conf_source), context.env)
         given = context._runtime_params or {}
         loader = settings.CONFIG_LOADER_CLASS(
             conf_source=context.config_loader.conf_source,

@@ -32,15 +32,28 @@ def plan_folder(
     Raises:
         MiramError: The model or the folder cannot be read.
     """
-    from miram.integrations.parameters import registry_uri
     from miram.serving.embed import plan_embedding
-    from miram.serving.registry.versions import load_predictor
 
-    predictor = load_predictor(
-        config.model, lambda: registry_uri(env, data_root), lambda: _settings(env)
-    )
+    predictor = load_model(config.model, env=env, data_root=data_root)
     ingested = find_mammograms(folder, source, _options(env, source), predictor)
     return plan_embedding(ingested, folder, predictor, config)
+
+
+def load_model(model: str, *, env: str | None = None, data_root: Path | None = None) -> "Predictor":
+    """Load a model, with the registry and, for an encoder alone, the parameters of the project.
+
+    Args:
+        model: See `miram.serving.registry.versions.load_predictor`.
+        env: Environment of the project's parameters.
+        data_root: Folder of the project's data, where a local registry lies.
+
+    Raises:
+        MiramError: There is no such model, or it cannot be read.
+    """
+    from miram.integrations.parameters import registry_uri
+    from miram.serving.registry.versions import load_predictor
+
+    return load_predictor(model, lambda: registry_uri(env, data_root), lambda: _settings(env))
 
 
 def find_mammograms(

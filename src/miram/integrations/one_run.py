@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 
-from miram.errors import MiramError
+from miram.errors import MiramError, writing
 from miram.files import atomic_path
 from miram.provenance import command_line
 
@@ -62,13 +62,14 @@ def hold(data_root: Path) -> FileLock:
     """Keep other runs off a data_root until the lock that is given back is released.
 
     Raises:
-        MiramError: Another run holds it.
+        MiramError: Another run holds it, or it is closed to this user.
     """
-    data_root.mkdir(parents=True, exist_ok=True)
     # Taken in one thread and released in another.
     lock = FileLock(data_root / _LOCK, thread_local=False, blocking=False)
     try:
-        lock.acquire()
+        with writing(data_root):
+            data_root.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except Timeout:
         raise MiramError(
             f"another run is at work in {data_root}: {_holder(data_root)}. Wait until it has "

@@ -1,16 +1,25 @@
 """The project's configuration, read as `kedro run` reads it."""
 
+import logging
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from kedro.config import MissingConfigException
 from kedro.utils import find_kedro_project
 
+from miram.configuration import flatten
 from miram.errors import MiramError
 
 if TYPE_CHECKING:
     from miram.serving.registry.tracking import MlflowConfig
+
+log = logging.getLogger(__name__)
+
+_LOCAL = "local"
+_MOST_NAMED = 10
 
 
 def load_parameters(env: str | None = None, start: Path | None = None) -> dict[str, Any]:
@@ -69,6 +78,24 @@ def registry_uri(env: str | None = None, data_root: Path | None = None) -> str:
     return load_mlflow(env, data_root).tracking_uri
 
 
+@cache
+def warn_of_ignored(conf: Path, env: str | None) -> None:
+    """Log the settings of `conf/local` that an environment of another name leaves aside.
+
+    Kedro lays one folder over `conf/base`: the named one, or `conf/local` where none is named.
+    """
+    if env in (None, _LOCAL):
+        return
+    for path in sorted((conf / _LOCAL).glob("**/*.y*ml")):
+        names = list(flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
+        if names:
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            log.warning(
+                "--env %s does not read %s; copy what it shall have (%s%s) into %s",
+                *(env, path, ", ".join(names[:_MOST_NAMED]), more, conf / env),
+            )
+
+
 def _project(start: Path) -> Path:
     project: Path | None = find_kedro_project(start)
     if project is None:
@@ -86,6 +113,7 @@ def _loader(project: Path, env: str | None, runtime_params: dict[str, Any] | Non
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(project)
+    warn_of_ignored(folder, env)
     return settings.CONFIG_LOADER_CLASS(
         conf_source=str(folder),
         env=env,

@@ -1,43 +1,78 @@
-"""Start the MLflow UI and Kedro-Viz together: `python -m miram.integrations.ui`."""
+"""Start the MLflow UI and Kedro-Viz together, for `miram ui`."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
+from pathlib import Path
 
 from miram.errors import MiramError
 from miram.integrations.parameters import load_mlflow
 from miram.serving.registry.tracking import MlflowConfig
 
 HOST = "127.0.0.1"
-MLFLOW_PORT, VIZ_PORT = 5000, 4141
 _START_LIMIT = 120.0  # seconds
 
 Process = subprocess.Popen[bytes]
 
 
-def main() -> None:
-    """Start both servers, print their addresses, and stop them with Ctrl-C."""
+def serve(
+    data_root: Path | None,
+    env: str | None,
+    ports: tuple[int, int],
+    show: Callable[[str, str], None],
+) -> None:
+    """Start both servers, show their addresses, and stop them with Ctrl-C or SIGTERM.
+
+    Args:
+        data_root: Folder of a study's data; None for that of the parameters.
+        env: Environment of the parameters.
+        ports: Of MLflow and of Kedro-Viz.
+        show: Is called with the addresses of MLflow and Kedro-Viz, once both answer.
+
+    Raises:
+        MiramError: There is no such folder, or a server does not start.
+    """
+    if data_root and not data_root.is_dir():
+        raise MiramError(f"there is no study at {data_root}: name the data_root of a run")
+    for option, port in zip(("--mlflow-port", "--viz-port"), ports, strict=True):
+        _require_free(port, option)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    config, servers = load_mlflow(), []
-    mlflow, viz = config.tracking_uri, f"http://{HOST}:{VIZ_PORT}"
+    config, servers = load_mlflow(env, data_root and data_root.resolve()), []
+    mlflow, viz = config.tracking_uri, f"http://{HOST}:{ports[1]}"
+    options = ["--host", HOST, "--port", str(ports[1])]
+    options += ["--env", env] if env else []
+    options += ["--params", f"data_root={data_root.resolve()}"] if data_root else []
     try:
         if config.database:  # else a server runs elsewhere
-            mlflow = f"http://{HOST}:{MLFLOW_PORT}"
-            servers.append(start_mlflow(config, MLFLOW_PORT))
+            mlflow = f"http://{HOST}:{ports[0]}"
+            servers.append(start_mlflow(config, ports[0]))
             wait_for(mlflow, servers[0])
-        servers.append(_start("kedro viz run --no-browser --host", HOST, "--port", str(VIZ_PORT)))
+        servers.append(_start("kedro viz run --no-browser", *options))
         wait_for(viz, servers[-1])
-        print(f"MLflow    {runs_page(mlflow, config)}\nKedro-Viz {viz}\nCtrl-C stops", flush=True)
+        show(runs_page(mlflow, config), viz)
         servers[-1].wait()
     except KeyboardInterrupt:
-        print("stopped")
+        pass
     finally:
         for server in servers:
             server.terminate()
             server.wait()
+
+
+def _require_free(port: int, option: str) -> None:
+    """Check that no server answers already: its pages would be taken for those of the study."""
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError as error:
+        raise MiramError(
+            f"port {port} of {HOST} is taken ({error.strerror}): stop its server, or name another "
+            f"port by {option}"
+        ) from error
 
 
 def start_mlflow(config: MlflowConfig, port: int) -> Process:
@@ -78,8 +113,9 @@ def wait_for(address: str, process: Process) -> None:
 
 
 def _start(command: str, *options: str) -> Process:
-    return subprocess.Popen([sys.executable, "-m", *command.split(), *options])
-
-
-if __name__ == "__main__":
-    main()
+    # What they print hides the addresses; what they warn of is their own code.
+    return subprocess.Popen(
+        [sys.executable, "-m", *command.split(), *options],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )

@@ -34,6 +34,15 @@ CROP_CODES = {
     "mask_empty": "the mask marks no pixel",
     "mask_covers_image": "the mask marks more than 60 % of its image. Invert it if it is black on "
     "white; of an image that is a crop already, and of a label of the whole image, it is right",
+    "outside_breast": "more than a tenth of the lesion's box lies outside of the breast, as where "
+    "boxes of a mirrored copy are used. Look at the image and its boxes",
+    "white_air": "white surrounds the breast, as in a picture with inverted grey levels. Set "
+    "`constants: {photometric: MONOCHROME1}` of the source `image_table` if so",
+    "odd_window": "the window is not written as the standard asks; `detail` says what is taken",
+    "padding": "pixels with the PixelPaddingValue would not be black; they were made black",
+    "above_bits_stored": "pixels hold more bits than the header says. Ask where the file comes "
+    "from",
+    "mask_levels": "the mask has several levels, as one that numbers its regions; all are marked",
     "flat_crop": "all pixels of the crop have one grey level. Inspect the film and `normalization`",
     "small_lesion": "the crop has fewer pixels than are stored; `scale` in the manifest says by "
     "how much",

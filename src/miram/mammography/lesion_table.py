@@ -26,6 +26,7 @@ class Column:
         values: The only values allowed, where the standard names them.
         span: Least and greatest whole number allowed, where the standard has such.
         names: What its values name; such a column of own data holds pseudonyms.
+        always: Whether the table has the column also where the source gives no value.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Column:
     values: tuple[Any, ...] = field(default=())
     span: tuple[int, int] | None = None
     names: Literal["", "patient", "lesion", "image", "file"] = ""
+    always: bool = True
 
     @property
     def allowed(self) -> str:
@@ -104,6 +106,15 @@ COLUMNS = (
         "a lesion of this image, or of this breast and view, was left out or has no mask and no "
         "box: no background patches are cut",
     ),
+    Column(
+        "photometric",
+        "text",
+        False,
+        "what grey levels mean where the file does not say it: low ones are bright (MONOCHROME1) "
+        "or dark; only where a source is told",
+        ("MONOCHROME1", "MONOCHROME2"),
+        always=False,
+    ),
 )
 
 _DTYPES = {"text": "string", "integer": "Int64", "flag": "bool"}
@@ -127,14 +138,15 @@ def validate_lesions(lesions: pd.DataFrame) -> pd.DataFrame:
     """
     lesions = lesions.copy()
     for column in COLUMNS:
-        lesions[column.name] = _checked(lesions, column)
+        if column.always or column.name in lesions:
+            lesions[column.name] = _checked(lesions, column)
     repeated = lesions["lesion_id"][lesions["lesion_id"].duplicated()]
     if len(repeated):
         raise MiramError(
             f"lesion {repeated.iloc[0]} occurs more than once in the lesion table: "
             "every lesion needs its own lesion_id"
         )
-    named = [column.name for column in COLUMNS]
+    named = [column.name for column in COLUMNS if column.name in lesions]
     return lesions[[*named, *(name for name in lesions.columns if name not in named)]]
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.errors import MiramError
+from miram.models.attention import ATTENTIONS, AnyAttention, SoftmaxConfig
 from miram.models.images import gather_tokens, patchify, sincos_2d, to_unit
 from miram.models.pixels import CROP, HALF, IMAGENET, Pixels
 
@@ -27,6 +28,7 @@ _NOT_OVERRIDDEN = {
     "img_size": "set encoder.image_size",
     "patch_size": "set encoder.patch_size",
     "in_chans": "set encoder.channels",
+    "reg_tokens": "set encoder.registers",
     "num_classes": "an encoder has no classifier",
     "global_pool": _POOLING,
     "pool_include_prefix": _POOLING,
@@ -61,8 +63,16 @@ class EncoderConfig(Config):
     """Which timm vision transformer is trained, and on which images.
 
     `overrides` go to `timm.create_model` as they stand, such as `depth: 6`. The model must be
-    plain: one CLS token, no registers, a position for each token, patches embedded by one linear
-    map. `build` says what else a model is.
+    plain: one CLS token, a position for each token, patches embedded by one linear map. `build`
+    says what else a model is.
+
+    Registers are learned tokens beside CLS, where a transformer keeps what belongs to no patch
+    (Darcet et al., "Vision Transformers Need Registers", ICLR 2024, arXiv 2309.16588). Decoders and
+    heads of the patches see them as they see CLS; nothing is read of them.
+
+    With another attention than softmax the weights are no longer those of a model that timm alone
+    can make: `create_encoder` makes it. Masked autoencoders take those attentions that can do
+    without the hidden patches.
     """
 
     renamed: ClassVar[dict[str, str]] = {"image_side": "image_size", "patch_side": "patch_size"}
@@ -76,6 +86,8 @@ class EncoderConfig(Config):
         description="how grey levels are standardized: by mean and deviation of each crop, of the "
         "training crops, of ImageNet, by 0.5 and 0.5, or by a given mean and deviation",
     )
+    registers: int = Field(0, ge=0, le=64, description="learned tokens beside CLS")
+    attention: AnyAttention = Field(SoftmaxConfig(), description="of every block")
     overrides: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("overrides")
@@ -99,6 +111,8 @@ class EncoderConfig(Config):
                 f"encoder.image_size ({self.image_size}) is not a multiple of "
                 f"encoder.patch_size ({self.patch_size}); {nearest} would be"
             )
+        if "attn_layer" in self.overrides and self.attention.kind != "softmax":
+            raise ValueError("overrides.attn_layer contradicts attention: leave out either")
         return self
 
     @property
@@ -124,13 +138,16 @@ class EncoderConfig(Config):
 
     @property
     def timm_arguments(self) -> dict[str, Any]:
-        """Arguments that make the same model again with `timm.create_model`."""
+        """Arguments that make the same model again with `create_encoder`."""
+        attention = self.attention.model_dump(mode="json")
         return {
             "model_name": self.name,
             "img_size": self.image_size,
             "patch_size": self.patch_size,
             "in_chans": self.channels,
             "num_classes": 0,
+            **({"reg_tokens": self.registers} if self.registers else {}),
+            **({} if attention["kind"] == "softmax" else {"attn_layer": attention}),
             **self.overrides,
         }
 
@@ -146,6 +163,8 @@ class EncoderConfig(Config):
             vit = self._make()
             initialize(vit)
             vit.cls_token = nn.Parameter(torch.empty(1, 1, vit.embed_dim).normal_(std=0.02))
+            if vit.reg_token is not None:
+                nn.init.normal_(vit.reg_token, std=0.02)
         positions = sincos_2d(vit.embed_dim, self.grid_side, vit.num_prefix_tokens)
         vit.pos_embed = nn.Parameter(positions, requires_grad=False)
         return vit
@@ -153,24 +172,41 @@ class EncoderConfig(Config):
     def _make(self) -> VisionTransformer:
         what = f"encoder {self.name} with overrides {self.overrides}"
         try:
-            vit = timm.create_model(**self.timm_arguments)
+            vit = create_encoder(self.timm_arguments)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise MiramError(f"timm cannot make the {what} ({reason}): {_CHOOSE}") from error
-        fault = _fault(vit)
+        fault = _fault(vit, self.registers)
         if fault is not None or not isinstance(vit, VisionTransformer):
             raise MiramError(f"the {what} cannot be trained here, as it {fault}: {_CHOOSE}")
         return vit
 
 
-def _fault(vit: nn.Module) -> str | None:
+def create_encoder(arguments: Mapping[str, Any], **more: Any) -> nn.Module:
+    """Make a timm model, with an attention of ours where `attn_layer` holds settings of one.
+
+    Raises:
+        MiramError: There is no such attention, or its settings are not valid.
+    """
+    arguments = {**arguments, **more}
+    if isinstance(settings := arguments.get("attn_layer"), Mapping):
+        side = arguments["img_size"] // arguments["patch_size"]
+        prefix = 1 + arguments.get("reg_tokens", 0)
+        attention = ATTENTIONS.model_validate(settings)
+        arguments["attn_layer"] = attention.layer(prefix, (side, side))
+    return timm.create_model(**arguments)
+
+
+def _fault(vit: nn.Module, registers: int) -> str | None:
     """What keeps a model from being trained on visible patches alone, if anything does."""
     if not isinstance(vit, VisionTransformer):
         return f"is of timm's class {type(vit).__name__}, no plain vision transformer"
     if not vit.has_class_token:
         return "has no CLS token"
-    if vit.num_prefix_tokens != 1:
-        return f"has {vit.num_prefix_tokens - 1} tokens beside CLS and the patches, as registers"
+    if hasattr(vit, "dist_token"):
+        return "has a token for distillation"
+    if vit.num_prefix_tokens != 1 + registers:
+        return f"has {vit.num_prefix_tokens - 1} registers, where encoder.registers is {registers}"
     if vit.no_embed_class or vit.pos_embed is None:
         return "has no learned position for its CLS token"
     if vit.embed_dim % 4:
@@ -222,8 +258,8 @@ def encode_levels(
         levels: Inner blocks, counted from 1.
 
     Returns:
-        (B, 1 + K, D) CLS and visible tokens, by number of the block: those of the last block,
-        after the last norm, and those asked for.
+        (B, P + K, D) CLS, registers and visible tokens, by number of the block: those of the last
+        block, after the last norm, and those asked for.
     """
     tokens = embed_visible(vit, images, keep)
     found = {}
@@ -235,12 +271,15 @@ def encode_levels(
 
 
 def embed_visible(vit: VisionTransformer, images: Tensor, keep: Tensor) -> Tensor:
-    """CLS and the visible patches with their positions: (B, C, H, W), (B, K) -> (B, 1 + K, D)."""
+    """The prefix and the visible patches, with positions: (B, C, H, W), (B, K) -> (B, P + K, D)."""
     projection = vit.patch_embed.proj
     patches = gather_tokens(patchify(images, projection.kernel_size[0]), keep)
     tokens = F.linear(patches, projection.weight.flatten(1), projection.bias)  # (B, K, D)
     assert vit.pos_embed is not None and vit.cls_token is not None
-    positions = vit.pos_embed.expand(len(images), -1, -1)  # (1, 1 + N, D) -> (B, 1 + N, D)
-    tokens = tokens + gather_tokens(positions[:, 1:], keep)
-    cls = vit.cls_token + positions[:, :1]  # (B, 1, D)
-    return vit.norm_pre(torch.cat([cls, tokens], dim=1))  # (B, 1 + K, D)
+    positions = vit.pos_embed.expand(len(images), -1, -1)  # (1, P + N, D) -> (B, P + N, D)
+    tokens = tokens + gather_tokens(positions[:, vit.num_prefix_tokens :], keep)
+    prefix = vit.cls_token  # (1, 1, D)
+    if vit.reg_token is not None:
+        prefix = torch.cat([prefix, vit.reg_token], dim=1)  # (1, P, D)
+    prefix = prefix + positions[:, : vit.num_prefix_tokens]  # (B, P, D)
+    return vit.norm_pre(torch.cat([prefix, tokens], dim=1))  # (B, P + K, D)

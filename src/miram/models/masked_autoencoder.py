@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from miram.errors import MiramError
+from miram.models.attention import ATTENTIONS
 from miram.models.decoders import AnyDecoder, DecodedPatches, DecoderSizes, EncodedImage
 from miram.models.encoder import EncoderConfig, encode_levels, initialize
 from miram.models.images import repeat_mask
@@ -109,11 +110,19 @@ class MaskedAutoencoder(nn.Module):
                 f"mask_ratio {config.mask_ratio} leaves {visible} of {self.patches} patches "
                 f"visible: {fault} it, or choose smaller patches"
             )
+        if encoder.attention.module().needs_grid:
+            free = [kind for kind, one in ATTENTIONS.items() if not one().module().needs_grid]
+            raise MiramError(
+                f"encoder.attention {encoder.attention.kind} needs all patches in their places, "
+                "but a masked autoencoder encodes the visible ones alone: choose "
+                f"{' or '.join(free)}, or give it to a decoder, or train supervised or moco_v3"
+            )
         self.encoder = encoder.build(seed)
         self.embed = nn.Linear(self.encoder.embed_dim, config.decoder_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_dim))
         sizes = DecoderSizes(
             dim=config.decoder_dim,
+            prefix_tokens=self.encoder.num_prefix_tokens,
             grid_side=encoder.grid_side,
             patch_values=encoder.patch_size**2 * encoder.channels,
             encoder_dim=self.encoder.embed_dim,
@@ -188,7 +197,7 @@ class MaskedAutoencoder(nn.Module):
     def encode(self, images: Tensor, masking: Masking) -> EncodedImage:
         """Encode the visible patches of images (B, C, S, S), in the decoders' width."""
         levels = encode_levels(self.encoder, images, masking.keep, self.levels)
-        tokens = self.embed(levels[len(self.encoder.blocks)])  # (B, 1 + K, E) -> (B, 1 + K, D)
+        tokens = self.embed(levels[len(self.encoder.blocks)])  # (B, P + K, E) -> (B, P + K, D)
         return EncodedImage(tokens, self.mask_token, masking, levels)
 
     def pyramid(self, images: Tensor) -> dict[int, Tensor]:

@@ -28,7 +28,7 @@ from pydantic import Field
 from miram.configuration import Config
 from miram.errors import MiramError
 from miram.evaluation.features.crop_encoder import CropEncoder, encode_crops
-from miram.files import atomic_path
+from miram.files import atomic_path, harmless_table
 from miram.mammography.audit import audit_rows
 from miram.mammography.crops.cut import CROPPING_VERSION, ImageCrops, ImageTask
 from miram.mammography.crops.plan import plan_crops
@@ -133,7 +133,7 @@ def join_parts(
         everything = pd.concat([audit, audit_rows(problems)], ignore_index=True)
         audit_path = path.with_name(f"{path.stem}.audit.csv")
         with atomic_path(audit_path) as audit_file:
-            everything.to_csv(audit_file, index=False)
+            harmless_table(everything).to_csv(audit_file, index=False)
         left_out = everything[everything["action"] == "left out"]
         if not writer.rows:
             raise MiramError(_nothing(left_out, audit_path))

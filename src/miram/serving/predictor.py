@@ -19,7 +19,7 @@ from miram.evaluation.probes.scoring import WHOLE, features_by_seed
 from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.tasks.pairs import evaluation_pairs
 from miram.evaluation.tasks.targets import targets_of
-from miram.files import atomic_path
+from miram.files import check, recorded_path
 from miram.mammography.crops.cut import CROPPING_VERSION, MASK_STEP, CropConfig
 from miram.mammography.crops.store import CropStore
 from miram.mammography.sources.dicom_folder import WantedImages
@@ -78,7 +78,7 @@ class ServedProbe:
             "lesions": np.array(fitted.lesions),
             "patients": np.array(fitted.patients),
         }
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
+        with recorded_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
     @classmethod
@@ -88,6 +88,7 @@ class ServedProbe:
         Raises:
             MiramError: There is no such file, or it holds something else.
         """
+        check(path)
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -174,7 +175,8 @@ class Predictor:
             self.encoder.save(temporary / ENCODER)
             if self.probe:
                 self.probe.save(temporary / PROBE)
-            (temporary / SETTINGS).write_text(json.dumps(self.settings(), indent=2) + "\n")
+            with recorded_path(temporary / SETTINGS) as path:
+                path.write_text(json.dumps(self.settings(), indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> "Predictor":
@@ -185,6 +187,7 @@ class Predictor:
                 that this version of miram does not cut.
         """
         folder = Path(folder)
+        check(folder / SETTINGS)
         try:
             settings = json.loads((folder / SETTINGS).read_text())
             version, about = settings["cropping_version"], settings["about"]

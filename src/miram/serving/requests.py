@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from miram.mammography.crops.cut import (
     cut_image,
 )
 from miram.mammography.crops.geometry import Box
+from miram.mammography.decoding.headers import image_facts
+from miram.mammography.decoding.pictures import is_picture_file
 from miram.mammography.decoding.read import DecodingError, Header, read_header
 from miram.mammography.sources.dicom_folder import UnwantedImageError, WantedImages, check_kind
 
@@ -83,7 +85,8 @@ class PostedCrops:
         crops: (n, H, H) uint16.
         masks: (n, h, h) uint8, lesion coverage with 255 for all of a cell.
         squares: [x0, y0, x1, y1] of each crop in pixels of the mammogram.
-        notes: What the sender should know, such as that the box was clipped.
+        notes: What the sender should know, such as that the box was clipped or lies outside of the
+            breast: what the audit of crops would say.
     """
 
     crops: NDArray[np.uint16]
@@ -108,29 +111,66 @@ def cut_posted(content: bytes, box: Any, settings: dict[str, Any]) -> PostedCrop
     require_cropping(settings["cropping_version"])
     config = CropConfig.from_stored(settings["crops"])
     wanted = WantedImages.model_validate(settings.get("wanted", {}))
-    notes: list[str] = []
     with TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / _FILE).write_bytes(content)
-        header = _wanted_header(folder / _FILE, wanted)
-        lesions: tuple[LesionTask, ...] = ()
-        if box is not None:
-            given = _box(box, header.rows, header.columns)
-            inside = given.clipped(header.rows, header.columns)
-            if inside != given:
-                notes.append(
-                    f"the box reaches over the edge of an image of {header.columns} columns and "
-                    f"{header.rows} rows; only what is inside was taken"
-                )
-            lesions = (LesionTask("box", (), inside),)
-        # The places of the patches follow from this name, here as when a folder is embedded.
-        image_id = header.sop_instance_uid or hashlib.sha256(content).hexdigest()
-        cut = cut_regions(ImageTask(image_id, _FILE, "", lesions), folder, config)
+        path = Path(name) / _FILE
+        path.write_bytes(content)
+        return _cut(path, box, config, _of_dicom(path, wanted))
+
+
+def cut_file(path: Path, box: Any, config: CropConfig, wanted: WantedImages) -> PostedCrops:
+    """Cut a lesion, or patches of breast tissue, from a DICOM file, or a PNG, TIFF or JPEG.
+
+    Args:
+        path: The file.
+        box: As for `cut_posted`.
+        config: How crops are cut.
+        wanted: Which DICOM files are answered for; a picture does not say what it is.
+
+    Raises:
+        MiramError: As for `cut_posted`.
+    """
+    try:
+        if not is_picture_file(path):
+            return _cut(path, box, config, _of_dicom(path, wanted))
+        facts = image_facts(path)
+    except DecodingError as error:
+        raise MiramError(f"{error.detail} ({error.code})") from error
+    except OSError as error:
+        raise MiramError(error.strerror or str(error)) from error
+    return _cut(path, box, config, _Image("", facts.rows, facts.columns))
+
+
+class _Image(NamedTuple):
+    uid: str  # empty where the file has none
+    rows: int
+    columns: int
+
+
+def _of_dicom(path: Path, wanted: WantedImages) -> _Image:
+    header = _wanted_header(path, wanted)
+    return _Image(header.sop_instance_uid, header.rows, header.columns)
+
+
+def _cut(path: Path, box: Any, config: CropConfig, image: _Image) -> PostedCrops:
+    lesions: tuple[LesionTask, ...] = ()
+    notes: list[str] = []
+    if box is not None:
+        given = _box(box, image.rows, image.columns)
+        inside = given.clipped(image.rows, image.columns)
+        if inside != given:
+            notes.append(
+                f"the box reaches over the edge of an image of {image.columns} columns and "
+                f"{image.rows} rows; only what is inside was taken"
+            )
+        lesions = (LesionTask("box", (), inside),)
+    # The places of the patches follow from this name, here as when a folder is embedded.
+    image_id = image.uid or hashlib.sha256(path.read_bytes()).hexdigest()
+    cut = cut_regions(ImageTask(image_id, path.name, "", lesions), path.parent, config)
+    reasons = [f"{row['detail']} ({row['code']})" for row in cut.problems]
     if not cut.rows:
-        reasons = [f"{row['detail']} ({row['code']})" for row in cut.problems]
         raise MiramError("; ".join(reasons))
     squares = [[int(row[f"crop_{side}"]) for side in ("x0", "y0", "x1", "y1")] for row in cut.rows]
-    return PostedCrops(cut.crops, cut.masks, squares, notes)
+    return PostedCrops(cut.crops, cut.masks, squares, notes + reasons)
 
 
 def cut_dicom(

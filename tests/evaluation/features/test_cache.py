@@ -5,11 +5,13 @@ import pandas as pd
 import pytest
 
 from miram.evaluation.features import extract
-from miram.evaluation.features.extract import encoder_digest, plan_features, stored_origin
+from miram.evaluation.features.extract import TRAINED_ON, encoder_digest, plan_features
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.checkpoints.split_record import SPLITS, split_record
 from miram.models.encoder import EncoderConfig
+from miram.pipelines.probe.nodes import encode_lesions
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 1}
@@ -37,7 +39,6 @@ def test_the_table_is_of_the_lesions_asked_and_a_file_keeps_its_origin(checkpoin
     table = plan.table()
     assert table["lesion_id"].tolist() == ["lesion2", "lesion0"]
     table.to_parquet(tmp_path / "features.parquet")
-    assert stored_origin(tmp_path / "features.parquet") == plan.origin
     assert pd.read_parquet(tmp_path / "features.parquet").attrs["origin"] == plan.origin
 
 
@@ -56,6 +57,29 @@ def test_a_change_of_encoder_crops_lesions_or_settings_changes_the_origin(checkp
         plan_features(checkpoint, crops, NAMES, FeatureConfig(symmetries=8)),
     ]
     assert all(other.origin != origin for other in others)
+
+
+def test_an_older_store_that_the_encoder_was_trained_on_is_named(checkpoint, tmp_path):
+    crops = store(tmp_path / "crops")
+    for digest, record, named in (
+        ("older", {"apart": "x"}, "older"),
+        (crops.digest, {"apart": "x"}, None),
+        ("older", None, None),  # it was not trained here
+    ):
+        facts = {**checkpoint.metadata, "data_digest": digest, SPLITS: record}
+        trained = EncoderCheckpoint(checkpoint.state, facts)
+        assert plan_features(trained, crops, NAMES, FeatureConfig()).origin.get(TRAINED_ON) == named
+
+
+def test_the_probe_warns_of_an_older_store(checkpoint, tmp_path, caplog):
+    columns = {"split": "train", "strategy": "official", "leakage": "drop"}
+    splits = pd.DataFrame({"lesion_id": NAMES}).assign(**columns)
+    facts = {"data_digest": "older", SPLITS: split_record(splits, labels=False)}
+    trained = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, **facts})
+    crops = store(tmp_path / "crops")
+    table = encode_lesions(trained, crops, splits, FeatureConfig(), None)
+    assert table.attrs["origin"][TRAINED_ON] == "older"
+    assert f"trained on the crops older, those at hand are {crops.digest}" in caplog.text
 
 
 def test_a_change_of_the_code_of_features_changes_the_origin(checkpoint, tmp_path, monkeypatch):
@@ -92,13 +116,3 @@ def test_the_digest_is_of_every_weight_whatever_its_type(checkpoint):
     half = {name: weights.bfloat16() for name, weights in checkpoint.state.items()}
     digests.add(encoder_digest(EncoderCheckpoint(half, checkpoint.metadata)))
     assert len(digests) == len(checkpoint.state) + 2
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no parquet at all"])
-def test_a_file_that_says_nothing_has_no_origin(content, tmp_path):
-    path = tmp_path / "features.parquet"
-    if content is not None:
-        path.write_bytes(content)
-    assert stored_origin(path) is None
-    pd.DataFrame({"f0": [1.0]}).to_parquet(path)
-    assert stored_origin(path) is None

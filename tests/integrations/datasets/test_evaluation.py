@@ -24,7 +24,7 @@ def test_what_is_saved_is_loaded_from_files_that_users_know(tmp_path, prefix):
     assert not saved.exists()
     given = Evaluation({"tasks": {}}, PREDICTIONS, subgroups=SUBGROUPS, label_efficiency=EFFICIENCY)
     saved.save(given)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == sorted(
         f"{prefix}{name}"
         for name in ("metrics.json", "predictions.parquet", "subgroups.csv", "label_efficiency.csv")
     )

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from skimage.draw import disk
 
-from miram.mammography.crops.breast import breast_mask, chest_wall_edge
+from miram.mammography.crops.breast import breast_mask, chest_wall_edge, has_white_air
 from miram.mammography.phantom import PhantomConfig, draw_cases
 from miram.mammography.phantom.breast import Film, add_film_marks, draw_breast
 
@@ -31,6 +31,24 @@ def film(side="left", strips=(), letters=False) -> tuple[np.ndarray, np.ndarray]
 
 def overlap(mask, truth) -> float:
     return (mask & truth).sum() / (mask | truth).sum()
+
+
+def test_white_air_is_seen_on_every_inverted_film_and_on_no_other(shared_data):
+    films = sorted((shared_data / "cbis_ddsm" / "films_half").glob("*.jpg"))[::8]
+    crops = sorted((shared_data / "cbis_ddsm" / "lesions" / "crops").glob("*.png"))[::8]
+    for path in (*films, *crops):
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)
+        step = max(1, min(pixels.shape) // 256)
+        thumbnail = pixels[::step, ::step]
+        assert not has_white_air(thumbnail), path.name
+        assert path in crops or has_white_air(pixels.max() - thumbnail), path.name
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_white_strips_are_no_white_air(side):
+    pixels, _ = film(side, [(np.s_[:10], 255), (np.s_[-10:], 255)], letters=True)
+    assert not has_white_air(pixels) and has_white_air(255 - pixels)
 
 
 @pytest.mark.parametrize(

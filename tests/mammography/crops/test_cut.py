@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from dicom_files import write_dicom
+from PIL import Image, ImageFilter
 from pydantic import ValidationError
 
 from miram.errors import MiramError
@@ -226,8 +227,58 @@ def test_a_box_of_the_whole_image_is_a_label_of_it(film):
 def test_a_crop_of_one_grey_level_is_reported(film):
     save(film / "dark.png", mask_of(Box(300, 100, 380, 180)))  # beside the breast
     cut = cut_image(task(LesionTask("a", ("dark.png",))), film, PLAIN)
-    assert codes(cut) == [("flat_crop", "went on")]
-    assert cut.problems[0]["lesion_id"] == "a"
+    assert codes(cut) == [("flat_crop", "went on"), ("outside_breast", "went on")]
+    assert {problem["lesion_id"] for problem in cut.problems} == {"a"}
+
+
+@pytest.mark.parametrize(("x0", "told"), [(100, []), (220, ["outside_breast"])])
+def test_a_box_of_a_mirrored_copy_is_reported(film, x0, told):
+    cut = cut_image(task(LesionTask("a", (), Box(x0, 260, x0 + 80, 340))), film, PLAIN)
+    assert [row["code"] for row in cut.problems] == told and len(cut.rows) == 1
+
+
+def test_a_picture_with_white_air_is_reported_and_right_when_declared(film):
+    lesions = task(LesionTask("a", ("mask.png",)))
+    expected = cut_image(lesions, film, PLAIN)
+    save(film / "image.png", 65_535 - breast())
+    assert codes(cut_image(lesions, film, PLAIN)) == [("white_air", "went on")]
+    declared = cut_image(replace(lesions, photometric="MONOCHROME1"), film, PLAIN)
+    assert (declared.crops == expected.crops).all() and not codes(declared)
+
+
+def test_what_is_odd_about_a_file_is_in_the_audit(film):
+    pixels = breast() >> 4
+    pixels[550:] = 4095
+    write_dicom(film / "padded.dcm", pixels, bits=12, PixelPaddingValue=4095)
+    image = replace(task(LesionTask("a", ("mask.png",))), image_path="padded.dcm")
+    padded = cut_image(image, film, PLAIN)
+    assert codes(padded) == [("padding", "went on")]
+    pixels[550:] = 0
+    write_dicom(film / "padded.dcm", pixels, bits=12)
+    assert (cut_image(image, film, PLAIN).crops == padded.crops).all()
+
+
+@pytest.mark.parametrize(
+    ("white", "levels"), [(255, (100, 200)), (255, (20, 40)), (65_535, (1, 65_535))]
+)
+def test_all_regions_of_a_mask_with_several_levels_are_marked_and_told(film, white, levels):
+    kind = np.uint8 if white == 255 else np.uint16
+    parts = [
+        mask_of(box, value=1).astype(kind) * kind(level)
+        for box, level in zip((LESION, Box(150, 300, 200, 340)), levels, strict=True)
+    ]
+    save(film / "mask.png", np.maximum(*parts))
+    cut = cut_image(task(LesionTask("a", ("mask.png",))), film, PLAIN)
+    assert [cut.rows[0][f"box_{name}"] for name in ("x0", "y0", "x1", "y1")] == [30, 200, 200, 340]
+    assert codes(cut) == [("mask_levels", "went on")]
+    assert ", ".join(map(str, levels)) in cut.problems[0]["detail"]
+
+
+def test_a_smooth_edge_and_a_grey_background_are_no_regions(film):
+    edge = Image.fromarray(mask_of(LESION)).filter(ImageFilter.GaussianBlur(6))
+    save(film / "mask.png", np.maximum(np.asarray(edge), 40))
+    cut = cut_image(task(LesionTask("a", ("mask.png",))), film, PLAIN)
+    assert cut.rows[0]["box_x0"] == pytest.approx(30, abs=1) and not codes(cut)
 
 
 def test_too_little_breast_for_the_backgrounds_is_written_down(film):

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from miram.errors import MiramError
+from miram.files import file_sha256
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops, stale_because
-from miram.mammography.crops.store import CropStore, file_sha256, verify_store
+from miram.mammography.crops.store import CropStore, verify_store
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 
 CONFIG = CropConfig(image_size=32, context=1.25, backgrounds_per_image=1)
@@ -143,7 +144,7 @@ def test_a_store_of_an_older_version_names_what_is_new(built):
         ("tasks.json", b"{", "the crop store"),
         ("digest.json", b"[]", "the crop store"),
         ("crops.npy", b"", "the crop store"),
-        ("crops.npy", None, "crops.npy: sha256 is"),
+        ("crops.npy", None, "the crop store"),
     ],
 )
 def test_a_store_with_a_broken_file_is_built_again_and_the_file_named(

@@ -1,14 +1,16 @@
 """The crop store: whole or not there, checked, and found by name."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from miram.errors import MiramError
+from miram.errors import CannotWrite, MiramError
+from miram.files import file_sha256
 from miram.mammography.audit import audit_rows
-from miram.mammography.crops.store import CropStore, file_sha256, verify_store, write_store
+from miram.mammography.crops.store import CropStore, verify_store, write_store
 
 PARTS = (2, 3)
 
@@ -99,8 +101,11 @@ def other_audit(path):
     ],
 )
 def test_every_change_is_found(folder, name, change, words):
+    CropStore.open(folder)
     change(folder / name)
     assert verify_store(folder)[0].startswith(words)
+    with pytest.raises(MiramError, match=rf"is damaged \({re.escape(words)}.*delete the folder"):
+        CropStore.open(folder)
 
 
 def half(path):
@@ -175,6 +180,22 @@ def test_writing_that_fails_leaves_the_older_store_whole(folder):
             folder, broken(), manifest=store.manifest, audit=store.audit, parameters={}, tasks={}
         )
     assert CropStore.open(folder).digest == digest and verify_store(folder) == []
+
+
+def test_on_a_full_disk_the_older_store_stays_and_one_sentence_is_said(small_disk):
+    folder = small_disk / "crops"
+    digest = write(folder)
+    store = CropStore.open(folder)
+    large = {
+        "crops": np.zeros((5, 512, 512), np.uint16),
+        "masks": np.zeros((5, 64, 64), np.uint8),
+    }
+    with pytest.raises(CannotWrite, match=rf"cannot write {folder}: No space left on device; make"):
+        write_store(
+            folder, [large], manifest=store.manifest, audit=store.audit, parameters={}, tasks={}
+        )
+    assert CropStore.open(folder).digest == digest and verify_store(folder) == []
+    assert [path.name for path in small_disk.iterdir()] == ["crops"]
 
 
 def test_a_new_store_replaces_the_older_one_and_leaves_nothing_behind(folder):

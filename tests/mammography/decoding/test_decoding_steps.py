@@ -1,6 +1,7 @@
 """The steps from stored values to pixels, on small DICOM files written here."""
 
 import io
+import struct
 
 import numpy as np
 import pydicom
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openjpeg.utils import encode_array
 from PIL import Image
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -171,10 +173,9 @@ def test_signed_values_keep_their_order(saved):
 def test_bits_outside_the_value_are_ignored(saved):
     overlay = RAMP | np.uint16(0x8000)
     np.testing.assert_array_equal(read_image(saved(dicom(overlay, 12))).pixels, RAMP)
-    dark = np.minimum(RAMP, 100)
-    shifted = dicom(dark << 4, 12)
+    shifted = dicom(RAMP << 4, 12)
     shifted.HighBit = 15
-    np.testing.assert_array_equal(read_image(saved(shifted)).pixels, dark)
+    np.testing.assert_array_equal(read_image(saved(shifted)).pixels, RAMP)
 
 
 def test_eight_bit_masks_stay_eight_bits(saved):
@@ -234,9 +235,132 @@ def test_contradictory_tables_and_windows_are_refused(saved):
     short.VOILUTSequence = [lut(np.arange(10), 0, 12)]
     short.VOILUTSequence[0].LUTDescriptor = [4096, 0, 12]
     assert code_of(saved(short)) == "bad_lookup_table"
-    assert code_of(saved(dicom(RAMP, 12, WindowCenter=1, WindowWidth=0))) == "bad_lookup_table"
+    window = saved(dicom(RAMP, 12, WindowCenter=1, WindowWidth=0))
+    assert code_of(window, voi="window") == "bad_lookup_table"
     flat = dicom(RAMP, 12, RescaleSlope=0, RescaleIntercept=1)
     assert code_of(saved(flat)) == "bad_lookup_table"
+
+
+def with_texts(path, **texts):
+    """Write text into elements that hold numbers, as anonymizers do."""
+    content = path.read_bytes()
+    for keyword, text in texts.items():
+        tag = int(tag_for_keyword(keyword))
+        start = content.index(struct.pack("<HH", tag >> 16, tag & 0xFFFF) + b"DS") + 6
+        (length,) = struct.unpack("<H", content[start : start + 2])
+        value = text.encode() + b" " * (len(text) % 2)
+        rest = content[start + 2 + length :]
+        content = content[:start] + struct.pack("<H", len(value)) + value + rest
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("center", "width", "taken"),
+    [
+        ("2047,5", "4096", (2047.5, 4096)),
+        ("2047,5", "4096,0", (2047.5, 4096)),
+        ("1000\\ANON", "0\\2", None),
+        ("\\2000", "4000\\4000", (2000, 4000)),
+        ("1000\\2000,5", "0\\400", (2000.5, 400)),
+        ("1000\\2000", "0.5\\400", (2000, 400)),
+        ("NaN", "4096", None),
+        ("inf", "4096", None),
+        ("ANONYMIZED", "4096", None),
+        ("2048", "-1", None),
+    ],
+)
+def test_an_odd_window_is_read_as_meant_or_left_for_the_next_or_the_full_range(
+    saved, center, width, taken
+):
+    plain = dicom(RAMP, 12, WindowCenter=1, WindowWidth=1)
+    path = with_texts(saved(plain), WindowCenter=center, WindowWidth=width)
+    image = read_image(path)
+    assert [code for code, _ in image.remarks] == ["odd_window"]
+    assert f"window {center} / {width}: " in image.remarks[0][1]
+    if taken:
+        sound = dicom(RAMP, 12, WindowCenter=taken[0], WindowWidth=taken[1])
+        expected = read_image(saved(sound, "sound.dcm"))
+        assert not expected.remarks and image.transforms == expected.transforms
+        np.testing.assert_array_equal(image.pixels, expected.pixels)
+    else:
+        np.testing.assert_array_equal(image.pixels, RAMP)
+        assert code_of(path, voi="window") == "bad_lookup_table"
+
+
+def test_an_unknown_function_leaves_the_full_range(saved):
+    path = saved(dicom(RAMP, 12, WindowCenter=9, WindowWidth=9, VOILUTFunction="CUBIC"))
+    image = read_image(path)
+    np.testing.assert_array_equal(image.pixels, RAMP)
+    assert "no VOI LUT function CUBIC" in image.remarks[0][1]
+
+
+def test_a_rescale_with_a_decimal_comma_is_read(saved):
+    values = dict(RescaleSlope=1, RescaleIntercept=0, WindowCenter=2048, WindowWidth=4096)
+    path = with_texts(saved(dicom(RAMP, 12, **values)), RescaleIntercept="100,5")
+    expected = dicom(RAMP, 12, **{**values, "RescaleIntercept": 100.5})
+    np.testing.assert_array_equal(
+        read_image(path).pixels, read_image(saved(expected, "sound.dcm")).pixels
+    )
+    assert code_of(with_texts(path, RescaleSlope="ANON")) == "bad_lookup_table"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("photometric", "value", "limit"),
+    [("MONOCHROME1", 0, None), ("MONOCHROME2", 4095, None), ("MONOCHROME2", 4000, 4095)],
+)
+def test_white_padding_becomes_black_and_is_told(saved, syntax, photometric, value, limit):
+    pixels = np.full((20, 20), 2000, np.uint16)
+    pixels[:5] = value
+    dataset = dicom(pixels, 12, PhotometricInterpretation=photometric, PixelPaddingValue=value)
+    dataset.PixelPaddingRangeLimit = limit
+    if limit is None:
+        del dataset.PixelPaddingRangeLimit
+    dataset.file_meta.TransferSyntaxUID = syntax
+    image = read_image(saved(dataset))
+    assert not image.pixels[:5].any() and (image.pixels[5:] > 1000).all()
+    detail = "25.0% of the pixels are padding and were made black"
+    assert image.remarks == (("padding", detail),)
+
+
+def test_signed_padding_and_padding_of_more_bits_than_a_value_become_black(saved):
+    signed = np.full((4, 4), -100, np.int16)
+    signed[0] = 2047
+    image = read_image(saved(dicom(signed, 12, PixelPaddingValue=2047)))
+    assert not image.pixels[0].any() and (image.pixels[1:] == 1948).all()
+    wide = np.full((4, 4), 100, np.uint16)
+    wide[0] = 65_535
+    image = read_image(saved(dicom(wide, 12, PixelPaddingValue=65_535)))
+    assert not image.pixels[0].any() and (image.pixels[1:] == 100).all()
+    assert [code for code, _ in image.remarks] == ["padding"]
+
+
+def test_black_padding_and_white_without_it_stay_as_they_are(saved):
+    for values in ({"PixelPaddingValue": 0}, {}):
+        image = read_image(saved(dicom(RAMP, 12, **values)))
+        np.testing.assert_array_equal(image.pixels, RAMP)
+        assert not image.remarks and not image.transforms
+
+
+def test_pixels_above_bits_stored_are_told(saved):
+    pixels = np.full((10, 10), 4095, np.uint16)
+    pixels[0, 0] = 5000
+    (remark,) = read_image(saved(dicom(pixels, 12))).remarks
+    assert remark[0] == "above_bits_stored" and remark[1].startswith("1.00% of the pixels, up to 5")
+    assert not read_image(saved(dicom(np.full((4, 4), -1, np.int16), 12))).remarks
+
+
+def test_the_meaning_of_grey_levels_can_be_told(saved, tmp_path):
+    path = saved(dicom(RAMP, 12))
+    np.testing.assert_array_equal(read_image(path, photometric="MONOCHROME1").pixels, 4095 - RAMP)
+    inverted = saved(dicom(RAMP, 12, PhotometricInterpretation="MONOCHROME1"))
+    for told in ("MONOCHROME1", None):
+        image = read_image(inverted, photometric=told)
+        np.testing.assert_array_equal(image.pixels, 4095 - RAMP)
+    Image.fromarray(FULL_RANGE).save(tmp_path / "a.png")
+    picture = read_image(tmp_path / "a.png", photometric="MONOCHROME1")
+    np.testing.assert_array_equal(picture.pixels, 65_535 - FULL_RANGE)
 
 
 def test_other_kinds_and_depths_and_foreign_files_are_refused(saved, tmp_path):

@@ -183,6 +183,22 @@ def test_a_box_without_end_is_outside(root, box):
     assert ingested.lesions["image_id"].tolist() == ["b.png"]
 
 
+def test_what_grey_levels_mean_can_be_declared_for_all_rows_or_each(root):
+    expected = cut(root, ingest(root, HALF))[0]
+    for name in "ac":
+        pixels = np.asarray(Image.open(root / f"{name}.png"))
+        Image.fromarray(65_535 - pixels).save(root / f"{name}.png")
+    lines = HALF.splitlines()
+    told = [
+        f"{line},{word}" for line, word in zip(lines, ["way", "low", "high", "low"], strict=True)
+    ]
+    values = {"photometric": {"low": "MONOCHROME1", "high": "MONOCHROME2"}}
+    each = ingest(root, "\n".join(told), columns={"photometric": "way"}, values=values)
+    np.testing.assert_array_equal(cut(root, each)[0].crops, expected.crops)
+    every = ingest(root, HALF, constants={"photometric": "MONOCHROME1"}).lesions
+    assert every["photometric"].tolist() == ["MONOCHROME1"] * 3
+
+
 def test_numbers_in_yaml_stand_for_their_text(root):
     text = "image_path,patient_id,pathology\na.png,p,0\nb.png,q,1\n"
     values = {"pathology": {0: "BENIGN", 1: "MALIGNANT"}}

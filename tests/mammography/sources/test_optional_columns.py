@@ -11,7 +11,7 @@ from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import calibration_table, subgroup_metrics
 from miram.evaluation.tasks.definitions import TASKS
 from miram.evaluation.tasks.targets import task_targets
-from miram.integrations.datasets.tables import TableDataset
+from miram.integrations.datasets.tables import Table
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import plan_crops
 from miram.mammography.sources import make_source
@@ -72,7 +72,7 @@ def test_any_subset_of_columns_reaches_metrics_with_a_row_for_each_skipped_task(
         table.loc[row, name] = ""
     table.drop(columns=sorted(set(OPTIONAL) - kept)).to_csv(root / "images.csv", index=False)
     ingested = make_source("image_table").ingest(root)
-    stored = TableDataset(filepath=str(root / "lesions.parquet"))
+    stored = Table(filepath=str(root / "lesions.parquet"))
     stored.save(ingested.lesions)
     lesions = stored.load()
     assert len(lesions) == len(FULL)

@@ -90,6 +90,20 @@ def test_training_on_does_not_change_what_was_taken():
     assert torch.equal(saved.state["norm.weight"], before)
 
 
+def test_the_same_encoder_gives_the_same_bytes(tmp_path):
+    encoder = EncoderCheckpoint.of(ENCODER.build(seed=0), HEADER)
+    backwards = EncoderCheckpoint(encoder.state, dict(reversed(encoder.metadata.items())))
+    written = set()
+    for number, checkpoint in enumerate([encoder, backwards] * 4):
+        path = tmp_path / f"{number}.safetensors"
+        checkpoint.save(path)
+        written.add(path.read_bytes())
+    assert len(written) == 1
+    loaded = EncoderCheckpoint.load(path)
+    assert loaded.metadata == encoder.metadata
+    assert all(torch.equal(loaded.state[name], value) for name, value in encoder.state.items())
+
+
 def test_a_checkpoint_is_described_from_its_header_alone(tmp_path):
     path = tmp_path / "encoder.safetensors"
     encoder = ENCODER.build(seed=0)
@@ -131,6 +145,9 @@ def test_missing_and_damaged_files_are_reported(tmp_path):
     path = tmp_path / "encoder.safetensors"
     EncoderCheckpoint.of(ENCODER.build(seed=0), HEADER).save(path)
     path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(MiramError, match="is damaged: it is not what was written"):
+        EncoderCheckpoint.load(path)
+    (tmp_path / ".sha256").unlink()  # as a file from elsewhere
     for read in (EncoderCheckpoint.load, load_checkpoint, describe_checkpoint):
         with pytest.raises(MiramError, match="not a whole safetensors file"):
             read(path)
@@ -148,6 +165,8 @@ def test_missing_and_damaged_files_are_reported(tmp_path):
         {"model_name": ["vit_tiny_patch16_224"]},
         {"depth": "deep"},
         {"num_heads": 0},
+        {"attn_layer": {"kind": "telepathy"}},
+        {"attn_layer": {"kind": "linformer", "length": 1000}},
     ],
 )
 def test_a_header_makes_a_model_and_fetches_nothing(more):

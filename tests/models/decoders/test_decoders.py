@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from timm.layers import Attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from miram.models.decoders.cross import CrossAttention
+from miram.models.decoders.cross import CrossAttention, visible_positions
 from miram.models.encoder import EncoderConfig
 from miram.models.images import repeat_mask, sincos_2d
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
@@ -28,6 +28,7 @@ DECODERS = {
 }
 every_decoder = pytest.mark.parametrize("name", DECODERS)
 every_scale = pytest.mark.parametrize("scale", [1, 2])
+with_and_without_registers = pytest.mark.parametrize("registers", [0, 4])
 
 
 def build(*decoders, encoder=ENCODER, **values):
@@ -40,6 +41,10 @@ def single(name, scale, **values):
     return build({"scale": scale, "loss_on": "masked", **DECODERS[name]}, **values)
 
 
+def with_registers(registers):
+    return ENCODER.model_copy(update={"registers": registers})
+
+
 def batch(model, size=3, seed=1):
     side = model.config.crop_size(model.encoder_config)
     generator = torch.Generator().manual_seed(seed)
@@ -49,16 +54,19 @@ def batch(model, size=3, seed=1):
 
 @every_decoder
 @every_scale
-def test_gradients_reach_every_parameter(name, scale):
-    model = single(name, scale)
+@with_and_without_registers
+def test_gradients_reach_every_parameter(name, scale, registers):
+    model = single(name, scale, encoder=with_registers(registers))
     model(*batch(model)).loss.backward()
     assert not parameters_without_gradient(model)
 
 
 @every_decoder
 @every_scale
-def test_hidden_patches_reach_no_prediction(name, scale):
-    model = single(name, scale, norm_pix=False, target="nearest").eval()
+@with_and_without_registers
+def test_hidden_patches_reach_no_prediction(name, scale, registers):
+    encoder = with_registers(registers)
+    model = single(name, scale, encoder=encoder, norm_pix=False, target="nearest").eval()
     images, noise = batch(model)
     first = model(images, noise)
     hidden = repeat_mask(first.mask, 8).view(images.shape)
@@ -66,6 +74,21 @@ def test_hidden_patches_reach_no_prediction(name, scale):
     assert torch.equal(first.predictions[0], changed.predictions[0])
     moved = model(images + 5 * (1 - hidden), noise)
     assert not torch.equal(first.predictions[0], moved.predictions[0])
+
+
+@with_and_without_registers
+def test_decoders_find_visible_tokens_in_their_places(registers):
+    model = single("self", 1, encoder=with_registers(registers)).eval()
+    images, noise = batch(model)
+    encoded = model.encode(images, model.mask(noise))
+    assert encoded.prefix_tokens == 1 + registers
+    grid, keep = encoded.grid().flatten(1, 2), encoded.masking.keep
+    for sample in range(len(images)):
+        assert torch.equal(grid[sample, keep[sample]], encoded.tokens[sample, 1 + registers :])
+    hidden = grid[encoded.masking.mask.bool()]
+    assert torch.equal(hidden, encoded.mask_token[0].expand_as(hidden))
+    places = visible_positions(model.decoders[0].positions, encoded)
+    assert torch.equal(places[:, 1 + registers :], sincos_2d(32, 4)[0][keep])
 
 
 @every_decoder

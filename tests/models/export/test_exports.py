@@ -11,6 +11,7 @@ from safetensors import safe_open
 from tiny import ENCODER
 
 from miram.errors import MiramError
+from miram.models.attention import HaloConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds, join_seeds
 from miram.models.export.export import ExportConfig, export_all, export_encoder
@@ -268,3 +269,27 @@ def test_formats_come_as_one_text_and_an_unknown_one_is_refused():
     assert ExportConfig.model_validate({"formats": "timm+onnx"}).formats == ("timm", "onnx")
     with pytest.raises(MiramError, match=r"formats\.0: Input should be 'timm', 'onnx'"):
         ExportConfig.model_validate({"formats": ["tflite"]})
+
+
+def test_registers_are_exported_to_timm_and_onnx_and_refused_by_transformers(tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("transformers")
+    config = ENCODER.model_copy(update={"registers": 4})
+    header = {**HEADER, "timm": config.timm_arguments}
+    checkpoint = EncoderCheckpoint.of(config.build(seed=0), header)
+    export_timm(checkpoint, tmp_path / "timm")  # checks that the tokens are the same
+    export_onnx(checkpoint, tmp_path / "encoder.onnx")
+    with pytest.raises(MiramError, match="no place for the encoder's weight 'reg_token'"):
+        export_hugging_face(checkpoint, tmp_path / "hugging_face")
+
+
+def test_an_attention_of_ours_is_exported_to_onnx_alone(tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("transformers")
+    config = ENCODER.model_copy(update={"attention": HaloConfig(window=2, halo=1)})
+    header = {**HEADER, "timm": config.timm_arguments}
+    checkpoint = EncoderCheckpoint.of(config.build(seed=0), header)
+    export_onnx(checkpoint, tmp_path / "encoder.onnx")
+    for export in (export_timm, export_hugging_face):
+        with pytest.raises(MiramError, match="has no halo attention"):
+            export(checkpoint, tmp_path / "folder")

@@ -341,6 +341,25 @@ def test_positions_of_a_larger_grid_are_resized_and_a_flat_field_stays_flat(tmp_
     torch.testing.assert_close(vit.pos_embed[:, 0], source.pos_embed[:, 0])
 
 
+@pytest.mark.parametrize("theirs", [0, 2, 4])
+@pytest.mark.parametrize("larger", [1, 2])
+def test_positions_go_to_the_patches_whatever_registers_either_side_has(tmp_path, theirs, larger):
+    source = encoder_config(registers=theirs, image_size=larger * SIDE).build(seed=1)
+    source.pos_embed.data[0, 0] = 3.0
+    source.pos_embed.data[0, 1 + theirs :] = 7.0
+    source.pos_embed.data[0, 1 : 1 + theirs] = 5.0
+    save_file(source.state_dict(), tmp_path / "model.safetensors")
+    vit = encoder_config(registers=4).build(seed=0)
+    fresh = vit.reg_token.clone()
+    report = start(vit, tmp_path / "model.safetensors")
+    assert (vit.pos_embed[0, 0] == 3.0).all()
+    assert (vit.pos_embed[0, 1:5] == (5.0 if theirs == 4 else 0.0)).all()
+    torch.testing.assert_close(vit.pos_embed[0, 5:], torch.full((GRID**2, DIM), 7.0))
+    assert torch.equal(vit.reg_token, source.reg_token if theirs == 4 else fresh)
+    assert ("pos_embed" in report.resized) == (theirs != 4 or larger != 1)
+    assert ("reg_token" in report.missing) == (theirs != 4)
+
+
 def test_patches_of_another_side_answer_alike_to_resized_patches(tmp_path):
     source = encoder_config().build(seed=1).eval()
     torch.save(source.state_dict(), tmp_path / "patch8.pth")
@@ -376,6 +395,27 @@ def test_our_own_checkpoints_start_another_run(tmp_path, whole):
     torch.testing.assert_close(model.encoder.state_dict(), source.encoder.state_dict())
     same = torch.equal(model.decoders[1].head.weight, source.decoders[1].head.weight)
     assert same == whole == report.complete
+
+
+def test_weights_of_another_attention_are_taken_with_a_warning(tmp_path, caplog):
+    source = encoder_config(attention={"kind": "halo"})
+    path = tmp_path / "weights.safetensors"
+    facts = {"timm": source.timm_arguments, **source.standardization.header()}
+    EncoderCheckpoint.of(source.build(seed=1), facts).save(path)
+    start(encoder_config(attention={"kind": "halo"}).build(seed=0), path)
+    assert "attention" not in caplog.text
+    start(encoder_config().build(seed=0), path)
+    assert "was trained with halo attention, the encoder has softmax" in caplog.text
+
+
+def test_a_header_to_start_from_fetches_nothing(tmp_path):
+    source = encoder_config()
+    path = tmp_path / "weights.safetensors"
+    elsewhere = {"pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/weights.pth"}}
+    facts = {"timm": {**source.timm_arguments, "pretrained": True, **elsewhere}}
+    EncoderCheckpoint.of(source.build(seed=1), facts).save(path)
+    with pytest.raises(MiramError, match="arguments that do not shape a model"):
+        start(encoder_config().build(seed=0), path)
 
 
 def test_both_encoders_of_moco_start_from_the_checkpoint(mae_file):

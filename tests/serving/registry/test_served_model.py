@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 
 from miram.serving.registry.served_model import ServedModel
 
@@ -24,6 +25,42 @@ def test_grey_levels_are_taken_in_every_form_of_numbers(model):
 def test_what_is_no_array_of_numbers_is_refused(model, values):
     with pytest.raises(ValueError, match="image is no array of numbers"):
         model._square("image", values)
+
+
+def grey(model, **row):
+    model.settings = {"reads_masks": False}
+    model.cells = 1
+    return model._cut(0, row)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(np.uint8, 8), (np.uint16, 16), (np.uint16, 12.0)])
+def test_whole_grey_levels_are_taken_with_their_bits(model, kind, bits):
+    white = 2 ** int(bits) - 1
+    _, images, _, _, notes = grey(
+        model, image=np.array([[0, white], [white // 2, 1]], kind), bits=bits
+    )
+    np.testing.assert_allclose(images[0], [[0, 1], [white // 2 / white, 1 / white]], rtol=1e-6)
+    assert images.dtype == np.float32 and notes == []
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"image": [[0, 256], [0, 0]], "bits": 8}, r"outside \[0, 255\]"),
+        ({"image": [[0, 255], [0, 0]]}, r"outside \[0, 1\]: .* or give image with bits"),
+        ({"image": [[0, 1], [0, 0]], "bits": 0}, "bits is a whole number from 1 to 16, got 0"),
+        ({"image": [[0, 1], [0, 0]], "bits": "8"}, "bits is a whole number"),
+        ({"image": [[0, 1], [0, 0]], "bits": [8]}, "bits is a whole number"),
+        ({"dicom": "", "bits": 8}, "bits does not go with dicom"),
+    ],
+)
+def test_levels_and_bits_that_do_not_fit_are_refused(model, row, words):
+    with pytest.raises(MlflowException, match=words):
+        grey(model, **row)
+
+
+def test_a_flat_image_is_answered_with_a_note(model):
+    assert grey(model, image=[[0.5, 0.5], [0.5, 0.5]])[-1] == ["the image has one grey level"]
 
 
 def test_lists_nested_without_end_are_refused(model):

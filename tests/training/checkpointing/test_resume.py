@@ -87,7 +87,7 @@ def test_the_metrics_of_validation_join_the_history(keep):
 def test_the_newest_states_stay_and_a_damaged_one_is_passed_over(keep):
     expected, _ = run()
     interrupt(keep, 3)
-    older, newest = sorted(keep.folder.path.iterdir())
+    older, newest = sorted(keep.folder.path.glob("*.pt"))
     assert (older.name, newest.name) == ("step-000000004.pt", "step-000000006.pt")
     newest.write_bytes(newest.read_bytes()[:1000])
     found, _ = run(keep)

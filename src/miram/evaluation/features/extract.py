@@ -8,12 +8,10 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
@@ -86,7 +84,7 @@ def feature_table(
     return pd.concat(tables, ignore_index=True)
 
 
-ORIGIN = "origin"
+ORIGIN, TRAINED_ON = "origin", "trained_on"
 _READS = (
     "timm",
     "image_size",
@@ -104,7 +102,8 @@ class FeaturePlan:
 
     Attributes:
         origin: What they depend on: digests of `encoder`, `crops` and `lesions`, and `settings`;
-            and `splits`, under which the encoder was trained, if it was trained here.
+            and `splits`, under which the encoder was trained, if it was trained here; and
+            `trained_on`, the digest of the crops it was trained on, if these are others.
         compute: Encodes the lesions into a table.
     """
 
@@ -148,6 +147,9 @@ def plan_features(
     }
     if record := checkpoint.metadata.get(SPLITS):
         origin[SPLITS] = record
+        trained_on = checkpoint.metadata.get("data_digest")
+        if trained_on not in (None, crops.digest):
+            origin[TRAINED_ON] = trained_on
     return FeaturePlan(origin, compute)
 
 
@@ -155,16 +157,6 @@ def encoder_digest(checkpoint: EncoderCheckpoint) -> str:
     """Name of an encoder: a hash of its weights and of how it reads pixels."""
     header = {name: checkpoint.metadata.get(name) for name in _READS}
     return weights_digest(checkpoint.state, json.dumps(header, sort_keys=True).encode())
-
-
-def stored_origin(path: Path) -> dict[str, Any] | None:
-    """What the features in a Parquet file came from, None where that is unknown."""
-    try:
-        header = pq.read_schema(path).metadata or {}
-        found: dict[str, Any] = json.loads(header[b"PANDAS_ATTRS"])[ORIGIN]
-    except (OSError, ValueError, KeyError):
-        return None
-    return found
 
 
 def _digest(content: bytes) -> str:

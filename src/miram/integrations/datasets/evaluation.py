@@ -10,7 +10,7 @@ from kedro.io.core import DatasetError
 from kedro_datasets._typing import JSONPreview
 
 from miram.evaluation.results import Evaluation
-from miram.files import atomic_path, harmless_cell, versions_of
+from miram.files import check, harmless_table, recorded_path, versions_of
 from miram.integrations.datasets.files import FileDataset, VersionedFileDataset
 from miram.models.methods import METHODS
 
@@ -27,14 +27,19 @@ class EvaluationDataset(VersionedFileDataset):
     """
 
     def load(self) -> Evaluation:
-        """Read the metrics, of the wanted version, and the newest tables."""
-        metrics = json.loads(Path(str(self._get_load_path())).read_text(encoding="utf-8"))
+        """Read the metrics, of the wanted version, and the newest tables.
+
+        Raises:
+            MiramError: One of the files is not what was written.
+        """
+        metrics = _read_metrics(Path(str(self._get_load_path())))
         return Evaluation(metrics, **{name: self._read(name) for name in _TABLES})
 
     def _read(self, name: str) -> pd.DataFrame:
         path = self._table(name)
         if not path.is_file():
             return pd.DataFrame()
+        check(path)
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path, dtype=_AS_TEXT.get(name))
@@ -46,12 +51,12 @@ class EvaluationDataset(VersionedFileDataset):
             if not len(table.columns):
                 path.unlink(missing_ok=True)
                 continue
-            with atomic_path(path) as temporary:
+            with recorded_path(path) as temporary:
                 if path.suffix == ".parquet":
                     table.to_parquet(temporary, index=False)
                 else:
-                    table.map(harmless_cell).to_csv(temporary, index=False)
-        with atomic_path(str(self._get_save_path())) as temporary:
+                    harmless_table(table).to_csv(temporary, index=False)
+        with recorded_path(str(self._get_save_path())) as temporary:
             temporary.write_text(json.dumps(data.metrics), encoding="utf-8")
 
     def _table(self, name: str) -> Path:
@@ -80,11 +85,7 @@ class FinetunedMetrics(FileDataset):
         files = {
             name: versions_of(self._filepath / name / f"finetuned_{_METRICS}") for name in METHODS
         }
-        return {
-            name: json.loads(versions[-1].read_text(encoding="utf-8"))
-            for name, versions in files.items()
-            if versions
-        }
+        return {name: _read_metrics(versions[-1]) for name, versions in files.items() if versions}
 
     def save(self, data: NoReturn) -> NoReturn:
         """Refuse.
@@ -96,3 +97,9 @@ class FinetunedMetrics(FileDataset):
 
     def _exists(self) -> bool:
         return True
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    check(path)
+    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return metrics

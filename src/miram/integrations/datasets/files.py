@@ -1,11 +1,13 @@
 """What the datasets of this project share: a path, whether it is there, and its versions."""
 
 import glob
+import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kedro.io import AbstractDataset, AbstractVersionedDataset
 from kedro.io.core import DatasetError, Version
+from kedro_datasets._typing import JSONPreview
 
 from miram.files import atomic_path
 
@@ -65,11 +67,27 @@ class VersionedFileDataset(AbstractVersionedDataset[Any, Any]):
 class TextFile(FileDataset):
     """A UTF-8 text file, written whole or not at all."""
 
-    def load(self) -> str:
+    def load(self) -> Any:
         """Read the text."""
         return self._filepath.read_text(encoding="utf-8")
 
-    def save(self, data: str) -> None:
+    def save(self, data: Any) -> None:
         """Write the text."""
         with atomic_path(self._filepath) as temporary:
             temporary.write_text(data, encoding="utf-8")
+
+
+class JsonFile(TextFile):
+    """A JSON file, written whole or not at all."""
+
+    def load(self) -> Any:
+        """Read what it holds."""
+        return json.loads(super().load())
+
+    def save(self, data: Any) -> None:
+        """Write what JSON can hold."""
+        super().save(json.dumps(data, indent=2))
+
+    def preview(self) -> JSONPreview:
+        """The text for Kedro-Viz."""
+        return JSONPreview(super().load())

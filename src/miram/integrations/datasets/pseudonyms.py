@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Any, NoReturn
 
-import pandas as pd
 from kedro.io.core import DatasetError
 
-from miram.files import atomic_path
 from miram.integrations.datasets.files import FileDataset
-from miram.integrations.datasets.tables import FeatureTable
+from miram.integrations.datasets.tables import Table
 from miram.mammography.pseudonyms import PRIVATE, PseudonymKey
 
 
@@ -39,10 +37,7 @@ class PseudonymKeyDataset(FileDataset):
         return True
 
 
-class Identities(FeatureTable):
-    """What pseudonyms stand for, as Parquet."""
+class Identities(Table):
+    """What pseudonyms stand for."""
 
-    def save(self, data: pd.DataFrame) -> None:
-        """Write the table, whole or not at all."""
-        with atomic_path(self._filepath, mode=PRIVATE) as temporary:
-            data.to_parquet(temporary, index=False)
+    mode = PRIVATE

@@ -1,30 +1,76 @@
-"""Parquet tables whose preview may hold lists and missing values, or that keep their origin."""
+"""Tables in the catalog: written whole or not at all, and checked when they are read."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from kedro.io.core import Version
 from kedro_datasets._typing import TablePreview
-from kedro_datasets.pandas import ParquetDataset
 
-from miram.files import atomic_path
-from miram.integrations.datasets.files import FileDataset
+from miram.errors import MiramError
+from miram.files import check, harmless_table, recorded_path
+from miram.integrations.datasets.files import VersionedFileDataset
+
+log = logging.getLogger(__name__)
 
 
-class TableDataset(ParquetDataset):
-    """A Parquet table; Kedro-Viz shows lists as text and leaves missing values empty.
+class Table(VersionedFileDataset):
+    """A table as Parquet, which keeps its `attrs`, or as CSV: by the suffix of the file.
 
-    `pandas.ParquetDataset` hands Kedro-Viz arrays and `pandas.NA`, which JSON does not have: the
-    node cannot be opened.
+    Args:
+        filepath: The file, or with `version` the folder of its versions.
+        load_args: Of `pandas.read_parquet` or `pandas.read_csv`.
+        version: Set by Kedro for `versioned: true`.
+        metadata: For Kedro plugins.
+
+    Attributes:
+        mode: Permissions of the file, where they are not those of any new file.
     """
 
+    mode: int | None = None
+
+    def __init__(
+        self,
+        filepath: str,
+        load_args: dict[str, Any] | None = None,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(filepath, version, metadata)
+        self._load_args = load_args or {}
+
+    def load(self) -> pd.DataFrame:
+        """Read the whole table.
+
+        Raises:
+            MiramError: It is not what was written.
+        """
+        return self._read()
+
+    def _read(self) -> pd.DataFrame:  # Kedro wraps the errors of `load`
+        path = Path(str(self._get_load_path()))
+        check(path)
+        read = pd.read_parquet if path.suffix == ".parquet" else pd.read_csv
+        return read(path, **self._load_args)
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the table without its index."""
+        path = Path(str(self._get_save_path()))
+        with recorded_path(path, self.mode) as temporary:
+            if path.suffix == ".parquet":
+                data.to_parquet(temporary, index=False)
+            else:
+                harmless_table(data).to_csv(temporary, index=False)
+
     def preview(self, nrows: int = 5) -> TablePreview:
-        """The first rows for Kedro-Viz.
+        """The first rows for Kedro-Viz, which takes neither lists nor missing values.
 
         Args:
             nrows: How many rows.
         """
-        table: dict[str, Any] = super().preview(nrows)
+        table: dict[str, Any] = self.load().head(nrows).to_dict("split")
         table["data"] = [[_cell(value) for value in row] for row in table["data"]]
         return TablePreview(table)
 
@@ -35,25 +81,16 @@ def _cell(value: Any) -> Any:
     return None if pd.isna(value) else value
 
 
-class FeatureTable(FileDataset):
-    """A Parquet table whose `attrs` say what it came from."""
-
-    def load(self) -> pd.DataFrame:
-        """Read the whole table."""
-        return pd.read_parquet(self._filepath)
-
-    def save(self, data: pd.DataFrame) -> None:
-        """Write the table, whole or not at all."""
-        with atomic_path(self._filepath) as temporary:
-            data.to_parquet(temporary, index=False)
-
-
-class StoredFeatures(FeatureTable):
+class StoredFeatures(Table):
     """The features of an earlier run, which a node may take over; None where there are none."""
 
     def load(self) -> pd.DataFrame | None:
-        """Read the table that is there."""
-        return super().load() if super()._exists() else None
+        """Read the table that is there; a damaged one is made again."""
+        try:
+            return self._read() if super()._exists() else None
+        except MiramError as error:
+            log.warning("all is encoded again: %s", error)
+            return None
 
     def _exists(self) -> bool:
         return True

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from kedro_datasets._typing import ImagePreview
 
-from miram.files import atomic_path
+from miram.files import check, harmless_table, recorded_path
 from miram.integrations.datasets.files import FileDataset
 from miram.training.record import TrainingRecord
 
@@ -21,17 +21,23 @@ class TrainingRecordDataset(FileDataset):
         return self._filepath.with_name("reconstructions.npz")
 
     def load(self) -> TrainingRecord:
-        """Read history and reconstructions."""
+        """Read history and reconstructions.
+
+        Raises:
+            MiramError: One of them is not what was written.
+        """
+        check(self._arrays)
+        check(self._filepath)
         with np.load(self._arrays, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return TrainingRecord(pd.read_csv(self._filepath), arrays)
 
     def save(self, data: TrainingRecord) -> None:
         """Write both, each whole or not at all; the history comes last."""
-        with atomic_path(self._arrays) as temporary, temporary.open("wb") as file:
+        with recorded_path(self._arrays) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **data.reconstructions)
-        with atomic_path(self._filepath) as temporary:
-            data.history.to_csv(temporary, index=False)
+        with recorded_path(self._filepath) as temporary:
+            harmless_table(data.history).to_csv(temporary, index=False)
 
     def preview(self) -> ImagePreview:
         """Target, visible part and reconstructions for Kedro-Viz."""

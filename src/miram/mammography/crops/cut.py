@@ -12,18 +12,25 @@ from pydantic import Field
 
 from miram.configuration import Config
 from miram.mammography.audit import AuditLog
-from miram.mammography.crops.breast import breast_mask, chest_wall_edge
+from miram.mammography.crops.breast import breast_mask, chest_wall_edge, has_white_air
 from miram.mammography.crops.geometry import Box, PaddingMode, cut, shift_inside, square_around
 from miram.mammography.crops.masks import LesionMask, mask_from_box, mask_from_image, union
 from miram.mammography.crops.pixels import NormalizationConfig, resample, to_full_range
 from miram.mammography.crops.store import STORED_NAMES
-from miram.mammography.decoding.read import DecodedImage, DecodingConfig, DecodingError, read_image
+from miram.mammography.decoding.read import (
+    DecodedImage,
+    DecodingConfig,
+    DecodingError,
+    Photometric,
+    read_image,
+)
 
 CROPPING_VERSION = 4  # raise it when the same input would give other bytes
 MASK_STEP = 8  # crop pixels along each axis of one stored mask value
 _THUMBNAIL_SIZE = 256  # least length of the shorter edge of the image the breast is found on
 _BACKGROUND_TRIES = 50
 _UNQUOTED = "the decoder's words are not repeated: they may quote the file"
+_LEAST_INSIDE = 0.9  # share of a lesion's box in the breast; 2 of 187 real ones have less
 _MOST_MARKED = 0.6  # share of a whole image that hardly a lesion fills, but an inverted mask does
 
 
@@ -84,6 +91,7 @@ class ImageTask:
         lesions: Empty for an image in which nothing is marked, which gives background patches only.
         official_split: Part of the data set's own split, or None.
         no_backgrounds: Why a patch of it may hold a lesion that is not among `lesions`; else empty.
+        photometric: What the grey levels mean where the file does not say it.
     """
 
     image_id: str
@@ -92,6 +100,7 @@ class ImageTask:
     lesions: tuple[LesionTask, ...]
     official_split: str | None = None
     no_backgrounds: str = ""
+    photometric: Photometric | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -132,10 +141,11 @@ def cut_image(
         cutter.note_no_backgrounds()
         return cutter.result()
     try:
-        image = cutter.read(raw_root, task.image_path)
+        image = cutter.read(raw_root, task.image_path, task.photometric)
     except DecodingError as error:
         for name in [lesion.lesion_id for lesion in task.lesions] or [""]:
-            cutter.note_error(name, task.image_path, "image", error)
+            code = f"image_{error.code}"
+            cutter.note_of_decoder(name, task.image_path, code, "left out", error.detail)
         return cutter.result()
     cutter.start(image)
     for lesion in task.lesions:
@@ -160,9 +170,15 @@ def _lesion_mask(
         try:
             decoded = cutter.read(raw_root, path)
         except DecodingError as error:
-            cutter.note_error(lesion.lesion_id, path, "mask", error)
+            code = f"mask_{error.code}"
+            cutter.note_of_decoder(lesion.lesion_id, path, code, "left out", error.detail)
             return None
-        masks.append(mask_from_image(decoded, shape))
+        masks.append(mask := mask_from_image(decoded, shape))
+        for code, detail in decoded.remarks:
+            cutter.note_of_decoder(lesion.lesion_id, path, code, "went on", detail)
+        if mask.levels:
+            detail = f"regions of the levels {', '.join(map(str, mask.levels))} are all marked"
+            cutter.note(lesion.lesion_id, path, "mask_levels", "went on", detail)
     mask = union(masks)
     share = mask.marked.sum() / (shape[0] * shape[1])
     if share > _MOST_MARKED:
@@ -185,19 +201,28 @@ class _Cutter:
         self.note = self.audit.note
         self.boxes: list[Box] = []
 
-    def read(self, raw_root: Path, file: str) -> DecodedImage:
-        return read_image(raw_root / self.names.get(file, file), self.config.decoding)
+    def read(
+        self, raw_root: Path, file: str, photometric: Photometric | None = None
+    ) -> DecodedImage:
+        path = raw_root / self.names.get(file, file)
+        return read_image(path, self.config.decoding, photometric)
 
-    def note_error(self, lesion_id: str, file: str, kind: str, error: DecodingError) -> None:
-        # A decoder may quote the path and the header of its file.
-        detail = _UNQUOTED if self.names else error.detail
-        self.note(lesion_id, file, f"{kind}_{error.code}", "left out", detail)
+    def note_of_decoder(
+        self, lesion_id: str, file: str, code: str, action: str, detail: str
+    ) -> None:
+        # It may quote the path and the header of the file.
+        self.note(lesion_id, file, code, action, _UNQUOTED if self.names else detail)
 
     def start(self, image: DecodedImage) -> None:
         self.pixels, self.bits = image.pixels, image.source_bits
         self.step = max(1, min(image.pixels.shape) // _THUMBNAIL_SIZE)
         thumbnail = np.ascontiguousarray(image.pixels[:: self.step, :: self.step])
         self.breast = breast_mask(thumbnail)
+        for code, detail in image.remarks:
+            self.note_of_decoder("", self.task.image_path, code, "went on", detail)
+        if has_white_air(thumbnail):
+            detail = "what surrounds the breast is white: set photometric to MONOCHROME1 if so"
+            self.note("", self.task.image_path, "white_air", "went on", detail)
         grey_range = self.config.normalization.grey_range
         self.low, self.high = grey_range(thumbnail[self.breast], image.max_value)
         self.flip = self.config.flip_to_left and chest_wall_edge(self.breast) == "right"
@@ -212,6 +237,11 @@ class _Cutter:
         square = square_around(box, self.config.context)
         self.boxes.append(box)
         self._add(name, "lesion", box, square, mask)
+        inside = self._share_of_breast(box)
+        whole = box.width * box.height > _MOST_MARKED * self.pixels.size  # a label of the image
+        if inside < _LEAST_INSIDE and not whole:
+            detail = f"{inside:.0%} of the lesion's box is in the breast; is the image mirrored?"
+            self.note(name, self.task.image_path, "outside_breast", "went on", detail)
         if self.rows[-1]["upsampled"]:
             detail = f"{square.width} px enlarged to {self.config.image_size} px"
             self.note(name, self.task.image_path, "small_lesion", "upsampled", detail)
@@ -232,7 +262,8 @@ class _Cutter:
             size = min(size, height, width)
             x0, y0 = (int(random.integers(limit - size + 1)) for limit in (width, height))
             square = Box(x0, y0, x0 + size, y0 + size)
-            if self._covered(square) and not any(square.overlaps(box) for box in self.boxes):
+            covered = self._share_of_breast(square) >= self.config.background_coverage
+            if covered and not any(square.overlaps(box) for box in self.boxes):
                 found += 1
                 name = f"{self.task.image_id}_background_{found}"
                 self._add(name, "background", square, square, None)
@@ -242,10 +273,10 @@ class _Cutter:
             detail = f"{found} of {wanted} patches fit into the breast beside the lesions"
             self.note("", self.task.image_path, "few_backgrounds", "went on", detail)
 
-    def _covered(self, square: Box) -> bool:
-        rows = slice(square.y0 // self.step, -(-square.y1 // self.step))
-        columns = slice(square.x0 // self.step, -(-square.x1 // self.step))
-        return bool(self.breast[rows, columns].mean() >= self.config.background_coverage)
+    def _share_of_breast(self, box: Box) -> float:
+        rows = slice(box.y0 // self.step, -(-box.y1 // self.step))
+        columns = slice(box.x0 // self.step, -(-box.x1 // self.step))
+        return float(self.breast[rows, columns].mean())
 
     def _add(self, crop_id: str, kind: str, box: Box, square: Box, mask: LesionMask | None) -> None:
         height, width = self.pixels.shape

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.measure import label
 
 from miram.mammography.crops.geometry import Box, cut
@@ -17,17 +18,22 @@ from miram.mammography.decoding.read import DecodedImage
 
 _MOST_LABELS = 15  # a file with no brighter level numbers its regions; none is an edge of JPEG
 
+_SOLID = 5  # pixels along each edge of a piece of one level, which a region has and an edge has not
+_LEAST_REGION = 0.05  # share of the brightest regions' area
+
 
 @dataclass(frozen=True)
 class LesionMask:
     """Marked pixels of a mammogram, all of them within (h, w) `marked`, which may be empty.
 
-    Its first pixel is column `x0` and row `y0` of the mammogram.
+    Its first pixel is column `x0` and row `y0` of the mammogram. `levels` are those of its file
+    where regions have different ones.
     """
 
     x0: int
     y0: int
     marked: NDArray[np.bool_]
+    levels: tuple[int, ...] = ()
 
     def box(self, min_share: float) -> Box | None:
         """Find the lesion's box in the mammogram, see `lesion_box`; None for an empty mask."""
@@ -56,10 +62,14 @@ def mask_from_image(image: DecodedImage, shape: tuple[int, int]) -> LesionMask:
 
     A pixel is marked where it is brighter than half the range, since JPEG masks hold some 16 grey
     values around the edge. A mask that nowhere is so bright has fewer levels than its file could
-    hold, such as 0 and 4095 in 16 bits: half of its own brightest level counts then.
+    hold, such as 0 and 4095 in 16 bits: half of its own brightest level counts then. Regions of a
+    darker level of their own, such as 100 beside 200, are marked as well.
     """
     brightest = image.pixels.max(axis=0)
     half = _boundary(int(brightest.max()), image.max_value)
+    darker = _darker_regions(image.pixels, brightest, half)
+    if darker:
+        half = darker[0] // 2
     columns = np.flatnonzero(brightest > half)
     if not len(columns):
         return mask_from_box(None)
@@ -68,7 +78,8 @@ def mask_from_image(image: DecodedImage, shape: tuple[int, int]) -> LesionMask:
     down = slice(rows[0], rows[-1] + 1)
     y0, from_rows = _taken(image.pixels.shape[0], shape[0], down)
     x0, from_columns = _taken(image.pixels.shape[1], shape[1], across)
-    return LesionMask(x0, y0, image.pixels[np.ix_(from_rows, from_columns)] > half)
+    marked = image.pixels[np.ix_(from_rows, from_columns)] > half
+    return LesionMask(x0, y0, marked, (*darker, int(brightest.max())) if darker else ())
 
 
 def _boundary(brightest: int, max_value: int) -> int:
@@ -76,6 +87,29 @@ def _boundary(brightest: int, max_value: int) -> int:
     if brightest <= _MOST_LABELS:
         return 0
     return (max_value if brightest > max_value // 2 else brightest) // 2
+
+
+def _darker_regions(
+    pixels: NDArray[np.unsignedinteger], brightest: NDArray[np.unsignedinteger], half: int
+) -> list[int]:
+    """Levels of at most `half` that fill a region, in rising order.
+
+    Edges of JPEG and of smoothed masks have such levels, too, but no piece of one level alone; and
+    a level that most of the image has is the background.
+    """
+    columns = np.flatnonzero(brightest)
+    if not len(columns):
+        return []
+    piece = pixels[:, columns[0] : columns[-1] + 1]
+    dark = (piece > 0) & (piece <= half)
+    counts = np.bincount(piece[dark], minlength=1)
+    levels = np.flatnonzero((counts >= _SOLID**2) & (counts < pixels.size // 2)).tolist()
+    least = _LEAST_REGION * max([int((piece > half).sum()), *counts[levels].tolist()])
+    return [level for level in levels if counts[level] >= least and _is_solid(piece == level)]
+
+
+def _is_solid(region: NDArray[np.bool_]) -> bool:
+    return bool(ndimage.binary_erosion(region, np.ones((_SOLID, _SOLID))).any())
 
 
 def _taken(length: int, new_length: int, part: slice) -> tuple[int, NDArray[np.int64]]:

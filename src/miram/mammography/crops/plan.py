@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.files import atomic_path, harmless_cell
-from miram.mammography.audit import audit_rows
+from miram.mammography.audit import audit_rows, summarize_audit
 from miram.mammography.crops.cut import (
     CROPPING_VERSION,
     CropConfig,
@@ -26,7 +26,7 @@ from miram.mammography.crops.cut import (
     cut_image,
 )
 from miram.mammography.crops.geometry import Box
-from miram.mammography.crops.store import CropStore, verify_store, write_store
+from miram.mammography.crops.store import CropStore, write_store
 from miram.mammography.lesion_table import BOX, marked_elsewhere
 from miram.progress import track
 
@@ -88,7 +88,7 @@ def _no_backgrounds(lesions: pd.DataFrame) -> pd.Series:
 
 def _task(image_id: str, rows: pd.DataFrame) -> ImageTask:
     first = rows.iloc[0]
-    split = first.get("official_split")
+    split, photometric = first.get("official_split"), first.get("photometric")
     lesions = [_lesion(row) for row in rows.to_dict("records")]
     return ImageTask(
         image_id=image_id,
@@ -97,6 +97,7 @@ def _task(image_id: str, rows: pd.DataFrame) -> ImageTask:
         lesions=tuple(lesion for lesion in lesions if lesion.mask_paths or lesion.box),
         official_split=None if pd.isna(split) else str(split),
         no_backgrounds=str(first["no_backgrounds"]),
+        photometric=None if pd.isna(photometric) else photometric,
     )
 
 
@@ -132,7 +133,10 @@ def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
     digest = _assemble(plan, cache, folder)
     shutil.rmtree(cache.parts, ignore_errors=True)
     log.info("crop store %s: digest %s", folder, digest)
-    return CropStore.open(folder)
+    store = CropStore.open(folder)
+    for row in summarize_audit(store.audit).itertuples():
+        log.info("audit of the crops: %d x %s, %s", row.count, row.code, row.action)
+    return store
 
 
 def stale_because(store: CropStore, config: CropConfig) -> list[str]:
@@ -248,10 +252,11 @@ def _usable_store(folder: Path, config: CropConfig) -> CropStore | None:
     """Open an older store whose crops may be reused; log why where there is none."""
     if not CropStore.is_finished(folder):
         return None
-    if problems := verify_store(folder):
-        log.warning("all is cut again: %s", "; ".join(problems))
+    try:
+        store = CropStore.open(folder)
+    except MiramError as error:
+        log.warning("all is cut again: %s", error)
         return None
-    store = CropStore.open(folder)
     if changes := stale_because(store, config):
         log.warning("the crop store %s is stale, all is cut again: %s", folder, "; ".join(changes))
         return None

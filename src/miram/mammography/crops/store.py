@@ -18,7 +18,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from miram.errors import MiramError
+from miram.errors import MiramError, writing
+from miram.files import file_sha256, state_of
 
 ARRAYS = ("crops", "masks")
 # Parameters under another name in a store: its digest is computed from these names.
 STORED_NAMES = {"side": "image_size", "background_side": "background_size"}
-_DIGEST = "digest.json"
+DIGEST = "digest.json"
 _TASKS = "tasks.json"
 _AUDIT = "audit.csv"
 _AUDIT_HASH = "audit_sha256"  # beside the digest: stores written before it was kept stay valid
@@ -53,18 +54,30 @@ class CropStore:
 
     @classmethod
     def open(cls, folder: str | Path) -> "CropStore":
-        """Open a store without reading its pixels.
+        """Open a store; a process hashes it once, and again where a file has changed.
+
+        Raises:
+            MiramError: There is no finished store, or it is not what was written.
+        """
+        store = cls.read(Path(folder))
+        states = tuple((path.name, *state_of(path)) for path in sorted(store.folder.iterdir()))
+        if problems := _problems_once(store.folder.absolute(), states):
+            raise _damaged(store.folder, "; ".join(problems))
+        return store
+
+    @classmethod
+    def read(cls, folder: Path) -> "CropStore":
+        """Open a store that has been checked, without reading its pixels.
 
         Raises:
             MiramError: There is no finished store, or its parts do not fit together.
         """
-        folder = Path(folder)
         if not cls.is_finished(folder):
             raise MiramError(
                 f"no finished crop store at {folder}: make it with `kedro run --pipeline rois`"
             )
         try:
-            info = json.loads((folder / _DIGEST).read_text())
+            info = json.loads((folder / DIGEST).read_text())
             manifest = pd.read_parquet(folder / "manifest.parquet")
             audit = pd.read_csv(folder / _AUDIT, dtype="string").fillna("")
             store = cls(folder, manifest, audit, info)
@@ -77,11 +90,11 @@ class CropStore:
     @staticmethod
     def is_finished(folder: str | Path) -> bool:
         """Whether a whole store stands there: its digest is written last."""
-        return (Path(folder) / _DIGEST).is_file()
+        return (Path(folder) / DIGEST).is_file()
 
     def __reduce__(self) -> tuple[Callable[[Path], "CropStore"], tuple[Path]]:
         """Travel to another process as a path, without the pixels."""
-        return CropStore.open, (self.folder,)
+        return CropStore.read, (self.folder,)
 
     @cached_property
     def crops(self) -> NDArray[np.uint16]:
@@ -171,28 +184,44 @@ def write_store(
     """
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    arrays: dict[str, np.memmap] = {}
-    start = 0
+    try:
+        with writing(folder):
+            building.mkdir(parents=True)
+            digest = _write(building, pieces, manifest, audit, parameters, tasks)
+            _replace(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return digest
+
+
+def _write(
+    building: Path,
+    pieces: Iterable[dict[str, NDArray]],
+    manifest: pd.DataFrame,
+    audit: pd.DataFrame,
+    parameters: dict[str, Any],
+    tasks: dict[str, str],
+) -> str:
+    begun: set[str] = set()
+    # Written and not mapped: where the disk is full, a mapped page ends the process (SIGBUS).
     for piece in pieces:
         for name, part in piece.items():
-            if name not in arrays:
-                path, shape = building / f"{name}.npy", (len(manifest), *part.shape[1:])
-                arrays[name] = np.lib.format.open_memmap(path, "w+", part.dtype, shape)
-            arrays[name][start : start + len(part)] = part
-        start += len(piece[ARRAYS[0]])
-    for array in arrays.values():
-        array.flush()
+            with (building / f"{name}.npy").open("ab") as file:
+                if name not in begun:
+                    header = np.lib.format.header_data_from_array_1_0(part)
+                    header["shape"] = (len(manifest), *part.shape[1:])
+                    np.lib.format.write_array_header_1_0(file, header)
+                    begun.add(name)
+                file.write(part.tobytes())
     manifest.to_parquet(building / "manifest.parquet", index=False)
     audit.to_csv(building / _AUDIT, index=False)
     (building / _TASKS).write_text(json.dumps(tasks, indent=0, sort_keys=True) + "\n")
     info = _describe(building, manifest, parameters)
     info[_AUDIT_HASH] = file_sha256(building / _AUDIT)
-    (building / _DIGEST).write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
+    (building / DIGEST).write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
     for path in building.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
-    _replace(building, folder)
     return str(info["digest"])
 
 
@@ -210,24 +239,23 @@ def _describe(folder: Path, manifest: pd.DataFrame, parameters: dict[str, Any]) 
     return {"digest": digest[:16], **content}
 
 
-def file_sha256(path: Path) -> str:
-    """Hash a file without holding it in memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def verify_store(folder: Path) -> list[str]:
     """Recompute every hash of a store: what differs, one line each; empty for a sound store."""
     try:
-        store = CropStore.open(folder)
+        return _problems(folder)
+    except MiramError as error:
+        return [str(error)]
+
+
+def _problems(folder: Path) -> list[str]:
+    store = CropStore.read(folder)
+    try:
         found = _describe(folder, store.manifest, store.info["parameters"])
         expected = {str(name): str(value) for name, value in store.info["sha256"].items()}
         digest = store.digest
         _ = store.tasks
-    except MiramError as error:
-        return [str(error)]
     except _BROKEN as error:
-        return [str(_damaged(folder, _reason(error)))]
+        raise _damaged(folder, _reason(error)) from error
     hashes = {**found["sha256"], _AUDIT: file_sha256(folder / _AUDIT)}
     if _AUDIT_HASH in store.info:
         expected[_AUDIT] = str(store.info[_AUDIT_HASH])
@@ -239,6 +267,11 @@ def verify_store(folder: Path) -> list[str]:
     if found["digest"] != digest:
         problems.append(f"digest is {found['digest']}, the store says {digest}")
     return problems
+
+
+@cache
+def _problems_once(folder: Path, states: tuple[Any, ...]) -> list[str]:
+    return _problems(folder)
 
 
 def _replace(finished: Path, folder: Path) -> None:

@@ -4,7 +4,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydicom
 from PIL import Image
@@ -34,7 +34,8 @@ _INTENTS = {
     "1.2.840.10008.5.1.4.1.1.1.2": "FOR PRESENTATION",
     "1.2.840.10008.5.1.4.1.1.1.2.1": "FOR PROCESSING",
 }
-GREY = ("MONOCHROME1", "MONOCHROME2")
+Photometric = Literal["MONOCHROME1", "MONOCHROME2"]
+GREY: tuple[Photometric, ...] = ("MONOCHROME1", "MONOCHROME2")
 _PICTURE_BITS = {"1": 8, "L": 8, "I;16": 16, "I;16B": 16, "I;16L": 16}
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # the last one of big-endian files
 _UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))+", re.ASCII)

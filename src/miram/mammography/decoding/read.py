@@ -6,7 +6,7 @@ Every failure is a `DecodingError` with a short code, so that it becomes a row o
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,15 +33,18 @@ from miram.mammography.decoding.guards import (
     check_inflated,
     check_size,
 )
-from miram.mammography.decoding.headers import GREY, Header, read_header
+from miram.mammography.decoding.headers import GREY, Header, Photometric, read_header
 from miram.mammography.decoding.pictures import (
     is_picture_file,
     read_picture,
     read_thumbnail_of_picture,
 )
 from miram.mammography.decoding.voi_lut import (
+    PADDING,
     BadLookupTableError,
+    GreyTable,
     NoSuchVoiError,
+    Remark,
     Voi,
     WordFormat,
     frame_attributes,
@@ -54,6 +57,8 @@ __all__ = [
     "DecodingError",
     "DecodingFailure",
     "Header",
+    "Photometric",
+    "Remark",
     "read_frames",
     "read_header",
     "read_image",
@@ -102,6 +107,7 @@ class DecodedImage:
         uid: SOPInstanceUID, or None for a picture.
         transforms: What was applied to the stored values, in order; empty where nothing was.
         frame: Index of the frame in its file, from 0.
+        remarks: What is odd about the file, each with a code of the audit.
     """
 
     pixels: np.ndarray
@@ -110,11 +116,17 @@ class DecodedImage:
     uid: str | None
     transforms: tuple[str, ...]
     frame: int = 0
+    remarks: tuple[Remark, ...] = ()
 
 
 @expendable
-def read_image(path: str | Path, config: DecodingConfig | None = None) -> DecodedImage:
+def read_image(
+    path: str | Path, config: DecodingConfig | None = None, photometric: Photometric | None = None
+) -> DecodedImage:
     """Decode the one image of a DICOM file or of a grey JPEG, PNG or TIFF picture, of any name.
+
+    `photometric` tells whether low values are bright (MONOCHROME1) where the file does not say it,
+    as most pictures do not, or not rightly.
 
     A 16-bit MONOCHROME2 file without LUT and window, as CBIS-DDSM has them, gives its stored
     values unchanged. It is read in a process of its own, see `expendable`.
@@ -125,8 +137,11 @@ def read_image(path: str | Path, config: DecodingConfig | None = None) -> Decode
     path, config = Path(path), config or DecodingConfig()
     check_file(path, config.max_bytes)
     if is_picture_file(path):
-        return _picture(path, config)
+        image = _picture(path, config)
+        return _inverted(image) if photometric == "MONOCHROME1" else image
     header = _checked_header(path, config)
+    if photometric:
+        header = replace(header, photometric=photometric)
     if header.frames > 1 and config.frames == "refuse":
         detail = f"{header.frames} frames; use read_frames, or frames='middle'"
         raise DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
@@ -190,6 +205,12 @@ def _picture(path: Path, config: DecodingConfig) -> DecodedImage:
     return DecodedImage(pixels, 2**bits - 1, bits, None, transforms)
 
 
+def _inverted(image: DecodedImage) -> DecodedImage:
+    pixels = image.max_value - image.pixels
+    pixels.setflags(write=False)
+    return replace(image, pixels=pixels, transforms=(*image.transforms, "invert"))
+
+
 def _checked_header(path: Path, config: DecodingConfig) -> Header:
     """Refuse what the header alone shows to be no monochrome image, or too large."""
     header = read_header(path)
@@ -239,15 +260,17 @@ def _frame(
     path: Path, dataset: FileDataset, header: Header, frame: int, config: DecodingConfig
 ) -> DecodedImage:
     with _failures(path):
+        word_format = _word_format(dataset)
         table = grey_table(
             frame_attributes(dataset, frame),
-            _word_format(dataset),
+            word_format,
             inverted=header.photometric == "MONOCHROME1",
             voi=config.voi,
             voi_index=config.voi_index,
             little_endian=dataset.original_encoding[1] is not False,
         )
-        pixels = table.apply(_words(path, dataset, header, frame))
+        words = _words(path, dataset, header, frame)
+        pixels = table.apply(words)
         pixels.setflags(write=False)
         return DecodedImage(
             pixels=pixels,
@@ -256,7 +279,21 @@ def _frame(
             uid=header.sop_instance_uid or None,
             transforms=table.transforms,
             frame=frame,
+            remarks=(*table.remarks, *_remarks(words, word_format, table)),
         )
+
+
+def _remarks(words: np.ndarray, word_format: WordFormat, table: GreyTable) -> Iterator[Remark]:
+    """What is odd about the pixels of a frame, given as (H, W) words."""
+    if PADDING in table.transforms and (share := table.padding[words].mean()):
+        yield PADDING, f"{share:.1%} of the pixels are padding and were made black"
+    white, brightest = 2**word_format.bits_stored - 1, int(words.max())
+    if brightest > white and not word_format.signed and not word_format.shift:
+        share = ((words > white) & ~table.padding[words]).mean()
+        detail = f"{share:.2%} of the pixels, up to {brightest}, are above {white}, the greatest "
+        detail += "value of BitsStored: only the lower bits are taken"
+        if share:
+            yield "above_bits_stored", detail
 
 
 def _word_format(dataset: FileDataset) -> WordFormat:
@@ -282,7 +319,9 @@ def _words(path: Path, dataset: FileDataset, header: Header, frame: int) -> np.n
         raise DecodingError(DecodingFailure.TRUNCATED, path, detail)
     _ask_gdcm_last(dataset.file_meta.TransferSyntaxUID)
     index = frame if header.frames > 1 else None
-    pixels = pixel_array(dataset, index=index, raw=True, view_only=True)
+    # The table of grey levels ignores bits above the value, and `_remarks` tells of them.
+    options = {"raw": True, "view_only": True, "correct_unused_bits": False}
+    pixels = pixel_array(dataset, index=index, **options)
     if pixels.shape != (header.rows, header.columns):
         shape = " x ".join(map(str, pixels.shape))
         detail = f"the pixels are {shape}, the header says {header.rows} x {header.columns}"

@@ -5,6 +5,7 @@ C.7.6.3.1.2 is evaluated once per possible word, in float64 where the standard a
 and applied to the image as one integer lookup: exact, and the same on every machine.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,19 +15,27 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_windowing
 
 from miram.errors import MiramError
+from miram.mammography.decoding.views import text_of
 
 Voi = Literal["auto", "none", "lut", "window"]
 
+# A code of the audit, and the detail.
+Remark = tuple[str, str]
+ODD_WINDOW, PADDING = "odd_window", "padding"
+
 _WINDOW_MAX = 2**16 - 1
+_WINDOW = ("WindowCenter", "WindowWidth")
+_PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # PS3.3 C.11.2.1.2 and C.11.2.1.3
 _LOOKUP_ROWS = 256
 _GREY_KEYWORDS = (
     "ModalityLUTSequence",
     "RescaleSlope",
     "RescaleIntercept",
     "VOILUTSequence",
-    "WindowCenter",
-    "WindowWidth",
+    *_WINDOW,
     "VOILUTFunction",
+    *_PADDING,
 )
 _FRAME_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 
@@ -61,6 +70,10 @@ class WordFormat:
         """The greatest stored value possible."""
         return self.lowest + 2**self.bits_stored - 1
 
+    def holds(self, value: float) -> bool:
+        """Whether a number is a word, taken as signed or not."""
+        return -(2 ** (self.bits_allocated - 1)) <= value < 2**self.bits_allocated
+
     def stored_values(self) -> np.ndarray:
         """Give the stored value of every word, (2^bits_allocated,) int64."""
         words = np.arange(2**self.bits_allocated, dtype=np.int64)
@@ -74,12 +87,17 @@ class WordFormat:
 class GreyTable:
     """The grey level of every word, (2^bits_allocated,) uint8 or uint16 in [0, max_value].
 
-    `transforms` lists what was applied, in order; empty means that a level is the stored value.
+    Attributes:
+        transforms: What was applied, in order; empty means that a level is the stored value.
+        remarks: What is odd about the window.
+        padding: Which words are padding, (2^bits_allocated,); they are black.
     """
 
     levels: np.ndarray
     max_value: int
     transforms: tuple[str, ...]
+    remarks: tuple[Remark, ...]
+    padding: np.ndarray
 
     def apply(self, words: np.ndarray) -> np.ndarray:
         """Map (H, W) words to levels; `words` itself where nothing would change."""
@@ -115,6 +133,8 @@ def grey_table(
     * a lookup table: its entries, max_value 2^n - 1 with n the bits it declares;
     * a window: [0, 65535], rounded to the nearest level.
 
+    Padding becomes black, whatever its level would be.
+
     MONOCHROME1 is `inverted` with max_value - x. PresentationLUTShape is not read: in mammography
     INVERSE repeats MONOCHROME1 and must not undo it (PS3.3 C.8.11.1.1.2).
 
@@ -122,8 +142,9 @@ def grey_table(
         attributes: Data set with the attributes of the Modality and VOI LUT modules.
         words: How the stored values sit in their words.
         inverted: Whether low values are bright (MONOCHROME1).
-        voi: `auto` takes the LUT where there is one, else the window, else nothing; `lut` and
-            `window` insist on theirs; `none` applies neither.
+        voi: `auto` takes the LUT where there is one, else the window, the next one where that
+            cannot be used, else nothing; `lut` and `window` insist on theirs; `none` applies
+            neither.
         voi_index: Which of several alternative LUTs or windows, from 0.
         little_endian: Byte order of a LUT kept as bytes.
 
@@ -132,14 +153,14 @@ def grey_table(
         NoSuchVoiError: If the VOI transformation asked for is not there.
     """
     values, max_value, transforms = _modality(attributes, words, little_endian)
-    kind = _voi_kind(attributes, voi, voi_index)
+    kind, index, remarks = _choose_voi(attributes, voi, voi_index)
     if kind == "lut":
         levels, max_value = _lookup(
-            attributes["VOILUTSequence"].value[voi_index], values, little_endian
+            attributes["VOILUTSequence"].value[index], values, little_endian
         )
         transforms += ("voi_lut",)
     elif kind == "window":
-        levels, function = _window(attributes, values, voi_index)
+        levels, function = _window(attributes, values, index)
         max_value = _WINDOW_MAX
         transforms += (f"window:{function}",)
     else:
@@ -149,8 +170,25 @@ def grey_table(
         transforms += ("invert",)
     if words.shift:
         transforms = ("shift_bits", *transforms)
+    padding = _padding(attributes, words)
+    if levels[padding].any():
+        levels[padding] = 0
+        transforms += (PADDING,)
     dtype = np.uint8 if max_value <= np.iinfo(np.uint8).max else np.uint16
-    return GreyTable(levels.astype(dtype), max_value, transforms)
+    return GreyTable(levels.astype(dtype), max_value, transforms, remarks, padding)
+
+
+def _padding(attributes: Dataset, words: WordFormat) -> np.ndarray:
+    """Which words stand for no pixel of the detector (PS3.3 C.7.5.1.1.2), (2^bits_allocated,)."""
+    values, found = words.stored_values(), np.zeros(2**words.bits_allocated, bool)
+    ends = [_numbers(attributes, keyword)[:1] for keyword in _PADDING]
+    if not ends[0] or not words.holds(ends[0][0]):
+        return found
+    first, last = sorted((ends[0][0], (ends[1] or ends[0])[0]))
+    found |= (values >= first) & (values <= last)
+    if not words.shift:  # some files pad with a word that has more bits than a value
+        found[int(ends[0][0]) % len(found)] = True
+    return found
 
 
 def frame_attributes(dataset: Dataset, frame: int) -> Dataset:
@@ -184,8 +222,8 @@ def _modality(
         values, max_value = _lookup(item, values, little_endian)
         return values, max_value, ("modality_lut",)
     max_value = 2**words.bits_stored - 1
-    slope = float(attributes.get("RescaleSlope", 1.0))
-    intercept = float(attributes.get("RescaleIntercept", 0.0))
+    slope = next(iter(_numbers(attributes, "RescaleSlope")), 1.0)
+    intercept = next(iter(_numbers(attributes, "RescaleIntercept")), 0.0)
     if (slope, intercept) == (1.0, 0.0):
         return values, max_value, ()
     if slope == 0.0 or not np.isfinite([slope, intercept]).all():
@@ -193,19 +231,53 @@ def _modality(
     return values * slope + intercept, max_value, ("rescale",)
 
 
-def _voi_kind(attributes: Dataset, voi: Voi, index: int) -> Literal["none", "lut", "window"]:
+def _choose_voi(
+    attributes: Dataset, voi: Voi, index: int
+) -> tuple[Literal["none", "lut", "window"], int, tuple[Remark, ...]]:
+    """Choose among LUTs and windows: which kind, which of them, and what is odd about it."""
     luts = len(attributes.get("VOILUTSequence") or ())
-    windows = min(len(_numbers(attributes, k)) for k in ("WindowCenter", "WindowWidth"))
-    there = {"lut": luts, "window": windows}
-    if voi == "none":
-        return "none"
-    if voi == "auto":
-        if not luts and not windows:
-            return "none"
-        voi = "lut" if luts else "window"
-    if index >= there[voi]:
-        raise NoSuchVoiError(f"{voi} {index} asked for, but the file has {there[voi]} of them")
-    return voi
+    pairs = _windows(attributes)
+    there = {"lut": luts, "window": len(pairs)}
+    if voi == "none" or (voi == "auto" and not luts and not pairs):
+        return "none", 0, ()
+    kind = ("lut" if luts else "window") if voi == "auto" else voi
+    if index >= there[kind]:
+        raise NoSuchVoiError(f"{kind} {index} asked for, but the file has {there[kind]} of them")
+    if kind == "lut":
+        return kind, index, ()
+    function = _function(attributes)
+    order = [index] if voi == "window" else [index, *(i for i in range(len(pairs)) if i != index)]
+    usable = next((i for i in order if not _fault(*pairs[i], function)), None)
+    fault = _fault(*pairs[index], function)
+    written = " / ".join(text_of(attributes, keyword) for keyword in _WINDOW)
+    if usable is None and voi == "window":
+        raise BadLookupTableError(f"window {written}: {fault}")
+    if usable is None:
+        return "none", 0, ((ODD_WINDOW, f"window {written}: {fault}; the full range is taken"),)
+    taken = "center {:g} and width {:g} are taken".format(*pairs[usable])
+    if fault:
+        return kind, usable, ((ODD_WINDOW, f"window {written}: {fault}; {taken}"),)
+    commas = "," in written
+    return kind, usable, ((ODD_WINDOW, f"window {written}: decimal comma; {taken}"),) * commas
+
+
+def _windows(attributes: Dataset) -> list[tuple[float, float]]:
+    """Center and width of every window; NaN for what is no number."""
+    return list(zip(*(_numbers(attributes, keyword) for keyword in _WINDOW), strict=False))
+
+
+def _fault(center: float, width: float, function: str) -> str:
+    if function not in _FUNCTIONS:
+        return f"there is no VOI LUT function {function}"
+    if not np.isfinite([center, width]).all():
+        return "it is no number"
+    if width <= 0 or (function == "LINEAR" and width < 1):
+        return f"its width is {width:g}"
+    return ""
+
+
+def _function(attributes: Dataset) -> str:
+    return text_of(attributes, "VOILUTFunction").upper() or "LINEAR"
 
 
 def _whole_levels(
@@ -223,19 +295,15 @@ def _whole_levels(
 
 def _window(attributes: Dataset, values: np.ndarray, index: int) -> tuple[np.ndarray, str]:
     """Apply a window, with [0, 65535] as the output range y_min to y_max of the standard."""
-    function = str(attributes.get("VOILUTFunction") or "LINEAR").strip().upper()
+    function = _function(attributes)
     alone = Dataset()
     # A 16-bit unsigned image without rescale makes pydicom use that output range.
     alone.PhotometricInterpretation = "MONOCHROME2"
     alone.BitsStored = 16
     alone.PixelRepresentation = 0
     alone.VOILUTFunction = function
-    alone.WindowCenter = _numbers(attributes, "WindowCenter")[index]
-    alone.WindowWidth = _numbers(attributes, "WindowWidth")[index]
-    try:
-        levels = apply_windowing(values, alone)
-    except ValueError as error:
-        raise BadLookupTableError(str(error)) from error
+    alone.WindowCenter, alone.WindowWidth = _windows(attributes)[index]
+    levels = apply_windowing(values, alone)
     return np.rint(levels).astype(np.int64), function
 
 
@@ -275,9 +343,22 @@ def _entries(item: Dataset, length: int, little_endian: bool) -> np.ndarray:
 
 
 def _numbers(dataset: Dataset, keyword: str) -> list[float]:
+    """The numbers of an element, NaN for text that is none.
+
+    A decimal comma, which anonymizers and exports write, makes pydicom give the text.
+    """
     value: Any = dataset.get(keyword)
     if value is None or value == "":
         return []
-    if isinstance(value, (int, float)):
-        return [value]
-    return list(value)
+    if isinstance(value, (int, float, str)):
+        value = [value]
+    return [_number(part) for part in value]
+
+
+def _number(part: float | str) -> float:
+    if isinstance(part, (int, float)):
+        return part
+    try:
+        return float(part.replace(",", "."))
+    except ValueError:
+        return math.nan

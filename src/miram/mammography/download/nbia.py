@@ -6,11 +6,13 @@ sizes in one answer, `getSeriesSize` gives them for one series (slowly), and
 Reference: NBIA Search REST API Guide of TCIA, and the server's sources (CBIIT/NBIA-TCIA).
 """
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -127,7 +129,12 @@ class NbiaClient:
                 url, params=parameters, timeout=self.timeout, stream=True
             )
         except (requests.ConnectionError, requests.Timeout) as error:
-            raise NbiaError(f"no answer from {url}: {_brief(error)}", True) from error
+            host = urlsplit(url).hostname
+            raise NbiaError(
+                f"no answer from {host} to {endpoint} ({_cause(error)}): is there a network, or a "
+                "proxy to name in HTTPS_PROXY?",
+                True,
+            ) from error
         except requests.RequestException as error:
             raise NbiaError(f"{url} cannot be asked: {_brief(error)}", False) from error
         if not response.ok:
@@ -143,6 +150,12 @@ def _whole(value: object) -> int | None:
         return int(float(str(value)))
     except (ValueError, OverflowError):
         return None
+
+
+def _cause(error: Exception) -> str:
+    """What kept a connection from being made, without the wrappers of urllib3."""
+    found = re.findall(r"\[Errno -?\d+\] ([^)\"']+)", str(error))
+    return found[-1].strip() if found else _brief(error)
 
 
 def _brief(error: Exception) -> str:

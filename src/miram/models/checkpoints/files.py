@@ -13,19 +13,24 @@ from typing import Any, ClassVar, Self
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from miram.errors import MiramError
-from miram.files import atomic_path, newest_version
-from miram.models.encoder import EncoderConfig
+from miram.files import check, newest_version, recorded_path
+from miram.models.attention import SoftmaxConfig
+from miram.models.encoder import EncoderConfig, create_encoder
 from miram.models.pixels import CROP, Pixels
 
 # What the header of a finished checkpoint holds; `describe_checkpoint` names what is absent.
 HEADER = (
     *("holds", "timm", "method", "training", "data_digest", "git_commit", "license"),
     "pixels",
+)
+_NO_MODEL = (  # what timm raises at arguments that make none
+    *(RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, AssertionError),
+    MiramError,
 )
 RENAMED = {
     "image_side": "image_size",
@@ -61,9 +66,9 @@ class Checkpoint:
         return cls(state, {"holds": cls.holds, **metadata})
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file, whole or not at all."""
-        with atomic_path(path) as temporary:
-            save_file(self.state, temporary, metadata=self.header())
+        """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
+        with recorded_path(path) as temporary:
+            write_weights(temporary, self.state, self.header())
 
     def header(self) -> dict[str, str]:
         """The metadata as it stands in a file: JSON by name."""
@@ -74,8 +79,10 @@ class Checkpoint:
         """Read a safetensors file, or the newest of a study's folder of versions.
 
         Raises:
-            MiramError: There is no such file, it is damaged, or it holds something else.
+            MiramError: There is no such file, it is not what was written, or it holds something
+                else.
         """
+        check(newest_version(path))
         with _open(path) as file:
             metadata = read_header(file)
             held = metadata.get("holds", EncoderCheckpoint.holds)
@@ -134,8 +141,8 @@ class EncoderCheckpoint(Checkpoint):
         self.require_one()
         arguments = self.timm_arguments()
         try:
-            encoder: nn.Module = timm.create_model(**arguments, pretrained=False)
-        except (RuntimeError, TypeError, ValueError, ArithmeticError, AssertionError) as error:
+            encoder = create_encoder(arguments, pretrained=False)
+        except _NO_MODEL as error:
             raise MiramError(
                 f"the checkpoint's header ({arguments}) makes no model: {error}"
             ) from error
@@ -147,7 +154,7 @@ class EncoderCheckpoint(Checkpoint):
     def build_vision_transformer(self) -> VisionTransformer:
         """Make the encoder, which must be a vision transformer with one CLS token."""
         encoder = self.build()
-        if not isinstance(encoder, VisionTransformer) or encoder.num_prefix_tokens != 1:
+        if not isinstance(encoder, VisionTransformer) or not encoder.has_class_token:
             name = self.timm_arguments()["model_name"]
             raise MiramError(f"{name} is not a vision transformer with one CLS token")
         return encoder
@@ -299,6 +306,27 @@ def _shaping_arguments(name: str) -> set[str]:
     return (known - fetching) | {"model_name", "img_size", "in_chans", "num_classes"}
 
 
+def write_weights(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file whose header is sorted.
+
+    safetensors keeps the header's fields in an order that differs from one call to the next.
+
+    Args:
+        path: File to write.
+        state: Weights by name.
+        header: Texts by name.
+    """
+    content = save(state, metadata=header)
+    end = 8 + int.from_bytes(content[:8], "little")
+    found = json.loads(content[8:end])
+    found["__metadata__"] = dict(sorted(found["__metadata__"].items()))
+    text = json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8 bytes
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(memoryview(content)[end:])
+
+
 def _open(path: str | Path) -> safe_open:
     path = newest_version(path)
     if not path.is_file():
@@ -325,5 +353,7 @@ def _encoder_config(arguments: dict[str, Any], pixels: Pixels) -> EncoderConfig:
         patch_size=arguments.pop("patch_size"),
         channels=arguments.pop("in_chans"),
         pixels="crop" if pixels == CROP else pixels.numbers,
+        registers=arguments.pop("reg_tokens", 0),
+        attention=arguments.pop("attn_layer", SoftmaxConfig()),
         overrides=arguments,
     )

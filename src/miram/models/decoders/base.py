@@ -47,6 +47,7 @@ class DecoderSizes:
 
     Attributes:
         dim: Width of the decoders' tokens, D.
+        prefix_tokens: CLS and the registers of the encoder, P.
         grid_side: Patches along each side of the encoder's input, n.
         patch_values: Values of one patch, p * p * C; p is the same at every scale.
         encoder_dim: Width of the encoder's tokens, E.
@@ -54,6 +55,7 @@ class DecoderSizes:
     """
 
     dim: int
+    prefix_tokens: int
     grid_side: int
     patch_values: int
     encoder_dim: int
@@ -65,11 +67,11 @@ class EncodedImage:
     """What decoders may read of a batch of images.
 
     Attributes:
-        tokens: (B, 1 + K, D) CLS and the visible tokens, in the decoders' width.
+        tokens: (B, P + K, D) CLS, registers and the visible tokens, in the decoders' width.
         mask_token: (1, 1, D) stands for every hidden patch.
         masking: Which patches are visible.
-        levels: (B, 1 + K, E) CLS and the visible tokens after inner blocks of the encoder, by
-            the number of the block, counted from 1, before any norm.
+        levels: (B, P + K, E) the same tokens after inner blocks of the encoder, by the number of
+            the block, counted from 1, before any norm.
     """
 
     tokens: Tensor
@@ -77,9 +79,14 @@ class EncodedImage:
     masking: Masking
     levels: dict[int, Tensor]
 
+    @property
+    def prefix_tokens(self) -> int:
+        """CLS and registers, P."""
+        return self.tokens.shape[1] - self.masking.keep.shape[1]
+
     def grid(self) -> Tensor:
         """Visible and mask tokens in their places: (B, n, n, D)."""
-        visible, restore = self.tokens[:, 1:], self.masking.restore
+        visible, restore = self.tokens[:, self.prefix_tokens :], self.masking.restore
         hidden = restore.shape[1] - visible.shape[1]
         masks = self.mask_token.expand(len(visible), hidden, -1).to(visible.dtype)
         tokens = gather_tokens(torch.cat([visible, masks], dim=1), restore)  # (B, L, D)
@@ -110,6 +117,7 @@ class Decoder(nn.Module, ABC):
 
     Attributes:
         levels: Encoder blocks, counted from 1, whose tokens are read beside those of the last.
+        prefix_tokens: CLS and registers before the grid, P.
     """
 
     positions: Tensor
@@ -120,12 +128,13 @@ class Decoder(nn.Module, ABC):
         self.scale = config.scale
         side = config.scale * sizes.grid_side
         self.grid_size = (side, side)
+        self.prefix_tokens = sizes.prefix_tokens
         self.norm = LayerNorm(sizes.dim)
         self.head = nn.Linear(sizes.dim, sizes.patch_values)
         with_gradients = config.gradient_weight > 0
         self.gradient_head = nn.Linear(sizes.dim, sizes.patch_values) if with_gradients else None
-        positions = sincos_2d(sizes.dim, side, prefix_tokens=1)
-        self.register_buffer("positions", positions, persistent=False)  # (1, 1 + s*s*L, D)
+        positions = sincos_2d(sizes.dim, side, sizes.prefix_tokens)
+        self.register_buffer("positions", positions, persistent=False)  # (1, P + s*s*L, D)
 
     def forward(self, encoded: EncodedImage, noise: Tensor | None = None) -> DecodedPatches:
         """Predict patches.
@@ -143,6 +152,11 @@ class Decoder(nn.Module, ABC):
     def choose(self, masking: Masking, noise: Tensor) -> Tensor | None:
         """Indices (B, Q) of the patches that a training step needs, by noise; None for all."""
         return None
+
+    @property
+    def grid_positions(self) -> Tensor:
+        """Positions of the patches, without the prefix: (1, s*s*L, D)."""
+        return self.positions[:, self.prefix_tokens :]
 
     @abstractmethod
     def decode(self, encoded: EncodedImage, chosen: Tensor | None) -> Tensor:

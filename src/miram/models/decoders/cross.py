@@ -82,7 +82,7 @@ class CrossBlock(DecoderBlock):
 
 
 class CrossDecoder(Decoder):
-    """A query per patch, its position on the mask token, reads CLS and the visible tokens."""
+    """A query per patch, its position on the mask token, reads prefix and visible tokens."""
 
     memory_positions: Tensor
 
@@ -92,15 +92,15 @@ class CrossDecoder(Decoder):
         self.blocks = nn.ModuleList(
             CrossBlock(sizes.dim, config.heads, config.mlp_ratio) for _ in range(config.depth)
         )
-        positions = sincos_2d(sizes.dim, sizes.grid_side, prefix_tokens=1, step=config.scale)
-        self.register_buffer("memory_positions", positions, persistent=False)  # (1, 1 + L, D)
+        positions = sincos_2d(sizes.dim, sizes.grid_side, sizes.prefix_tokens, step=config.scale)
+        self.register_buffer("memory_positions", positions, persistent=False)  # (1, P + L, D)
 
     def choose(self, masking: Masking, noise: Tensor) -> Tensor | None:
         """Draw the patches to reconstruct among those the loss counts."""
         if self.share == 1 and self.loss_on == "all":
             return None
         patches, visible = masking.mask.shape[1], masking.keep.shape[1]
-        scores = noise if self.share < 1 else torch.zeros_like(self.positions[:, 1:, 0])
+        scores = noise if self.share < 1 else torch.zeros_like(self.grid_positions[:, :, 0])
         if self.loss_on == "masked":
             patches -= visible
             scores = scores + repeat_mask(masking.mask, self.scale)  # hidden ones come first
@@ -110,17 +110,18 @@ class CrossDecoder(Decoder):
     def decode(self, encoded: EncodedImage, chosen: Tensor | None) -> Tensor:
         """Let the queries read, block by block."""
         batch = len(encoded.tokens)
-        places = self.positions[:, 1:].expand(batch, -1, -1)  # (B, s*s*L, D)
+        places = self.grid_positions.expand(batch, -1, -1)  # (B, s*s*L, D)
         if chosen is not None:
             places = gather_tokens(places, chosen)  # (B, Q, D)
         tokens = encoded.mask_token + places
-        memory = encoded.tokens + visible_positions(self.memory_positions, encoded.masking.keep)
+        memory = encoded.tokens + visible_positions(self.memory_positions, encoded)
         for block in self.blocks:
             tokens = block(tokens, memory)
         return tokens
 
 
-def visible_positions(positions: Tensor, keep: Tensor) -> Tensor:
-    """Positions of CLS and the visible tokens: (1, 1 + L, D), (B, K) -> (B, 1 + K, D)."""
+def visible_positions(positions: Tensor, encoded: EncodedImage) -> Tensor:
+    """Positions of the prefix and the visible tokens: (1, P + L, D) -> (B, P + K, D)."""
+    prefix, keep = encoded.prefix_tokens, encoded.masking.keep
     positions = positions.expand(len(keep), -1, -1)
-    return torch.cat([positions[:, :1], gather_tokens(positions[:, 1:], keep)], dim=1)
+    return torch.cat([positions[:, :prefix], gather_tokens(positions[:, prefix:], keep)], dim=1)

@@ -98,7 +98,7 @@ class LevelBlock(DecoderBlock):
         self.mlp = Mlp(dim, int(dim * config.mlp_ratio))
 
     def forward(self, x: Tensor, level: Tensor, positions: Tensor) -> Tensor:
-        """Refine tokens (B, 1 + s*s*L, D) by a level (B, 1 + K, E) at positions (B, 1 + K, D)."""
+        """Refine tokens (B, P + s*s*L, D) by a level (B, P + K, E) at positions (B, P + K, D)."""
         memory = self.embed(self.norm_level(level)) + positions
         x = x + self.attn(self.norm1(x))
         x = x + self.cross_attn(self.norm2(x), memory)
@@ -116,17 +116,17 @@ class HierarchicalDecoder(Decoder):
     def __init__(self, config: HierarchicalDecoderConfig, sizes: DecoderSizes) -> None:
         super().__init__(config, sizes)
         self.levels = config.levels_of(sizes.encoder_depth)[1:]
-        attention = config.attention.layer(num_prefix_tokens=1, grid_size=self.grid_size)
+        attention = config.attention.layer(sizes.prefix_tokens, self.grid_size)
         self.blocks = self_attention_blocks(config, attention, config.self_depth, sizes)
         self.level_blocks = nn.ModuleList(LevelBlock(config, attention, sizes) for _ in self.levels)
-        positions = sincos_2d(sizes.dim, sizes.grid_side, prefix_tokens=1, step=config.scale)
-        self.register_buffer("level_positions", positions, persistent=False)  # (1, 1 + L, D)
+        positions = sincos_2d(sizes.dim, sizes.grid_side, sizes.prefix_tokens, step=config.scale)
+        self.register_buffer("level_positions", positions, persistent=False)  # (1, P + L, D)
 
     def decode(self, encoded: EncodedImage, chosen: Tensor | None) -> Tensor:
-        """Decode the deepest level, then read the others; drop CLS."""
+        """Decode the deepest level, then read the others; drop the prefix."""
         tokens = self.blocks(grid_tokens(encoded, self.scale) + self.positions)
-        positions = visible_positions(self.level_positions, encoded.masking.keep)
+        positions = visible_positions(self.level_positions, encoded)
         for level, block in zip(self.levels, self.level_blocks, strict=True):
             tokens = block(tokens, encoded.levels[level], positions)
-        tokens = tokens[:, 1:]
+        tokens = tokens[:, self.prefix_tokens :]
         return tokens if chosen is None else gather_tokens(tokens, chosen)

@@ -42,20 +42,20 @@ class SelfDecoder(Decoder):
     def __init__(self, config: SelfDecoderConfig, sizes: DecoderSizes) -> None:
         super().__init__(config, sizes)
         self.upsampling = config.upsampling
-        attention = config.attention.layer(num_prefix_tokens=1, grid_size=self.grid_size)
+        attention = config.attention.layer(sizes.prefix_tokens, self.grid_size)
         self.blocks = self_attention_blocks(config, attention, config.depth, sizes)
 
     def decode(self, encoded: EncodedImage, chosen: Tensor | None) -> Tensor:
-        """Refine the grid, attend, drop CLS; all tokens are computed whatever is chosen."""
+        """Refine the grid, attend, drop the prefix; all tokens are computed whatever is chosen."""
         tokens = grid_tokens(encoded, self.scale, self.upsampling) + self.positions
-        tokens = self.blocks(tokens)[:, 1:]  # (B, 1 + s*s*L, D) -> (B, s*s*L, D)
+        tokens = self.blocks(tokens)[:, self.prefix_tokens :]  # (B, P + s*s*L, D) -> (B, s*s*L, D)
         return tokens if chosen is None else gather_tokens(tokens, chosen)
 
 
 def self_attention_blocks(
     config: DecoderConfig, attention: type[nn.Module], depth: int, sizes: DecoderSizes
 ) -> nn.Sequential:
-    """Transformer blocks over CLS and the grid."""
+    """Transformer blocks over the prefix and the grid."""
     return nn.Sequential(
         *(
             Block(
@@ -74,7 +74,7 @@ def self_attention_blocks(
 def grid_tokens(
     encoded: EncodedImage, scale: int, upsampling: Literal["nearest", "bilinear"] = "nearest"
 ) -> Tensor:
-    """CLS and the grid of visible and mask tokens at scale s: (B, 1 + s*s*L, D)."""
+    """The prefix and the grid of visible and mask tokens at scale s: (B, P + s*s*L, D)."""
     grid = encoded.grid()  # (B, n, n, D)
     if scale > 1 and upsampling == "bilinear":
         planes = grid.permute(0, 3, 1, 2)  # (B, n, n, D) -> (B, D, n, n)
@@ -82,4 +82,4 @@ def grid_tokens(
         grid = planes.permute(0, 2, 3, 1)  # (B, D, s*n, s*n) -> (B, s*n, s*n, D)
     else:
         grid = grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
-    return torch.cat([encoded.tokens[:, :1], grid.flatten(1, 2)], dim=1)
+    return torch.cat([encoded.tokens[:, : encoded.prefix_tokens], grid.flatten(1, 2)], dim=1)

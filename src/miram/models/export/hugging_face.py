@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from miram.errors import MiramError
 from miram.files import atomic_path
 from miram.mammography.crops.pixels import FULL_RANGE
-from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.checkpoints.files import EncoderCheckpoint, write_weights
 from miram.models.checkpoints.joined import single_encoder
 from miram.models.export.shared import (
     atomic_folder,
     encode,
     require_packages,
     require_same,
+    require_softmax,
     sample_images,
     write_card,
 )
@@ -47,12 +47,13 @@ def export_hugging_face(checkpoint: EncoderCheckpoint, folder: str | Path) -> No
     from transformers import ViTConfig, ViTImageProcessor
 
     checkpoint = single_encoder(checkpoint)
+    require_softmax(checkpoint, "transformers")
     encoder = checkpoint.build_vision_transformer()
     config = ViTConfig(**vit_arguments(encoder), architectures=["ViTModel"])
     weights = hugging_face_weights(checkpoint.state)
     with atomic_folder(folder) as temporary:
         with atomic_path(temporary / "model.safetensors") as file:
-            save_file(weights, file, metadata=checkpoint.header())
+            write_weights(file, weights, checkpoint.header())
         config.save_pretrained(temporary)
         ViTImageProcessor(**_preprocessing(checkpoint)).save_pretrained(temporary)
         write_card(checkpoint, temporary, "transformers", _LOADING)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from miram.errors import MiramError
+from miram.errors import MiramError, writing
 from miram.files import atomic_path
 from miram.models.checkpoints.files import HEADER, EncoderCheckpoint
 
@@ -77,6 +77,16 @@ def require_same(theirs: Tensor, ours: Tensor, what: str) -> None:
         raise MiramError(f"{what} differs from the encoder by up to {error:.2g}: not written")
 
 
+def require_softmax(checkpoint: EncoderCheckpoint, library: str) -> None:
+    """Check that a library has the attention of an encoder, which is softmax or timm's own."""
+    attention = checkpoint.timm_arguments().get("attn_layer")
+    if isinstance(attention, dict):
+        raise MiramError(
+            f"{library} has no {attention['kind']} attention, and would compute softmax with these "
+            "weights: export to ONNX, or load the file by miram.models.checkpoints.load_checkpoint"
+        )
+
+
 @contextmanager
 def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder that becomes `folder` when the block ends without an error."""
@@ -84,10 +94,12 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if taken and not replace:
         raise MiramError(f"{folder} exists: remove it, or export to another place")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        yield temporary
+        with writing(folder):
+            yield temporary
         temporary.chmod(0o755)
         if taken:  # a full folder cannot be renamed over
             shutil.rmtree(folder)

@@ -11,6 +11,7 @@ from miram.models.export.shared import (
     atomic_folder,
     encode,
     require_same,
+    require_softmax,
     sample_images,
     write_card,
 )
@@ -28,10 +29,11 @@ def export_timm(checkpoint: EncoderCheckpoint, folder: str | Path) -> None:
     keep the header of the checkpoint. Any model of timm can be exported.
 
     Raises:
-        MiramError: The folder is taken, there is an encoder per fold, or the written model
-            gives other tokens.
+        MiramError: The folder is taken, there is an encoder per fold, it has an attention that
+            timm lacks, or the written model gives other tokens.
     """
     checkpoint = single_encoder(checkpoint)
+    require_softmax(checkpoint, "timm")
     encoder = checkpoint.build()
     arguments = checkpoint.timm_arguments()
     arguments.pop("model_name")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -18,6 +17,7 @@ from miram.errors import MiramError
 from miram.files import newest_version
 from miram.models.checkpoints.files import EncoderCheckpoint, read_header
 from miram.models.checkpoints.joined import first_seed
+from miram.models.encoder import create_encoder
 from miram.models.pretrained_weights.names import (
     ENCODER,
     MAE_DECODER,
@@ -43,6 +43,7 @@ class SourceWeights:
         weights: float32 by the names of `miram.models.pretrained_weights.names`.
         heads: Attention heads of the encoder, where something says how many.
         decoder_heads: Likewise of each decoder, by what it is (`decoder_slots`).
+        attention: Kind of the encoder's attention.
         pixels: Mean and deviation of each channel, or one for all, by which the header or a file
             beside the checkpoint says that pixels are standardized.
     """
@@ -53,6 +54,7 @@ class SourceWeights:
     heads: int | None
     decoder_heads: dict[str, int]
     pixels: Pixels | None
+    attention: str = "softmax"
 
 
 def read_weights(path: str | Path) -> SourceWeights:
@@ -83,7 +85,8 @@ def read_weights(path: str | Path) -> SourceWeights:
         decoders = zip(slots, method.get("decoders", ()), strict=True)
         decoder_heads = {slot: int(one["heads"]) for slot, one in decoders if "heads" in one}
         heads, pixels = _heads_of_timm(header), _pixels(header)
-        return SourceWeights("miram", file, weights, heads, decoder_heads, pixels)
+        attention = _attention_of_timm(header)
+        return SourceWeights("miram", file, weights, heads, decoder_heads, pixels, attention)
     if any("embeddings.patch_embeddings.projection" in name for name in raw):
         weights = from_mae(from_hugging_face(raw))
         config = _json_beside(file, "config.json")
@@ -94,7 +97,8 @@ def read_weights(path: str | Path) -> SourceWeights:
     if "patch_embed.proj.weight" in raw:
         kind = "miram_encoder" if "timm" in header else "mae"
         pixels = _pixels(header) if kind == "miram_encoder" else _pixels_beside(file)
-        return SourceWeights(kind, file, from_mae(raw), _heads_of_timm(header), {}, pixels)
+        heads, attention = _heads_of_timm(header), _attention_of_timm(header)
+        return SourceWeights(kind, file, from_mae(raw), heads, {}, pixels, attention)
     raise MiramError(
         f"{file} is no vision transformer of facebookresearch/mae, Hugging Face ViT or ViTMAE, "
         f"timm or miram; its first weights are {', '.join(list(raw)[:3]) or 'none'}"
@@ -171,6 +175,12 @@ def _json_beside(file: Path, name: str) -> dict[str, Any]:
 def _heads_of_timm(header: Mapping[str, Any]) -> int | None:
     if "timm" not in header:
         return None
+    arguments = EncoderCheckpoint({}, dict(header)).timm_arguments()
     with torch.device("meta"):
-        encoder = timm.create_model(**header["timm"])
+        encoder = create_encoder(arguments)
     return int(encoder.get_submodule("blocks.0.attn").num_heads)  # type: ignore[arg-type]
+
+
+def _attention_of_timm(header: Mapping[str, Any]) -> str:
+    settings = header.get("timm", {}).get("attn_layer")
+    return str(settings["kind"]) if isinstance(settings, Mapping) else "softmax"

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.errors import MiramError
+from miram.models.attention import MultiHeadAttention
 from miram.models.images import sincos_2d
 from miram.models.moco import MocoV3
 from miram.models.pixels import CROP, HALF, Pixels
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 PATCHES = f"{ENCODER}patch_embed.proj.weight"
 PATCHES_BIAS = f"{ENCODER}patch_embed.proj.bias"
 POSITIONS = f"{ENCODER}pos_embed"
+REGISTERS = f"{ENCODER}reg_token"
 _NAMED = 6  # names shown in a message
 _FOLLOWER = "key_encoder."  # of MoCo, which starts as a copy of the encoder
 
@@ -119,6 +121,7 @@ def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportRep
         return ImportReport()
     source = read_weights(config.checkpoint)
     _check_heads(source, _encoder_of(model))
+    _warn_of_attention(source, _encoder_of(model))
     with source.file.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     origin = ImportReport(source=source.file.name, sha256=digest, format=source.format)
@@ -186,7 +189,12 @@ def _match(
                 not_used[name] = "positions of its own; ours are fixed sine-cosines"
             continue
         own = names[name]
-        fitted = fit(name, value, tuple(state[own].shape), channels)
+        if name == POSITIONS:
+            own_registers = _registers(state, names.get(REGISTERS, ""))
+            registers = _registers(weights, REGISTERS), own_registers
+            fitted = fit_positions(value, tuple(state[own].shape), registers)
+        else:
+            fitted = fit(name, value, tuple(state[own].shape), channels)
         if fitted is None:
             not_used[name] = f"shape {_shape(value)} does not fit {_shape(state[own])}"
             continue
@@ -236,6 +244,17 @@ def _check_heads(source: SourceWeights, encoder: VisionTransformer) -> None:
         raise MiramError(
             f"{source.file} has {source.heads} attention heads, the encoder {heads}: "
             f"set encoder.overrides.num_heads to {source.heads}"
+        )
+
+
+def _warn_of_attention(source: SourceWeights, encoder: VisionTransformer) -> None:
+    attention = encoder.get_submodule("blocks.0.attn")
+    ours = attention.config.kind if isinstance(attention, MultiHeadAttention) else "softmax"
+    if source.attention != ours:
+        log.warning(
+            "%s was trained with %s attention, the encoder has %s: the weights fit, but compute "
+            "something else until they are trained on",
+            *(source.file.name, source.attention, ours),
         )
 
 
@@ -305,8 +324,6 @@ def fit(name: str, value: Tensor, wanted: tuple[int, ...], channels: int) -> Fit
         return Fitted(value, "")
     if value.ndim != len(wanted):
         return None
-    if name == POSITIONS:
-        return _fit_positions(value, wanted)
     if name == PATCHES:
         return _fit_patches(value, wanted)
     head = name.endswith((".head.weight", ".head.bias")) and name.startswith("decoders.")
@@ -317,12 +334,33 @@ def fit(name: str, value: Tensor, wanted: tuple[int, ...], channels: int) -> Fit
     return None
 
 
-def _fit_positions(value: Tensor, wanted: tuple[int, ...]) -> Fitted | None:
-    old, new = _grid_side(value.shape[1]), _grid_side(wanted[1])
+def _registers(weights: Mapping[str, Tensor], name: str) -> int:
+    return weights[name].shape[1] if name in weights else 0
+
+
+def fit_positions(
+    value: Tensor, wanted: tuple[int, ...], registers: tuple[int, int]
+) -> Fitted | None:
+    """Bring positions of CLS, registers and grid, (1, 1 + R + n*n, D), to the shape wanted.
+
+    `registers` are those of the checkpoint and of the model; where they differ, the model's start
+    without positions, as fresh ones do.
+    """
+    if value.ndim != 3:
+        return None
+    theirs, ours = registers
+    old, new = _grid_side(value.shape[1] - theirs), _grid_side(wanted[1] - ours)
     if value.shape[2] != wanted[2] or old is None or new is None:
         return None
-    resized = resample_abs_pos_embed(value, [new, new], [old, old], num_prefix_tokens=1)
-    return Fitted(resized, f"grid {old} x {old} resized to {new} x {new}")
+    cls, own, grid = value.split([1, theirs, old**2], dim=1)
+    how = []
+    if old != new:
+        grid = resample_abs_pos_embed(grid, [new, new], [old, old], num_prefix_tokens=0)
+        how.append(f"grid {old} x {old} resized to {new} x {new}")
+    if theirs != ours:
+        own = value.new_zeros(1, ours, wanted[2])
+        how.append(f"{ours} registers in place of {theirs}")
+    return Fitted(torch.cat([cls, own, grid], dim=1), ", ".join(how))
 
 
 def _fit_patches(value: Tensor, wanted: tuple[int, ...]) -> Fitted | None:

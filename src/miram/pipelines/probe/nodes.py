@@ -46,11 +46,18 @@ def encode_lesions(
     Raises:
         MiramError: The encoder was trained under other splits.
     """
-    from miram.evaluation.features.extract import ORIGIN, plan_features
+    from miram.evaluation.features.extract import ORIGIN, TRAINED_ON, plan_features
     from miram.models.checkpoints.split_record import SPLITS, require_same_splits
 
     require_same_splits(encoder.metadata.get(SPLITS), splits)
     plan = plan_features(encoder, crops, splits["lesion_id"], config)
+    if TRAINED_ON in plan.origin:
+        log.warning(
+            "the encoder was trained on the crops %s, those at hand are %s: the data or the "
+            "settings of rois changed; run pretrain again unless that is meant",
+            plan.origin[TRAINED_ON],
+            crops.digest,
+        )
     if stored is not None and stored.attrs.get(ORIGIN) == plan.origin:
         log.info(
             "the features of encoder %s on crops %s are there: nothing to encode",

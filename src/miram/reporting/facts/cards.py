@@ -247,7 +247,8 @@ def _encoder_input(study: Study, method: str) -> dict[str, Any] | None:
 
     Returns:
         timm's `name`; `channels` and `size` of an image; `standardized`, the code that standardizes
-        `grey` levels in [0, 1]; `tokens`, 0 for a model that is read by its own pooled vector.
+        `grey` levels in [0, 1]; `tokens`, 0 for a model that is read by its own pooled vector;
+        `in_timm`, whether timm alone can make it.
     """
     block = method_block(study, method)
     own = block if block.get("kind") == "timm_backbone" else block.get("backbone")
@@ -261,6 +262,7 @@ def _encoder_input(study: Study, method: str) -> dict[str, Any] | None:
                 "size": backbone.input_size,
                 "standardized": _standardized(backbone.pixels or shared.standardization),
                 "tokens": 0,
+                "in_timm": True,
             }
     except MiramError:
         return None
@@ -270,6 +272,7 @@ def _encoder_input(study: Study, method: str) -> dict[str, Any] | None:
         "size": shared.image_size,
         "standardized": _standardized(shared.standardization),
         "tokens": shared.grid_side**2,
+        "in_timm": shared.attention.kind == "softmax",
     }
 
 

@@ -14,7 +14,12 @@ RESEARCH_ONLY = (
 
 def study_limits(study: Study) -> list[str]:
     """The limits of a study, the most serious first."""
-    return [*_of_the_data(study), *_of_the_split(study), *_of_the_metrics(study)]
+    return [
+        *_of_other_crops(study),
+        *_of_the_data(study),
+        *_of_the_split(study),
+        *_of_the_metrics(study),
+    ]
 
 
 def method_limits(study: Study, method: str) -> list[str]:
@@ -23,6 +28,24 @@ def method_limits(study: Study, method: str) -> list[str]:
     if isinstance(masking, dict) and masking.get("kind") == "lesion":
         return ["Lesion outlines guided the masking: the encoder was not trained annotation-free."]
     return []
+
+
+def _of_other_crops(study: Study) -> list[str]:
+    found = []
+    for method, result in study.methods.items():
+        origin = result.metrics.get("features", {})
+        evaluated_on = origin.get("crops", study.crops.digest)
+        if trained_on := origin.get("trained_on"):
+            found.append(
+                f"The encoder of {method} was trained on the crops {trained_on} and evaluated on "
+                f"{evaluated_on}: the data changed in between."
+            )
+        if evaluated_on != study.crops.digest:
+            found.append(
+                f"The metrics of {method} are of the crops {evaluated_on}; those at hand are "
+                f"{study.crops.digest}."
+            )
+    return found
 
 
 def _of_the_data(study: Study) -> list[str]:

@@ -85,7 +85,7 @@ def signature() -> "ModelSignature":
     inputs: list[Any] = [
         # One request may mix crops and files, so any of these may be absent in a row. MLflow
         # would refuse that for a typed column; the model checks them itself.
-        *(ColSpec(AnyType(), name, required=False) for name in ("image", "mask", "box")),
+        *(ColSpec(AnyType(), name, required=False) for name in ("image", "mask", "box", "bits")),
         ColSpec(DataType.string, "dicom", required=False),
     ]
     outputs: list[Any] = [
@@ -126,7 +126,8 @@ marked lesions; they do not say whether there is a lesion.
 Task: {probe.task}, classes {", ".join(probe.classes)}. The probe was fitted on
 {probe.classifier.lesions} lesions of {probe.classifier.patients} patients.
 
-- `image`: a lesion crop of {side} x {side} grey levels in [0, 1].
+- `image`: a lesion crop of {side} x {side} grey levels in [0, 1], or whole ones with `bits`,
+  such as 8 or 16.
 - `dicom`: a mammogram in base64, with `box` [x0, y0, x1, y1] for its lesion; without a box the
   answer is the mean over {predictor.crops.backgrounds_per_image} patches of breast tissue, which
   the probe was not taught to judge. DICOM files need the package miram beside the server; it

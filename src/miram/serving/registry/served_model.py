@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 _WHITE = 65_535  # of a stored crop
 _BATCH = 64
-_INPUTS = ("image", "mask", "dicom", "box")
+_INPUTS = ("image", "mask", "dicom", "box", "bits")
+_MOST_BITS = 16
+_FLAT = "the image has one grey level"
 _UNREAD_MASK = "the mask was not read: the features of this model do not depend on it"
 
 # What it is, images, lesion coverage, squares in the mammogram, what the sender should know.
@@ -31,11 +33,11 @@ Cut = tuple[str, NDArray, NDArray, list[list[int]], list[str]]
 class ServedModel(PythonModel):
     """Features and probabilities of lesion crops, or of mammograms as DICOM files.
 
-    Each row of the input has either `image`, a crop of H x H grey levels in [0, 1] (and, where
-    features depend on it, `mask` of the same size), or `dicom`, a file in base64, with `box`,
-    [x0, y0, x1, y1] in its pixels, for a lesion. A DICOM file without a box is represented by
-    the mean over patches of its breast tissue; `kind` tells: `crop`, `lesion` or `tissue`.
-    `notes` tell what was not taken as it was sent.
+    Each row of the input has either `image`, a crop of H x H grey levels in [0, 1], or with `bits`
+    in [0, 2^bits - 1] (and, where features depend on it, `mask` of the same size), or `dicom`, a
+    file in base64, with `box`, [x0, y0, x1, y1] in its pixels, for a lesion. A DICOM file without
+    a box is represented by the mean over patches of its breast tissue; `kind` tells: `crop`,
+    `lesion` or `tissue`. `notes` tell what was not taken as it was sent, and what is odd about it.
     """
 
     def load_context(self, context: Any) -> None:
@@ -61,7 +63,7 @@ class ServedModel(PythonModel):
             MlflowException: A row is no crop and no readable DICOM file; the server answers 400.
         """
         if not len(model_input) or not set(_INPUTS) & set(model_input):
-            raise _refusal(f"no input: give rows with {' or '.join(_INPUTS[::2])}")
+            raise _refusal("no input: give rows with image or dicom")
         cuts = [
             self._cut(number, {name: row.get(name) for name in _INPUTS})
             for number, row in enumerate(model_input.to_dict("records"))
@@ -92,19 +94,21 @@ class ServedModel(PythonModel):
             kinds = [name for name in ("image", "dicom") if name in row]
             if len(kinds) != 1:
                 raise ValueError("give image or dicom, one of them")
-            other = "box" if kinds == ["image"] else "mask"
-            if other in row:
-                raise ValueError(f"{other} does not go with {kinds[0]}")
+            for other in ("box",) if kinds == ["image"] else ("mask", "bits"):
+                if other in row:
+                    raise ValueError(f"{other} does not go with {kinds[0]}")
             if kinds == ["dicom"]:
                 return self._cut_dicom(row["dicom"], row.get("box"))
-            image = self._square("image", row["image"])
+            image = self._square("image", row["image"], _white(row.get("bits")))
+            notes = [_FLAT] * bool(image.min() == image.max())
             coverage = self._coverage(row.get("mask"))
-            unread = "mask" in row and not self.settings["reads_masks"]
-            return "crop", image[None], coverage[None], [], [_UNREAD_MASK] * unread
+            if "mask" in row and not self.settings["reads_masks"]:
+                notes.append(_UNREAD_MASK)
+            return "crop", image[None], coverage[None], [], notes
         except ValueError as error:
             raise _refusal(f"row {number}: {error}") from error
 
-    def _square(self, name: str, values: Any) -> NDArray[np.float32]:
+    def _square(self, name: str, values: Any, white: int = 1) -> NDArray[np.float32]:
         try:
             found = np.array([list(line) for line in values])
             if found.dtype.kind not in "iuf":  # also true and false, which are no grey levels
@@ -118,9 +122,10 @@ class ServedModel(PythonModel):
                 f"{name} has {size} values; this model takes crops of {self.side} x {self.side}, "
                 "or a DICOM file, which it cuts itself"
             )
-        if not (np.isfinite(square).all() and square.min() >= 0 and square.max() <= 1):
-            raise ValueError(f"{name} has values outside [0, 1]: divide grey levels by their white")
-        return square
+        if not (np.isfinite(square).all() and square.min() >= 0 and square.max() <= white):
+            remedy = "divide grey levels by their white, or give image with bits, such as 8 or 16"
+            raise ValueError(f"{name} has values outside [0, {white}]: {remedy}")
+        return square / np.float32(white)
 
     def _coverage(self, mask: Any) -> NDArray[np.uint8]:
         if mask is None:
@@ -173,6 +178,15 @@ class ServedModel(PythonModel):
         if probe["kind"].item() == "binary":
             chances = np.column_stack([1 - chances, chances])
         return [[float(chance) for chance in row] for row in chances]
+
+
+def _white(bits: Any) -> int:
+    """The greatest grey level of so many bits; 1 where none are given."""
+    if bits is None:
+        return 1
+    if isinstance(bits, bool) or bits not in range(1, _MOST_BITS + 1):
+        raise ValueError(f"bits is a whole number from 1 to {_MOST_BITS}, got {bits!r}")
+    return int(2 ** int(bits) - 1)
 
 
 def _absent(value: Any) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from miram.errors import MiramError
-from miram.files import atomic_path
+from miram.files import check, recorded_path
 
 log = logging.getLogger(__name__)
 
@@ -117,15 +117,20 @@ def write_state(path: Path, state: State) -> None:
     """Write a state, whole or not at all."""
     import torch  # only here, so that commands that do not train need not wait for it
 
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with recorded_path(path) as temporary, temporary.open("wb") as file:
         # Through a file object, so that a full disk is an OSError with the system's words.
         torch.save(state, file)
 
 
 def read_state(path: Path) -> State:
-    """Read a state; only tensors and plain values, so no code can come with it."""
+    """Read a state; only tensors and plain values, so no code can come with it.
+
+    Raises:
+        MiramError: It is not what was written.
+    """
     import torch
 
+    check(path)
     state: State = torch.load(path, map_location="cpu", weights_only=True)
     return state
 

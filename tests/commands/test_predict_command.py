@@ -1,0 +1,90 @@
+"""`miram predict`: a table of probabilities for people, the same for machines."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from project_paths import PROJECT
+from small_predictor import make_predictor
+
+from miram.commands.app import main
+from miram.evaluation.features.crop_encoder import CropEncoder, encode_crops
+from miram.mammography.crops.cut import ImageTask, LesionTask, cut_image
+from miram.mammography.crops.geometry import Box
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "predictor"
+    make_predictor().save(folder)
+    return folder
+
+
+@pytest.fixture
+def image(tmp_path):
+    texture = np.random.default_rng(0).integers(80, 200, (400, 300), dtype=np.uint8)
+    texture[:, 200:] = 0
+    path = tmp_path / "a.png"
+    Image.fromarray(texture).save(path)
+    return path
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", *map(str, arguments)])
+    return ended.value.code or 0
+
+
+def test_the_probabilities_are_those_of_the_probe_for_the_crop_of_the_box(model, image, capsys):
+    assert run(image, "--model", model, "--box", "40,60,100,130", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    predictor = make_predictor()
+    task = ImageTask("a", image.name, "", (LesionTask("box", (), Box(40, 60, 100, 130)),))
+    crops = predictor.crops.model_copy(update={"backgrounds_per_image": 0})
+    cut = cut_image(task, image.parent, crops)
+    features = encode_crops(
+        CropEncoder(predictor.encoder, predictor.features).eval(), cut.crops, cut.masks
+    )
+    (expected,) = predictor.probe.probabilities(features)
+    (row,) = told["images"]
+    assert row["kind"] == "lesion"
+    assert list(row["probabilities"]) == list(predictor.probe.classes)
+    assert list(row["probabilities"].values()) == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_a_table_has_a_row_for_each_image_and_says_that_it_is_for_research(model, image, capsys):
+    assert run(image, image, "--model", model) == 0
+    told = capsys.readouterr().out
+    assert told.count("4 patches of the breast") == 2
+    assert "Research use only. Not a medical device." in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--box", "1,2,3"], "box is [x0, y0, x1, y1]"),
+        (["--box", "a,b"], "--box a,b: give x0,y0,x1,y1"),
+        (["--box", "1,2,30,40", "--box", "1,2,30,40"], "1 images and 2 boxes"),
+        (["--box", "900,900,950,950"], "has no pixel in an image of 300 columns and 400 rows"),
+    ],
+)
+def test_a_box_that_cannot_be_is_refused(model, image, capsys, arguments, message):
+    assert run(image, "--model", model, *arguments) == 1
+    told = capsys.readouterr()
+    assert told.out == "" and message in told.err and told.err.count("\n") == 1
+
+
+def test_a_file_that_is_no_image_is_named(model, tmp_path, capsys):
+    path = tmp_path / "a.txt"
+    path.write_text("no image")
+    assert run(path, "--model", model) == 1
+    assert f"miram: {path}: " in capsys.readouterr().err
+    assert run(tmp_path / "b.dcm", "--model", model) == 1
+    assert f"miram: {tmp_path}/b.dcm: " in capsys.readouterr().err
+
+
+def test_an_encoder_alone_has_no_probabilities(model, image, monkeypatch, capsys):
+    monkeypatch.chdir(PROJECT)
+    assert run(image, "--model", model / "encoder.safetensors") == 1
+    assert "is an encoder alone, which has no probabilities" in capsys.readouterr().err
