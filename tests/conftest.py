@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,22 +83,33 @@ def every_draw_is_seeded():
 
 
 @pytest.fixture(scope="session")
-def finished_project(tmp_path_factory, worker_id):
-    """A project of its own after `kedro run`, for all test processes; not to be written to.
+def made_once(tmp_path_factory, worker_id):
+    """Maker of a folder that all test processes read: `made_once(name, make)`."""
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+
+    def made(name, make):
+        folder, finished = base / name, base / f"{name}.finished"
+        with FileLock(base / f"{name}.lock"):
+            if not finished.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                finished.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def finished_project(made_once):
+    """A project of its own after `kedro run`; not to be written to.
 
     Its configuration is that of this checkout, its data and the status of its run are its own.
     """
-    base = tmp_path_factory.getbasetemp()
-    base = base if worker_id == "master" else base.parent
-    folder = base / "finished_project"
-    with FileLock(base / "finished_project.lock"):
-        if not (folder / "data/08_reporting/report.html").is_file():
-            run_study(folder)
-    return folder
+    return made_once("finished_project", run_study)
 
 
 def run_study(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
     (folder / "src").mkdir(parents=True)  # Kedro looks for it; the package is installed
     for name in ("conf", "pyproject.toml"):
         (folder / name).symlink_to(PROJECT / name)
@@ -137,9 +149,9 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_phantom(tmp_path_factory) -> Path:
+def tiny_phantom(made_once) -> Path:
     """Raw folder of a phantom of 16 patients; not to be written to."""
-    return write_phantom(TINY_PHANTOM, tmp_path_factory.mktemp("tiny_phantom"))
+    return made_once("tiny_phantom", partial(write_phantom, TINY_PHANTOM))
 
 
 @pytest.fixture(scope="session")

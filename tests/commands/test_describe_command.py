@@ -33,9 +33,9 @@ def test_the_documentation_states_todays_costs():
 
 
 def test_people_get_a_table_and_machines_the_same_metrics(capsys):
-    assert run("describe", "miram_nystrom") == 0
+    assert run("describe", "miram_nystrom", "--env", "test") == 0
     table = capsys.readouterr().out.splitlines()
-    assert run("describe", "miram_nystrom", "--json") == 0
+    assert run("describe", "miram_nystrom", "--env", "test", "--json") == 0
     ((name, parts),) = json.loads(capsys.readouterr().out).items()
     assert name == "miram_nystrom"
     assert table[0].split()[:2] == ["method", "part"]

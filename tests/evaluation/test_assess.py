@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
+from sample_lesions import FEW_FITS
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
@@ -24,7 +25,9 @@ A_TASK_OF_EACH_KIND = {"tasks": "pathology4+pathology+mass_margins", "protocols"
 
 
 def config(**options):
-    return AssessmentConfig.model_validate({"bootstrap_draws": 100, **options})
+    return AssessmentConfig.model_validate(
+        {"bootstrap_draws": 100, "linear_probe": FEW_FITS, **options}
+    )
 
 
 def assess(given, **options):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sample_lesions import FEW_FITS
 
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
@@ -11,6 +12,7 @@ from miram.evaluation.probes.scoring import WHOLE
 
 ASKED = {
     "bootstrap_draws": 100,
+    "linear_probe": FEW_FITS,
     "label_efficiency": {"enabled": True, "shares": (0.1, 0.5, 1.0), "draws": 3},
 }
 

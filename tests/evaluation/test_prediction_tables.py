@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sample_lesions import FEW_FITS
 
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
@@ -22,6 +23,7 @@ CONFIG = AssessmentConfig(
     tasks=("pathology", "density", "mass_margins"),
     protocols=("linear", "knn"),
     bootstrap_draws=100,
+    linear_probe=FEW_FITS,
 )
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sample_lesions import FEW_FITS
 
 from miram.errors import MiramError
 from miram.evaluation.assess import assess_features, assess_seeds
@@ -21,7 +22,7 @@ from miram.evaluation.tasks.definitions import TASKS
 from miram.mammography.splits import SplitConfig, assign_splits, split_repeats
 
 OPTIONS = {"draws": 200, "seed": 0}
-CONFIG = AssessmentConfig.model_validate({"bootstrap_draws": 100, "seed": 0})
+CONFIG = AssessmentConfig.model_validate({"bootstrap_draws": 100, "linear_probe": FEW_FITS})
 PATIENTS = np.repeat(np.arange(60), 2)
 LABELS = np.random.default_rng(0).integers(2, size=120)
 FOLDS = np.stack([np.random.default_rng(seed).integers(4, size=60)[PATIENTS] for seed in (1, 2)])

@@ -60,7 +60,7 @@ def make_store(folder, pixels, names=None, patients="P", coverage=255):
 
 def assert_same(first, second):
     """Weights by name are the same, bit for bit."""
-    assert first.keys() == second.keys()
+    assert first and first.keys() == second.keys()
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 

@@ -3,10 +3,12 @@
 from types import SimpleNamespace
 
 import pytest
-from kedro.io import DataCatalog, MemoryDataset
+from forty_patients import lesions_of_40_patients
+from kedro.io import DataCatalog, DatasetNotFoundError, MemoryDataset
 
 from miram.errors import MiramError
-from miram.integrations.checks import check_models
+from miram.evaluation.config import AssessmentConfig
+from miram.integrations.checks import check_labels, check_models
 from miram.mammography.crops.cut import CropConfig
 from miram.models.encoder import EncoderConfig
 from miram.models.method_kinds import METHOD_KINDS
@@ -24,13 +26,22 @@ METHODS = {
 }
 
 
-def check(pipeline, side=64, stored=None, encoder=None, methods=METHODS, **changes):
+def refusal(check, *arguments, **options):
+    """What a check objects to; nothing if it lets pass."""
+    try:
+        check(*arguments, **options)
+    except MiramError as error:
+        return str(error)
+    return ""
+
+
+def check_run(pipeline, image_size=64, stored=None, encoder=None, methods=METHODS, **changes):
     """Check a run in which `miram_linformer.method` is changed."""
     methods = {**methods, "miram_linformer": {**METHODS["miram_linformer"], **changes}}
     values = {"name": "vit_tiny_patch16_224", "image_size": 32, "patch_size": 8}
     parameters = {
         "params:encoder": EncoderConfig(**{**values, "overrides": {"depth": 2}, **(encoder or {})}),
-        "params:rois": CropConfig(image_size=side, context=1.0),
+        "params:rois": CropConfig(image_size=image_size, context=1.0),
         **{
             f"params:{name}.method": METHOD_KINDS.model_validate(method)
             for name, method in methods.items()
@@ -48,33 +59,35 @@ def training(*names):
 
 def test_models_and_crops_that_fit_are_let_through():
     whole = rois() + training("mae", "miram_linformer")
-    check(whole)
-    check(whole, side=128)  # a larger store is averaged
-    check(training("miram_linformer"), side=32, stored=64)  # the store is there, whatever rois says
-    check(training("mae"), stored=32)
+    assert refusal(check_run, whole) == ""
+    assert refusal(check_run, whole, image_size=128) == ""  # a larger store is averaged
+    # The store is there, whatever rois says.
+    assert refusal(check_run, training("miram_linformer"), image_size=32, stored=64) == ""
+    assert refusal(check_run, training("mae"), stored=32) == ""
 
 
 def test_a_pipeline_that_trains_nothing_asks_for_no_parameter():
-    check_models(rois(), DataCatalog({}))
-    check_models(probe(), DataCatalog({}))
+    empty = DataCatalog({})
+    with pytest.raises(DatasetNotFoundError):
+        check_models(training("mae"), empty)
+    assert refusal(check_models, rois() + probe(), empty) == ""
 
 
-@pytest.mark.parametrize("side", [32, 96])
-def test_crops_of_a_side_that_a_method_cannot_take_are_refused(side):
-    with pytest.raises(
-        MiramError,
-        match=rf"^method miram_linformer: crops of {side} pixels do not fit.*takes 64: "
-        "set rois.image_size to a multiple of 64, or",
-    ):
-        check(rois() + training("mae", "miram_linformer"), side=side)
-    with pytest.raises(MiramError, match="and run `kedro run --pipeline rois`"):
-        check(training("mae", "miram_linformer"), stored=side)
+@pytest.mark.parametrize("image_size", [32, 96])
+def test_crops_of_a_size_that_a_method_cannot_take_are_refused(image_size):
+    whole = rois() + training("mae", "miram_linformer")
+    assert refusal(check_run, whole, image_size=image_size).startswith(
+        f"method miram_linformer: crops of {image_size} pixels do not fit a method that takes 64: "
+        "set rois.image_size to a multiple of 64, or"
+    )
+    found = refusal(check_run, training("mae", "miram_linformer"), stored=image_size)
+    assert "and run `kedro run --pipeline rois`" in found
 
 
-def test_a_frozen_model_takes_crops_of_any_side():
+def test_a_frozen_model_takes_crops_of_any_size():
     backbone = {"kind": "timm_backbone", "name": "resnet10t", "image_size": 224}
-    check(training("random"), stored=64, methods={"random": {"kind": "random"}})
-    check(training("random"), stored=64, methods={"random": backbone})
+    for method in ({"kind": "random"}, backbone):
+        assert refusal(check_run, training("random"), stored=64, methods={"random": method}) == ""
 
 
 @pytest.mark.parametrize(
@@ -86,7 +99,7 @@ def test_a_frozen_model_takes_crops_of_any_side():
 )
 def test_an_encoder_that_no_method_can_train_is_refused(encoder, message):
     with pytest.raises(MiramError, match=message):
-        check(rois() + training("mae"), encoder=encoder)
+        check_run(rois() + training("mae"), encoder=encoder)
 
 
 @pytest.mark.parametrize(
@@ -106,4 +119,28 @@ def test_an_encoder_that_no_method_can_train_is_refused(encoder, message):
 )
 def test_a_decoder_that_does_not_fit_the_encoder_is_refused(changes, message):
     with pytest.raises(MiramError, match=f"^method miram_linformer: .*{message}"):
-        check(rois() + training("mae", "miram_linformer"), **changes)
+        check_run(rois() + training("mae", "miram_linformer"), **changes)
+
+
+@pytest.mark.parametrize("learner", ["supervised.method", "finetuning"])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"pathology": None}, "no lesion has a value of pathology"),
+        ({"abnormality_type": None}, "no lesion has a value of abnormality_type"),
+        ({"abnormality_type": "mass"}, "malignant calc: 0 patients with it in the data"),
+        ({}, ""),
+    ],
+)
+def test_a_task_is_learned_only_from_lesions_that_can_answer_it(learner, changes, reason):
+    parameters = {learner: SimpleNamespace(task="pathology4"), "evaluation": AssessmentConfig()}
+    catalog = DataCatalog({f"params:{name}": MemoryDataset(v) for name, v in parameters.items()})
+    types = ["mass", "calcification"] * 40
+    lesions = lesions_of_40_patients().assign(**{"abnormality_type": types, **changes})
+    found = refusal(check_labels, lesions, [learner], catalog)
+    if not reason:
+        assert found == ""
+    else:
+        assert found.startswith(f"{learner} cannot learn task 'pathology4': ")
+        assert reason in found and f"Set {learner}.task to" in found
+        assert ("--namespaces random,mae" in found) == (learner == "supervised.method")

@@ -46,7 +46,7 @@ def lesion_table(seed, patients, leaking=0, official=True) -> pd.DataFrame:
 TABLES = st.builds(
     lesion_table,
     seed=st.integers(0, 10_000),
-    patients=st.integers(12, 60),
+    patients=st.integers(12, 30),
     leaking=st.integers(0, 5),
 )
 CONFIGS = st.builds(
@@ -58,7 +58,7 @@ CONFIGS = st.builds(
     repeats=st.integers(1, 3),
     seed=st.integers(0, 3),
 )
-properties = settings(max_examples=40, deadline=None)
+properties = settings(max_examples=20)
 
 
 @properties

@@ -45,6 +45,8 @@ def test_each_mistake_is_named(kedro, tmp_path):
     cases = [
         (params(source="cbis_ddsm", raw_root=missing, **root), f"{missing} does not exist"),
         (params(source="cbis_ddsm", raw_root=empty, **root), f"{empty} is empty"),
+        (params(source="cbis_ddsm", raw_root=2024, **root), "/2024 does not exist"),
+        (params(source="cbis_ddsm", raw_root="007", **root), "/007 does not exist"),
         (params(source="cbis_ddsm", **root), "needs raw_root"),
         (params(source="imagetable", **root), "unknown source 'imagetable': choose one of phantom"),
         (params(source="cbis_dsm", raw_root=empty, **root), "unknown source 'cbis_dsm'"),
@@ -117,7 +119,7 @@ def test_without_labels_nothing_is_trained_before_that_is_reported(kedro, tmp_pa
     given["sources.image_table.table"] = "table.csv"
     status, told = kedro(*params(**given))
     assert status != 0
-    assert "no lesion has a label of task 'pathology'" in told
+    assert "cannot learn task 'pathology': no lesion has a value of pathology" in told
     assert "Running node: ingest_lesions" in told
     assert "pretrain_encoder" not in told.replace("--from-nodes", "")
     status, made = kedro("--pipelines", "ingest,rois", *params(**given))
@@ -125,7 +127,7 @@ def test_without_labels_nothing_is_trained_before_that_is_reported(kedro, tmp_pa
     (others,) = re.findall(r"--namespaces ([\w,]+)`", told)
     assert "supervised" not in others
     _, told = kedro("--pipeline", "pretrain", *params(**given))
-    assert "no lesion has a label" in told
+    assert "cannot learn task" in told
     assert "Running node" not in told
 
 

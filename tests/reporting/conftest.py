@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sample_lesions import FEW_FITS
 
 from miram.evaluation.assess import assess_features, assess_seeds
 from miram.evaluation.config import AssessmentConfig
@@ -89,11 +90,15 @@ def _history(method: str) -> pd.DataFrame:
 
 def _reconstructions(method: str) -> dict[str, Any]:
     scales = {"random": (), "mae": (1,), "miram_nystrom": (1, 2)}[method]
-    return {
+    arrays = {
         f"scale{scale}_{part}": np.full((4, 16 * scale, 16 * scale), 100, np.uint8)
         for scale in scales
         for part in ("target", "masked", "prediction")
     }
+    for scale in scales:
+        arrays[f"scale{scale}_masked"][:, : 4 * scale] = 50  # the first row of patches is hidden
+        arrays[f"scale{scale}_prediction"][:, : 4 * scale] = 110
+    return arrays
 
 
 def _features(method: str, lesions: pd.DataFrame, seed: int) -> dict[str, Any]:
@@ -133,13 +138,20 @@ def make_study(tmp_path_factory: pytest.TempPathFactory) -> MakeStudy:
             "repeats": repeats,
         }
         splits = assign_splits(lesions, SplitConfig.model_validate(settings))
-        config = AssessmentConfig(tasks=tasks, bootstrap_draws=100)
+        config = AssessmentConfig.model_validate(
+            {"tasks": tasks, "bootstrap_draws": 100, "linear_probe": FEW_FITS}
+        )
         results = {name: _result(name, lesions, splits, config) for name in METHODS}
         board = leaderboard_table({name: result.metrics for name, result in results.items()})
         parameters = {
             "source": "phantom",
             "data_root": "/home/somebody/data",
-            "encoder": {"name": "vit_tiny_patch16_224", "overrides": {"depth": 2}},
+            "encoder": {
+                "name": "vit_tiny_patch16_224",
+                "image_size": 16,
+                "patch_size": 4,
+                "overrides": {"depth": 2},
+            },
             "evaluation": config,
             "_low": {"scale": 1},
             **{name: {"method": {"kind": f"kind of {name}"}} for name in METHODS},

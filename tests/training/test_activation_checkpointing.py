@@ -94,6 +94,7 @@ def kept_bytes(model):
 
 
 def assert_same_steps(expected, found):
+    assert expected and all(gradients for _, gradients in expected)
     for (loss, gradients), (loss_again, gradients_again) in zip(expected, found, strict=True):
         assert torch.equal(loss, loss_again)
         assert len(gradients) == len(gradients_again)

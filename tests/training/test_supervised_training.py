@@ -205,8 +205,12 @@ def test_lesions_without_a_label_are_not_seen(store):
     rows = np.flatnonzero(np.arange(COUNT) % 4 != 0)
     labels = permuted_labels()
     other = np.where(np.arange(COUNT) % 4 == 0, 1 - labels, labels)
-    first, second = (trained(store, splits(), x, SHORT, rows)[0] for x in (labels, other))
+    first, second, inside = (
+        trained(store, splits(), given, SHORT, rows)[0] for given in (labels, other, 1 - other)
+    )
     assert_same(first.state, second.state)
+    with pytest.raises(AssertionError):
+        assert_same(first.state, inside.state)
 
 
 def test_several_labels_per_lesion_train(store):

@@ -1,6 +1,7 @@
 """What is checked before any long work starts."""
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,17 @@ from miram.integrations.parameters import warn_of_ignored
 from miram.models.methods import METHODS, SUPERVISED
 from miram.pipeline_registry import STUDY
 
-_PATH_PARAMETERS = {"raw_root", "data_root"}
+PATH_PARAMETERS = {"raw_root", "data_root"}
 _LESIONS = "lesions"
 _CROPS = "crops"
+_LEARNERS = (f"{SUPERVISED}.method", "finetuning")  # settings whose `task` is learned
 
 
 class ProjectChecks:
     """Refuses what cannot work: unknown names, missing data, models that do not fit, no labels."""
 
     def __init__(self) -> None:
-        self.learns_labels = False
+        self.learners: list[str] = []
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -39,7 +41,7 @@ class ProjectChecks:
             env=context.env,
             **settings.CONFIG_LOADER_ARGS,
         )
-        check_parameters(given, {*loader["parameters"], *_PATH_PARAMETERS})
+        check_parameters(given, {*loader["parameters"], *PATH_PARAMETERS})
         if given.get("source", "phantom") != "phantom" and "raw_root" not in given:
             _require_source(str(given["source"]))  # an unknown name is reported first
             raise MiramError(
@@ -69,15 +71,15 @@ class ProjectChecks:
                     f"(in order: {', '.join(STUDY)}) with the same data_root"
                 )
         check_models(pipeline, catalog)
-        self.learns_labels = f"params:{SUPERVISED}.method" in inputs
-        if self.learns_labels and _LESIONS in inputs:
-            check_labels(catalog.load(_LESIONS), catalog)
+        self.learners = [name for name in _LEARNERS if f"params:{name}" in inputs]
+        if self.learners and _LESIONS in inputs:
+            check_labels(catalog.load(_LESIONS), self.learners, catalog)
 
     @hook_impl
     def after_node_run(self, catalog: Any, outputs: dict[str, Any]) -> None:
         """Check the labels of a lesion table that this run has made."""
-        if self.learns_labels and _LESIONS in outputs:
-            check_labels(outputs[_LESIONS], catalog)
+        if _LESIONS in outputs:
+            check_labels(outputs[_LESIONS], self.learners, catalog)
 
 
 def check_parameters(given: dict[str, Any], known: set[str]) -> None:
@@ -149,28 +151,37 @@ def _check_method(method: Any, encoder: Any, size: int, *, cut: bool) -> None:
         )
 
 
-def check_labels(lesions: pd.DataFrame, catalog: Any) -> None:
-    """Look for a label of the task that the supervised method learns.
+def check_labels(lesions: pd.DataFrame, learners: Iterable[str], catalog: Any) -> None:
+    """Look for the labels of the tasks that are to be learned.
 
     Otherwise all other methods would be trained first, for hours.
 
     Args:
         lesions: The lesion table.
+        learners: The settings that name a task as their `task`.
         catalog: Holds the parameters.
 
     Raises:
-        MiramError: No lesion has one.
+        MiramError: The lesions cannot answer a task.
     """
-    name = catalog.load(f"params:{SUPERVISED}.method").task
-    task = catalog.load("params:evaluation").task(name)
-    if task.column in lesions and lesions[task.column].notna().any():
-        return
-    others = ",".join(method for method in METHODS if method != SUPERVISED)
-    raise MiramError(
-        f"no lesion has a label of task {name!r}, from which the method {SUPERVISED!r} learns. Set "
-        "supervised.method.task to a task that the data supports; or run the study without it: "
-        f"`kedro run --namespaces {others}` with the same --params"
-    )
+    from miram.evaluation.tasks.targets import task_targets
+
+    for learner in learners:
+        name = catalog.load(f"params:{learner}").task
+        evaluation = catalog.load("params:evaluation")
+        targets = task_targets(lesions, evaluation.task(name), evaluation.without_callback)
+        if targets.supported:
+            continue
+        others = ",".join(method for method in METHODS if method != SUPERVISED)
+        without = (
+            f"; or run the study without it: `kedro run --namespaces {others}` with the same "
+            "--params"
+        )
+        raise MiramError(
+            f"{learner} cannot learn task {name!r}: {targets.skipped[-1].reason}. Set "
+            f"{learner}.task to a task that the data supports"
+            f"{without if learner.startswith(SUPERVISED) else ''}"
+        )
 
 
 def _require_source(name: str) -> None:

@@ -44,14 +44,17 @@ def cases() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def written() -> tuple[PhantomConfig, dict[str, bytes]]:
-    config = PhantomConfig(patients=60, image_size=448, seed=1)
+    config = PhantomConfig(patients=40, image_size=448, seed=1)
     return config, dict(phantom_files(config))
 
 
 @pytest.fixture(scope="module")
 def lesions(written) -> pd.DataFrame:
+    return _decoded(*written)
+
+
+def _decoded(config: PhantomConfig, files: dict[str, bytes]) -> pd.DataFrame:
     """Rows of the cases with decoded image, crop, and lesion mask at the image's size."""
-    config, files = written
     images: dict[str, np.ndarray] = {}
     records = []
     for row in draw_cases(config).to_dict("records"):
@@ -94,6 +97,7 @@ def test_same_seed_gives_same_bytes_and_another_seed_does_not():
     assert {content for _, content in first}.isdisjoint(content for _, content in other)
 
 
+@pytest.mark.slow
 def test_order_and_bytes_do_not_depend_on_the_number_of_workers():
     assert list(phantom_files(SMALL, workers=2)) == list(phantom_files(SMALL, workers=1))
 
@@ -110,7 +114,7 @@ def test_tables_come_last_and_every_path_once(written):
 
 
 def test_first_file_arrives_before_the_others_are_made():
-    path, content = next(phantom_files(PhantomConfig(patients=2000, image_size=256)))
+    path, content = next(phantom_files(PhantomConfig(patients=400, image_size=256)))
     assert path.endswith(".dcm")
     assert content[128:132] == b"DICM"
 
@@ -402,8 +406,9 @@ def _cross_validated_auc(features: np.ndarray, lesions: pd.DataFrame, truth: np.
 
 
 @pytest.mark.slow
-def test_pixels_predict_pathology_up_to_the_ceiling_and_permuted_labels_do_not(written, lesions):
-    config, _ = written
+def test_pixels_predict_pathology_up_to_the_ceiling_and_permuted_labels_do_not():
+    config = PhantomConfig(patients=60, image_size=448, seed=1)
+    lesions = _decoded(config, dict(phantom_files(config)))
     features = np.array([_describe(row) for row in lesions.to_dict("records")])
     malignant = (lesions["pathology"] == "MALIGNANT").to_numpy()
     learned = _cross_validated_auc(features, lesions, malignant)
@@ -436,6 +441,7 @@ def test_no_number_that_is_drawn_says_what_a_lesion_is_in_training_or_test(seed)
             assert abs(found.auc - 0.5) < 2 * found.standard_error, (name, found)
 
 
+@pytest.mark.slow
 def test_brightness_alone_says_nothing_in_training_or_test():
     config = PhantomConfig(patients=120, test_share=0.5, image_size=256, seed=0)
     rows = draw_cases(config)
@@ -471,7 +477,7 @@ def test_ceiling_follows_the_label_noise_and_is_kept_in_both_splits():
     assert phantom_ceiling(PhantomConfig(label_noise=0)) == 1.0
     ceilings = [phantom_ceiling(PhantomConfig(label_noise=n)) for n in (0.05, 0.15, 0.3)]
     assert ceilings == sorted(ceilings, reverse=True)
-    large = PhantomConfig(patients=1000, label_noise=0.1)
+    large = PhantomConfig(patients=500, label_noise=0.1)
     for split in ("train", "test", None):
         assert phantom_ceiling(large, split) == pytest.approx(0.9, abs=0.05)
     findings = draw_cases(large).drop_duplicates(["patient", "laterality", "kind"])

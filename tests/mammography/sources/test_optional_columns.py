@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sample_lesions import FEW_FITS
 
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import calibration_table, subgroup_metrics
@@ -33,7 +34,7 @@ OPTIONAL = {
     "calc_type": ["PUNCTATE", "SKIN"],
     "calc_distribution": ["CLUSTERED", "LINEAR"],
 }
-ASKED = AssessmentConfig(tasks="all", bootstrap_draws=100)
+ASKED = AssessmentConfig(tasks="all", bootstrap_draws=100, linear_probe=FEW_FITS)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def full_table():
 FULL = full_table()
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     kept=st.sets(st.sampled_from(sorted(OPTIONAL))),
     empty=st.lists(st.tuples(st.sampled_from(sorted(OPTIONAL)), st.integers(0, 23)), max_size=40),

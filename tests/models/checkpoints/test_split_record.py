@@ -30,9 +30,12 @@ def splits(**settings):
 
 
 def refusal(record, at_hand):
-    with pytest.raises(MiramError) as caught:
+    """Why an encoder is not evaluated; nothing if it may be."""
+    try:
         require_same_splits(record, at_hand)
-    return str(caught.value)
+    except MiramError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def refusal(record, at_hand):
 def test_an_encoder_that_learned_labels_is_evaluated_under_its_own_splits_alone(trained, changes):
     own, other = splits(**trained), splits(**changes)
     record = split_record(own, labels=True)
-    require_same_splits(record, own.sample(frac=1, random_state=0))
+    assert refusal(record, own.sample(frac=1, random_state=0)) == ""
     if not own.equals(other):
         assert "learned labels under other splits" in refusal(record, other)
         assert "--pipeline pretrain --namespaces supervised" in refusal(record, other)
@@ -62,9 +65,9 @@ def test_an_encoder_without_labels_is_not_evaluated_on_patients_it_saw():
         assert "was pretrained under other splits" in text
         for name in ("strategy", "leakage"):
             assert f"splits.{name}={own[name].iloc[0]}" in text
-    # Under cross-validation every image may be seen; validation patients are never judged.
+    # Under cross-validation every image may be seen; no validation patient is evaluated.
     for own, other in ((official, folds), (folds, folds), (official, splits(seed=1))):
-        require_same_splits(split_record(own, labels=False), other)
+        assert refusal(split_record(own, labels=False), other) == ""
 
 
 def test_other_test_lesions_under_the_same_policy_are_reported_as_such():
@@ -77,7 +80,7 @@ def test_other_test_lesions_under_the_same_policy_are_reported_as_such():
 
 def test_what_was_not_trained_here_may_always_be_evaluated():
     for record in (None, {}):
-        require_same_splits(record, splits())
+        assert refusal(record, splits()) == ""
 
 
 def test_the_record_names_no_patient():
@@ -95,7 +98,7 @@ def test_a_table_without_a_lesion_apart_differs_from_one_with():
     one = pd.DataFrame({"lesion_id": ["a", "b"], "split": ["train", "test"]})
     one = one.assign(strategy="official", leakage="drop")
     none = one.assign(split="train")
-    require_same_splits(split_record(one, labels=False), none)  # none is kept apart from it now
+    assert refusal(split_record(one, labels=False), none) == ""  # none is kept apart from it now
     assert "other splits" in refusal(split_record(none, labels=False), one)
 
 
@@ -103,5 +106,5 @@ def test_an_encoder_of_images_without_lesions_has_a_record_and_saw_no_patient_ke
     none = assign_splits(LESIONS.iloc[:0], SplitConfig())
     record = split_record(none, labels=False)
     assert record["strategy"] == "none"
-    require_same_splits(record, none)
+    assert refusal(record, none) == ""
     assert refusal(record, splits()).count("none") >= 1

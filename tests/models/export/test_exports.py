@@ -66,7 +66,7 @@ def tokens(checkpoint, batch):
         return checkpoint.build().forward_features(images(batch))
 
 
-def close(actual, expected):
+def assert_close(actual, expected):
     torch.testing.assert_close(torch.as_tensor(actual), expected, atol=1e-4, rtol=1e-4)
 
 
@@ -77,9 +77,9 @@ def test_onnx_runtime_gives_our_tokens_for_any_batch(checkpoint, onnx_file, batc
     session = onnxruntime.InferenceSession(str(onnx_file))
     features, cls, patches = session.run(None, {"images": images(batch).numpy()})
     expected = tokens(checkpoint, batch)
-    close(features, expected[:, 1:].mean(dim=1))
-    close(cls, expected[:, 0])
-    close(patches, expected[:, 1:])
+    assert_close(features, expected[:, 1:].mean(dim=1))
+    assert_close(cls, expected[:, 0])
+    assert_close(patches, expected[:, 1:])
 
 
 def test_an_onnx_file_is_one_file_with_our_header_and_no_path_of_the_machine(checkpoint, onnx_file):
@@ -102,7 +102,7 @@ def test_transformers_gives_our_tokens(checkpoint, hugging_face_folder):
     )
     assert not found["missing_keys"] and not found["unexpected_keys"]
     with torch.no_grad():
-        close(model.eval()(images(3)).last_hidden_state, tokens(checkpoint, 3))
+        assert_close(model.eval()(images(3)).last_hidden_state, tokens(checkpoint, 3))
 
 
 @pytest.mark.parametrize(("kind", "white"), [(np.uint16, 65_535), (np.uint8, 255)])
@@ -129,7 +129,7 @@ def test_a_hugging_face_folder_comes_back_as_the_encoder(checkpoint, hugging_fac
     grey = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():  # trained on other pixels, as its folder says
         expected = checkpoint.build().forward_features((grey - 0.4) / 0.25)
-        close(encoder.eval().forward_features((grey - 0.5) / 0.5), expected)
+        assert_close(encoder.eval().forward_features((grey - 0.5) / 0.5), expected)
 
 
 def test_timm_loads_the_folder_by_itself(checkpoint, tmp_path):

@@ -80,6 +80,20 @@ def method_table(parameters: Mapping[str, Any], methods: Sequence[str]) -> Table
     return Table(("Setting", *methods), rows)
 
 
+def differing_settings(table: Table) -> tuple[Table, Table]:
+    """Divide the rows of `method_table`: those in which methods differ, and the others.
+
+    A setting that only some methods have differs if these do.
+    """
+
+    def differs(row: tuple[Any, ...]) -> bool:
+        return len({*row[1:]} - {ABSENT}) > 1
+
+    rows = [row for row in table.rows if differs(row)]
+    alike = [row for row in table.rows if not differs(row)]
+    return Table(table.columns, tuple(rows)), Table(table.columns, tuple(alike))
+
+
 def method_block(study: Study, method: str) -> dict[str, Any]:
     """Settings of a method as plain values; empty where the run's parameters have none."""
     return _block(study.parameters, method)

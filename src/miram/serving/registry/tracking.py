@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from miram.configuration import Config
 from miram.errors import MiramError
+from miram.files import atomic_path
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
@@ -90,8 +91,10 @@ def open_client(config: MlflowConfig) -> Any:
         os.environ.setdefault(name, value)
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
-    if config.database:
-        config.database.parent.mkdir(parents=True, exist_ok=True)
+    if config.database and not config.database.exists():
+        # Whole or not at all: MLflow cannot open one whose tables a killed process half made.
+        with atomic_path(config.database) as temporary:
+            MlflowClient(tracking_uri=f"{_SQLITE}{temporary}").search_experiments(max_results=1)
     return MlflowClient(tracking_uri=config.tracking_uri)
 
 

@@ -17,7 +17,7 @@ from miram.mammography.phantom.files import lesion_places
 from miram.mammography.sources import explain_code, make_source
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 
-CONFIG = PhantomConfig(patients=100, image_size=256, seed=2)
+CONFIG = PhantomConfig(patients=40, image_size=256, seed=2)
 PREFIX = {"mass": "Mass", "calcification": "Calc"}
 SPLIT = {"train": "Training", "test": "Test"}
 
@@ -57,7 +57,7 @@ def lesions(ingested, cases):
 
 def test_every_row_is_found_and_none_invented(ingested, cases):
     assert sorted(ingested.lesions["lesion_id"]) == sorted(cases.index)
-    assert len(cases) > 150
+    assert len(cases) > 80
     assert (ingested.audit["action"] != "left out").all()
 
 
