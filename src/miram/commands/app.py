@@ -13,6 +13,7 @@ from miram.commands.download import download
 from miram.commands.embed import embed
 from miram.commands.evaluate import evaluate
 from miram.commands.export import export
+from miram.commands.new import new
 from miram.commands.predict import predict
 from miram.commands.replay import replay
 from miram.commands.report import report
@@ -37,6 +38,7 @@ app.command("embed")(embed)
 app.command("evaluate")(evaluate)
 app.command("export")(export)
 app.command("predict")(predict)
+app.command("new")(new)
 app.command("replay")(replay)
 app.command("report")(report)
 app.command("scan-phi")(scan_phi)
