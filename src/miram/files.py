@@ -26,6 +26,9 @@ def atomic_path(path: str | Path, mode: int | None = None) -> Iterator[Path]:
     The temporary file stands in the same folder, made where missing, so that the final rename is
     atomic. It is flushed to the disk before the rename and removed after an error. `mode` are its
     permissions, where they are not those of any new file.
+
+    Raises:
+        CannotWrite: The disk is full, or the folder is closed to this user.
     """
     path = Path(path)
     temporary = None
@@ -67,8 +70,9 @@ def record(sums: Path, digests: Mapping[str, str]) -> None:
 def recorded(sums: Path) -> dict[str, set[str]]:
     """The sums of a list, by relative name; of an older list without sums, the names alone."""
     found: dict[str, set[str]] = {}
-    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
-    for line in lines:
+    # A byte of the list itself may be damaged: that line then fits no file, or no sum.
+    text = sums.read_text(encoding="utf-8", errors="replace") if sums.is_file() else ""
+    for line in text.splitlines():
         digest, _, name = line.rpartition("  ")
         found.setdefault(name, set()).update([digest[-64:]] if digest else [])
     return found

@@ -91,5 +91,5 @@ def _holder(data_root: Path) -> str:
     try:
         note = json.loads((data_root / _HOLDER).read_text(encoding="utf-8"))
         return "process {pid} on {host}, since {since} ({command})".format(**note)
-    except (OSError, ValueError):  # it has only just begun
+    except (OSError, ValueError, LookupError, TypeError):  # it has only just begun
         return "it has just begun"
