@@ -93,6 +93,23 @@ def test_every_source_has_options(open_context, tmp_path):
     assert set(open_context(tmp_path).params["sources"]) == set(SOURCES)
 
 
+def test_kedro_viz_shows_no_table_that_names_files(open_context, tmp_path):
+    catalog = open_context(tmp_path).catalog
+    for name in ("ingest_audit", "identities"):
+        assert catalog.get(name).metadata["kedro-viz"]["preview"] is False
+    assert not hasattr(catalog.get("pseudonym_key"), "preview")
+
+
+def test_the_key_of_pseudonyms_comes_from_the_environment_or_is_random(
+    open_context, tmp_path, monkeypatch
+):
+    assert open_context(tmp_path).catalog.load("pseudonym_key").given == ""
+    monkeypatch.setenv("MIRAM_PSEUDONYM_KEY", "a key of the hospital")
+    key = open_context(tmp_path).catalog.load("pseudonym_key")
+    assert key.read() == b"a key of the hospital"
+    assert "hospital" not in repr(open_context(tmp_path).catalog.get("pseudonym_key"))
+
+
 def test_every_node_is_named_and_each_method_is_a_namespace(registered):
     nodes = registered["pretrain"].nodes + registered["probe"].nodes
     assert {node.namespace for node in nodes} == set(METHODS)
