@@ -1,5 +1,6 @@
 """Kedro's command line for this project: `kedro run` with errors that a user can read."""
 
+import copy
 import re
 import signal
 import warnings
@@ -9,11 +10,12 @@ from typing import IO, Any
 import click
 from kedro import KedroDeprecationWarning
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import KedroCliError
+from kedro.framework.cli.utils import KedroCliError, _split_params
 from kedro.validation.exceptions import ParameterValidationError
 
 from miram.errors import MiramError, refusal
 from miram.evaluation.statistics import StatisticsError
+from miram.integrations.checks import PATH_PARAMETERS
 from miram.integrations.engine_run import on_engine
 
 STOPPED = "stopped; the same command goes on from what is finished"
@@ -90,6 +92,18 @@ def run_readably(**options: Any) -> Any:
         raise ReadableFailure(message, exit_code(error)) from error
 
 
-cli.add_command(
-    click.Command("run", callback=run_readably, params=kedro_run.params, help=kedro_run.help)
-)
+def _parameters(context: click.Context, option: click.Parameter, given: Any) -> Any:
+    """Run-time parameters as Kedro reads them; only a folder called 2024 or 007 is no number."""
+    found = _split_params(context, option, given)
+    typed = [item.partition("=") for item in given.split(",")] if isinstance(given, str) else []
+    for name, _, path in typed:
+        if not isinstance(found.get(name.strip(), ""), str) and name.strip() in PATH_PARAMETERS:
+            found[name.strip()] = path.strip()
+    return found
+
+
+_options = [copy.copy(option) for option in kedro_run.params]
+for _option in _options:
+    if _option.name == "params":
+        _option.callback = _parameters
+cli.add_command(click.Command("run", callback=run_readably, params=_options, help=kedro_run.help))

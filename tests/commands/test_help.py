@@ -12,24 +12,32 @@ from miram.commands.app import app, main
 from miram.models.methods import METHODS
 
 GROUP = typer.main.get_command(app)
-COMMANDS = sorted(GROUP.commands)
+COMMANDS = {
+    " ".join(filter(None, (group, name))): command
+    for group, commands in {
+        "": GROUP.commands,
+        **{name: getattr(found, "commands", {}) for name, found in GROUP.commands.items()},
+    }.items()
+    for name, command in commands.items()
+    if not hasattr(command, "commands")
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_shows_an_example_that_its_options_allow(name, capsys):
     with pytest.raises(SystemExit) as caught:
-        main([name, "--help"])
+        main([*name.split(), "--help"])
     assert caught.value.code == 0
     assert f"Example: miram {name}" in capsys.readouterr().out
-    lines = (GROUP.commands[name].help or "").splitlines()
+    lines = (COMMANDS[name].help or "").splitlines()
     (example,) = [line for line in lines if line.startswith(f"Example: miram {name} ")]
-    arguments = shlex.split(example)[3:]
-    assert GROUP.commands[name].make_context(name, arguments).params
+    arguments = shlex.split(example)[2 + len(name.split()) :]
+    assert COMMANDS[name].make_context(name, arguments).params
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_speaks_to_machines(name):
-    options = {option for param in GROUP.commands[name].params for option in param.opts}
+    options = {option for param in COMMANDS[name].params for option in param.opts}
     assert "--json" in options
 
 

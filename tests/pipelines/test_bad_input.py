@@ -45,6 +45,8 @@ def test_each_mistake_is_named(kedro, tmp_path):
     cases = [
         (params(source="cbis_ddsm", raw_root=missing, **root), f"{missing} does not exist"),
         (params(source="cbis_ddsm", raw_root=empty, **root), f"{empty} is empty"),
+        (params(source="cbis_ddsm", raw_root=2024, **root), "/2024 does not exist"),
+        (params(source="cbis_ddsm", raw_root="007", **root), "/007 does not exist"),
         (params(source="cbis_ddsm", **root), "needs raw_root"),
         (params(source="imagetable", **root), "unknown source 'imagetable': choose one of phantom"),
         (params(source="cbis_dsm", raw_root=empty, **root), "unknown source 'cbis_dsm'"),

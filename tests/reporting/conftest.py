@@ -67,7 +67,7 @@ def _store(lesions: pd.DataFrame, folder: Path, hostile: str) -> CropStore:
     )
     pixels = np.random.default_rng(0).integers(0, 2**16, (len(manifest), SIDE, SIDE), np.uint16)
     masks = np.zeros((len(manifest), SIDE // 8, SIDE // 8), np.uint8)
-    row = {"lesion_id": f"P_00000_CC{hostile}", "file": "x.dcm", "code": "small_lesion"}
+    row = {"lesion_id": "P_00000_CC", "file": "x.dcm", "code": f"small_lesion{hostile}"}
     write_store(
         folder,
         [{"crops": pixels, "masks": masks}],
@@ -90,11 +90,15 @@ def _history(method: str) -> pd.DataFrame:
 
 def _reconstructions(method: str) -> dict[str, Any]:
     scales = {"random": (), "mae": (1,), "miram_nystrom": (1, 2)}[method]
-    return {
+    arrays = {
         f"scale{scale}_{part}": np.full((4, 16 * scale, 16 * scale), 100, np.uint8)
         for scale in scales
         for part in ("target", "masked", "prediction")
     }
+    for scale in scales:
+        arrays[f"scale{scale}_masked"][:, : 4 * scale] = 50  # the first row of patches is hidden
+        arrays[f"scale{scale}_prediction"][:, : 4 * scale] = 110
+    return arrays
 
 
 def _features(method: str, lesions: pd.DataFrame, seed: int) -> dict[str, Any]:
@@ -142,7 +146,12 @@ def make_study(tmp_path_factory: pytest.TempPathFactory) -> MakeStudy:
         parameters = {
             "source": "phantom",
             "data_root": "/home/somebody/data",
-            "encoder": {"name": "vit_tiny_patch16_224", "overrides": {"depth": 2}},
+            "encoder": {
+                "name": "vit_tiny_patch16_224",
+                "image_size": 16,
+                "patch_size": 4,
+                "overrides": {"depth": 2},
+            },
             "evaluation": config,
             "_low": {"scale": 1},
             **{name: {"method": {"kind": f"kind of {name}"}} for name in METHODS},

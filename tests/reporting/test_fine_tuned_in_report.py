@@ -12,7 +12,7 @@ from miram.reporting.facts.leaderboard import leaderboard_table
 from miram.reporting.facts.study import Study
 from miram.reporting.page import render_report
 from miram.reporting.sections.costs import cost_table
-from miram.reporting.sections.leaderboard import leaderboard_figure
+from miram.reporting.sections.leaderboard import task_forest
 
 
 @pytest.fixture
@@ -27,18 +27,18 @@ def test_the_page_shows_its_metrics_with_their_protocol(tuned: Study) -> None:
     page = render_report(tuned)
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     figure = tuned.fine_tuned["mae"]["tasks"]["pathology"]["metrics"]["auc"]
-    assert f"mae finetuned pathology ROC AUC {figure['estimate']:.3f}" in text
-    assert "mae linear pathology ROC AUC" in text
-    assert "or fine-tuned where the protocol says so" in text
+    assert f"mae, fine-tuned {figure['estimate']:.3f}" in text
 
 
 def test_without_any_the_page_does_not_speak_of_them(study: Study) -> None:
-    assert "fine-tuned where the protocol says so" not in render_report(study)
+    assert "mae, fine-tuned" not in render_report(study)
 
 
-def test_the_chart_names_them(tuned: Study) -> None:
-    names = [trace.y[0] for trace in leaderboard_figure(tuned.leaderboard).data]
+def test_the_forest_plot_names_them(tuned: Study) -> None:
+    plot = task_forest(tuned.leaderboard, study_findings(tuned)[0])
+    names = [row.name for row in plot.rows]
     assert sorted(names) == ["mae", "mae, fine-tuned", "miram_nystrom", "random"]
+    assert plot.rows[0].note == "highest of 4"
 
 
 def test_results_of_the_probes_stay_as_they_were(tuned: Study, study: Study) -> None:

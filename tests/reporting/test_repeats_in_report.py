@@ -38,13 +38,14 @@ def test_the_page_reports_repeats_and_their_spread(once: Study, repeated: Study)
     page, other = words(render_report(repeated)), words(render_report(once))
     assert "4 folds by patient, 2 times; every lesion is evaluated once in each repeat" in page
     assert "4 folds by patient; every lesion is evaluated once, by" in other
-    assert "Repeats SD over repeats" in page
-    assert "SD over" not in other
+    assert "SD " not in other
     for row in repeated.leaderboard.itertuples():
         assert row.repeats == 2
-        assert f"{row.lower:.3f} to {row.upper:.3f} 2 {row.repeat_deviation:.3f}" in page
+        assert (
+            f"{row.lower:.3f} to {row.upper:.3f} SD {row.repeat_deviation:.3f}, 2 repeats" in page
+        )
     assert "The curves are those of the first repeat." in page
-    assert "Estimates are means over 2 repeats of the cross-validation." in page
+    assert "Estimates on this page are means over 2 repeats of the cross-validation." in page
 
 
 def test_what_no_interval_covers_is_said(study: Study, once: Study, repeated: Study) -> None:

@@ -19,7 +19,7 @@ from miram.integrations.parameters import warn_of_ignored
 from miram.models.methods import METHODS, SUPERVISED
 from miram.pipeline_registry import STUDY
 
-_PATH_PARAMETERS = {"raw_root", "data_root"}
+PATH_PARAMETERS = {"raw_root", "data_root"}
 _LESIONS = "lesions"
 _CROPS = "crops"
 _LEARNERS = (f"{SUPERVISED}.method", "finetuning")  # settings whose `task` is learned
@@ -41,7 +41,7 @@ class ProjectChecks:
             env=context.env,
             **settings.CONFIG_LOADER_ARGS,
         )
-        check_parameters(given, {*loader["parameters"], *_PATH_PARAMETERS})
+        check_parameters(given, {*loader["parameters"], *PATH_PARAMETERS})
         if given.get("source", "phantom") != "phantom" and "raw_root" not in given:
             _require_source(str(given["source"]))  # an unknown name is reported first
             raise MiramError(

@@ -53,8 +53,8 @@ CROP_CODES = {
 DECODING_CODES = {
     DecodingFailure.NOT_FOUND: "no such file",
     DecodingFailure.EMPTY: "a file of zero bytes. Download it again",
-    DecodingFailure.NOT_DICOM: "not a DICOM file inside, nor a JPEG, PNG or TIFF where pictures "
-    "are taken. Convert it, or download it again",
+    DecodingFailure.NOT_DICOM: "not a DICOM file inside, nor a picture that is read (JPEG, JPEG "
+    "2000, PNG, PGM, TIFF) where pictures are taken. Convert it, or download it again",
     DecodingFailure.NO_PIXEL_DATA: "an object without an image, such as a report",
     DecodingFailure.INCOMPLETE_HEADER: "the header lacks what decoding needs",
     DecodingFailure.TRUNCATED: "the file breaks off. Download it again",

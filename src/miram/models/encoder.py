@@ -278,7 +278,7 @@ def embed_visible(vit: VisionTransformer, images: Tensor, keep: Tensor) -> Tenso
     assert vit.pos_embed is not None and vit.cls_token is not None
     positions = vit.pos_embed.expand(len(images), -1, -1)  # (1, P + N, D) -> (B, P + N, D)
     tokens = tokens + gather_tokens(positions[:, vit.num_prefix_tokens :], keep)
-    prefix = vit.cls_token  # (1, 1, D)
+    prefix: Tensor = vit.cls_token  # (1, 1, D)
     if vit.reg_token is not None:
         prefix = torch.cat([prefix, vit.reg_token], dim=1)  # (1, P, D)
     prefix = prefix + positions[:, : vit.num_prefix_tokens]  # (B, P, D)

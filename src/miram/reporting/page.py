@@ -5,6 +5,7 @@ import gzip
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from miram.errors import MiramError
 from miram.mammography.sources import source_note
 from miram.provenance import git_commit, versions
 from miram.reporting.facts.data import data_facts, split_facts
-from miram.reporting.facts.findings import study_findings
 from miram.reporting.facts.methods import most_runs, over_runs, saw_images
 from miram.reporting.facts.study import Study
 from miram.reporting.facts.words import ends, number, p_value
@@ -26,7 +26,9 @@ from miram.reporting.sections import SECTIONS, Section
 from miram.reporting.styles import method_style
 
 
-def render_report(study: Study, sections: Sequence[Section] = SECTIONS) -> str:
+def render_report(
+    study: Study, sections: Sequence[Section] = SECTIONS, day: date | None = None
+) -> str:
     """Write the page of a study.
 
     The page needs no network and no other file, and the same study gives the same page.
@@ -34,6 +36,7 @@ def render_report(study: Study, sections: Sequence[Section] = SECTIONS) -> str:
     Args:
         study: The finished study.
         sections: What the page shows, in this order, as far as it applies.
+        day: The date that it bears.
 
     Returns:
         HTML.
@@ -53,15 +56,23 @@ def render_report(study: Study, sections: Sequence[Section] = SECTIONS) -> str:
         charts |= own
         template = environment.get_template(section.template)
         html = Markup(template.render({**shared, **data, "charts": own}))
-        parts.append({"anchor": section.anchor, "title": section.title, "html": html})
+        parts.append(
+            {
+                "anchor": section.anchor,
+                "title": section.title,
+                "folded": section.folded,
+                "line": data.get("line", ""),
+                "html": html,
+            }
+        )
     return environment.get_template("report.html").render(
         **shared,
         sections=parts,
         facts=data_facts(study),
         methods=len(study.methods),
-        tasks=len(study_findings(study)),
+        day=f"{day.day} {day:%B %Y}" if day else "",
         digest=study.crops.digest,
-        synthetic=source_note(study.source).synthetic,
+        note=source_note(study.source),
         charts=charts,
         commit=git_commit(),
         versions=versions(),
@@ -103,6 +114,7 @@ def _environment(folders: tuple[Path, ...]) -> Environment:
     )
     environment.filters.update(
         number=number,
+        signed="{:+.3f}".format,
         interval=ends,
         p_value=p_value,
         percent=lambda value: f"{100 * value:.1f} %",

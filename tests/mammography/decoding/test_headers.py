@@ -1,5 +1,7 @@
 """Headers: the fields that sorting files needs, size and depth, and why a file has none."""
 
+import gzip
+
 import numpy as np
 import pytest
 from dicom_files import dicom, write_dicom
@@ -117,12 +119,28 @@ def save_text(path):
     path.write_text("no image at all, but long enough to be looked at " * 9)
 
 
+def save_nifti(path):
+    path.write_bytes(bytes(344) + b"n+1\0" + bytes(100))
+
+
+def save_nrrd(path):
+    path.write_bytes(b"NRRD0004\n# Complete NRRD file format")
+
+
 @pytest.mark.parametrize(
-    ("name", "save"), [("a.npy", save_npy), ("a.bmp", save_bmp), ("a.dcm", save_text)]
+    ("name", "save", "words"),
+    [
+        ("a.npy", save_npy, "a NumPy array: convert it to"),
+        ("a.bmp", save_bmp, r"a bitmap \(BMP\): convert it to"),
+        ("a.nii", save_nifti, "a NIfTI volume: convert it to"),
+        ("a.nrrd", save_nrrd, "an NRRD volume: convert it to"),
+        ("a.nii.gz", lambda path: path.write_bytes(gzip.compress(b"x")), "packed with gzip"),
+        ("a.dcm", save_text, r"neither DICOM nor a picture \(JPEG, .* it is damaged"),
+    ],
 )
-def test_a_file_of_another_format_is_refused_with_what_is_read(tmp_path, name, save):
+def test_a_file_of_another_format_is_refused_with_its_name(tmp_path, name, save, words):
     save(tmp_path / name)
-    with pytest.raises(DecodingError, match="neither DICOM nor a JPEG, PNG or TIFF") as caught:
+    with pytest.raises(DecodingError, match=words) as caught:
         image_facts(tmp_path / name)
     assert caught.value.code == "not_dicom"
 

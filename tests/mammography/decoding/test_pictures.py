@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
+from miram.mammography.decoding.headers import image_facts
 from miram.mammography.decoding.read import DecodingConfig, DecodingError, read_frames, read_image
 
 GREY8 = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -66,10 +68,99 @@ def test_color_pages_and_depths_are_refused(tmp_path):
     assert code_of(saved(tmp_path, np.dstack([GREY8] * 3), "rgb.jpg")) == "color"
     Image.fromarray(GREY8).convert("P").save(tmp_path / "palette.png")
     assert code_of(tmp_path / "palette.png") == "color"
-    assert code_of(saved(tmp_path, GREY8.astype(np.float32), "f.tif")) == "unsupported_depth"
     first = Image.fromarray(GREY8)
     first.save(tmp_path / "pages.tif", save_all=True, append_images=[first])
     assert code_of(tmp_path / "pages.tif") == "multi_frame"
+
+
+LEVELS = np.arange(256, dtype=np.uint16).reshape(16, 16) * 128  # up to 32,640
+
+
+def header_of_pgm(kind, white):
+    return f"{kind}\n16 16\n{white}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("big.tif", lambda path: tifffile.imwrite(path, LEVELS, bigtiff=True)),
+        (
+            "big_endian.tif",
+            lambda path: tifffile.imwrite(path, LEVELS, bigtiff=True, byteorder=">"),
+        ),
+        ("signed.tif", lambda path: tifffile.imwrite(path, LEVELS.astype(np.int16))),
+        ("four_bytes.tif", lambda path: tifffile.imwrite(path, LEVELS.astype(np.uint32))),
+        ("whole.tif", lambda path: tifffile.imwrite(path, LEVELS.astype(np.float32))),
+        ("double.tif", lambda path: tifffile.imwrite(path, LEVELS.astype(np.float64))),
+        ("parts.tif", lambda path: tifffile.imwrite(path, (LEVELS / 65_535).astype(np.float32))),
+        (
+            "a.pgm",
+            lambda path: path.write_bytes(
+                header_of_pgm("P5", 65_535) + LEVELS.astype(">u2").tobytes()
+            ),
+        ),
+        (
+            "text.pgm",
+            lambda path: path.write_bytes(
+                header_of_pgm("P2", 65_535) + " ".join(map(str, LEVELS.ravel())).encode()
+            ),
+        ),
+        ("a.jp2", lambda path: Image.fromarray(LEVELS).save(path)),
+        ("a.j2k", lambda path: Image.fromarray(LEVELS).save(path)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_other_pictures_of_16_bits_give_their_levels(tmp_path, name, save):
+    save(tmp_path / name)
+    image = read_image(tmp_path / name)
+    np.testing.assert_array_equal(image.pixels, LEVELS)
+    assert (image.pixels.dtype, image.max_value) == (np.uint16, 65_535)
+    facts = image_facts(tmp_path / name)
+    assert (facts.rows, facts.columns, facts.bits, facts.header) == (16, 16, 16, None)
+
+
+def test_signed_levels_begin_at_black_and_keep_their_order(tmp_path):
+    for kind, shift in ((np.int16, 20_000), (np.int8, 100)):
+        signed = (LEVELS // (1 if kind == np.int16 else 256)).astype(np.int64) - shift
+        tifffile.imwrite(tmp_path / "a.tif", signed.astype(kind))
+        image = read_image(tmp_path / "a.tif")
+        np.testing.assert_array_equal(image.pixels, signed + shift)
+        assert image.transforms == ("signed_to_unsigned",)
+
+
+def test_white_is_zero_of_floating_point_is_turned(tmp_path):
+    levels = LEVELS / LEVELS.max()
+    tifffile.imwrite(tmp_path / "a.tif", levels.astype(np.float32), photometric="miniswhite")
+    image = read_image(tmp_path / "a.tif")
+    assert (image.pixels[0, 0], image.pixels[-1, -1]) == (65_535, 0)
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        (LEVELS.astype(np.float32) + 0.5, "from 0.5 to 32640.5: bring them to"),
+        (np.full((16, 16), np.nan, np.float32), "from nan to nan"),
+        (np.full((16, 16), np.inf, np.float32), "from inf to inf"),
+        (LEVELS.astype(np.int32) * 3, "from 0 to 97920: more than 16 bits"),
+    ],
+)
+def test_levels_that_do_not_fit_are_refused_with_the_levels(tmp_path, levels, words):
+    tifffile.imwrite(tmp_path / "a.tif", levels)
+    with pytest.raises(DecodingError, match=words) as caught:
+        read_image(tmp_path / "a.tif")
+    assert caught.value.code == "unsupported_depth"
+
+
+@pytest.mark.parametrize("options", [{"bigtiff": True, "byteorder": ">"}, {}])
+def test_several_pages_and_colors_of_any_tiff_are_refused(tmp_path, options):
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.stack([LEVELS] * 3), photometric="minisblack", **options
+    )
+    assert code_of(tmp_path / "a.tif") == "multi_frame"
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([LEVELS] * 3, -1), photometric="rgb", **options)
+    assert code_of(tmp_path / "a.tif") == "color"
+    tifffile.imwrite(tmp_path / "a.tif", LEVELS, **options)
+    assert code_of(tmp_path / "a.tif", max_pixels=100) == "too_large"
 
 
 def test_large_and_broken_pictures_are_refused(tmp_path):

@@ -189,13 +189,14 @@ def test_every_file_that_is_not_taken_has_an_audit_row(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     for name in ("b.zip", "c.tgz", "d.rar"):
         (tmp_path / name).write_bytes(b"PK")
-    for name in ("notes.txt", "e.nii", "f.mha", "g.bmp", "h.jp2", "nothing"):
+    for name in ("notes.txt", "e.nii", "f.mha", "g.bmp", "h.nrrd", "nothing"):
         (tmp_path / name).write_text("hello")
     (tmp_path / ".hidden.dcm").write_bytes(b"x")
     assert codes(ingest(tmp_path)) == {
         "a.png": "picture",
         **dict.fromkeys(["b.zip", "c.tgz", "d.rar"], "archive"),
-        **dict.fromkeys(["e.nii", "f.mha", "g.bmp", "h.jp2", "nothing", "notes.txt"], "other_file"),
+        **dict.fromkeys(["e.nii", "f.mha", "g.bmp", "h.nrrd", "nothing"], "other_file"),
+        "notes.txt": "other_file",
         "empty.dcm": "empty",
         "text.dcm": "not_dicom",
     }

@@ -1,23 +1,27 @@
 """Charts and sheets show what they were given, and say so where there is nothing."""
 
+import base64
+import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from kedro_datasets.plotly import JSONDataset
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from miram.models.methods import METHODS
-from miram.reporting.charts.images import strip
+from miram.reporting.charts.drawing import spread
+from miram.reporting.charts.reconstructions import fidelity, hidden_patches, picture
 from miram.reporting.charts.training import (
     NOT_TRAINED,
-    loss_comparison,
     loss_curve,
+    loss_figure,
+    loss_panels,
     reconstruction_sheet,
     scales_of,
 )
-from miram.reporting.facts.study import Study
-from miram.reporting.sections.leaderboard import leaderboard_figure
 from miram.reporting.styles import method_style
 from miram.training.logging.history import join_histories
 
@@ -70,41 +74,52 @@ def test_loss_curve_of_an_untrained_method_says_so(history: pd.DataFrame) -> Non
     assert figure.layout.annotations[0].text == NOT_TRAINED
 
 
-def test_loss_comparison_leaves_out_methods_without_that_loss(history: pd.DataFrame) -> None:
+def test_losses_stand_together_by_scale_and_are_named_at_their_ends(history: pd.DataFrame) -> None:
+    scales = ["loss_scale1", "loss_scale2"]
     histories = {
         "random": history.iloc[:0],
         "mae": history.drop(columns="loss_scale2"),
         "miram_nystrom": history,
+        "moco_v3": history.drop(columns=scales),
     }
-    assert [trace.name for trace in loss_comparison(histories, "loss_scale2").data] == [
-        "miram_nystrom"
+    assert loss_panels(histories) == {
+        "loss, scale 1": {"mae": "loss_scale1", "miram_nystrom": "loss_scale1"},
+        "loss, scale 2": {"miram_nystrom": "loss_scale2"},
+        "loss, without scales": {"moco_v3": "loss"},
+    }
+    figure = loss_figure(histories)
+    assert [line.name for line in figure.data] == [
+        "mae",
+        "miram_nystrom",
+        "miram_nystrom",
+        "moco_v3",
     ]
+    labels = [(one.text, one.x, one.font.color) for one in figure.layout.annotations]
+    assert labels == [(line.name, 10, line.line.color) for line in figure.data]
+    # Equal losses, but names one below the other.
+    first, second = figure.layout.annotations[:2]
+    assert abs(first.y - second.y) > 0.02
 
 
-def test_figures_can_be_saved_by_the_catalog(
-    history: pd.DataFrame, study: Study, tmp_path: Path
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [([0, 10], [0, 10]), ([5, 5], [4, 6]), ([3, 1, 1], [3.667, -0.333, 1.667]), ([], [])],
+)
+def test_labels_are_moved_apart_no_further_than_they_need(
+    places: list[float], expected: list[float]
 ) -> None:
+    assert spread(places, 2) == pytest.approx(expected, abs=1e-3)
+
+
+def test_figures_can_be_saved_by_the_catalog(history: pd.DataFrame, tmp_path: Path) -> None:
     for figure in (
         loss_curve(history),
         loss_curve(history.iloc[:0]),
-        leaderboard_figure(study.leaderboard),
-        leaderboard_figure(study.leaderboard.iloc[:0]),
+        loss_figure({"mae": history}),
     ):
         dataset = JSONDataset(filepath=str(tmp_path / "figure.json"))
         dataset.save(figure)
         assert len(dataset.load().data) == len(figure.data)
-
-
-def test_leaderboard_chart_shows_estimates_and_interval_ends(study: Study) -> None:
-    figure = leaderboard_figure(study.leaderboard)
-    main = study.leaderboard[study.leaderboard["metric"] == "auc"].set_index("method")
-    assert {trace.name for trace in figure.data} == set(study.methods)
-    for trace in figure.data:
-        row = main.loc[trace.name]
-        assert trace.x[0] == row["estimate"]
-        assert trace.x[0] + trace.error_x.array[0] == pytest.approx(row["upper"])
-        assert trace.x[0] - trace.error_x.arrayminus[0] == pytest.approx(row["lower"])
-    assert f"{row['lesions']} lesions" in figure.layout.annotations[0].text
 
 
 def test_reconstruction_sheet_shows_true_grey_levels_of_every_scale() -> None:
@@ -127,12 +142,61 @@ def test_reconstruction_sheet_of_a_method_without_decoders_says_so(tmp_path: Pat
     assert scales_of({}) == []
 
 
-def test_strip_keeps_grey_levels_and_never_enlarges() -> None:
-    images = np.stack([np.full((8, 8), level, np.uint8) for level in (0, 77, 255)])
-    image = strip(images)
-    assert image.height == 8
-    assert [image.getpixel((x, 4)) for x in (4, 16, 28)] == [(0, 255), (77, 255), (255, 255)]
-    assert strip(np.zeros((2, 500, 500), np.uint8), largest_size=160).height == 160
+def examples() -> dict[str, np.ndarray]:
+    """One crop of 16 pixels in a grid of 2; the right upper patch is hidden and half right."""
+    target = np.random.default_rng(0).integers(0, 256, (1, 16, 16)).astype(np.uint8)
+    masked, prediction = target.copy(), target.copy()
+    masked[:, :8, 8:] = 128
+    prediction[:, :4, 8:] = 255 - prediction[:, :4, 8:]
+    return {
+        "scale1_target": target,
+        "scale1_masked": masked,
+        "scale1_prediction": prediction,
+    }
+
+
+def test_fidelity_is_of_the_hidden_patches_alone() -> None:
+    arrays = examples()
+    assert hidden_patches(arrays, 1, 2).tolist() == [[[False, True], [False, False]]]
+    target, prediction = (arrays[f"scale1_{part}"][0] for part in ("target", "prediction"))
+    part = np.s_[:8, 8:]
+    found = fidelity(arrays, 1, 2)
+    assert found is not None and found.crops == 1
+    expected = peak_signal_noise_ratio(target[part], prediction[part], data_range=255)
+    assert found.psnr.mean == pytest.approx(expected)
+    whole = structural_similarity(target, prediction, data_range=255)
+    assert found.ssim.mean < whole
+    assert found.psnr.lower == found.psnr.mean == found.psnr.upper
+
+
+def test_fidelity_spans_the_crops() -> None:
+    one = examples()
+    better = {**one, "scale1_prediction": one["scale1_target"] // 2 + 64}
+    both = {name: np.concatenate([one[name], better[name]]) for name in one}
+    found, first, second = (fidelity(arrays, 1, 2) for arrays in (both, one, better))
+    assert found is not None and first is not None and second is not None
+    assert found.crops == 2
+    assert found.psnr.mean == pytest.approx((first.psnr.mean + second.psnr.mean) / 2)
+    assert {found.psnr.lower, found.psnr.upper} == {first.psnr.mean, second.psnr.mean}
+
+
+def test_fidelity_of_nothing_hidden_is_unknown() -> None:
+    arrays = examples()
+    assert fidelity({**arrays, "scale1_masked": arrays["scale1_target"]}, 1, 2) is None
+
+
+def test_hidden_patches_are_outlined_and_nothing_else_is_colored() -> None:
+    image = np.full((16, 16), 77, np.uint8)
+    plain, outlined = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGB"))
+        for uri in (picture(image), picture(image, np.array([[False, True], [False, False]])))
+    )
+    side = len(plain)
+    assert np.ptp(plain.astype(int), axis=2).max() <= 8
+    colored = np.ptp(outlined.astype(int), axis=2) > 60
+    assert colored[: side // 2, side // 2].mean() > 0.9  # left edge of the patch
+    assert colored[side // 2, side // 2 + 4 :].mean() > 0.9  # its lower edge
+    assert not colored[side // 2 + 8 :].any() and not colored[:, : side // 2 - 8].any()
 
 
 def test_methods_can_be_distinguished_on_white_and_on_black() -> None:

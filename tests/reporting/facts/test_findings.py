@@ -13,13 +13,13 @@ from miram.evaluation.config import AssessmentConfig, ComparisonConfig
 from miram.evaluation.predictions import TaskScores
 from miram.reporting.facts.data import data_facts
 from miram.reporting.facts.findings import (
-    Standing,
     TaskFinding,
     frequent_answer,
     study_findings,
 )
 from miram.reporting.facts.methods import (
     ABSENT,
+    differing_settings,
     flatten,
     method_table,
     setting_tables,
@@ -41,35 +41,20 @@ def finding(study: Study) -> TaskFinding:
     return study_findings(study)[0]
 
 
-@pytest.mark.parametrize(
-    ("lower", "upper", "expected"),
-    [(0.6, 0.8, True), (0.5, 0.55, True), (0.71, 0.9, False), (np.nan, np.nan, None)],
-)
-def test_overlap_follows_from_the_ends(lower: float, upper: float, expected: bool | None) -> None:
-    fixed = Standing("random", 0.6, 0.55, 0.7)
-    assert Standing("mae", 0.7, lower, upper).overlaps(fixed) is expected
-    assert fixed.overlaps(Standing("mae", 0.7, lower, upper)) is expected
+def test_methods_without_labels_are_preferred_for_the_answer(study: Study) -> None:
+    def renamed(name: str) -> Study:
+        names = {"miram_nystrom": name, "random": "random", "mae": "mae"}
+        methods = {names[old]: result for old, result in study.methods.items()}
+        board = study.leaderboard.assign(method=study.leaderboard["method"].map(names))
+        return replace(study, methods=methods, leaderboard=board)
 
-
-@pytest.mark.parametrize(
-    ("lower", "upper", "expected"),
-    [(0.51, 0.8, "above"), (0.5, 0.8, "around"), (0.2, 0.49, "below"), (np.nan, np.nan, "")],
-)
-def test_chance_level_is_compared_with_the_interval(
-    finding: TaskFinding, lower: float, upper: float, expected: str
-) -> None:
-    best = Standing("mae", 0.6, lower, upper)
-    assert replace(finding, leaders=(best,)).against_chance == expected
-
-
-def test_leader_has_the_highest_metric_and_ties_share_it(study: Study) -> None:
-    board = study.leaderboard.copy()
-    main = board["metric"] == "auc"
-    board.loc[main & board["method"].isin(["mae", "random"]), "estimate"] = 0.99
-    found = study_findings(replace(study, leaderboard=board))[0]
-    assert {item.method for item in found.leaders} == {"mae", "random"}
-    assert found.untrained is not None and found.untrained.method == "random"
-    assert found.trained is not None and found.trained.method == "mae"
+    (finding,) = study_findings(renamed("supervised"))
+    assert finding.standings[0].method == "supervised"
+    assert finding.trained is not None and finding.trained.method == "mae"
+    assert finding.chosen_from == 1
+    (finding,) = study_findings(renamed("moco_v3"))
+    assert finding.trained is not None and finding.trained.method == "moco_v3"
+    assert finding.chosen_from == 2
 
 
 def test_methods_are_compared_with_the_reference_that_was_chosen(study: Study) -> None:
@@ -79,16 +64,40 @@ def test_methods_are_compared_with_the_reference_that_was_chosen(study: Study) -
     assert found.metric == "ROC AUC"
 
 
-def test_methods_outside_the_noise_follow_from_corrected_p_values(finding: TaskFinding) -> None:
+def test_significance_is_claimed_where_corrected_p_values_show_it_and_nowhere_else(
+    finding: TaskFinding,
+) -> None:
     first, second = finding.comparisons
-    rows = (
-        replace(first, difference=0.2, p_holm=0.049),
-        replace(second, difference=-0.1, p_holm=0.001),
-        replace(second, method="other", difference=0.3, p_value=0.01, p_holm=0.05),
+    gain = replace(first, method="mae", difference=0.2, lower=0.1, upper=0.3, p_holm=0.049)
+    loss = replace(second, method="moco_v3", difference=-0.1, p_holm=0.001)
+    unsure = replace(second, method="other", difference=0.3, p_value=0.01, p_holm=0.05)
+    many = replace(finding, patients=30, comparisons=(gain, loss, unsure))
+    assert (many.better, many.worse) == ((gain,), (loss,))
+    assert many.verdict == (
+        "Pretraining with mae improves ROC AUC by 0.200 (95 % interval 0.100 to 0.300) over the "
+        "untrained encoder. Significantly worse: moco_v3."
     )
-    many = replace(finding, patients=30, comparisons=rows)
-    assert many.outside_noise == {"above": (first.method,), "below": (second.method,)}
-    assert replace(many, patients=29).outside_noise == {"above": (), "below": ()}
+    assert replace(many, comparisons=(unsure,)).verdict == (
+        "No method differed significantly from the untrained encoder."
+    )
+    assert replace(many, comparisons=(loss, unsure)).verdict == (
+        "No method is better than the untrained encoder. Significantly worse: moco_v3."
+    )
+    few = replace(many, patients=29)
+    assert (few.better, few.worse) == ((), ())
+    assert few.verdict == "29 patients are too few for a verdict: it takes 30."
+    none = replace(many, comparisons=())
+    assert none.verdict == "No method was compared with the untrained encoder."
+
+
+def test_a_lower_metric_is_a_gain_where_lower_is_better(finding: TaskFinding) -> None:
+    brier = {"metric": "brier", "difference": -0.2, "lower": -0.3, "upper": -0.1, "p_holm": 0.01}
+    row = replace(finding.comparisons[0], method="supervised", **brier)
+    lower = replace(finding, patients=30, comparisons=(row,), compared="Brier score")
+    assert lower.better == (row,)
+    assert lower.verdict.startswith(
+        "supervised improves Brier score by 0.200 (95 % interval 0.100 to 0.300) over"
+    )
 
 
 def test_few_patients_are_no_ground_for_a_verdict(finding: TaskFinding) -> None:
@@ -149,6 +158,17 @@ def test_method_settings_stand_side_by_side() -> None:
     assert table.rows == (("kind", "r", "x", ABSENT), ("depth", ABSENT, "2", ABSENT))
 
 
+def test_settings_that_differ_are_told_from_those_that_methods_share() -> None:
+    table = Table(
+        ("Setting", "random", "mae", "moco_v3"),
+        (("kind", "r", "m", "c"), ("mask", ABSENT, "0.75", ABSENT), ("heads", "2", "2", ABSENT)),
+    )
+    differing, alike = differing_settings(table)
+    assert [row[0] for row in differing.rows] == ["kind"]
+    assert [row[0] for row in alike.rows] == ["mask", "heads"]
+    assert differing.columns == alike.columns == table.columns
+
+
 def test_settings_hide_folders_and_parts_for_use_elsewhere() -> None:
     parameters = {"data_root": "/x", "_low": {"a": 1}, "mae": {}, "training": {"epochs": 3}}
     assert list(setting_tables(parameters, ["mae"])) == ["training"]
@@ -181,28 +201,27 @@ def test_a_baseline_is_compared_where_it_is_named_and_only_there(study: Study) -
     assert compared(reference="mae", methods=("hog",)) == ("mae", ["hog"])
 
 
-@pytest.mark.parametrize(
-    ("estimates", "sentence"),
-    [
-        ((0.98, 0.2), "1 of 2 has a higher metric than every method"),
-        ((0.98, 0.99), "2 of 2 have a higher metric than every method"),
-        ((0.1, 0.2), "none has a higher metric than the best method"),
-    ],
-)
-def test_baselines_that_lead_are_reported_beside_the_best_method(
-    study: Study, estimates: tuple[float, float], sentence: str
-) -> None:
+def test_the_best_baseline_is_compared_with_the_best_pretrained_method(study: Study) -> None:
     board = study.leaderboard
-    example = board[(board["method"] == "mae") & (board["metric"] == "auc")]
-    rows = [
-        example.assign(method=name, estimate=estimate)
-        for name, estimate in zip(("hog", "box_size"), estimates, strict=True)
-    ]
-    with_baselines = replace(study, leaderboard=pd.concat([board, *rows], ignore_index=True))
-    (finding,) = study_findings(with_baselines)
-    assert [item.estimate for item in finding.baselines] == sorted(estimates, reverse=True)
-    assert finding.methods == len(study.methods)
-    assert sentence in " ".join(re.sub(r"<[^>]+>", " ", render_report(with_baselines)).split())
+    rows = [board[board["method"] == "random"].assign(method=name) for name in ("hog", "lbp")]
+    rows[1] = rows[1].assign(estimate=rows[1]["estimate"] - 0.01)
+    found = replace(
+        study,
+        leaderboard=pd.concat([board, *rows], ignore_index=True),
+        baselines={name: study.methods["random"].predictions for name in ("hog", "lbp")},
+    )
+    (finding,) = study_findings(found)
+    assert [item.method for item in finding.baselines] == ["hog", "lbp"]
+    assert finding.trained is not None
+    assert finding.over_baseline is not None and finding.over_untrained is not None
+    assert (finding.over_baseline.method, finding.over_baseline.reference) == (
+        finding.trained.method,
+        "hog",
+    )
+    # The same scores as the untrained encoder's: the same difference.
+    assert finding.over_baseline.difference == finding.over_untrained.difference
+    text = " ".join(re.sub(r"<[^>]+>", " ", render_report(found)).split())
+    assert "hog highest of 2 hand-crafted" in text
 
 
 def test_tasks_come_in_the_order_asked(make_study: Callable[..., Study]) -> None:

@@ -13,6 +13,7 @@ from miram.evaluation.predictions import TaskScores, task_scores
 from miram.evaluation.statistics.comparison import Comparison
 from miram.evaluation.statistics.inputs import SeedScores
 from miram.evaluation.statistics.metrics import compute_metrics
+from miram.reporting.charts.drawing import PALE
 from miram.reporting.facts.findings import paired_with_reference
 from miram.reporting.facts.study import Study
 from miram.reporting.sections.curves import (
@@ -21,6 +22,7 @@ from miram.reporting.sections.curves import (
     precision_recall_points,
     roc_points,
 )
+from miram.reporting.styles import method_style
 
 Tables = dict[str, pd.DataFrame]
 
@@ -229,9 +231,12 @@ def test_class_without_a_lesion_has_no_curve() -> None:
 
 def test_precision_recall_chart_draws_steps_and_the_share_of_the_class() -> None:
     found = _scores(1, 1)
-    curves = {"mae": precision_recall_points(found, 0)}
-    figure = precision_recall_figure(curves, {"mae": "0.7 (0.6 to 0.8)"}, found.labels.mean())
-    curve, level = figure.data
+    curves = {name: precision_recall_points(found, 0) for name in ("mae", "moco_v3")}
+    areas = dict.fromkeys(curves, "0.7 (0.6 to 0.8)")
+    figure = precision_recall_figure(curves, areas, ("mae",), found.labels.mean())
+    other, curve, level = figure.data
+    assert (other.showlegend, curve.showlegend) == (False, True)
+    assert (other.line.color, curve.line.color) == (PALE, method_style("mae").color)
     assert curve.name == "mae: 0.7 (0.6 to 0.8)"
     assert curve.line.shape == "vh"
     assert set(level.y) == {found.labels.mean()}

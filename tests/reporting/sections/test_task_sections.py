@@ -83,11 +83,10 @@ def text(html: str) -> str:
 
 
 def test_reliability_curves_show_every_bin_with_its_interval(filled: Study) -> None:
-    figure = reliability_figure(filled.methods, TASK, "none", ("mae",))
+    figure = reliability_figure("mae", filled.methods["mae"], TASK)
+    diagonal, curve, _, scaled = figure.data
     rows = filled.methods["mae"].calibration.query("task == @TASK and scaling == 'none'")
-    drawn = {trace.name: trace for trace in figure.data}
-    assert set(drawn) == {*filled.methods, "perfectly calibrated"}
-    curve = drawn["mae"]
+    assert list(diagonal.x) == list(diagonal.y) == [0, 1]
     assert list(curve.x) == pytest.approx(rows["confidence"].tolist(), abs=1e-4)
     upper = np.array(curve.y) + np.array(curve.error_y.array)
     lower = np.array(curve.y) - np.array(curve.error_y.arrayminus)
@@ -95,15 +94,9 @@ def test_reliability_curves_show_every_bin_with_its_interval(filled: Study) -> N
     assert lower == pytest.approx(rows["lower"].to_numpy(), abs=2e-4)
     first = rows.iloc[0]
     assert f"{first['answers']} answers, {first['patients']} patients" in curve.text[0]
-    assert (curve.visible, drawn["random"].visible) == (True, "legendonly")
-
-
-def test_both_scalings_have_curves_of_their_own(filled: Study) -> None:
-    curves = [
-        reliability_figure(filled.methods, TASK, scaling, ()).data[1].x
-        for scaling in ("none", "temperature")
-    ]
-    assert list(curves[0]) != list(curves[1])
+    assert list(curve.x) != list(scaled.x)
+    axes = figure.layout
+    assert axes.xaxis.range == axes.xaxis2.range == axes.yaxis.range == axes.yaxis2.range
 
 
 def test_calibration_table_has_all_methods_and_intervals_before_and_after(filled: Study) -> None:
@@ -186,7 +179,10 @@ def test_label_curve_shows_shares_with_their_spread(filled: Study) -> None:
     rows = label_rows(filled.methods, TASK)
     assert set(rows["method"]) == {"mae"}
     assert rows["metric"].unique().tolist() == ["auc"]
+    (pale,) = label_figure(rows, ()).data
+    assert (pale.showlegend, pale.error_y.visible) == (False, False)
     (curve,) = label_figure(rows, ("mae",)).data
+    assert (curve.showlegend, curve.error_y.visible) == (True, True)
     assert list(curve.x) == rows["training_patients"].tolist()
     assert curve.error_y.array[0] == pytest.approx(
         rows["upper"].iloc[0] - rows["estimate"].iloc[0], abs=1e-4
@@ -199,7 +195,6 @@ def test_label_curve_shows_shares_with_their_spread(filled: Study) -> None:
 
 def test_page_shows_what_was_measured(filled: Study, text: str) -> None:
     assert "Whole patients are drawn for training; the evaluated lesions stay the same" in text
-    assert "evaluation.label_efficiency.enabled=true" not in text
     assert "Open markers: too few patients for a verdict" in text
     assert text.count("Nearest 5 of") >= 2
     row = subgroup_table(subgroup_rows(filled.methods, TASK, ("random",))).rows[0]
@@ -211,7 +206,7 @@ def test_page_draws_a_chart_in_every_place_and_knows_no_other(html: str) -> None
     charts = re.search(r'(?s)<script type="application/json" id="charts">(.*?)</script>', html)
     assert charts
     assert sorted(places) == sorted(json.loads(charts[1]))
-    assert {"calibration-0-none", "subgroups-0", "labels-0", "pr-0-0"} <= set(places)
+    assert {"calibration-0-0", "subgroups-0", "labels-0", "pr-0-0"} <= set(places)
 
 
 def test_pictures_of_neighbors_tell_what_they_are(html: str) -> None:
@@ -234,7 +229,6 @@ def test_label_efficiency_without_a_usable_draw_is_not_called_unmeasured(
     sentence = f"Measured, but without a result: {TASK}."
     page = render_report(study)
     assert sentence in page
-    assert "Not measured in this study" not in page
     assert sentence not in text
 
 

@@ -63,9 +63,12 @@ def test_a_flat_image_is_answered_with_a_note(model):
     assert grey(model, image=[[0.5, 0.5], [0.5, 0.5]])[-1] == ["the image has one grey level"]
 
 
-def test_lists_nested_without_end_are_refused(model):
+@pytest.mark.parametrize("name", ["image", "mask", "bits", "dicom"])
+def test_lists_nested_without_end_are_refused(model, name):
     values = []
     for _ in range(100_000):
         values = [values]
-    with pytest.raises(ValueError, match="image"):
-        model._square("image", values)
+    given = {} if name == "dicom" else {"image": [[0.0, 1.0], [1.0, 0.0]]}
+    model.cells, model.settings = 1, {"reads_masks": True}
+    with pytest.raises(MlflowException, match=f"row 0: {name} is "):
+        model._cut(0, {**given, name: values})

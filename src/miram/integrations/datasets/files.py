@@ -21,7 +21,7 @@ class FileDataset(AbstractDataset[Any, Any]):
     """
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = Path(str(filepath))  # a folder may be called 2024
         self.metadata = metadata
 
     def _exists(self) -> bool:

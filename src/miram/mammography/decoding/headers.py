@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydicom
-from PIL import Image
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag, Tag
 
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure
 from miram.mammography.decoding.expendable import expendable
 from miram.mammography.decoding.guards import LARGEST_FILE, check_file, check_inflated, open_file
-from miram.mammography.decoding.pictures import FORMATS, is_picture_file
+from miram.mammography.decoding.pictures import READ, is_picture_file, picture_facts
 from miram.mammography.decoding.views import Special, special_of, text_of, view_of
 
 _HEADER_KEYWORDS = (
@@ -36,8 +35,22 @@ _INTENTS = {
 }
 Photometric = Literal["MONOCHROME1", "MONOCHROME2"]
 GREY: tuple[Photometric, ...] = ("MONOCHROME1", "MONOCHROME2")
-_PICTURE_BITS = {"1": 8, "L": 8, "I;16": 16, "I;16B": 16, "I;16L": 16}
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # the last one of big-endian files
+# Formats that users have and nothing here reads: the mark, where it stands, and the name.
+_OTHER_FORMATS = (
+    (b"NRRD", 0, "an NRRD volume"),
+    (b"n+1\x00", 344, "a NIfTI volume"),
+    (b"ni1\x00", 344, "a NIfTI header"),
+    (b"ObjectType", 0, "a MetaImage volume"),
+    (b"\x93NUMPY", 0, "a NumPy array"),
+    (b"GIF8", 0, "a GIF picture"),
+    (b"BM", 0, "a bitmap (BMP)"),
+    (b"WEBP", 8, "a WebP picture"),
+    (b"\x1f\x8b", 0, "packed with gzip, such as a .nii.gz"),
+    (b"PK\x03\x04", 0, "a zip archive"),
+    (b"%PDF", 0, "a PDF document"),
+)
+_LONGEST_MARK = 348
 _UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))+", re.ASCII)
 _LONGEST_UID = 64  # DICOM PS3.5, 9.1
 
@@ -195,7 +208,7 @@ def is_uid(text: str) -> bool:
 
 @expendable
 def image_facts(path: str | Path) -> ImageFacts:
-    """Read size and depth of a DICOM file of any name, or of a JPEG, PNG or TIFF picture.
+    """Read size and depth of a DICOM file of any name, or of a picture.
 
     Raises:
         DecodingError: The file is missing, broken, or no single grey image; `code` says why.
@@ -203,17 +216,13 @@ def image_facts(path: str | Path) -> ImageFacts:
     path = Path(path)
     check_file(path, LARGEST_FILE)
     if is_picture_file(path):
-        return _picture_facts(path)
+        return ImageFacts(*picture_facts(path), None)
     try:
         header = read_header(path)
     except DecodingError as error:
         if starts_like_dicom(path):
             raise
-        detail = (
-            "neither DICOM nor a JPEG, PNG or TIFF picture: convert it to one of these; if it "
-            "shall be one, it is damaged"
-        )
-        raise DecodingError(DecodingFailure.NOT_DICOM, path, detail) from error
+        raise DecodingError(DecodingFailure.NOT_DICOM, path, _format_of(path)) from error
     check_single_grey(path, header)
     return ImageFacts(header.rows, header.columns, header.bits_stored, header)
 
@@ -238,15 +247,14 @@ def check_single_grey(path: Path, header: Header) -> None:
         raise DecodingError(DecodingFailure.UNSUPPORTED_DEPTH, path, detail)
 
 
-def _picture_facts(path: Path) -> ImageFacts:
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            size, mode = (picture.height, picture.width), picture.mode
-    # Pillow lets many kinds of error out on malformed files; each must become an audit row.
-    except Exception as error:
-        detail = f"{type(error).__name__}: {error}"
-        raise DecodingError(DecodingFailure.UNREADABLE, path, detail) from error
-    if mode not in _PICTURE_BITS:
-        detail = f"Pillow mode {mode}: not a grey picture of 8 or 16 bits; convert it"
-        raise DecodingError(DecodingFailure.COLOR, path, detail)
-    return ImageFacts(*size, _PICTURE_BITS[mode], None)
+def _format_of(path: Path) -> str:
+    """Say what a file is that is not read, by its first bytes, and what to do."""
+    with open_file(path) as file:
+        start = file.read(_LONGEST_MARK)
+    for mark, place, name in _OTHER_FORMATS:
+        if start.startswith(mark, place):
+            return f"{name}: convert it to DICOM, PNG or TIFF"
+    return (
+        f"neither DICOM nor a picture ({READ}): convert it to one of these; if it shall be one, it "
+        "is damaged"
+    )

@@ -1,6 +1,9 @@
-"""Grey pictures in JPEG, PNG or TIFF, as the Kaggle conversion of CBIS-DDSM has them."""
+"""Grey pictures: JPEG, as the Kaggle conversion of CBIS-DDSM has them, PNG, TIFF and others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,14 +13,27 @@ from miram.mammography.decoding.errors import DecodingError, DecodingFailure
 from miram.mammography.decoding.expendable import expendable
 from miram.mammography.decoding.guards import check_size, open_file
 
-FORMATS = ("JPEG", "PNG", "TIFF")
-_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\x00", b"MM\x00*")
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+FORMATS = ("JPEG", "JPEG2000", "PNG", "PPM", "TIFF")
+READ = "JPEG, JPEG 2000, PNG, PGM and TIFF"
+_BROKEN = f"none of {READ} inside; download it again"
+_TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # the last two are BigTIFF
+_STARTS = (
+    *(b"\xff\xd8\xff", b"\x89PNG", b"P2\n", b"P5\n", b"P2 ", b"P5 "),
+    *(b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n"),
+    *_TIFF_STARTS,
+)
+_BITS = {"1": 8, "L": 8, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 16, "F": 16}  # by Pillow's mode
 _WHITE_IS_ZERO = 0
-_PHOTOMETRIC_TAG = 262  # TIFF 6.0, PhotometricInterpretation
+_PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG = 262, 339  # TIFF 6.0
+_UNSIGNED = 1
+_WHITE = np.iinfo(np.uint16).max
 
 
 def is_picture_file(path: Path) -> bool:
-    """Whether a file is a JPEG, PNG or TIFF picture, by its first bytes.
+    """Whether a file is a picture of one of `FORMATS`, by its first bytes.
 
     A dual-personality file, with a TIFF header in the preamble of its DICOM, is none.
     """
@@ -27,9 +43,10 @@ def is_picture_file(path: Path) -> bool:
 
 
 def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Decode a grey JPEG, PNG or TIFF picture and say what was applied to it.
+    """Decode a grey picture and say what was applied to it.
 
-    The pixels are (H, W) uint8 or uint16, bright is dense, in the full range of their type.
+    The pixels are (H, W) uint8 or uint16, bright is dense, in the full range of their type. Signed
+    levels are moved up to begin at 0, and those of floating point in [0, 1] fill 16 bits.
 
     Raises:
         DecodingError: It is colored, has several pages or more than `max_pixels`, or is broken.
@@ -37,21 +54,26 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
     try:
         with Image.open(path, formats=FORMATS) as picture:
             check_size(path, picture.height, picture.width, 1, max_pixels)
+            if _is_tifffiles(path, picture):
+                return _read_tiff(path, max_pixels)
             _check_kind(path, picture)
+            if picture.mode in {"I", "F"}:
+                return _in_16_bits(path, np.asarray(picture), ())
             if picture.mode == "1":
                 return np.asarray(picture.convert("L")), ()
             pixels = _pixels_of(picture)
             # Pillow turns 8-bit white-is-zero pictures itself, but not 16-bit ones.
             if pixels.dtype.itemsize == 2 and _is_white_zero(picture):
-                return (np.iinfo(np.uint16).max - pixels).astype(np.uint16), ("invert",)
+                return (_WHITE - pixels).astype(np.uint16), ("invert",)
             return pixels.astype(pixels.dtype.newbyteorder("="), copy=False), ()
     except (DecodingError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise DecodingError(DecodingFailure.TOO_LARGE, path, str(error)) from error
     except UnidentifiedImageError as error:
-        detail = "neither JPEG, PNG nor TIFF inside"
-        raise DecodingError(DecodingFailure.UNREADABLE, path, detail) from error
+        if _is_tiff(path):
+            return _read_tiff(path, max_pixels)
+        raise DecodingError(DecodingFailure.UNREADABLE, path, _BROKEN) from error
     # Pillow lets many kinds of error out on malformed files; each must become an audit row.
     except Exception as error:
         cut = "truncated" in str(error).lower()
@@ -60,14 +82,33 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
 
 
 @expendable
-def picture_size(path: str | Path) -> tuple[int, int]:
-    """Read (rows, columns) of a picture from its header alone; DecodingError where it is none."""
+def picture_facts(path: str | Path) -> tuple[int, int, int]:
+    """Read rows, columns and bits of a grey picture from its header alone.
+
+    A two-valued one counts as 8 bits.
+
+    Raises:
+        DecodingError: There is no such file, it is none of `FORMATS`, or it is colored.
+    """
     path = Path(path)
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            return picture.height, picture.width
+            if picture.mode not in _BITS:
+                detail = (
+                    f"Pillow mode {picture.mode}: not a grey picture of 8 or 16 bits; convert it"
+                )
+                raise DecodingError(DecodingFailure.COLOR, path, detail)
+            return picture.height, picture.width, _BITS[picture.mode]
+    except DecodingError:
+        raise
     except FileNotFoundError as error:
         raise DecodingError(DecodingFailure.NOT_FOUND, path, "no such file") from error
+    except UnidentifiedImageError as error:
+        if _is_tiff(path):
+            with _tiff_page(path) as page:
+                return page.shape[0], page.shape[1], 16
+        raise DecodingError(DecodingFailure.UNREADABLE, path, _BROKEN) from error
+    # Pillow lets many kinds of error out on malformed files; each must become an audit row.
     except Exception as error:
         detail = f"{type(error).__name__}: {error}"
         raise DecodingError(DecodingFailure.UNREADABLE, path, detail) from error
@@ -107,12 +148,71 @@ def _check_kind(path: Path, picture: ImageFile.ImageFile) -> None:
     if getattr(picture, "n_frames", 1) > 1:
         detail = f"{picture.n_frames} pages; one image is expected"  # type: ignore[attr-defined]
         raise DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
-    if picture.mode in {"I", "F"}:
-        detail = f"Pillow mode {picture.mode}: more than 16 bits per pixel"
-        raise DecodingError(DecodingFailure.UNSUPPORTED_DEPTH, path, detail)
-    if picture.mode not in {"1", "L", "I;16", "I;16B", "I;16L"}:
+    if picture.mode not in _BITS:
         detail = f"Pillow mode {picture.mode}: not a grey picture; convert it to one channel"
         raise DecodingError(DecodingFailure.COLOR, path, detail)
+
+
+def _in_16_bits(
+    path: Path, values: np.ndarray, transforms: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Bring grey levels of any type to uint16 without changing their order."""
+    low, high = values.min(), values.max()
+    if values.dtype.kind == "f":
+        if low >= 0 and high <= 1:
+            return np.rint(values * _WHITE).astype(np.uint16), (*transforms, "to_16_bits")
+        if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+            detail = f"grey levels of floating point from {low:g} to {high:g}: bring them to [0, 1]"
+            raise DecodingError(DecodingFailure.UNSUPPORTED_DEPTH, path, detail)
+    black = min(int(low), 0)
+    if int(high) - black > _WHITE:
+        detail = f"grey levels from {low} to {high}: more than 16 bits per pixel"
+        raise DecodingError(DecodingFailure.UNSUPPORTED_DEPTH, path, detail)
+    moved = (values.astype(np.int64) - black).astype(np.uint16)
+    return moved, (*transforms, "signed_to_unsigned") if black else transforms
+
+
+def _is_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in _TIFF_STARTS
+
+
+def _is_tifffiles(path: Path, picture: ImageFile.ImageFile) -> bool:
+    """Whether a TIFF holds numbers that Pillow may misread, as it does signed bytes."""
+    tags = getattr(picture, "tag_v2", {})
+    formats = np.atleast_1d(tags.get(_SAMPLE_FORMAT_TAG, _UNSIGNED))
+    return picture.mode in _BITS and bool((formats != _UNSIGNED).any())
+
+
+@contextmanager
+def _tiff_page(path: Path) -> "Iterator[TiffPage]":
+    """Open the one grey page of a TIFF of any kind of numbers, also a BigTIFF."""
+    import tifffile  # most runs meet no such file
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            if len(file.pages) > 1:
+                detail = f"{len(file.pages)} pages; one image is expected"
+                raise DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
+            if not isinstance(page, tifffile.TiffPage) or len(page.shape) != 2:
+                detail = f"{page.shape}: not a grey picture; convert it to one channel"
+                raise DecodingError(DecodingFailure.COLOR, path, detail)
+            yield page
+    except (DecodingError, MemoryError):
+        raise
+    except Exception as error:
+        detail = f"{type(error).__name__}: {error}"
+        raise DecodingError(DecodingFailure.UNDECODABLE, path, detail) from error
+
+
+def _read_tiff(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    with _tiff_page(path) as page:
+        check_size(path, *page.shape, 1, max_pixels)
+        pixels, transforms = _in_16_bits(path, page.asarray(), ())
+        if page.photometric == _WHITE_IS_ZERO:
+            return pixels.max() - pixels, (*transforms, "invert")
+        return pixels, transforms
 
 
 def _is_white_zero(picture: ImageFile.ImageFile) -> bool:

@@ -1,4 +1,4 @@
-"""One mammogram from any vendor's file: DICOM of every syntax, JPEG, PNG or TIFF.
+"""One mammogram from any vendor's file: DICOM of every syntax, or a picture.
 
 Every failure is a `DecodingError` with a short code, so that it becomes a row of the audit.
 """
@@ -123,7 +123,7 @@ class DecodedImage:
 def read_image(
     path: str | Path, config: DecodingConfig | None = None, photometric: Photometric | None = None
 ) -> DecodedImage:
-    """Decode the one image of a DICOM file or of a grey JPEG, PNG or TIFF picture, of any name.
+    """Decode the one image of a DICOM file or of a grey picture, of any name.
 
     `photometric` tells whether low values are bright (MONOCHROME1) where the file does not say it,
     as most pictures do not, or not rightly.

@@ -9,11 +9,11 @@ from miram.mammography.decoding.errors import DecodingError
 from miram.mammography.decoding.headers import ImageFacts, image_facts
 
 DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ".ima"}
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".pgm", ".jp2", ".j2k"}
 ARCHIVE_SUFFIXES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 # Images all the same, in formats that none of the readers opens.
 OTHER_IMAGE_SUFFIXES = {
-    ".bmp", ".gif", ".j2k", ".jp2", ".mha", ".mhd", ".nii", ".npy", ".nrrd", ".pgm", ".webp",
+    ".bmp", ".gif", ".mha", ".mhd", ".nii", ".npy", ".nrrd", ".webp",
 }  # fmt: skip
 
 

@@ -118,9 +118,9 @@ def as_values(texts: pd.Series, column: str, values: Mapping[str, str], where: s
     """
     schema = _BY_NAME[column]
     renamed = _without_missing(texts.map(lambda text: values.get(text, text)))
-    wrong = sorted({text for text in renamed.dropna() if not _fits(text, schema)})
+    wrong = sorted({text for text in renamed.dropna() if not fits(text, schema)})
     if wrong:
-        lines = ", ".join(f"{text!r}: {_guess(text, schema)}" for text in wrong[:10])
+        lines = ", ".join(f"{text!r}: {nearest(text, schema)}" for text in wrong[:10])
         raise MiramError(
             f"{where} holds {', '.join(map(repr, wrong[:10]))}, but {column} may be "
             f"{schema.allowed}; map them with the option values: {{{column}: {{{lines}}}}} "
@@ -154,7 +154,8 @@ def _absent(text: object) -> bool:
     return not isinstance(text, str) or text.lower() in _MISSING
 
 
-def _fits(text: str, schema: Column) -> bool:
+def fits(text: str, schema: Column) -> bool:
+    """Whether a value may stand in a column of the lesion table."""
     if schema.values:
         return text in schema.values
     if schema.kind != "integer":
@@ -167,7 +168,8 @@ def _fits(text: str, schema: Column) -> bool:
     return number.is_integer() and least <= number <= most
 
 
-def _guess(text: str, schema: Column) -> str:
+def nearest(text: str, schema: Column) -> str:
+    """The allowed value that a text is most like; `''`, in quotes for YAML, for none."""
     by_lower = {str(value).lower(): str(value) for value in schema.values}
     near = difflib.get_close_matches(text.lower(), by_lower, n=1, cutoff=0.5)
     begins = [name for low, name in by_lower.items() if text and low.startswith(text.lower())]

@@ -64,11 +64,11 @@ def neighborhood_attention(
 
     q, k, v (B, H, N, D) -> (B, H, N, D). Dilations must divide the sides of the grid.
     """
-    groups = zip(*(x.tensor_split(len(dilations), dim=1) for x in (q, k, v)), strict=True)
-    found = [
-        window_attention(*heads, neighborhoods(kernel, d, num_prefix_tokens, grid_size, q.device))
-        for heads, d in zip(groups, dilations, strict=True)
-    ]
+    parts = (x.tensor_split(len(dilations), dim=1) for x in (q, k, v))
+    found = []
+    for group_q, group_k, group_v, dilation in zip(*parts, dilations, strict=True):
+        windows = neighborhoods(kernel, dilation, num_prefix_tokens, grid_size, q.device)
+        found.append(window_attention(group_q, group_k, group_v, windows))
     return torch.cat(found, 1)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -73,7 +74,7 @@ def write_report(**results: Any) -> tuple[str, dict[str, str], str, pd.DataFrame
     study = gather_study(**results)
     costs = cost_table(study)
     cards = {name: model_card(study, name, one.subgroups) for name, one in study.methods.items()}
-    page = render_report(replace(study, costs=costs))
+    page = render_report(replace(study, costs=costs), day=date.today())
     return page, cards, claim_markdown(claim_checklist(study)), costs
 
 

@@ -1,16 +1,20 @@
 """What charts have in common: template, legend, intervals as error bars, a sentence for nothing."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from plotly.graph_objects import Figure
 
+from miram.models.methods import Method
 from miram.reporting.facts.words import counted
 
 TEMPLATE = "plotly_white"
 MARGIN = {"t": 16, "r": 16, "b": 16, "l": 16}
 GREY = "#888888"
+PALE = "rgba(140, 150, 160, 0.5)"
 LEVEL_LINE = {"dash": "dot", "width": 1, "color": GREY}
 
 
@@ -26,6 +30,38 @@ def sentence(text: str) -> Figure:
 def legend_below(y: float) -> dict[str, Any]:
     """A legend in a line below the chart, `y` heights of the chart under its lower edge."""
     return {"orientation": "h", "yanchor": "top", "y": -y}
+
+
+def direct_label(
+    figure: Figure, name: str, color: str, *, x: float, y: float, row: int | None = None
+) -> None:
+    """Write the name of a line to the right of its end, in its color."""
+    where = {"row": row, "col": 1} if row else {}
+    figure.add_annotation(
+        text=escaped(name),
+        x=x,
+        y=y,
+        xanchor="left",
+        xshift=6,
+        showarrow=False,
+        font={"color": color, "size": 12},
+        **where,
+    )
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Move places apart until neighbors are a gap away, as little as that takes."""
+    order = np.argsort(places, kind="stable")
+    moved = np.array(places, np.float64)
+    for before, after in pairwise(order):
+        moved[after] = max(moved[after], moved[before] + gap)
+    return list(moved - (moved.mean() - np.mean(places)) if len(moved) else moved)
+
+
+def context(style: Method, *, shown: bool) -> dict[str, Any]:
+    """A line in its color and dash, or pale behind those that the chart is about."""
+    own = {"color": style.color, "dash": style.dash, "width": 2.5}
+    return {"line": own if shown else {"color": PALE, "width": 1}, "showlegend": shown}
 
 
 def unit_square(figure: Figure, x: str, y: str) -> Figure:

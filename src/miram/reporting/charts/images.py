@@ -5,12 +5,10 @@ import io
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from PIL import Image
 
 from miram.mammography.crops.store import CropStore
 
-_GAP = 4  # transparent pixels between the images of a strip
 _SHEET_GAP = 2  # pixels between the crops of a contact sheet
 _QUALITY = 88
 
@@ -20,25 +18,6 @@ def data_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=_QUALITY, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def strip(images: NDArray[np.uint8], largest_size: int = 160) -> Image.Image:
-    """Lay out images in a row, in true grey levels.
-
-    Args:
-        images: (n, H, H) uint8.
-        largest_size: Images are averaged down to this size in pixels; they are never enlarged.
-
-    Returns:
-        A grey image with transparent gaps.
-    """
-    size = min(images.shape[-1], largest_size)
-    step = size + _GAP
-    sheet = Image.new("LA", (step * len(images) - _GAP, size), (0, 0))
-    for place, array in enumerate(images):
-        image = Image.fromarray(array).resize((size, size), Image.Resampling.BOX)
-        sheet.paste(image.convert("LA"), (place * step, 0))
-    return sheet
 
 
 def contact_sheet(store: CropStore, columns: int, rows: int, size: int = 96) -> Image.Image:

@@ -9,13 +9,22 @@ from matplotlib.figure import Figure as Sheet
 from numpy.typing import NDArray
 from plotly.colors import qualitative
 from plotly.graph_objects import Figure
+from plotly.subplots import make_subplots
 
-from miram.reporting.charts.drawing import MARGIN, TEMPLATE, legend_below, sentence
+from miram.reporting.charts.drawing import (
+    MARGIN,
+    TEMPLATE,
+    direct_label,
+    legend_below,
+    sentence,
+    spread,
+)
 from miram.reporting.facts.methods import loss_columns, loss_label, trainings_of
 from miram.reporting.styles import method_style
 
 PARTS = ("target", "masked", "prediction")
 NOT_TRAINED = "Nothing is trained: the encoder keeps its initial weights."
+_PANEL_HEIGHT = 260  # pixels
 _LOSS_DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -46,27 +55,68 @@ def loss_curve(history: pd.DataFrame) -> Figure:
     return _loss_layout(figure)
 
 
-def loss_comparison(histories: Mapping[str, pd.DataFrame], column: str) -> Figure:
-    """Draw one loss of all methods that have it.
+def loss_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw the losses of all methods, each line named at its end.
 
     Args:
         histories: Training history by method.
-        column: `loss` or `loss_scale<s>`.
+
+    Returns:
+        A panel for each scale that was reconstructed, and one for the methods without scales;
+        they share the axis of steps.
     """
-    figure = Figure()
-    for method, history in histories.items():
-        if history.empty or column not in history or history[column].isna().all():
-            continue
-        style = method_style(method)
-        for place, (training, part) in enumerate(trainings_of(method, history).items()):
-            figure.add_scatter(
-                x=list(part["step"]),
-                y=list(part[column]),
-                mode="lines",
-                line={"color": style.color, "dash": style.dash},
-                **_named(method, training.removeprefix(method), place),
-            )
-    return _loss_layout(figure)
+    panels = loss_panels(histories)
+    figure = make_subplots(
+        rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.12 / len(panels)
+    )
+    for row, (title, lines) in enumerate(panels.items(), start=1):
+        ends: dict[str, tuple[float, float]] = {}
+        for method, column in lines.items():
+            style = method_style(method)
+            for name, part in trainings_of(method, histories[method]).items():
+                figure.add_scatter(
+                    x=list(part["step"]),
+                    y=list(part[column]),
+                    mode="lines",
+                    line={"color": style.color, "dash": style.dash, "width": 1.5},
+                    name=name,
+                    hovertemplate="%{y:.4g} at step %{x}",
+                    row=row,
+                    col=1,
+                )
+                ends.setdefault(method, (part["step"].iloc[-1], part[column].iloc[-1]))
+        drawn = np.concatenate([histories[name][column] for name, column in lines.items()])
+        gap = 17 / _PANEL_HEIGHT * (np.nanmax(drawn) - np.nanmin(drawn))
+        heights = spread([end for _, end in ends.values()], gap)
+        for (method, (x, _)), y in zip(ends.items(), heights, strict=True):
+            direct_label(figure, method, method_style(method).color, x=x, y=y, row=row)
+        figure.update_yaxes(title=title, row=row, col=1)
+    figure.update_xaxes(title="training step", row=len(panels), col=1)
+    return figure.update_layout(
+        template=TEMPLATE,
+        showlegend=False,
+        margin={**MARGIN, "r": 130},
+        height=60 + _PANEL_HEIGHT * len(panels),
+    )
+
+
+def loss_panels(histories: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, str]]:
+    """Which loss of which methods is drawn together, by title: `{title: {method: column}}`."""
+    scales = loss_columns(histories.values())[1:]
+    found = {
+        f"loss, {loss_label(scale)}": {
+            method: scale
+            for method, history in histories.items()
+            if scale in history and history[scale].notna().any()
+        }
+        for scale in scales
+    }
+    own = {
+        method: "loss"
+        for method, history in histories.items()
+        if not history.empty and not any(method in lines for lines in found.values())
+    }
+    return found | ({"loss, without scales": own} if own else {})
 
 
 def _named(name: str, training: str, place: int) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from miram.evaluation.statistics.bootstrap import Interval, cluster_bootstrap
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
 from miram.evaluation.statistics.inputs import Kind, same_folds
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS
+from miram.models.methods import METHODS
 from miram.reporting.facts.study import Study
-from miram.reporting.styles import chance_level, metric_label
+from miram.reporting.facts.words import interval, listed, number
+from miram.reporting.styles import chance_level, metric_direction, metric_label
 
 RANDOM = "random"
 
@@ -28,12 +30,6 @@ class Standing:
     estimate: float
     lower: float
     upper: float
-
-    def overlaps(self, other: "Standing") -> bool | None:
-        """Whether two intervals share a value; None where one of them is undefined."""
-        if not np.isfinite([self.lower, self.upper, other.lower, other.upper]).all():
-            return None
-        return self.lower <= other.upper and other.lower <= self.upper
 
 
 @dataclass(frozen=True)
@@ -49,16 +45,18 @@ class TaskFinding:
         chance: Its chance level, where there is one.
         lesions: Lesions evaluated.
         patients: Patients of these.
-        leaders: Methods that share the highest main metric.
+        standings: All methods, the highest main metric first.
         untrained: The random encoder, None where it was not run.
-        trained: The best trained method, None where there is none.
+        trained: The best method that learned without labels, or the best with them where there is
+            no other; None where nothing was trained.
         baselines: Hand-crafted features read by the same probe, the highest metric first.
-        methods: Number of methods compared.
         majority: Share of right answers of always giving the most frequent answer.
         majority_answer: That answer; empty where it differs from label to label.
         comparisons: Other methods against the reference, paired.
         reference: The method that others are compared with.
         compared: The metric of the comparisons in words.
+        over_untrained: `trained` against the untrained encoder, None where one is missing.
+        over_baseline: `trained` against the best of `baselines`, paired likewise.
     """
 
     task: str
@@ -69,55 +67,64 @@ class TaskFinding:
     chance: float | None
     lesions: int
     patients: int
-    leaders: tuple[Standing, ...]
+    standings: tuple[Standing, ...]
     untrained: Standing | None
     trained: Standing | None
     baselines: tuple[Standing, ...]
-    methods: int
     majority: Interval
     majority_answer: str
     comparisons: tuple[Comparison, ...]
     reference: str
     compared: str
+    over_untrained: Comparison | None
+    over_baseline: Comparison | None
 
     @property
-    def overlap(self) -> bool | None:
-        """Whether the intervals of the best trained and the random encoder share a value.
+    def chosen_from(self) -> int:
+        """Among how many methods `trained` has the highest metric."""
+        if self.trained is None or not pretrains(self.trained.method):
+            return sum(item.method != RANDOM for item in self.standings)
+        return sum(pretrains(item.method) for item in self.standings)
 
-        None where there is no such pair, or an interval is undefined.
+    @property
+    def better(self) -> tuple[Comparison, ...]:
+        """Methods significantly better than the reference, the largest difference first.
+
+        At 5 % after Holm's correction; none where the patients are too few for a verdict.
         """
-        if self.trained is None or self.untrained is None:
-            return None
-        return self.trained.overlaps(self.untrained)
+        return self._significant(1)
 
     @property
-    def baselines_ahead(self) -> int:
-        """Hand-crafted baselines with a higher metric than every method."""
-        return sum(item.estimate > self.leaders[0].estimate for item in self.baselines)
+    def worse(self) -> tuple[Comparison, ...]:
+        """Methods significantly worse than the reference, likewise."""
+        return self._significant(-1)
+
+    def _significant(self, sign: int) -> tuple[Comparison, ...]:
+        found = [row for row in self.comparisons if row.p_holm < 0.05 and not self.too_few]
+        found = [row for row in found if sign * _gain(row)[0] > 0]
+        return tuple(sorted(found, key=lambda row: -abs(row.difference)))
 
     @property
-    def against_chance(self) -> str:
-        """Where the highest metric's interval lies: `above`, `below` or `around` chance level.
-
-        Empty where the interval or the chance level is undefined.
-        """
-        best = self.leaders[0]
-        if self.chance is None or not np.isfinite([best.lower, best.upper]).all():
-            return ""
-        above, below = best.lower > self.chance, best.upper < self.chance
-        return "above" if above else "below" if below else "around"
-
-    @property
-    def outside_noise(self) -> dict[str, tuple[str, ...]]:
-        """Methods `above` and `below` the reference by more than chance explains.
-
-        At 5 % after Holm's correction; both empty where the patients are too few for a verdict.
-        """
-        sure = [row for row in self.comparisons if row.p_holm < 0.05 and not self.too_few]
-        return {
-            "above": tuple(row.method for row in sure if row.difference > 0),
-            "below": tuple(row.method for row in sure if row.difference < 0),
-        }
+    def verdict(self) -> str:
+        """Whether any method differs from the reference, in plain sentences."""
+        other = "the untrained encoder" if self.reference == RANDOM else self.reference
+        if not self.comparisons:
+            return f"No method was compared with {other}."
+        if self.too_few:
+            return f"{self.patients} patients are too few for a verdict: it takes {MIN_PATIENTS}."
+        worse = listed(row.method for row in self.worse)
+        loss = f" Significantly worse: {worse}." if self.worse else ""
+        if not self.better:
+            what = "is better than" if loss else "differed significantly from"
+            return f"No method {what} {other}.{loss}"
+        best, *more = self.better
+        gain, lower, upper = _gain(best)
+        how = "Pretraining with " if pretrains(best.method) else ""
+        so_do = f" So do {listed(row.method for row in more)}." if more else ""
+        return (
+            f"{how}{best.method} improves {self.compared} by {number(gain)} (95 % interval "
+            f"{interval(lower, upper)}) over {other}.{so_do}{loss}"
+        )
 
     @property
     def too_few(self) -> bool:
@@ -126,8 +133,20 @@ class TaskFinding:
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """Methods that crowded charts draw at once: the best trained one and the random encoder."""
+        """Methods that crowded charts are of: the best trained one and the random encoder."""
         return tuple(item.method for item in (self.trained, self.untrained) if item)
+
+
+def pretrains(method: str) -> bool:
+    """Whether a method learns, and does so without labels."""
+    return method in METHODS and method != RANDOM and not METHODS[method].needs_labels
+
+
+def _gain(row: Comparison) -> tuple[float, float, float]:
+    """By how much a method is better than the reference, and the ends of its interval."""
+    if metric_direction(row.metric) == "lower":
+        return -row.difference, -row.upper, -row.lower
+    return row.difference, row.lower, row.upper
 
 
 @lru_cache(maxsize=1)
@@ -159,9 +178,28 @@ def _finding(study: Study, main: pd.DataFrame) -> TaskFinding:
     of_methods = main["method"].isin(list(study.methods))
     rows, task = main[of_methods], str(main["task"].iloc[0])
     standings = _standings(rows)
-    method = standings[0].method
-    facts = study.methods[method].metrics["tasks"][task]
-    answer, majority = majority_answer(study, method, task)
+    trained = [item for item in standings if item.method != RANDOM]
+    unlabeled = [item for item in trained if pretrains(item.method)]
+    best = next(iter(unlabeled or trained), None)
+    baselines = _standings(main[~of_methods])
+    facts = study.methods[standings[0].method].metrics["tasks"][task]
+    answer, majority = majority_answer(study, standings[0].method, task)
+    comparisons = paired_with_reference(
+        study.compared(comparison), task, facts["kind"], comparison, **options
+    )
+
+    def over(other: str) -> Comparison | None:
+        """The best trained method against another one, as in the paired comparison."""
+        results = {name: one.predictions for name, one in study.methods.items()} | study.baselines
+        if best is None or other not in results or other == best.method:
+            return None
+        if other == comparison.reference:
+            return next((row for row in comparisons if row.method == best.method), None)
+        pair = ComparisonConfig(reference=other, methods=(best.method,), metric=comparison.metric)
+        return next(
+            iter(paired_with_reference(results, task, facts["kind"], pair, **options)), None
+        )
+
     return TaskFinding(
         task=task,
         kind=facts["kind"],
@@ -171,21 +209,17 @@ def _finding(study: Study, main: pd.DataFrame) -> TaskFinding:
         chance=chance_level(rows["metric"].iloc[0]),
         lesions=facts["lesions"],
         patients=facts["patients"],
-        leaders=tuple(item for item in standings if item.estimate == standings[0].estimate)
-        or (standings[0],),  # an undefined estimate equals nothing
+        standings=tuple(standings),
         untrained=next((item for item in standings if item.method == RANDOM), None),
-        trained=next((item for item in standings if item.method != RANDOM), None),
-        baselines=tuple(_standings(main[~of_methods])),
-        methods=len(standings),
+        trained=best,
+        baselines=tuple(baselines),
         majority=majority,
         majority_answer=answer,
-        comparisons=tuple(
-            paired_with_reference(
-                study.compared(comparison), task, facts["kind"], comparison, **options
-            )
-        ),
+        comparisons=tuple(comparisons),
         reference=comparison.reference,
         compared=metric_label(comparison.metric_for(facts["kind"])),
+        over_untrained=over(RANDOM),
+        over_baseline=over(baselines[0].method) if baselines else None,
     )
 
 

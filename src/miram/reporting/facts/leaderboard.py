@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from miram.evaluation.results import data_digest, one_policy
@@ -45,7 +46,7 @@ def leaderboard_table(
         and `upper` are the ends of the 95 % interval, `seeds` counts the trainings,
         `seed_deviation` is the standard deviation of the estimate over them, `repeats` and
         `repeat_deviation` are the same for the cross-validations, `data_digest` names the crop
-        store. Sorted by task and metric, the best estimate first.
+        store. Tasks come in the order asked; within one by metric, the best estimate first.
 
     Raises:
         MiramError: Methods were evaluated under different splits.
@@ -79,6 +80,6 @@ def leaderboard_table(
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     order = {name: place for place, name in enumerate(dict.fromkeys(table["metric"]))}
     sign = table["metric"].map(lambda name: -1 if metric_direction(name) == "higher" else 1)
-    table["rank"], table["place"] = sign * table["estimate"], table["metric"].map(order)
-    ordered = table.sort_values(["task", "place", "rank"], ignore_index=True, kind="stable")
-    return ordered.drop(columns=["place", "rank"])
+    asked = {name: place for place, name in enumerate(dict.fromkeys(table["task"]))}
+    keys = (sign * table["estimate"], table["metric"].map(order), table["task"].map(asked))
+    return table.iloc[np.lexsort(keys)].reset_index(drop=True)  # undefined estimates last

@@ -15,7 +15,7 @@ RESEARCH_ONLY = (
 def study_limits(study: Study) -> list[str]:
     """The limits of a study, the most serious first."""
     return [
-        *_of_other_crops(study),
+        *changed_data(study),
         *_of_the_data(study),
         *_of_the_split(study),
         *_of_the_metrics(study),
@@ -30,7 +30,8 @@ def method_limits(study: Study, method: str) -> list[str]:
     return []
 
 
-def _of_other_crops(study: Study) -> list[str]:
+def changed_data(study: Study) -> list[str]:
+    """Which methods were trained or evaluated on other data than those at hand."""
     found = []
     for method, result in study.methods.items():
         origin = result.metrics.get("features", {})

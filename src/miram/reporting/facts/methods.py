@@ -15,7 +15,7 @@ from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import Table, counted
 
 GROUPS = ("encoder", "training", "rois", "splits", "features", "evaluation")
-_PLACES = {"data_root", "raw_root"}
+_PLACES = {"data_root", "raw_root", "sources"}
 ABSENT = "–"  # noqa: RUF001
 
 
@@ -53,8 +53,9 @@ def file_name(text: str) -> str:
 def setting_tables(parameters: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Table]:
     """All parameters but those of the methods, one table per group.
 
-    Folders describe a machine, not a study, and are left out. So are names that start with an
-    underscore, which hold parts for use elsewhere, and methods that are not in the study.
+    Folders describe a machine, not a study, and are left out, as are the files and columns of raw
+    data that `sources` names, names that start with an underscore, which hold parts for use
+    elsewhere, and methods that are not in the study.
 
     Args:
         parameters: Parameters of the run, as plain values or as configuration objects.
@@ -77,6 +78,20 @@ def method_table(parameters: Mapping[str, Any], methods: Sequence[str]) -> Table
     keys = dict.fromkeys(key for block in blocks.values() for key in block)
     rows = tuple((key, *(blocks[name].get(key, ABSENT) for name in methods)) for key in keys)
     return Table(("Setting", *methods), rows)
+
+
+def differing_settings(table: Table) -> tuple[Table, Table]:
+    """Divide the rows of `method_table`: those in which methods differ, and the others.
+
+    A setting that only some methods have differs if these do.
+    """
+
+    def differs(row: tuple[Any, ...]) -> bool:
+        return len({*row[1:]} - {ABSENT}) > 1
+
+    rows = [row for row in table.rows if differs(row)]
+    alike = [row for row in table.rows if not differs(row)]
+    return Table(table.columns, tuple(rows)), Table(table.columns, tuple(alike))
 
 
 def method_block(study: Study, method: str) -> dict[str, Any]:

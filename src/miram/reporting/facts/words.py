@@ -32,8 +32,9 @@ def interval(lower: float | None, upper: float | None) -> str:
 
 def ends(value: Any) -> str:
     """The interval of anything with `lower` and `upper`."""
-    one = value if isinstance(value, Mapping) else vars(value)
-    return interval(one["lower"], one["upper"])
+    if isinstance(value, Mapping):
+        return interval(value["lower"], value["upper"])
+    return interval(value.lower, value.upper)
 
 
 def with_interval(value: Mapping[str, Any]) -> str:

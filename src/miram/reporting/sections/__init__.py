@@ -6,7 +6,7 @@ from miram.reporting.sections.curves import Curves
 from miram.reporting.sections.data import Data, LeftOut, Versions
 from miram.reporting.sections.label_efficiency import LabelEfficiency
 from miram.reporting.sections.leaderboard import Leaderboard
-from miram.reporting.sections.methods import Methods, Reconstructions, Training
+from miram.reporting.sections.methods import Methods, Training
 from miram.reporting.sections.neighbors import Neighbors
 from miram.reporting.sections.paper import Paper
 from miram.reporting.sections.section import Section
@@ -29,7 +29,6 @@ SECTIONS: tuple[Section, ...] = (
     LeftOut(),
     Methods(),
     Training(),
-    Reconstructions(),
     Limits(),
     Versions(),
 )

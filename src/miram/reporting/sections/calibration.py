@@ -1,15 +1,16 @@
 """Do probabilities mean what they say: reliability curves and calibration metrics."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from plotly.graph_objects import Figure, Scatter
+from plotly.subplots import make_subplots
 
-from miram.reporting.charts.drawing import error_bars, grey_line, sentence, unit_square
+from miram.reporting.charts.drawing import GREY, MARGIN, TEMPLATE, error_bars, sentence
 from miram.reporting.facts.findings import study_findings
 from miram.reporting.facts.study import MethodResult, Study
-from miram.reporting.facts.words import Table, interval, with_interval
+from miram.reporting.facts.words import Table, counted, interval, with_interval
 from miram.reporting.sections.section import Section
 from miram.reporting.styles import method_style, metric_label
 
@@ -23,48 +24,73 @@ class Calibration(Section):
     title = "Calibration"
     template = "calibration.html"
 
+    def applies(self, study: Study) -> bool:
+        """Whether any task was evaluated."""
+        return bool(study_findings(study))
+
     def data(self, study: Study) -> dict[str, Any]:
         """Every task with its tables, and the charts."""
         views, charts = [], {}
         for place, finding in enumerate(study_findings(study)):
             task = finding.task
-            for scaling in SCALINGS:
-                charts[f"calibration-{place}-{scaling}"] = reliability_figure(
-                    study.methods, task, scaling, finding.drawn
-                )
+            names = {f"calibration-{place}-{index}": one for index, one in enumerate(finding.drawn)}
+            for chart, method in names.items():
+                charts[chart] = reliability_figure(method, study.methods[method], task)
             views.append(
                 {
                     "finding": finding,
+                    "charts": names,
                     "table": calibration_table(study.methods, task),
-                    "bins": bin_table(study.methods, task),
+                    "bins": bin_table({one: study.methods[one] for one in finding.drawn}, task),
                 }
             )
-        return {"views": views, "charts": charts}
+        first = study_findings(study)[0]
+        method = first.drawn[0]
+        entry = study.methods[method].metrics["tasks"][first.task]
+        before, after = (one["metrics"]["ece"] for one in (entry, entry["calibration"]))
+        line = (
+            f"{method} on {first.task}: calibration error {with_interval(before)} as predicted, "
+            f"{with_interval(after)} after scaling, {counted(first.patients, 'patient')}"
+        )
+        return {"views": views, "charts": charts, "line": line}
 
 
-def reliability_figure(
-    methods: Mapping[str, MethodResult], task: str, scaling: str, shown: Collection[str]
-) -> Figure:
+def reliability_figure(method: str, result: MethodResult, task: str) -> Figure:
     """Draw observed frequency against predicted probability with 95 % intervals.
 
     Args:
-        methods: Results by method, with their calibration tables.
+        method: Name of the method.
+        result: Its results, with their calibration table.
         task: Name of the task.
-        scaling: `none` or `temperature`.
-        shown: Methods that are drawn at once; the others can be chosen in the legend.
 
     Returns:
-        A chart; a sentence where there is no curve.
+        Two panels that share their axes, before and after temperature scaling; a sentence where
+        there is no curve.
     """
-    curves = {method: _rows(item.calibration, task, scaling) for method, item in methods.items()}
+    curves = {scaling: _rows(result.calibration, task, scaling) for scaling in SCALINGS}
     if all(rows.empty for rows in curves.values()):
         return sentence("No reliability curve was saved.")
-    figure = Figure()
-    for method, rows in curves.items():
+    figure = make_subplots(
+        rows=1,
+        cols=2,
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        subplot_titles=["as predicted", "temperature scaled"],
+    )
+    for column, rows in enumerate(curves.values(), start=1):
+        line = {"color": GREY, "width": 1}
+        figure.add_scatter(
+            x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", row=1, col=column
+        )
         if not rows.empty:
-            figure.add_trace(_curve(method, rows, visible=method in shown))
-    grey_line(figure, (0, 1), "perfectly calibrated")
-    return unit_square(figure, "predicted probability", "observed frequency")
+            figure.add_trace(_curve(method, rows), row=1, col=column)
+    figure.update_xaxes(range=[-0.03, 1.03], title="probability")
+    figure.update_yaxes(range=[-0.03, 1.03])
+    figure.update_yaxes(title="observed frequency", row=1, col=1)
+    figure.update_annotations(font_size=13)
+    return figure.update_layout(
+        template=TEMPLATE, showlegend=False, margin={**MARGIN, "t": 28}, height=340
+    )
 
 
 def calibration_table(methods: Mapping[str, MethodResult], task: str) -> Table:
@@ -83,7 +109,7 @@ def calibration_table(methods: Mapping[str, MethodResult], task: str) -> Table:
 
 
 def bin_table(methods: Mapping[str, MethodResult], task: str) -> Table:
-    """Every bin of the reliability curves of all methods."""
+    """Every bin of the reliability curves of some methods."""
     heads = ("Method", "Scaling", "Predicted", "Observed", "95 % interval", "Answers", "Patients")
     rows = [
         (
@@ -108,7 +134,7 @@ def _rows(calibration: pd.DataFrame, task: str, scaling: str) -> pd.DataFrame:
     return calibration[(calibration["task"] == task) & (calibration["scaling"] == scaling)]
 
 
-def _curve(method: str, rows: pd.DataFrame, *, visible: bool) -> Scatter:
+def _curve(method: str, rows: pd.DataFrame) -> Scatter:
     style = method_style(method)
     words = [
         f"{method}: predicted {row.confidence:.3f}, observed {row.frequency:.3f} "
@@ -118,11 +144,10 @@ def _curve(method: str, rows: pd.DataFrame, *, visible: bool) -> Scatter:
     return Scatter(
         x=rows["confidence"].round(4).tolist(),
         y=rows["frequency"].round(4).tolist(),
-        error_y=error_bars(rows.round(4), "frequency", thickness=1, width=2),
+        error_y=error_bars(rows.round(4), "frequency", thickness=1.5, width=0),
         mode="markers",  # a line through bins of a few lesions would draw noise
         marker={"color": style.color, "symbol": style.symbol, "size": 8},
         name=method,
-        visible=True if visible else "legendonly",
         text=words,
         hovertemplate="%{text}<extra></extra>",
     )

@@ -20,11 +20,12 @@ from miram.models.encoder import EncoderConfig
 from miram.models.method_kinds import METHOD_KINDS
 from miram.reporting.charts.drawing import (
     LEVEL_LINE,
+    MARGIN,
     TEMPLATE,
     error_bars,
-    legend_below,
     panel_title,
     sentence,
+    spread,
 )
 from miram.reporting.facts.methods import is_trained, method_block, plain
 from miram.reporting.facts.study import Study
@@ -35,7 +36,7 @@ from miram.reporting.styles import chance_level, method_style, metric_label
 _BOARD = ("method", "task", "metric", "estimate", "lower", "upper", "lesions", "patients")
 _COSTS = ("parameters", "gmacs", "activation_mib", "encoding_gmacs")
 COLUMNS = (*_BOARD, *_COSTS)
-_PANEL_HEIGHT = 330  # pixels
+_PANEL_HEIGHT = 190  # pixels
 
 
 class Costs(Section):
@@ -51,7 +52,13 @@ class Costs(Section):
     def data(self, study: Study) -> dict[str, Any]:
         """The table and its chart."""
         assert study.costs is not None
-        return {"costs": cost_rows(study.costs), "charts": {"cost-chart": cost_figure(study.costs)}}
+        gmacs = study.costs["gmacs"].dropna()
+        line = f"{gmacs.min():.3g} to {gmacs.max():.3g} GMAC per image of a training step"
+        return {
+            "line": line if len(gmacs) else "No method has a known cost",
+            "costs": cost_rows(study.costs),
+            "charts": {"cost-chart": cost_figure(study.costs)},
+        }
 
 
 @dataclass(frozen=True)
@@ -169,31 +176,50 @@ def cost_figure(table: pd.DataFrame) -> Figure:
     figure = make_subplots(
         rows=len(groups),
         cols=1,
+        shared_xaxes=True,
         subplot_titles=[panel_title(task, rows) for task, rows in groups],
-        vertical_spacing=0.18 / len(groups),
+        vertical_spacing=0.06 / len(groups),
     )
-    named: set[str] = set()
+    # Inside their panels, in the corner that the costly and bad would take.
+    for place in range(len(groups)):
+        title = figure.layout.annotations[place]
+        title.update(x=1, xanchor="right", y=title.y - 0.97 / len(groups), font_size=13)
     for place, (_, rows) in enumerate(groups, start=1):
         for index in rows.index:
-            mark = _mark(rows.loc[[index]])
-            figure.add_trace(mark.update(showlegend=mark.name not in named), row=place, col=1)
-            named.add(mark.name)
+            figure.add_trace(_mark(rows.loc[[index]]), row=place, col=1)
         if (chance := chance_level(rows["metric"].iloc[0])) is not None:
             figure.add_hline(y=chance, line=LEVEL_LINE, row=place, col=1)
         figure.update_yaxes(title=metric_label(rows["metric"].iloc[0]), row=place, col=1)
     # Room at the left: an untrained method stands at 0.
-    figure.update_xaxes(range=[-0.06 * known["gmacs"].max() - 1e-9, 1.1 * known["gmacs"].max()])
+    most = known["gmacs"].max() + 1e-9
+    figure.update_xaxes(range=[-0.06 * most, 1.1 * most])
+    costs = known.drop_duplicates("method").set_index("method")["gmacs"].sort_values()
+    for method, x in zip(costs.index, spread(costs, 0.05 * most), strict=True):
+        figure.add_annotation(
+            text=method,
+            textangle=-90,
+            x=x,
+            y=1,
+            yref="y domain",
+            yanchor="bottom",
+            showarrow=False,
+            font={"color": method_style(method).color, "size": 12},
+            row=1,
+            col=1,
+        )
     figure.update_xaxes(
-        title="10<sup>9</sup> multiply-accumulates of a training step, per image",
+        title="GMAC per image of a training step",
         row=len(groups),
         col=1,
     )
-    figure.update_yaxes(range=[0, 1])
+    levels = [chance_level(name) for name in known["metric"].unique()]
+    low = min([known["lower"].min(), *(level for level in levels if level is not None)])
+    figure.update_yaxes(range=[np.floor(10 * low) / 10, np.ceil(10 * known["upper"].max()) / 10])
     return figure.update_layout(
         template=TEMPLATE,
-        height=140 + _PANEL_HEIGHT * len(groups),
-        legend=legend_below(0.3 / len(groups)),
-        margin={"t": 40, "r": 16, "b": 16, "l": 16},
+        height=180 + _PANEL_HEIGHT * len(groups),
+        showlegend=False,
+        margin={**MARGIN, "t": 120},
     )
 
 
@@ -207,7 +233,6 @@ def _mark(rows: pd.DataFrame) -> Scatter:
         mode="markers",
         marker={"color": style.color, "symbol": style.symbol, "size": 10},
         name=row["method"],
-        legendgroup=row["method"],
         hovertemplate=(
             f"{with_interval(row.to_dict())}<br>%{{x:.2f}} GMAC, {row['activation_mib']:.0f} MiB, "
             f"{row['parameters'] / 1e6:.1f} M parameters"

@@ -5,7 +5,7 @@ two that were reached it has the precision of the next one, without the straight
 flatter it (Davis & Goadrich, ICML 2006).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,17 @@ from plotly.graph_objects import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from miram.evaluation.predictions import TaskScores, task_scores
-from miram.reporting.charts.drawing import grey_line, unit_square
+from miram.reporting.charts.drawing import context, grey_line, unit_square
 from miram.reporting.facts.findings import TaskFinding, study_findings
 from miram.reporting.facts.study import MethodResult, Study
-from miram.reporting.facts.words import with_interval
+from miram.reporting.facts.words import counted, with_interval
 from miram.reporting.sections.section import Section
 from miram.reporting.styles import MAIN_METRICS, chance_level, method_style
 
 Array = npt.NDArray[np.float64]
 Points = tuple[Array, Array]
 Mean = Callable[[Sequence[Points], Sequence[float] | None], Points]
+_PALE_POINTS = 80
 _NOTHING: Points = (np.empty(0), np.empty(0))
 
 
@@ -32,6 +33,10 @@ class Curves(Section):
 
     title = "ROC and precision-recall curves"
     template = "curves.html"
+
+    def applies(self, study: Study) -> bool:
+        """Whether any task was evaluated."""
+        return bool(study_findings(study))
 
     def data(self, study: Study) -> dict[str, Any]:
         """Tasks with their classes, and the charts."""
@@ -42,7 +47,16 @@ class Curves(Section):
             for index, (roc, precision_recall) in enumerate(pairs):
                 charts[f"roc-{place}-{index}"] = roc
                 charts[f"pr-{place}-{index}"] = precision_recall
-        return {"tasks": tasks, "charts": charts}
+        first = study_findings(study)[0]
+        board = study.probes[study.probes["task"] == first.task]
+        found = board[board["metric"] == "average_precision"].set_index("method")
+        method = first.drawn[0]
+        return {
+            "line": f"{method} on {first.task}: average precision "
+            f"{with_interval(found.loc[method].to_dict())}, {counted(first.patients, 'patient')}",
+            "tasks": tasks,
+            "charts": charts,
+        }
 
 
 def _task(
@@ -64,8 +78,11 @@ def _task(
         }
         for name in names
     }
-    charts = [_charts(found, {name: entry["metrics"] for name, entry in entries.items()}, None)]
-    charts += [_charts(found, rows[name], index) for index, name in enumerate(names)]
+    metrics = {name: entry["metrics"] for name, entry in entries.items()}
+    charts = [_charts(found, metrics, None, finding.drawn)]
+    # Of the classes two methods alone: the pale lines of all would make up most of the page.
+    two = {name: found[name] for name in finding.drawn if name in found}
+    charts += [_charts(two, rows[name], index, finding.drawn) for index, name in enumerate(names)]
     classes = [
         {
             "name": name,
@@ -79,7 +96,10 @@ def _task(
 
 
 def _charts(
-    found: Mapping[str, TaskScores], metrics: Mapping[str, Mapping[str, Any]], index: int | None
+    found: Mapping[str, TaskScores],
+    metrics: Mapping[str, Mapping[str, Any]],
+    index: int | None,
+    shown: Collection[str],
 ) -> tuple[Figure, Figure]:
     """ROC and precision-recall curves of one class, or of the task where `index` is None."""
     labels = next(iter(found.values())).labels
@@ -92,10 +112,12 @@ def _charts(
         roc_figure(
             {method: roc_points(scores, index) for method, scores in found.items()},
             {method: with_interval(area) for method, area in areas.items()},
+            shown,
         ),
         precision_recall_figure(
             {method: precision_recall_points(scores, index) for method, scores in found.items()},
             {method: with_interval(area) for method, area in precisions.items()},
+            shown,
             float((labels if index is None else labels[:, index]).mean()),
         ),
     )
@@ -190,47 +212,63 @@ def _steps(labels: npt.NDArray[np.int64], scores: Array) -> Points:
     return levels, heights
 
 
-def roc_figure(curves: Mapping[str, Points], areas: Mapping[str, str]) -> Figure:
+def roc_figure(
+    curves: Mapping[str, Points], areas: Mapping[str, str], shown: Collection[str]
+) -> Figure:
     """Draw the ROC curves of several methods.
 
     Args:
         curves: False- and true-positive rates by method.
         areas: Area with its interval by method, as text.
+        shown: Methods in color; the others are pale lines behind them.
     """
     figure = Figure()
-    for method, (false_positive, true_positive) in curves.items():
-        style = method_style(method)
+    for method in sorted(curves, key=lambda name: name in shown):
+        false_positive, true_positive = _thinned(curves[method], whole=method in shown)
         figure.add_scatter(
-            x=false_positive.round(4).tolist(),
-            y=true_positive.round(4).tolist(),
+            x=false_positive.round(3).tolist(),
+            y=true_positive.round(3).tolist(),
             mode="lines",
-            line={"color": style.color, "dash": style.dash, "width": 2},
+            **context(method_style(method), shown=method in shown),
             name=f"{method}: {areas[method]}",
-            hovertemplate="sensitivity %{y:.3f} at specificity %{customdata:.3f}",
-            customdata=(1 - false_positive).round(4).tolist(),
+            hovertemplate="sensitivity %{y:.3f} at 1 - specificity %{x:.3f}",
         )
     grey_line(figure, (0, 1), f"chance level: {chance_level('auc')}")
     return unit_square(figure, "1 - specificity", "sensitivity")
 
 
+def _thinned(points: Points, *, whole: bool) -> Points:
+    """A curve as it is, or with the few points that a pale line needs, both ends among them."""
+    count = len(points[0])
+    if whole or count <= _PALE_POINTS:
+        return points
+    kept = np.linspace(0, count - 1, _PALE_POINTS).round().astype(int)
+    return points[0][kept], points[1][kept]
+
+
 def precision_recall_figure(
-    curves: Mapping[str, Points], areas: Mapping[str, str], prevalence: float
+    curves: Mapping[str, Points],
+    areas: Mapping[str, str],
+    shown: Collection[str],
+    prevalence: float,
 ) -> Figure:
     """Draw the precision-recall curves of several methods.
 
     Args:
         curves: Recalls and precisions by method.
         areas: Average precision with its interval by method, as text.
+        shown: Methods in color; the others are pale lines behind them.
         prevalence: Share of the class, the precision at chance level.
     """
     figure = Figure()
-    for method, (recall, precision) in curves.items():
-        style = method_style(method)
+    for method in sorted(curves, key=lambda name: name in shown):
+        recall, precision = _thinned(curves[method], whole=method in shown)
         figure.add_scatter(
-            x=recall.round(4).tolist(),
-            y=precision.round(4).tolist(),
+            x=recall.round(3).tolist(),
+            y=precision.round(3).tolist(),
             mode="lines",
-            line={"color": style.color, "dash": style.dash, "width": 2, "shape": "vh"},
+            **context(method_style(method), shown=method in shown),
+            line_shape="vh",
             name=f"{method}: {areas[method]}",
             hovertemplate="precision %{y:.3f} at recall %{x:.3f}",
         )

@@ -4,8 +4,9 @@ from typing import Any
 
 from miram.provenance import git_commit, versions
 from miram.reporting.charts.images import contact_sheet, data_uri
-from miram.reporting.facts.data import data_facts, left_out, skipped_parts
+from miram.reporting.facts.data import data_facts, left_out, skipped_parts, split_facts
 from miram.reporting.facts.study import Study
+from miram.reporting.facts.words import listed
 from miram.reporting.sections.section import Section
 
 _SHEET = (10, 4)  # columns and rows of the contact sheet
@@ -20,8 +21,10 @@ class Data(Section):
     def data(self, study: Study) -> dict[str, Any]:
         """Counts and the picture."""
         sheet = contact_sheet(study.crops, *_SHEET)
+        facts, evaluated = data_facts(study), split_facts(study.splits).evaluated
         return {
-            "facts": data_facts(study),
+            "line": f"{facts.patients} patients, of whom {evaluated} are evaluated",
+            "facts": facts,
             "crop_size": study.crops.image_size,
             "sheet": {"uri": data_uri(sheet), "width": sheet.width, "height": sheet.height},
         }
@@ -33,9 +36,17 @@ class LeftOut(Section):
     title = "What was left out, and why"
     template = "left_out.html"
 
+    def applies(self, study: Study) -> bool:
+        """Whether anything was left out, repaired or is missing."""
+        return bool(left_out(study).rows or skipped_parts(study.methods).rows or study.missing)
+
     def data(self, study: Study) -> dict[str, Any]:
         """The audit by reason, what the evaluation skipped, and methods without a result."""
+        counts: dict[str, int] = {}
+        for row in left_out(study).rows:
+            counts[row[3]] = counts.get(row[3], 0) + row[4]
         return {
+            "line": listed((f"{count} {action}" for action, count in counts.items()), none=""),
             "left_out": left_out(study),
             "skipped": skipped_parts(study.methods),
             "missing": study.missing,
@@ -54,11 +65,12 @@ class Versions(Section):
         origins = {name: one.metrics.get("features", {}) for name, one in study.methods.items()}
         encoders = {name: one["encoder"] for name, one in origins.items() if "encoder" in one}
         return {
+            "line": f"data {study.crops.digest}, code {git_commit()[:10] or 'unknown'}",
             "rows": {
                 "Crop store": study.crops.digest,
                 **{f"sha256 of {name}": value for name, value in hashes},
                 **{f"Encoder of {name}": digest for name, digest in encoders.items()},
                 "Code": git_commit() or "not a git checkout",
                 **versions(),
-            }
+            },
         }

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from plotly.graph_objects import Figure, Scatter
 
-from miram.reporting.charts.drawing import MARGIN, TEMPLATE, error_bars, legend_below
+from miram.reporting.charts.drawing import MARGIN, TEMPLATE, context, error_bars, legend_below
 from miram.reporting.facts.findings import study_findings
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import Table, interval
@@ -15,10 +15,14 @@ from miram.reporting.styles import MAIN_METRICS, method_style, metric_label
 
 
 class LabelEfficiency(Section):
-    """Curves over the number of training patients; says how to measure where nothing was."""
+    """Curves over the number of training patients, where they were measured."""
 
     title = "Label efficiency"
     template = "label_efficiency.html"
+
+    def applies(self, study: Study) -> bool:
+        """Whether it was measured."""
+        return not _joined(study.methods).empty
 
     def data(self, study: Study) -> dict[str, Any]:
         """Every task that was measured with its table, and the charts."""
@@ -34,6 +38,8 @@ class LabelEfficiency(Section):
             "views": views,
             "charts": charts,
             "without_draws": tasks_without_draws(study.methods),
+            "line": f"Probes trained on {_joined(study.methods)['share'].nunique()} shares of the "
+            "training patients",
         }
 
 
@@ -74,11 +80,12 @@ def label_figure(rows: pd.DataFrame, shown: Collection[str]) -> Figure:
 
     Args:
         rows: Table of `label_rows`.
-        shown: Methods that are drawn at once; the others can be chosen in the legend.
+        shown: Methods in color, with their spread; the others are pale lines behind them.
     """
     figure = Figure()
-    for method, here in rows.groupby("method", sort=False):
-        figure.add_trace(_curve(str(method), here, visible=method in shown))
+    by_method = {str(method): here for method, here in rows.groupby("method", sort=False)}
+    for method in sorted(by_method, key=lambda name: name in shown):
+        figure.add_trace(_curve(method, by_method[method], shown=method in shown))
     patients = rows.drop_duplicates("share").sort_values("share")["training_patients"]
     figure.update_xaxes(
         type="log",
@@ -112,17 +119,16 @@ def label_table(rows: pd.DataFrame) -> Table:
     return Table(heads, tuple(_cells(row) for row in rows.itertuples()))
 
 
-def _curve(method: str, rows: pd.DataFrame, *, visible: bool) -> Scatter:
+def _curve(method: str, rows: pd.DataFrame, *, shown: bool) -> Scatter:
     style = method_style(method)
     return Scatter(
         x=rows["training_patients"].tolist(),
         y=rows["estimate"].round(4).tolist(),
-        error_y=error_bars(rows.round(4), thickness=1, width=3),
-        mode="lines+markers",
-        line={"color": style.color, "dash": style.dash, "width": 2},
+        error_y=error_bars(rows.round(4), thickness=1, width=3, visible=shown),
+        mode="lines+markers" if shown else "lines",
         marker={"symbol": style.symbol, "size": 8},
         name=method,
-        visible=True if visible else "legendonly",
+        **context(style, shown=shown),
         text=[
             f"{row.estimate:.3f} ({interval(row.lower, row.upper)})<br>{row.training_patients:.0f} "
             f"training patients, {row.draws:.0f} draws"

@@ -1,19 +1,22 @@
 """How the methods differ, how they were trained, and what their decoders reconstructed."""
 
-from collections.abc import Mapping
 from typing import Any
 
+from miram.errors import MiramError
+from miram.models.encoder import EncoderConfig
 from miram.models.methods import METHODS, SUPERVISED
-from miram.reporting.charts.images import data_uri, strip
-from miram.reporting.charts.training import NOT_TRAINED, PARTS, loss_comparison, scales_of
+from miram.reporting.charts.reconstructions import fidelity, hidden_patches, picture
+from miram.reporting.charts.training import loss_figure, scales_of
 from miram.reporting.facts.methods import (
-    loss_columns,
-    loss_label,
+    differing_settings,
+    method_block,
     method_table,
+    plain,
     setting_tables,
     training_table,
 )
 from miram.reporting.facts.study import Study
+from miram.reporting.facts.words import counted
 from miram.reporting.sections.section import Section
 
 
@@ -26,62 +29,73 @@ class Methods(Section):
     def data(self, study: Study) -> dict[str, Any]:
         """The methods and the tables."""
         names = list(study.methods)
+        differing, alike = differing_settings(method_table(study.parameters, names))
         return {
+            "line": f"{counted(len(differing.rows), 'setting')} "
+            f"{'differs' if len(differing.rows) == 1 else 'differ'} between methods",
             "about": [METHODS[name] for name in names if name in METHODS],
-            "methods": method_table(study.parameters, names),
+            "differing": differing,
+            "alike": alike,
             "settings": setting_tables(study.parameters, names),
             "supervised": SUPERVISED in names,
         }
 
 
 class Training(Section):
-    """Losses of all methods, and length and speed of each training."""
+    """Losses of all methods in one chart, and one crop as each of them reconstructs it."""
 
-    title = "Training"
+    title = "Training and reconstructions"
     template = "training.html"
 
+    def applies(self, study: Study) -> bool:
+        """Whether anything was trained."""
+        return any(not result.history.empty for result in study.methods.values())
+
     def data(self, study: Study) -> dict[str, Any]:
-        """The losses with their charts, and the table."""
+        """The chart, the length of each training, and the pictures by scale."""
         histories = {method: result.history for method, result in study.methods.items()}
-        losses = loss_columns(histories.values())
+        steps = [int(one["step"].iloc[-1]) for one in histories.values() if not one.empty]
         return {
-            "losses": [loss_label(name) for name in losses],
+            "line": f"{len(steps)} of {counted(len(histories), 'method')} trained, "
+            f"{min(steps)} to {max(steps)} steps",
             "trainings": training_table(study.methods),
-            "untrained": [name for name, history in histories.items() if history.empty],
-            "not_trained": NOT_TRAINED,
-            "charts": {
-                f"loss-{place}": loss_comparison(histories, name)
-                for place, name in enumerate(losses)
-            },
+            "scales": reconstructions_by_scale(study),
+            "charts": {"losses": loss_figure(histories)},
         }
 
 
-class Reconstructions(Section):
-    """Target, its visible part and reconstruction of the same crops, by method and scale."""
+def reconstructions_by_scale(study: Study) -> list[dict[str, Any]]:
+    """The first crop as every method with a decoder at a scale reconstructs it.
 
-    title = "Reconstructions"
-    template = "reconstructions.html"
-
-    def data(self, study: Study) -> dict[str, Any]:
-        """Strips of pictures by method, one entry per scale."""
-        strips = {
-            method: [
-                _strips(result.reconstructions, scale)
-                for scale in scales_of(result.reconstructions)
-            ]
-            for method, result in study.methods.items()
-        }
-        return {"strips": strips}
-
-
-def _strips(arrays: Mapping[str, Any], scale: int) -> dict[str, Any]:
-    first = arrays[f"scale{scale}_target"]
-    strips = {part: strip(arrays[f"scale{scale}_{part}"]) for part in PARTS}
-    return {
-        "scale": scale,
-        "size": first.shape[-1],
-        "count": len(first),
-        "width": strips["target"].width,
-        "height": strips["target"].height,
-        "parts": {part: data_uri(image) for part, image in strips.items()},
-    }
+    Empty where the run's parameters do not say how large a patch is.
+    """
+    made = {name: one.reconstructions for name, one in study.methods.items() if one.reconstructions}
+    try:
+        grid = EncoderConfig.model_validate(plain(study.parameters.get("encoder", {}))).grid_side
+    except MiramError:
+        return []
+    found = []
+    for scale in sorted({scale for arrays in made.values() for scale in scales_of(arrays)}):
+        here = {name: arrays for name, arrays in made.items() if scale in scales_of(arrays)}
+        first = next(iter(here.values()))
+        target = first[f"scale{scale}_target"][0]
+        found.append(
+            {
+                "scale": scale,
+                "size": target.shape[-1],
+                "target": picture(target),
+                "methods": [
+                    {
+                        "method": name,
+                        "uri": picture(
+                            arrays[f"scale{scale}_prediction"][0],
+                            hidden_patches(arrays, scale, grid)[0],
+                        ),
+                        "fidelity": fidelity(arrays, scale, grid),
+                        "borrowed": bool(method_block(study, name).get("norm_pix")),
+                    }
+                    for name, arrays in here.items()
+                ],
+            }
+        )
+    return found

@@ -35,19 +35,28 @@ class Neighbors(Section):
     title = "Nearest neighbors"
     template = "neighbors.html"
 
+    def applies(self, study: Study) -> bool:
+        """Whether a task was evaluated, a method trained, and its features kept."""
+        finding = next(iter(study_findings(study)), None)
+        best = finding.trained if finding else None
+        return best is not None and not study.methods[best.method].features.empty
+
     def data(self, study: Study) -> dict[str, Any]:
-        """Lesions with their neighbors and pictures; no items where there is nothing to show."""
-        asked = [task for result in study.methods.values() for task in result.metrics["tasks"]]
-        finding = next((one for one in study_findings(study) if [one.task] == asked[:1]), None)
-        if finding is None or finding.trained is None:
-            return {"chosen": []}
+        """Lesions with their neighbors and pictures."""
+        finding = study_findings(study)[0]
+        assert finding.trained is not None
         method = finding.trained.method
         chosen = neighborhoods(study, method, finding.task)
         names = {
             name for item in chosen for name in (item.lesion, *(n.lesion for n in item.neighbors))
         }
         tiles = {name: lesion_tile(study.crops, name) for name in sorted(names)}
-        return {"finding": finding, "method": method, "chosen": chosen, "tiles": tiles}
+        return {
+            "method": method,
+            "chosen": chosen,
+            "tiles": tiles,
+            "line": f"{len(chosen)} lesions beside the ones that {method} sees as most similar",
+        }
 
 
 @dataclass(frozen=True)

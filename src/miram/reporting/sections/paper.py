@@ -135,10 +135,24 @@ class Paper(Section):
     title = "Comparison with the paper"
     template = "paper.html"
 
+    def applies(self, study: Study) -> bool:
+        """Whether the paper's task was evaluated, by a probe or fine-tuned."""
+        metrics = [result.metrics for result in study.methods.values()]
+        return any(TASK in found["tasks"] for found in (*metrics, *study.fine_tuned.values()))
+
     def data(self, study: Study) -> dict[str, Any]:
         """Rows, differences and sentences."""
         metrics = {method: result.metrics for method, result in study.methods.items()}
-        return {"paper": paper_table(metrics, source=study.source, fine_tuned=study.fine_tuned)}
+        table = paper_table(metrics, source=study.source, fine_tuned=study.fine_tuned)
+        ours = [row for row in table.rows if row.origin == "ours"]
+        best = max(ours, key=lambda row: row.accuracy)
+        lead = table.rows[0]
+        return {
+            "paper": table,
+            "line": f"Published: {_percent(lead.accuracy)} ({lead.ends}), {lead.lesions} lesions. "
+            f"Here: {_percent(best.accuracy)} ({best.ends}), {best.lesions} lesions, "
+            f"the highest of {len(ours)}",
+        }
 
 
 def published_row(item: PublishedMetric) -> PaperRow:

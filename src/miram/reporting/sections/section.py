@@ -13,10 +13,12 @@ class Section(ABC):
         title: Heading, and entry in the table of contents.
         template: Jinja template, in `miram/reporting/templates` or beside the file of the class.
             It sees the values of `data` and those of `miram.reporting.page.shared_facts`.
+        folded: Whether a reader opens it, by its heading.
     """
 
     title: ClassVar[str]
     template: ClassVar[str]
+    folded: ClassVar[bool] = True
 
     @property
     def anchor(self) -> str:
@@ -24,7 +26,7 @@ class Section(ABC):
         return self.template.removesuffix(".html").replace("_", "-")
 
     def applies(self, study: Study) -> bool:
-        """Whether the page has this section; one that applies may still say why it is empty."""
+        """Whether the page has this section."""
         return True
 
     @abstractmethod
@@ -32,5 +34,6 @@ class Section(ABC):
         """Values for the template.
 
         `charts`, if there, holds plotly figures by the id of their place, which is unique on the
-        page; `{{ chart(id, label) }}` of `macros.html` puts them there.
+        page; `{{ chart(id, label) }}` of `macros.html` puts them there. `line`, if there, is its
+        result in one line, beside the heading.
         """

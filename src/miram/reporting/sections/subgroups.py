@@ -25,17 +25,30 @@ class Subgroups(Section):
     title = "Subgroups"
     template = "subgroups.html"
 
+    def applies(self, study: Study) -> bool:
+        """Whether a variable of the lesion table divides the evaluated lesions of any task."""
+        return any(
+            not subgroup_rows(study.methods, one.task, one.drawn).empty
+            for one in study_findings(study)
+        )
+
     def data(self, study: Study) -> dict[str, Any]:
         """Every task with its table, and the charts."""
-        views, charts = [], {}
+        views, charts, judged, differing = [], {}, 0, 0
         for place, finding in enumerate(study_findings(study)):
             rows = subgroup_rows(study.methods, finding.task, finding.drawn)
             if rows.empty:
                 continue
             chart = f"subgroups-{place}"
             charts[chart] = subgroup_figure(rows)
+            verdicts = rows.loc[rows["method"] == finding.drawn[0], "verdict"]
+            judged += int((~verdicts.isin([TOO_FEW, "undefined"])).sum())
+            differing += int(verdicts.isin(["higher", "lower"]).sum())
             views.append({"finding": finding, "chart": chart, "table": subgroup_table(rows)})
-        return {"views": views, "charts": charts, "min_patients": MIN_PATIENTS}
+        line = f"{differing} of {judged} subgroups differ significantly from the other lesions"
+        if not judged:
+            line = f"No subgroup has {MIN_PATIENTS} patients in it and outside it"
+        return {"views": views, "charts": charts, "min_patients": MIN_PATIENTS, "line": line}
 
 
 def subgroup_rows(

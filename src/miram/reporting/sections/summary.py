@@ -1,28 +1,31 @@
-"""What the study says of every task, in careful words, and what it cannot say."""
+"""The answer of a study on one screen, and what it cannot say."""
 
 from typing import Any
 
-from miram.evaluation.statistics.subgroups import MIN_PATIENTS
-from miram.reporting.facts.findings import study_findings
-from miram.reporting.facts.limits import RESEARCH_ONLY, study_limits
-from miram.reporting.facts.methods import beside_intervals, borrowed_weights
+from miram.reporting.charts.forest import main_forest
+from miram.reporting.facts.findings import pretrains, study_findings
+from miram.reporting.facts.limits import changed_data, study_limits
+from miram.reporting.facts.methods import borrowed_weights
 from miram.reporting.facts.study import Study
 from miram.reporting.sections.section import Section
 
 
 class Summary(Section):
-    """Highest metrics, chance level, the random encoder and paired comparisons, by task."""
+    """The main task: the best pretrained method beside the untrained encoder and the baselines."""
 
     title = "Summary"
     template = "summary.html"
+    folded = False
 
     def data(self, study: Study) -> dict[str, Any]:
-        """The findings and what is needed to read them."""
+        """The finding of the first task, and its forest plot."""
+        finding = next(iter(study_findings(study)), None)
         starts = {name: borrowed_weights(study, name) for name in study.methods}
         return {
-            "findings": study_findings(study),
-            "min_patients": MIN_PATIENTS,
-            "beside_intervals": beside_intervals(study.methods),
+            "finding": finding,
+            "pretrained": finding and finding.trained and pretrains(finding.trained.method),
+            "forest_plot": finding and main_forest(finding),
+            "changed": changed_data(study),
             "borrowed": {name: start for name, start in starts.items() if start},
         }
 
@@ -35,4 +38,6 @@ class Limits(Section):
 
     def data(self, study: Study) -> dict[str, Any]:
         """The sentences."""
-        return {"limits": [RESEARCH_ONLY, *study_limits(study)]}
+        # What concerns the answer itself stands beside it.
+        limits = [one for one in study_limits(study) if one not in changed_data(study)]
+        return {"limits": limits, "line": f"{len(limits)} things that the metrics do not say"}

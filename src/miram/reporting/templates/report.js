@@ -67,43 +67,22 @@ for (const details of document.querySelectorAll("details")) {
   });
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawShown);
-// Paper cannot be opened: what is closed opens for the print. Printing does not wait: all at once.
-let opened = [];
-addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details:not([open])")];
-  for (const details of opened) details.open = true;
-  places.forEach(draw);
-});
-addEventListener("afterprint", () => {
-  for (const details of opened) details.open = false;
-});
-
-// Leaderboard: filters and sorting; without JavaScript it is a plain table.
-const board = document.getElementById("board");
-const rows = [...board.tBodies[0].rows];
-const filters = document.getElementById("board-filters");
-
-function applyFilters() {
-  const chosen = (name) => filters.querySelector(`[data-filter=${name}]`).value;
-  const [task, method, metric] = ["task", "method", "metric"].map(chosen);
-  for (const row of rows) {
-    const metricFits =
-      !metric || row.dataset.metric === metric || (metric === "main" && "main" in row.dataset);
-    const others = (!task || row.dataset.task === task) && (!method || row.dataset.method === method);
-    row.hidden = !(metricFits && others);
-  }
-  const shown = rows.filter((row) => !row.hidden).length;
-  const count = `${shown} of ${rows.length} rows are shown`;
-  document.getElementById("board-count").textContent = count;
+// A link to a section opens it.
+function openTarget() {
+  const section = document.getElementById(location.hash.slice(1));
+  section?.querySelector(":scope > .fold")?.setAttribute("open", "");
 }
+addEventListener("hashchange", openTarget);
+openTarget();
 
+// Tables of metrics sort by a column; without JavaScript they are plain tables.
 function cellKey(row, column) {
   const text = row.cells[column].textContent.trim();
   const value = Number.parseFloat(text);
   return Number.isNaN(value) ? text : value;
 }
 
-function sortBy(head, column) {
+function sortBy(board, head, column) {
   const falling = head.getAttribute("aria-sort") !== "descending";
   for (const other of board.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", falling ? "descending" : "ascending");
@@ -113,32 +92,15 @@ function sortBy(head, column) {
     const sign = x > y ? 1 : x < y ? -1 : 0;
     return falling ? -sign : sign;
   };
-  board.tBodies[0].append(...rows.sort(order));
+  board.tBodies[0].append(...[...board.tBodies[0].rows].sort(order));
 }
 
-[...board.tHead.rows[0].cells].forEach((head, column) => {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = head.textContent;
-  head.replaceChildren(button);
-  button.addEventListener("click", () => sortBy(head, column));
-});
-filters.addEventListener("change", applyFilters);
-filters.hidden = false;
-applyFilters();
-
-// Reconstructions: from the hidden patches over the reconstruction to the target.
-const stops = ["Hidden patches", "Reconstruction", "Target"];
-for (const label of document.querySelectorAll(".fade")) {
-  label.hidden = false;
-  const input = label.querySelector("input");
-  input.addEventListener("input", () => {
-    const value = input.value / 100;
-    const style = label.closest(".strips").style;
-    style.setProperty("--prediction", Math.min(value, 1));
-    style.setProperty("--target", Math.max(value - 1, 0));
-    const [from, part] = [Math.floor(value), Math.round(100 * (value % 1))];
-    const text = part ? `${100 - part} % ${stops[from]}, ${part} % ${stops[from + 1]}` : stops[from];
-    input.setAttribute("aria-valuetext", text);
+for (const board of document.querySelectorAll(".board")) {
+  [...board.tHead.rows[0].cells].forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    head.replaceChildren(button);
+    button.addEventListener("click", () => sortBy(board, head, column));
   });
 }

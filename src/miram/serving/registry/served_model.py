@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import math
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def _white(bits: Any) -> int:
     if bits is None:
         return 1
     if isinstance(bits, bool) or bits not in range(1, _MOST_BITS + 1):
-        raise ValueError(f"bits is a whole number from 1 to {_MOST_BITS}, got {bits!r}")
+        raise ValueError(f"bits is a whole number from 1 to {_MOST_BITS}, got {reprlib.repr(bits)}")
     return int(2 ** int(bits) - 1)
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from miram.configuration import Config
 from miram.errors import MiramError
+from miram.files import atomic_path
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
@@ -47,6 +48,10 @@ class MlflowConfig(Config):
         description="folder of notes on runs that MLflow does not have in full",
     )
 
+    images: bool = Field(
+        False, description="also give a server reconstructions and crops, which show patients"
+    )
+
     @field_validator("tracking_uri")
     @classmethod
     def _no_folder(cls, uri: str) -> str:
@@ -62,6 +67,11 @@ class MlflowConfig(Config):
         """The file of a local store; none for a server."""
         uri = self.tracking_uri
         return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether pixels of patients may go there: anywhere but on this machine only if asked."""
+        return self.images or self.database is not None
 
     def within(self, project: Path) -> "MlflowConfig":
         """The same with relative paths taken from the project, not the working directory."""
@@ -81,8 +91,10 @@ def open_client(config: MlflowConfig) -> Any:
         os.environ.setdefault(name, value)
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
-    if config.database:
-        config.database.parent.mkdir(parents=True, exist_ok=True)
+    if config.database and not config.database.exists():
+        # Whole or not at all: MLflow cannot open one whose tables a killed process half made.
+        with atomic_path(config.database) as temporary:
+            MlflowClient(tracking_uri=f"{_SQLITE}{temporary}").search_experiments(max_results=1)
     return MlflowClient(tracking_uri=config.tracking_uri)
 
 

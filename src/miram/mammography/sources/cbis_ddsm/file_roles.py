@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from miram.mammography.decoding.errors import DecodingError
 from miram.mammography.decoding.headers import read_header
-from miram.mammography.decoding.pictures import is_picture_file, picture_size
+from miram.mammography.decoding.pictures import is_picture_file, picture_facts
 from miram.mammography.decoding.read import read_thumbnail
 from miram.mammography.sources.cbis_ddsm.layouts import SeriesIndex, image_key
 from miram.mammography.sources.files import PICTURE_SUFFIXES
@@ -212,7 +212,7 @@ def identify(path: Path, index: SeriesIndex) -> ImageFile:
     """
     try:
         if is_picture_file(path):
-            rows, columns = picture_size(path)
+            rows, columns, _ = picture_facts(path)
             info, role = index.info(path), FileRole.UNKNOWN
             if info is not None:
                 folder = path.parent.name

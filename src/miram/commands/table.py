@@ -1,0 +1,99 @@
+"""`miram table check`: what a lab's own table says, and the settings that take it in."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from miram.mammography.sources.table_guess import Guess
+
+table = typer.Typer(no_args_is_help=True, help="Your own table of lesions.")
+
+
+@table.callback()
+def _group() -> None:
+    pass
+
+
+@table.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(help="CSV with one row per lesion", metavar="FILE")],
+    raw_root: Annotated[
+        Path | None, typer.Option(help="folder of the images; that of the table if not given")
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(help="new YAML file for the settings, such as conf/my_lab/parameters.yml"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print the result for machines, on one line")
+    ] = False,
+) -> None:
+    """Guess what the columns and words of a table mean, try it, and print the settings to paste.
+
+    Read them before you use them: a guess may be wrong.
+
+    Example: miram table check findings.csv --raw-root /data/my_lab
+    """
+    import yaml
+
+    from miram.errors import MiramError
+    from miram.mammography.sources.table_guess import guess_table
+
+    folder = raw_root or file.absolute().parent
+    guess = guess_table(file, folder)
+    settings = {"sources": {"image_table": guess.options}}
+    tried = try_table(guess, folder)
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    if write is not None:
+        from miram.files import atomic_path
+
+        if write.exists():
+            raise MiramError(f"{write} exists: remove it, or write to another file")
+        with atomic_path(write) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps({**settings, "doubts": guess.doubts, **tried}))
+        return
+    lines = [f"# {line}" for line in (*_words(tried), *(f"decide: {d}" for d in guess.doubts))]
+    where = f"--env {write.parent.name} " if write is not None else ""
+    params = f"source=image_table,raw_root={folder},data_root=data/{folder.absolute().name}"
+    saved = f"settings: {write}; " if write is not None else "paste this into conf/local/own.yml; "
+    typer.echo("\n".join([*lines, text.rstrip()]))
+    typer.echo(f"# {saved}next: kedro run {where}--params {params}")
+
+
+def try_table(guess: "Guess", raw_root: Path) -> dict[str, Any]:
+    """Read the table with the guessed settings.
+
+    Returns:
+        `lesions`, `patients`, `mammograms`, `pathology` (rows by value) and `audit` (rows by
+        code); or `fault`, why it cannot be read.
+    """
+    from miram.errors import MiramError
+    from miram.mammography.lesion_table import has_place
+    from miram.mammography.sources import make_source
+
+    try:
+        found = make_source("image_table", guess.options).ingest(raw_root)
+    except MiramError as error:
+        return {"fault": str(error)}
+    lesions = found.lesions[has_place(found.lesions)]
+    return {
+        "lesions": len(lesions),
+        "patients": int(found.lesions["patient_id"].nunique()),
+        "mammograms": int(found.lesions["image_id"].nunique()),
+        "pathology": lesions["pathology"].value_counts().to_dict(),
+        "audit": found.audit["code"].value_counts().to_dict(),
+    }
+
+
+def _words(tried: dict[str, Any]) -> list[str]:
+    if "fault" in tried:
+        return [f"cannot be read yet: {tried['fault']}"]
+    counts = "{lesions} lesions of {patients} patients in {mammograms} mammograms".format(**tried)
+    labels = ", ".join(f"{count} {name}" for name, count in tried["pathology"].items())
+    audit = ", ".join(f"{count} x {code}" for code, count in tried["audit"].items())
+    return [counts, f"pathology: {labels or 'not given'}", f"audit: {audit or 'empty'}"]

@@ -1,0 +1,257 @@
+"""A first guess of what columns and words of a lab's own table mean, to be read and corrected."""
+
+import csv
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from miram.errors import MiramError
+from miram.mammography.lesion_table import BOX, COLUMNS
+from miram.mammography.sources.table_columns import (
+    filled_in,
+    fits,
+    like_name,
+    nearest,
+    read_text_table,
+)
+
+_DELIMITERS = ",;\t|"
+_PICTURES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".dcm", ".dicom"}
+_MOST_VALUES = 12  # of a column that is kept as a further label
+_SCHEMAS = {column.name: column for column in COLUMNS}
+# Other names of columns, and other words for values, all in small letters.
+_NAMES = {
+    "patient_id": ("patient", "case", "case id", "subject", "subject id", "pid", "study id"),
+    "image_path": ("image", "file", "filename", "file name", "path", "image file"),
+    "mask_paths": ("mask", "mask file", "mask path", "segmentation"),
+    "laterality": ("side", "breast"),
+    "view": ("projection", "view position"),
+    "pathology": ("diagnosis", "label", "class", "malignancy", "outcome", "histology", "target"),
+    "abnormality_type": ("lesion type", "finding type", "type"),
+    "density": ("acr", "breast density"),
+    "assessment": ("birads", "bi rads"),
+    "subtlety": (),
+    "mass_shape": ("shape",),
+    "mass_margins": ("margin", "margins"),
+    "calc_type": (),
+    "calc_distribution": ("distribution",),
+    "official_split": ("split", "set", "partition", "subset"),
+    "lesion_id": ("lesion",),
+}
+_WORDS = {
+    "pathology": {
+        "MALIGNANT": ("malignant", "malign", "cancer", "carcinoma", "m", "1", "positive", "true"),
+        "BENIGN": ("benign", "b", "0", "negative", "false"),
+        "": ("normal", "unknown"),
+    },
+    "laterality": {"LEFT": ("left", "l"), "RIGHT": ("right", "r")},
+    "official_split": {
+        "train": ("train", "training", "val", "valid", "validation"),
+        "test": ("test", "testing"),
+    },
+    "abnormality_type": {"mass": ("mass", "masses"), "calcification": ("calc", "calcifications")},
+    "density": {"1": ("a",), "2": ("b",), "3": ("c",), "4": ("d",)},
+}
+_BOXES = (
+    ("corners", BOX),
+    ("corners", ("x0", "y0", "x1", "y1")),
+    ("corners", ("xmin", "ymin", "xmax", "ymax")),
+    ("corners", ("x min", "y min", "x max", "y max")),
+    ("corners", ("x1", "y1", "x2", "y2")),
+    ("corners", ("left", "top", "right", "bottom")),
+    ("size", ("left", "top", "width", "height")),
+    ("size", ("x", "y", "width", "height")),
+    ("size", ("x", "y", "w", "h")),
+)
+
+
+@dataclass
+class Guess:
+    """What a table seems to mean.
+
+    Attributes:
+        options: Of the source `image_table`.
+        doubts: What a reader has to decide, in words.
+    """
+
+    options: dict[str, Any]
+    doubts: list[str] = field(default_factory=list)
+
+
+def guess_table(path: Path, raw_root: Path) -> Guess:
+    """Guess columns, words and boxes of a table.
+
+    Args:
+        path: A CSV with one row per lesion.
+        raw_root: Folder of the images; they are looked for by the names in the table.
+
+    Raises:
+        MiramError: The table cannot be read.
+    """
+    delimiter = _delimiter(path)
+    table = read_text_table(path, delimiter)
+    table = table.where(table != "")
+    inside = path.absolute().is_relative_to(raw_root.absolute())
+    name = str(path.absolute().relative_to(raw_root.absolute()) if inside else path.absolute())
+    found = Guess({"table": name, **({} if delimiter == "," else {"delimiter": delimiter})})
+    free = list(table)
+    box = _box(free)
+    if box:
+        free = [column for column in free if column not in box[1]]
+    columns: dict[str, str] = {}
+    for wanted, others in _NAMES.items():
+        column = _named_like(wanted, others, free)
+        if column:
+            columns[wanted] = column
+            free.remove(column)
+    _find_images(table, raw_root, columns, free, found)
+    values = {
+        wanted: words
+        for wanted, column in columns.items()
+        if column in table and (words := _values(table[column], wanted, column, found.doubts))
+    }
+    # A column that bears the name of the lesion table's needs no entry.
+    named = {wanted: column for wanted, column in columns.items() if wanted != column}
+    found.options |= {"columns": named} if named else {}
+    found.options |= {"values": values} if values else {}
+    if box:
+        form, names = box
+        found.options |= {} if names == BOX else {"box_columns": list(names), "box_format": form}
+    labels = [name for name in free if 2 <= table[name].nunique() <= _MOST_VALUES]
+    found.options |= {"label_columns": labels} if labels else {}
+    if "patient_id" not in columns:
+        found.doubts.append("no column seems to name the patient: set columns.patient_id")
+    if not box and "mask_paths" not in columns:
+        found.doubts.append("there is neither a mask nor a box: no lesion can be cut")
+    return found
+
+
+def _delimiter(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+    except (OSError, ValueError) as error:
+        raise MiramError(f"{path} cannot be read as a table: save it as CSV in UTF-8") from error
+    return max(_DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name).strip().lower()
+
+
+def _named_like(wanted: str, others: Collection[str], free: list[str]) -> str | None:
+    if wanted in free:
+        return wanted
+    spellings = {_plain(name): name for name in free}
+    for other in (wanted.replace("_", " "), *others):
+        if other in spellings:
+            return spellings[other]
+    return like_name(wanted, free)
+
+
+def _box(free: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:
+    spellings = {_plain(name): name for name in free}
+    for form, names in _BOXES:
+        plain = [_plain(name) for name in names]
+        if set(plain) <= set(spellings):
+            return form, tuple(spellings[name] for name in plain)
+    return None
+
+
+def _find_images(
+    table: pd.DataFrame, raw_root: Path, columns: dict[str, str], free: list[str], found: Guess
+) -> None:
+    """Find the column, or the template, that names files which exist."""
+    files = [
+        file.relative_to(raw_root).as_posix()
+        for file in raw_root.rglob("*")
+        if file.suffix.lower() in _PICTURES
+    ]
+    for wanted in ("image_path", "mask_paths"):
+        tried = [columns[wanted]] if wanted in columns else free if wanted == "image_path" else []
+        for column in tried:
+            texts = list(table[column].dropna().unique()[:50])
+            if template := _template(column, texts, files):
+                columns[wanted] = template
+                if column in free:
+                    free.remove(column)
+                break
+        else:
+            if files and tried and wanted in columns:
+                found.doubts.append(
+                    f"no file under {raw_root} is called as column {columns[wanted]!r} says: set "
+                    f"columns.{wanted}, perhaps to a template such as images/{{name}}.png"
+                )
+    if "image_path" not in columns and (template := _joined(table, files)):
+        columns["image_path"] = template
+    if "image_path" not in columns:
+        found.doubts.append(
+            f"no column names image files under {raw_root}: set columns.image_path, perhaps to a "
+            "template such as png/{case}_{side}_{view}.png"
+        )
+
+
+def _template(column: str, texts: list[str], files: list[str]) -> str | None:
+    """The column, or a folder before it and an ending behind it, that give existing files."""
+    if not texts or not files:
+        return None
+    there = set(files)
+    if any(text in there for text in texts):
+        return column
+    for file in files:
+        path = Path(file)
+        for ending in ("", path.suffix):
+            name = path.name.removesuffix(ending) if ending else path.name
+            if name in texts:
+                folder = "" if str(path.parent) == "." else f"{path.parent.as_posix()}/"
+                made = [f"{folder}{text}{ending}" for text in texts]
+                if sum(one in there for one in made) * 2 > len(made):
+                    return f"{folder}{{{column}}}{ending}"
+    return None
+
+
+def _joined(table: pd.DataFrame, files: list[str]) -> str | None:
+    """A template of several columns, such as `png/{case}_{side}_{view}.png`."""
+    row = {str(text): name for name, text in reversed(table.iloc[0].dropna().to_dict().items())}
+    there = set(files)
+    for file in files:
+        path = Path(file)
+        parts = re.split(r"([_\- ])", path.stem)
+        if not all(part in row for part in parts[::2]):
+            continue
+        stem = "".join(f"{{{row[part]}}}" if part in row else part for part in parts)
+        template = (path.parent / f"{stem}{path.suffix}").as_posix()
+        made = filled_in(table, template, "image_path").dropna()
+        if made.isin(there).sum() * 2 > len(made):
+            return template
+    return None
+
+
+def _values(texts: pd.Series, wanted: str, column: str, doubts: list[str]) -> dict[str, str]:
+    """New names of the values that the lesion table does not know."""
+    schema = _SCHEMAS[wanted]
+    if not schema.values and schema.kind != "integer":
+        return {}
+    renamed = {}
+    for text in sorted(map(str, texts.dropna().unique())):
+        if fits(text, schema):
+            continue
+        plain = _plain(text)
+        known = {word: name for name, words in _WORDS.get(wanted, {}).items() for word in words}
+        digits = re.search(r"\d", plain) if schema.kind == "integer" else None
+        word = plain.split()[-1] if wanted == "density" and plain else plain  # of `DENSITY A`
+        if word in known:
+            renamed[text] = known[word]
+        elif digits and fits(digits[0], schema):
+            renamed[text] = digits[0]
+        else:
+            renamed[text] = nearest(text, schema).strip("'")
+            kept = f"as {renamed[text]}" if renamed[text] else "as missing"
+            doubts.append(f"{text!r} of column {column!r} is taken {kept} for {wanted}: is it?")
+    if wanted == "pathology" and {"0", "1"} & set(renamed):
+        doubts.append(f"column {column!r} is taken as 1 for malignant, 0 for benign: is it?")
+    return renamed

@@ -1,0 +1,57 @@
+"""`miram table check`: what was taken, and settings that a study reads."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from miram.commands.app import main
+from miram.mammography.sources import make_source
+
+
+@pytest.fixture
+def lab(tmp_path):
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    Image.fromarray(np.full((60, 50), 90, np.uint8)).save(folder / "a.png")
+    rows = ["patient,file,x,y,w,h,diagnosis", "p,a.png,1,2,20,30,cancer", "q,gone.png,1,2,3,4,b"]
+    (folder / "findings.csv").write_text("\n".join(rows))
+    return folder
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["table", "check", *map(str, arguments)])
+    return ended.value.code or 0
+
+
+def test_the_printed_settings_read_the_table(lab, capsys):
+    assert run(lab / "findings.csv") == 0
+    told = capsys.readouterr().out
+    assert "# 1 lesions of 1 patients in 1 mammograms" in told
+    assert "# pathology: 1 MALIGNANT" in told and "# audit: 1 x image_missing" in told
+    assert f"kedro run --params source=image_table,raw_root={lab}" in told
+    options = yaml.safe_load(told)["sources"]["image_table"]
+    assert len(make_source("image_table", options).ingest(lab).lesions) == 1
+
+
+def test_settings_are_written_into_one_file_of_the_study_and_never_over_another(
+    lab, tmp_path, capsys
+):
+    page = tmp_path / "conf" / "my_lab" / "parameters.yml"
+    assert run(lab / "findings.csv", "--write", page) == 0
+    assert "kedro run --env my_lab --params" in capsys.readouterr().out
+    written = page.read_text()
+    assert "image_table" in yaml.safe_load(written)["sources"]
+    assert run(lab / "findings.csv", "--write", page) == 1
+    assert f"{page} exists" in capsys.readouterr().err
+    assert page.read_text() == written
+
+
+def test_machines_are_told_why_a_table_cannot_be_read_yet(lab, capsys):
+    (lab / "findings.csv").write_text("colour\nred\n")
+    assert run(lab / "findings.csv", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "has no column image_path" in told["fault"] and len(told["doubts"]) == 3
