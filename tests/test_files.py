@@ -43,6 +43,15 @@ def test_a_file_from_elsewhere_needs_no_record(tmp_path):
     check(tmp_path / "nowhere")
 
 
+def test_a_damaged_list_of_sums_is_no_crash(tmp_path):
+    path = tmp_path / "features.parquet"
+    write(path, b"content")
+    sums = tmp_path / ".sha256"
+    sums.write_bytes(b"\xff" + sums.read_bytes()[1:])
+    with pytest.raises(MiramError, match=r"features\.parquet is damaged"):
+        check(path)
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

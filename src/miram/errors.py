@@ -36,10 +36,11 @@ def writing(path: str | Path) -> Iterator[None]:
     except CannotWrite:
         raise
     except OSError as error:
-        remedy = (_DISK | _PATH).get(error.errno or 0)
+        number = error.errno or 0
+        remedy = (_DISK | _PATH).get(number)
         if remedy is None:
             raise
-        raise CannotWrite(f"cannot write {path}: {os.strerror(error.errno)}; {remedy}") from error
+        raise CannotWrite(f"cannot write {path}: {os.strerror(number)}; {remedy}") from error
 
 
 def refusal(error: BaseException) -> str | None:

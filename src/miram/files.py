@@ -20,11 +20,15 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, mode: int | None = None) -> Iterator[Path]:
     """Give a temporary path that becomes `path` when the block ends without an error.
 
     The temporary file stands in the same folder, made where missing, so that the final rename is
-    atomic. It is flushed to the disk before the rename and removed after an error.
+    atomic. It is flushed to the disk before the rename and removed after an error. `mode` are its
+    permissions, where they are not those of any new file.
+
+    Raises:
+        CannotWrite: The disk is full, or the folder is closed to this user.
     """
     path = Path(path)
     temporary = None
@@ -35,7 +39,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(0o666 & ~_umask() if mode is None else mode)
             temporary.replace(path)
     finally:
         if temporary:
@@ -43,10 +47,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def recorded_path(path: str | Path) -> Iterator[Path]:
+def recorded_path(path: str | Path, mode: int | None = None) -> Iterator[Path]:
     """As `atomic_path`, and the folder's `.sha256` says what was written; `check` compares it."""
     path = Path(path)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, mode) as temporary:
         yield temporary
         # Before the file has its name: wherever a process is killed, what is there is recorded.
         record(path.parent / SUMS, {path.name: file_sha256(temporary)})
@@ -66,8 +70,9 @@ def record(sums: Path, digests: Mapping[str, str]) -> None:
 def recorded(sums: Path) -> dict[str, set[str]]:
     """The sums of a list, by relative name; of an older list without sums, the names alone."""
     found: dict[str, set[str]] = {}
-    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
-    for line in lines:
+    # A byte of the list itself may be damaged: that line then fits no file, or no sum.
+    text = sums.read_text(encoding="utf-8", errors="replace") if sums.is_file() else ""
+    for line in text.splitlines():
         digest, _, name = line.rpartition("  ")
         found.setdefault(name, set()).update([digest[-64:]] if digest else [])
     return found

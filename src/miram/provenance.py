@@ -3,15 +3,29 @@
 import ast
 import hashlib
 import platform
+import shlex
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+_RAW_DATA = ("raw_root", "sources.")  # parameters that stay where they are: docs/privacy.md
 _PACKAGES = ("miram", "torch", "timm", "scikit-learn", "pydicom", "kedro", "mlflow")
 
 TRAINING_CODE = ("models", "training")
 FEATURE_CODE = ("models", "evaluation/features")
+
+
+def command_line() -> str:
+    """The command at hand, without the run-time parameters that name raw data."""
+    return shlex.join([Path(sys.argv[0]).name, *map(_without_raw_data, sys.argv[1:])])
+
+
+def _without_raw_data(word: str) -> str:
+    option, equals, given = word.rpartition("--params=")
+    kept = [part for part in given.split(",") if not part.strip().startswith(_RAW_DATA)]
+    return f"{option}{equals}{','.join(kept)}"
 
 
 @cache

@@ -39,7 +39,7 @@ class StudySession(KedroSession):
         loader = self._get_config_loader()
         # One namespace of one pipeline is run whatever `methods` says.
         methods = METHODS if namespaces else choose_methods(loader["parameters"]["methods"])
-        catalog = settings.DATA_CATALOG_CLASS.from_config(loader["catalog"])
+        catalog = settings.DATA_CATALOG_CLASS.from_config(loader["catalog"], loader["credentials"])
         pipelines.set_requested(None if list(names) == [_STUDY] else list(names))
 
         def exists(dataset: str) -> bool:

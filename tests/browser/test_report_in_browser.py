@@ -1,6 +1,10 @@
 """The report page in Chromium, as a reader opens it: from the file, without network."""
 
+import json
 import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -36,6 +40,10 @@ def noted(open_page, address):
 @pytest.fixture(scope="module")
 def page(noted):
     return noted.page
+
+
+def test_the_file_is_small_enough_to_be_sent(finished_project):
+    assert (finished_project / "data/08_reporting/report.html").stat().st_size < 3_000_000
 
 
 def test_every_section_shows_something_when_it_is_opened(page):
@@ -126,6 +134,18 @@ def test_the_folded_page_prints_on_two_pages_at_most_and_opened_parts_besides(
 ):
     assert pages_of(open_page(address).page.pdf(format="A4")) <= 2
     assert pages_of(page.pdf(format="A4")) > 2
+
+
+def test_the_command_prints_the_answer_on_two_pages(finished_project, tmp_path):
+    folder = tmp_path / "08_reporting"
+    folder.mkdir()
+    shutil.copy(finished_project / "data/08_reporting/report.html", folder)
+    command = [sys.executable, "-c", "from miram.commands.app import main; main()"]
+    command += ["report", "--pdf", "--json", "--data-root", tmp_path]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["pdf"] == str(folder / "report.pdf")
+    assert pages_of((folder / "report.pdf").read_bytes()) == 2
 
 
 def test_a_column_sorts_both_ways(page):

@@ -18,6 +18,7 @@ from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.probes.linear import LinearProbeConfig
 from miram.evaluation.probes.scoring import WHOLE
+from miram.mammography.pseudonyms import pseudonymize, with_pseudonyms
 from miram.mammography.splits import SplitConfig, assign_splits
 
 DRAWS = 100
@@ -244,3 +245,29 @@ def test_errors_are_one_line_without_a_traceback(
     assert run("evaluate", "--labels", files / "lesions.parquet", *given) == 1
     output = capsys.readouterr()
     assert output.out == "" and words in output.err and output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("own", ["scores", "labels"])
+def test_own_names_of_lesions_find_the_pseudonyms_of_the_study(files, tmp_path, capsys, own):
+    lesions, scores = lesions_of_40_patients(), pd.read_parquet(predictions(files, "mae"))
+    hidden, identities = pseudonymize(lesions, b"k" * 16)
+    of_study = with_pseudonyms(scores, identities)
+    assert not set(of_study["lesion_id"]) & set(scores["lesion_id"])
+    identities.to_parquet(tmp_path / "identities.parquet")
+    hidden.to_parquet(tmp_path / "lesions.parquet")
+    of_study.to_parquet(tmp_path / "scores.parquet")
+    (lesions if own == "labels" else hidden).to_parquet(tmp_path / "labels.parquet")
+    (scores if own == "scores" else of_study).to_parquet(tmp_path / "given.parquet")
+    entries = []
+    for table, labels in (("given", "labels"), ("scores", "lesions")):
+        command = ("evaluate", tmp_path / f"{table}.parquet", "--draws", DRAWS, "--json")
+        assert run(*command, "--labels", tmp_path / f"{labels}.parquet") == 0
+        entries += json.loads(capsys.readouterr().out)["models"].values()
+    assert entries[0] == entries[1]
+    assert entries[0]["lesions"] == 80
+
+
+def test_identities_that_are_asked_for_have_to_be_there(files, tmp_path, capsys):
+    there = predictions(files, "mae")
+    assert run(*asked(files, there, "--identities", tmp_path / "none.parquet")) == 1
+    assert "there is no file" in capsys.readouterr().err

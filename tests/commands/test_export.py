@@ -44,6 +44,7 @@ def test_the_newest_version_is_taken_unless_one_is_named(
     assert run("mae", "--to", tmp_path, "--data-root", data_root, *options) == 0
     output = capsys.readouterr().out
     assert f"timm: {tmp_path / 'timm'}" in output and "license: terms of the data" in output
+    assert output.endswith("docs/models.md tells how each is loaded\n")
     model = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True)
     expected = ENCODER.build(seed).state_dict()
     torch.testing.assert_close(model.state_dict(), expected, rtol=0, atol=0)

@@ -58,6 +58,29 @@ def test_without_a_browser_the_place_of_the_page_is_reported_still(data_root, tm
     assert "no web browser could be started here: copy" in done.stderr
 
 
+def print_with(data_root, path):
+    code = "from miram.commands.app import main; main()"
+    command = [sys.executable, "-c", code, "report", "--data-root", data_root, "--pdf"]
+    environment = {**os.environ, "PATH": str(path)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_printing_without_a_browser_says_which_to_install(data_root, tmp_path):
+    done = print_with(data_root, tmp_path / "nothing")
+    assert done.returncode == 1
+    assert "apt-get install chromium, or open" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_browser_that_prints_nothing_is_quoted_and_no_file_is_left(data_root, tmp_path):
+    browser = tmp_path / "chromium"
+    browser.write_text("#!/bin/sh\necho no display here >&2\n")
+    browser.chmod(0o755)
+    done = print_with(data_root, tmp_path)
+    assert done.returncode == 1
+    assert "did not print" in done.stderr and "no display here" in done.stderr
+    assert [path.name for path in (data_root / "08_reporting").iterdir()] == ["report.html"]
+
+
 def test_without_a_page_the_command_that_makes_it_is_named(tmp_path, capsys):
     assert run("--data-root", tmp_path) == 1
     output = capsys.readouterr()

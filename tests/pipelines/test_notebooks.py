@@ -15,6 +15,8 @@ TINY = {
 def run(path):
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    assert not [output for output in first.outputs if output.get("name") == "stderr"]
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 

@@ -26,6 +26,16 @@ def test_every_pipeline_of_the_study_is_registered_under_its_command(registered)
     assert {node.name for node in registered["__default__"].nodes} == together
 
 
+def test_nodes_are_tagged_by_stage_and_method(registered):
+    study = registered["__default__"]
+    for stage in STUDY:
+        assert set(study.only_nodes_with_tags(stage).nodes) == set(registered[stage].nodes)
+    mae = {node.name for node in study.only_nodes_with_tags("mae").nodes}
+    assert mae == {
+        f"mae.{name}" for name in ("pretrain_encoder", "encode_lesions", "evaluate_encoder")
+    }
+
+
 def test_no_pipeline_has_an_undeclared_dataset(registered, open_context, tmp_path):
     catalog = open_context(tmp_path).catalog
     names = {name for pipeline in registered.values() for name in pipeline.datasets()}
@@ -81,6 +91,23 @@ def test_the_medical_preset_hides_nine_in_ten_patches_and_predicts_raw_pixels(
 
 def test_every_source_has_options(open_context, tmp_path):
     assert set(open_context(tmp_path).params["sources"]) == set(SOURCES)
+
+
+def test_kedro_viz_shows_no_table_that_names_files(open_context, tmp_path):
+    catalog = open_context(tmp_path).catalog
+    for name in ("ingest_audit", "identities"):
+        assert catalog.get(name).metadata["kedro-viz"]["preview"] is False
+    assert not hasattr(catalog.get("pseudonym_key"), "preview")
+
+
+def test_the_key_of_pseudonyms_comes_from_the_environment_or_is_random(
+    open_context, tmp_path, monkeypatch
+):
+    assert open_context(tmp_path).catalog.load("pseudonym_key").given == ""
+    monkeypatch.setenv("MIRAM_PSEUDONYM_KEY", "a key of the hospital")
+    key = open_context(tmp_path).catalog.load("pseudonym_key")
+    assert key.read() == b"a key of the hospital"
+    assert "hospital" not in repr(open_context(tmp_path).catalog.get("pseudonym_key"))
 
 
 def test_every_node_is_named_and_each_method_is_a_namespace(registered):

@@ -150,7 +150,7 @@ def test_mlflow_has_a_run_per_method_with_the_same_keys_and_a_live_history(study
     artifacts = {item.path for item in client.list_artifacts(children["mae"].info.run_id)}
     assert {"encoder.safetensors", "history.csv", "predictions.parquet"} <= artifacts
     report = {item.path for item in client.list_artifacts(parents[0].info.run_id)}
-    assert {"report.html", "leaderboard.csv", "ingest_audit.csv"} <= report
+    assert {"report.html", "leaderboard.csv"} <= report
     audit = pd.read_csv(study / "02_intermediate/ingest_audit.csv")
     for code, count in audit["code"].value_counts().items():
         assert parents[0].data.metrics[f"audit.{code}"] == count

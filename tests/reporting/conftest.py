@@ -67,7 +67,7 @@ def _store(lesions: pd.DataFrame, folder: Path, hostile: str) -> CropStore:
     )
     pixels = np.random.default_rng(0).integers(0, 2**16, (len(manifest), SIDE, SIDE), np.uint16)
     masks = np.zeros((len(manifest), SIDE // 8, SIDE // 8), np.uint8)
-    row = {"lesion_id": f"P_00000_CC{hostile}", "file": "x.dcm", "code": "small_lesion"}
+    row = {"lesion_id": "P_00000_CC", "file": "x.dcm", "code": f"small_lesion{hostile}"}
     write_store(
         folder,
         [{"crops": pixels, "masks": masks}],

@@ -13,9 +13,11 @@ from miram.commands.download import download
 from miram.commands.embed import embed
 from miram.commands.evaluate import evaluate
 from miram.commands.export import export
+from miram.commands.new import new
 from miram.commands.predict import predict
 from miram.commands.replay import replay
 from miram.commands.report import report
+from miram.commands.scan_phi import scan_phi
 from miram.commands.table import table
 from miram.commands.ui import ui
 from miram.commands.verify import verify
@@ -36,8 +38,10 @@ app.command("embed")(embed)
 app.command("evaluate")(evaluate)
 app.command("export")(export)
 app.command("predict")(predict)
+app.command("new")(new)
 app.command("replay")(replay)
 app.command("report")(report)
+app.command("scan-phi")(scan_phi)
 app.add_typer(table, name="table")
 app.command("ui")(ui)
 app.command("verify")(verify)

@@ -142,4 +142,6 @@ def _as_text(report: "DownloadReport", to: Path) -> str:
         lines += [f"  {uid}: {reason}" for uid, reason in shown]
         if len(report.failed) > _SHOWN:
             lines.append(f"  and {len(report.failed) - _SHOWN} more (--json lists them)")
+    else:
+        lines.append(f"next: kedro run --pipeline ingest --params source=cbis_ddsm,raw_root={to}")
     return "\n".join(lines)

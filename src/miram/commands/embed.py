@@ -71,5 +71,6 @@ def embed(
     else:
         typer.echo(
             f"{summary.mammograms} mammograms in {summary.rows} rows of {out}, "
-            f"{summary.left_out} left out; research use only"
+            f"{summary.left_out} left out (named in {out.stem}.audit.csv); research use only\n"
+            f'read it with pandas.read_parquet("{out}")'
         )

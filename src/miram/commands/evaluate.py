@@ -51,6 +51,13 @@ def evaluate(
     ] = None,
     draws: Annotated[int | None, typer.Option(help="bootstrap draws")] = None,
     seed: Annotated[int | None, typer.Option(help="seed of the draws")] = None,
+    identities: Annotated[
+        Path | None,
+        typer.Option(
+            help="identities.parquet of a study, for files with own names of its lesions; if not "
+            "given, the one beside the labels"
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="CSV file for the metrics, one row per model and metric")
     ] = None,
@@ -71,6 +78,7 @@ def evaluate(
     Example: miram evaluate theirs.csv --labels lesions.csv --part official_split=test
     """
     from miram.evaluation.score_files import ScoreFilesConfig, evaluate_scores, read_table
+    from miram.mammography.pseudonyms import with_pseudonyms
 
     given = {"protocol": protocol, "part": part, "reference": reference, "draws": draws}
     given |= {"without_callback": without_callback, "compare_by": compare_by, "seed": seed}
@@ -79,8 +87,9 @@ def evaluate(
     )
     asked = _task(task, column, classes)
     models = _read_models(predictions)
-    tables = {name: table for name, (table, _) in models.items()}
-    found = evaluate_scores(tables, read_table(labels), asked, config)
+    known = _identities(identities, labels)
+    tables = {name: with_pseudonyms(table, known) for name, (table, _) in models.items()}
+    found = evaluate_scores(tables, with_pseudonyms(read_table(labels), known), asked, config)
     digests = {path: _digest(path) for path in (*(path for _, path in models.values()), labels)}
     if as_json:
         files = {str(path): digest for path, digest in digests.items()}
@@ -93,6 +102,8 @@ def evaluate(
         scored = {name: digests[path] for name, (_, path) in models.items()}
         table["scores_sha256"] = table["method"].map(scored)
         _write(table.assign(labels_sha256=digests[labels]), output)
+        if not as_json:
+            typer.echo(f"metrics: {output}")
 
 
 def _task(name: str | None, column: str | None, classes: str | None) -> "TaskConfig":
@@ -146,6 +157,21 @@ def _read_models(arguments: list[str]) -> "dict[str, tuple[pd.DataFrame, Path]]"
                 )
             models[str(method)] = rows, path
     return models
+
+
+def _identities(given: Path | None, labels: Path) -> "pd.DataFrame":
+    """The identities that are given, or lie beside the labels; else none."""
+    import pandas as pd
+
+    from miram.errors import MiramError
+    from miram.mammography.pseudonyms import no_identities
+
+    path = given or labels.with_name("identities.parquet")
+    if path.is_file():
+        return pd.read_parquet(path)
+    if given is not None:
+        raise MiramError(f"there is no file {given}: --identities is 02_intermediate/{path.name}")
+    return no_identities()
 
 
 def _digest(path: Path) -> str:

@@ -53,7 +53,8 @@ def export(
         typer.echo(json.dumps(result))
         return
     lines = [f"{name}: {place}" for name, place in written.items()]
-    typer.echo("\n".join([f"from {path}", *lines, f"license: {result['license']}"]))
+    lines += [f"license: {result['license']}", "docs/models.md tells how each is loaded"]
+    typer.echo("\n".join([f"from {path}", *lines]))
 
 
 def _formats(asked: str) -> tuple[Format, ...]:

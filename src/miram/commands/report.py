@@ -1,10 +1,22 @@
-"""`miram report`: where the page of a study is, or the page itself."""
+"""`miram report`: where the page of a study is, the page itself, or its first pages on paper."""
 
 import json
+import os
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+_BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "microsoft-edge",
+)
 
 
 def report(
@@ -12,18 +24,24 @@ def report(
     open_page: Annotated[
         bool, typer.Option("--open", help="show the page in the web browser")
     ] = False,
+    as_pdf: Annotated[
+        bool, typer.Option("--pdf", help="print the answer on two pages, report.pdf beside it")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="print the result for machines, on one line")
     ] = False,
 ) -> None:
-    """Tell where the report of a finished study is, and open it.
+    """Tell where the report of a finished study is, and open or print it.
 
     It is one HTML page that needs no network; kedro run --pipeline report writes it anew.
 
     Example: miram report --data-root data --open
     """
     page = _find(data_root).resolve()
-    typer.echo(json.dumps({"report": str(page)}) if as_json else str(page))
+    found = {"report": str(page)}
+    if as_pdf:
+        found["pdf"] = str(_print(page))
+    typer.echo(json.dumps(found) if as_json else "\n".join(found.values()))
     if open_page:
         _show(page)
 
@@ -38,6 +56,38 @@ def _find(data_root: Path) -> Path:
             "study, kedro run the whole study; name another folder with --data-root"
         )
     return page
+
+
+def _print(page: Path) -> Path:
+    from miram.errors import MiramError
+    from miram.files import atomic_path
+
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if browser is None:
+        raise MiramError(
+            f"printing takes Chromium, Chrome or Edge, and none is installed here: apt-get install "
+            f"chromium, or open {page} in a browser and print it from there"
+        )
+    pdf = page.with_suffix(".pdf")
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as profile, atomic_path(pdf) as temporary:
+        command = [
+            browser,
+            "--headless",
+            "--disable-gpu",
+            *["--no-sandbox"] * is_root,  # Chromium refuses root a sandbox
+            "--no-pdf-header-footer",
+            f"--user-data-dir={profile}",
+            f"--print-to-pdf={temporary}",
+            page.as_uri(),
+        ]
+        run = subprocess.run(command, capture_output=True, text=True)
+        if run.returncode or not temporary.stat().st_size:
+            raise MiramError(
+                f"{browser} did not print {page}: {run.stderr.strip()[-300:]}; open it in a "
+                "browser and print it from there"
+            )
+    return pdf
 
 
 def _show(page: Path) -> None:

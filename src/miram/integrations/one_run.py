@@ -3,8 +3,6 @@
 import json
 import os
 import platform
-import shlex
-import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from kedro.framework.hooks import hook_impl
 
 from miram.errors import MiramError, writing
 from miram.files import atomic_path
+from miram.provenance import command_line
 
 _LOCK = ".run.lock"
 _HOLDER = ".run.json"  # beside the lock: who holds it
@@ -78,7 +77,7 @@ def hold(data_root: Path) -> FileLock:
             "several methods at a time in one run, set engine.parallel_methods"
         ) from None
     note = {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(),
         "pid": os.getpid(),
         "host": platform.node(),
         "since": datetime.now().isoformat(" ", "seconds"),
@@ -92,5 +91,5 @@ def _holder(data_root: Path) -> str:
     try:
         note = json.loads((data_root / _HOLDER).read_text(encoding="utf-8"))
         return "process {pid} on {host}, since {since} ({command})".format(**note)
-    except (OSError, ValueError):  # it has only just begun
+    except (OSError, ValueError, LookupError, TypeError):  # it has only just begun
         return "it has just begun"

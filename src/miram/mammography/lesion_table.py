@@ -25,6 +25,7 @@ class Column:
         description: What the values mean, with units.
         values: The only values allowed, where the standard names them.
         span: Least and greatest whole number allowed, where the standard has such.
+        names: What its values name; such a column of own data holds pseudonyms.
         always: Whether the table has the column also where the source gives no value.
     """
 
@@ -34,6 +35,7 @@ class Column:
     description: str
     values: tuple[Any, ...] = field(default=())
     span: tuple[int, int] | None = None
+    names: Literal["", "patient", "lesion", "image", "file"] = ""
     always: bool = True
 
     @property
@@ -46,9 +48,21 @@ class Column:
 
 LARGEST_NUMBER = 2**53  # above, CSV readers that take numbers for floats lose digits
 COLUMNS = (
-    Column("lesion_id", "text", True, "unique name of the lesion in one image"),
-    Column("patient_id", "text", True, "the patient: the unit of every split and interval"),
-    Column("image_id", "text", True, "unique name of the mammogram (series UID in CBIS-DDSM)"),
+    Column("lesion_id", "text", True, "unique name of the lesion in one image", names="lesion"),
+    Column(
+        "patient_id",
+        "text",
+        True,
+        "the patient: the unit of every split and interval",
+        names="patient",
+    ),
+    Column(
+        "image_id",
+        "text",
+        True,
+        "unique name of the mammogram (series UID in CBIS-DDSM)",
+        names="image",
+    ),
     Column("laterality", "text", False, "which breast", ("LEFT", "RIGHT")),
     Column("view", "text", False, "projection, such as CC or MLO"),
     Column("abnormality_id", "integer", False, "number of the lesion within its view"),
@@ -69,8 +83,14 @@ COLUMNS = (
     Column("calc_distribution", "labels", False, "BI-RADS calcification distributions"),
     Column("official_split", "text", False, "the data set's own split", ("train", "test")),
     Column("leaks", "flag", True, "the patient is in both parts of the official split"),
-    Column("image_path", "text", True, "full mammogram, relative to the raw root"),
-    Column("mask_paths", "paths", True, "lesion masks, relative to the raw root; may be empty"),
+    Column("image_path", "text", True, "full mammogram, relative to the raw root", names="file"),
+    Column(
+        "mask_paths",
+        "paths",
+        True,
+        "lesion masks, relative to the raw root; may be empty",
+        names="file",
+    ),
     Column("source_bits", "integer", False, "bits stored per pixel in the image file"),
     Column("image_rows", "integer", False, "height of the mammogram in pixels"),
     Column("image_columns", "integer", False, "width of the mammogram in pixels"),
@@ -189,6 +209,7 @@ def lesion_table_markdown() -> str:
         "`data/02_intermediate/lesions.parquet`: one row per usable lesion, whatever the source.",
         "An image in which nothing is marked has one row, with empty `mask_paths` and no box.",
         "Further columns, such as a lab's own labels, are kept at the end.",
+        "Of own data, lesions, patients, images and files go under [pseudonyms](privacy.md).",
         "",
         "| column | holds | required | meaning |",
         "|---|---|---|---|",

@@ -90,12 +90,13 @@ def test_each_method_has_a_run_with_the_same_keys_below_that_of_the_command(conf
         assert run.data.tags["data_digest"] == Crops.digest
 
 
-def test_a_run_names_the_command_and_the_commit_it_came_from(config, run_command, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["/bin/kedro", "run", "--params", "source=my data"])
+def test_a_run_names_its_command_without_raw_data_and_its_commit(config, run_command, monkeypatch):
+    given = "source=my data,raw_root=/Films of Doe,methods=mae,sources.image_table.table=Doe.csv"
+    monkeypatch.setattr("sys.argv", ["/bin/kedro", "run", "--params", given])
     monkeypatch.setattr("miram.integrations.mlflow.hook.git_commit", lambda: "0a1b-dirty")
     run_command(config, node("mae", training()))
     [run] = Recorded(config).runs
-    assert run.data.tags["mlflow.source.name"] == "kedro run --params 'source=my data'"
+    assert run.data.tags["mlflow.source.name"] == "kedro run --params 'source=my data,methods=mae'"
     assert run.data.tags["mlflow.source.type"] == "LOCAL"
     assert run.data.tags["mlflow.source.git.commit"] == "0a1b"
     assert run.data.tags["git_commit"] == "0a1b-dirty"
@@ -131,12 +132,21 @@ def test_pictures_of_a_step_can_be_paged_through_in_mlflow(config, run_command):
     ]
 
 
-def test_an_audit_is_counted_by_code_and_kept(config, run_command):
+def test_an_audit_is_counted_by_code_and_stays_where_it_names_files(config, run_command):
     audit = pd.DataFrame({"code": ["a", "b", "a"]})
     run_command(config, node("", lambda: audit, None, "audit"))
     found = Recorded(config)
     assert found.commands[0].data.metrics == {"audit.a": 2.0, "audit.b": 1.0}
-    assert found.files(found.commands[0]) == ["audit.csv"]
+    assert not found.files(found.commands[0])
+
+
+def test_files_and_columns_of_raw_data_are_no_parameters_of_a_run(config, run_command):
+    sources = {"image_table": {"table": "Films of Doe.csv"}}
+    inputs = ["params:source", "params:sources", "params:rois"]
+    values = {"params:sources": sources, "params:rois": {"context": 1.25}}
+    run_command(config, node("", lambda *_: 1, inputs, "lesions"), **values)
+    [run] = Recorded(config).commands
+    assert run.data.params == {"source": "phantom", "rois.context": "1.25"}
 
 
 def test_a_method_ends_with_its_last_node_and_not_with_the_command(config, run_command):

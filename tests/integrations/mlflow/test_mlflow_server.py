@@ -8,11 +8,16 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow_commands import METRICS, Recorded, make_config, node
+from PIL import Image
 
+from miram.integrations.datasets.files import TextFile
+from miram.reporting.charts.images import data_uri
 from miram.training.logging.telemetry import log_metrics
 
 
@@ -184,6 +189,31 @@ def test_a_server_that_hangs_delays_a_training_once_and_not_at_every_step(
     assert calls <= 4
     assert len(warnings(caplog)) == 1
     assert len(list((tmp_path / "unfinished").glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_pixels_of_patients_go_to_a_server_only_if_asked(
+    server, tmp_path, catalog, run_command, images
+):
+    server.start()
+    config = make_server_config(server, tmp_path, f"images {images}")
+    config = config.model_copy(update={"images": images})
+    asked = {"mlflow": {"log": "artifact"}}
+    catalog["report"] = TextFile(str(tmp_path / "report.html"), metadata=asked)
+    picture = data_uri(Image.new("L", (40, 30), 9))
+    page = f'<p>AUC 0.6</p><img src="{picture}" alt="crops"><img src="{picture}">'
+
+    def train():
+        log_metrics(1, {"loss": 0.5}, {"reconstructions": np.zeros((4, 6, 3), np.uint8)})
+        return 1
+
+    run_command(config, node("mae", train), node("", lambda _: page, "mae.out", "report"))
+    found = Recorded(config)
+    assert bool(found.files(found.by_method["mae"], "images")) is images
+    [command] = found.commands
+    sent = found.client.download_artifacts(command.info.run_id, "report.html", str(tmp_path))
+    without = '<p>AUC 0.6</p><img src="data:," alt="crops"><img src="data:,">'
+    assert Path(sent).read_text() == (page if images else without)
 
 
 def test_what_another_command_has_not_finished_is_left_to_it(config, run_command, tmp_path):

@@ -325,3 +325,14 @@ def test_stores_keep_the_parameter_names_that_their_digests_were_computed_from()
 def test_the_former_name_of_a_parameter_is_refused_with_the_new_one(old, new):
     with pytest.raises(MiramError, match=f"no setting {old}: it is now {new}"):
         CropConfig.model_validate({"image_size": 64, "context": 1.25, old: 32})
+
+
+def test_files_that_go_under_pseudonyms_are_read_and_noted_under_them(film):
+    names = {"file-1": "image.png", "file-2": "mask.png", "file-3": "Doe_1951.png"}
+    plain = cut_image(task(LesionTask("a", ("mask.png",))), film, PLAIN)
+    hidden = replace(task(LesionTask("a", ("file-2",))), image_path="file-1")
+    assert np.array_equal(cut_image(hidden, film, PLAIN, names).crops, plain.crops)
+    (film / "Doe_1951.png").write_bytes(b"Doe, 1951")
+    (row,) = cut_image(replace(hidden, image_path="file-3"), film, PLAIN, names).problems
+    assert (row["file"], row["code"]) == ("file-3", "image_not_dicom")
+    assert "Doe" not in row["detail"]

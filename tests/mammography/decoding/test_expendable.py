@@ -44,6 +44,15 @@ def workers():
     return [child for child in psutil.Process().children() if "serve()" in child.cmdline()[-1]]
 
 
+def test_a_warning_that_quotes_a_header_reaches_no_log(good, capfd, caplog, recwarn):
+    odd = good.read_bytes().replace(b"1.3.6.1.1\0", b"1.3.Okonkwo"[:10])
+    good.write_bytes(odd)
+    assert read_header(good).sop_instance_uid == "1.3.Okonkw"
+    np.testing.assert_array_equal(read_image(good).pixels, RAMP)
+    said = "".join([*capfd.readouterr(), *caplog.messages, *(str(one.message) for one in recwarn)])
+    assert "Okonkw" not in said
+
+
 @pytest.mark.parametrize("name", REASONS)
 def test_a_hostile_file_is_one_row_of_the_audit(name, tmp_path, good):
     if not HOSTILE.is_dir():

@@ -215,7 +215,7 @@ def test_letters_in_a_column_of_numbers_say_how_to_map_them(root):
         ({"label_columns": ["pathology"]}, "pathology is a column of the lesion table"),
         ({"box_columns": ["x", "y", "w", "h"]}, "box_columns: there is no column 'x'"),
         ({"table": "other.csv"}, "no table .*other.csv"),
-        ({"tabel": "x"}, "tabel.*options: table"),
+        ({"tabel": "x"}, "tabel.*options: pseudonyms, table"),
         ({"delimiter": ";"}, "there is no column '.*'; it has: file,who"),
     ],
 )
@@ -264,7 +264,7 @@ def test_columns_that_are_taken_are_logged_and_near_names_asked_about(root, capl
     with caplog.at_level("INFO", logger="miram"):
         lesions = ingest(root).lesions
     assert lesions["pathology"].isna().all()
-    assert "images.csv: taken are patient_id, view, image_path" in caplog.messages
+    assert "taken are patient_id, view, image_path" in caplog.messages
     asked = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert [text.partition("set ")[2] for text in asked if "no column gives" in text] == [
         "columns: {pathology: Pathology}",

@@ -11,6 +11,7 @@ from PIL import Image
 from miram.errors import MiramError
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
+from miram.mammography.pseudonyms import PseudonymKey
 from miram.mammography.sources import make_source
 from miram.pipelines.ingest.nodes import ingest_lesions
 
@@ -91,7 +92,7 @@ def test_a_kind_of_lesion_that_all_rows_have_makes_no_normal_image_doubtful(root
 def test_lesions_and_images_without_one_are_counted_apart(root, caplog):
     (root / "images.csv").write_text(HALF, encoding="utf-8")
     with caplog.at_level(logging.INFO, logger="miram"):
-        ingest_lesions(root, "image_table", {})
+        ingest_lesions(root, "image_table", {}, PseudonymKey(root / "key"))
     assert "1 lesions of 1 patients in 1 mammograms" in caplog.messages
     assert "2 mammograms of 2 patients in which nothing is marked" in caplog.messages
     assert "audit: 1 x no_location, went on" in caplog.messages

@@ -24,7 +24,12 @@ class Table(VersionedFileDataset):
         load_args: Of `pandas.read_parquet` or `pandas.read_csv`.
         version: Set by Kedro for `versioned: true`.
         metadata: For Kedro plugins.
+
+    Attributes:
+        mode: Permissions of the file, where they are not those of any new file.
     """
+
+    mode: int | None = None
 
     def __init__(
         self,
@@ -53,7 +58,7 @@ class Table(VersionedFileDataset):
     def save(self, data: pd.DataFrame) -> None:
         """Write the table without its index."""
         path = Path(str(self._get_save_path()))
-        with recorded_path(path) as temporary:
+        with recorded_path(path, self.mode) as temporary:
             if path.suffix == ".parquet":
                 data.to_parquet(temporary, index=False)
             else:

@@ -9,8 +9,6 @@ import atexit
 import inspect
 import json
 import logging
-import shlex
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from miram.configuration import flatten
 from miram.errors import MiramError
 from miram.integrations.mlflow.store import TRAINING, Run, Status, Store, now
 from miram.models.methods import BASELINES, METHODS
-from miram.provenance import git_commit
+from miram.provenance import command_line, git_commit
 from miram.serving.registry.tracking import MlflowConfig
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.logging.telemetry import LOGGER
@@ -104,6 +102,8 @@ class MlflowHook(logging.Handler):
             for name, value in inputs.items():
                 # Without the namespace, so that all methods have the same keys.
                 key = name.removeprefix("params:").removeprefix(f"{method}.")
+                if name == "params:sources":  # they name files and columns of raw data
+                    continue
                 if name.startswith("params:"):
                     params = {key: str(text) for key, text in flatten(value, key).items()}
                     run.params = params | run.params
@@ -181,7 +181,7 @@ class MlflowHook(logging.Handler):
         commit = git_commit()
         tags = {
             "mlflow.runName": name,
-            "mlflow.source.name": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "mlflow.source.name": command_line(),
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": commit.removesuffix("-dirty"),
             "git_commit": commit,
@@ -264,5 +264,7 @@ def _to_log(dataset: Any, asked: dict[str, str]) -> dict[str, Any]:
     files = [path]
     if asked["log"] == "evaluation":  # metrics are no artifact: their tables are
         files = getattr(dataset, "artifacts", [])
+    elif asked["log"] == "audit":  # it names files
+        files = []
     absolute = [str(Path(str(file)).absolute()) for file in (path, *files)]
     return {"prefix": "", **asked, "path": absolute[0], "artifacts": absolute[1:], "time": now()}

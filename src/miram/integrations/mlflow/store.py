@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
@@ -38,6 +39,7 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 TRAINING = "training_folder"  # a tag, by which an interrupted training finds its run
 _NOT_ALLOWED = re.compile(r"[^\w\-./ :]")  # in the name of a metric or parameter
 _LONGEST_PARAMETER = 500
+_PICTURE = re.compile(rb"data:image/[\w+.-]+;base64,[\w+/=]+")
 _NO_METRICS = {"step", "epoch", "seed", "fold"}  # columns of a history
 _AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 _SECONDS_IN_QUEUE = 5  # after which a step has arrived, or never will
@@ -135,7 +137,7 @@ class Store:
             if rows := _rows(metrics, step, now(), self._had.get(run.run_id, {})):
                 queued = self.client.log_batch(run.run_id, metrics=rows, synchronous=False)
                 self._queue.append((time.monotonic(), queued))
-            for name, picture in pictures.items():
+            for name, picture in pictures.items() if self.config.takes_images else ():
                 self.client.log_image(run.run_id, picture, key=name, step=step, synchronous=True)
 
     @cached_property
@@ -219,8 +221,8 @@ class Store:
         rows = [row for step, found in points for row in _rows(found, step, saved["time"], had)]
         self.client.log_batch(run.run_id, metrics=rows)
         for artifact in map(Path, saved["artifacts"]):
-            with time_to_upload(artifact):
-                self.client.log_artifact(run.run_id, str(artifact))
+            with _fit_to_send(artifact, self.config) as file, time_to_upload(file):
+                self.client.log_artifact(run.run_id, str(file))
 
     def _steps(self, run_id: str, key: str) -> set[int]:
         return {row.step for row in self.client.get_metric_history(run_id, _allowed(key))}
@@ -269,6 +271,18 @@ def _lock_of(note: Path) -> FileLock:
     """Lock of a note, which its command holds as long as it runs."""
     # Taken in one thread and released in another.
     return FileLock(note.with_suffix(".lock"), thread_local=False, blocking=False)
+
+
+@contextmanager
+def _fit_to_send(file: Path, config: MlflowConfig) -> Iterator[Path]:
+    """The file, or a copy of a page without its pictures, which show patients."""
+    if config.takes_images or file.suffix != ".html":
+        yield file
+        return
+    with TemporaryDirectory() as folder:
+        page = Path(folder) / file.name
+        page.write_bytes(_PICTURE.sub(b"data:,", file.read_bytes()))
+        yield page
 
 
 def _read_points(path: Path, kind: str, prefix: str) -> Iterator[tuple[int, dict[str, Any]]]:

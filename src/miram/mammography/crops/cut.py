@@ -29,6 +29,7 @@ CROPPING_VERSION = 4  # raise it when the same input would give other bytes
 MASK_STEP = 8  # crop pixels along each axis of one stored mask value
 _THUMBNAIL_SIZE = 256  # least length of the shorter edge of the image the breast is found on
 _BACKGROUND_TRIES = 50
+_UNQUOTED = "the decoder's words are not repeated: they may quote the file"
 _LEAST_INSIDE = 0.9  # share of a lesion's box in the breast; 2 of 187 real ones have less
 _MOST_MARKED = 0.6  # share of a whole image that hardly a lesion fills, but an inverted mask does
 
@@ -122,21 +123,29 @@ class ImageCrops:
     problems: list[dict[str, str]]
 
 
-def cut_image(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCrops:
+def cut_image(
+    task: ImageTask, raw_root: Path, config: CropConfig, names: Mapping[str, str] | None = None
+) -> ImageCrops:
     """Decode a mammogram once and cut all its lesions and background patches.
 
     A lesion that cannot be cut, and an image that cannot be read, become audit rows.
+
+    Args:
+        task: The mammogram and its lesions.
+        raw_root: Folder of the raw data.
+        config: How to cut.
+        names: Path of each file by its pseudonym, where the task names files by these.
     """
-    cutter = _Cutter(task, config)
+    cutter = _Cutter(task, config, names or {})
     if task.no_backgrounds and not task.lesions:
         cutter.note_no_backgrounds()
         return cutter.result()
     try:
-        image = read_image(raw_root / task.image_path, config.decoding, task.photometric)
+        image = cutter.read(raw_root, task.image_path, task.photometric)
     except DecodingError as error:
         for name in [lesion.lesion_id for lesion in task.lesions] or [""]:
             code = f"image_{error.code}"
-            cutter.note(name, task.image_path, code, "left out", error.detail)
+            cutter.note_of_decoder(name, task.image_path, code, "left out", error.detail)
         return cutter.result()
     cutter.start(image)
     for lesion in task.lesions:
@@ -159,13 +168,14 @@ def _lesion_mask(
     masks = []
     for path in lesion.mask_paths:
         try:
-            decoded = read_image(raw_root / path, cutter.config.decoding)
+            decoded = cutter.read(raw_root, path)
         except DecodingError as error:
-            cutter.note(lesion.lesion_id, path, f"mask_{error.code}", "left out", error.detail)
+            code = f"mask_{error.code}"
+            cutter.note_of_decoder(lesion.lesion_id, path, code, "left out", error.detail)
             return None
         masks.append(mask := mask_from_image(decoded, shape))
         for code, detail in decoded.remarks:
-            cutter.note(lesion.lesion_id, path, code, "went on", detail)
+            cutter.note_of_decoder(lesion.lesion_id, path, code, "went on", detail)
         if mask.levels:
             detail = f"regions of the levels {', '.join(map(str, mask.levels))} are all marked"
             cutter.note(lesion.lesion_id, path, "mask_levels", "went on", detail)
@@ -182,8 +192,8 @@ def _lesion_mask(
 class _Cutter:
     """Gathers the crops of one image, all with the same grey range."""
 
-    def __init__(self, task: ImageTask, config: CropConfig) -> None:
-        self.task, self.config = task, config
+    def __init__(self, task: ImageTask, config: CropConfig, names: Mapping[str, str]) -> None:
+        self.task, self.config, self.names = task, config, names
         self.crops: list[NDArray[np.uint16]] = []
         self.masks: list[NDArray[np.uint8]] = []
         self.rows: list[dict[str, Any]] = []
@@ -191,13 +201,25 @@ class _Cutter:
         self.note = self.audit.note
         self.boxes: list[Box] = []
 
+    def read(
+        self, raw_root: Path, file: str, photometric: Photometric | None = None
+    ) -> DecodedImage:
+        path = raw_root / self.names.get(file, file)
+        return read_image(path, self.config.decoding, photometric)
+
+    def note_of_decoder(
+        self, lesion_id: str, file: str, code: str, action: str, detail: str
+    ) -> None:
+        # It may quote the path and the header of the file.
+        self.note(lesion_id, file, code, action, _UNQUOTED if self.names else detail)
+
     def start(self, image: DecodedImage) -> None:
         self.pixels, self.bits = image.pixels, image.source_bits
         self.step = max(1, min(image.pixels.shape) // _THUMBNAIL_SIZE)
         thumbnail = np.ascontiguousarray(image.pixels[:: self.step, :: self.step])
         self.breast = breast_mask(thumbnail)
         for code, detail in image.remarks:
-            self.note("", self.task.image_path, code, "went on", detail)
+            self.note_of_decoder("", self.task.image_path, code, "went on", detail)
         if has_white_air(thumbnail):
             detail = "what surrounds the breast is white: set photometric to MONOCHROME1 if so"
             self.note("", self.task.image_path, "white_air", "went on", detail)

@@ -4,9 +4,9 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class CropPlan:
     Attributes:
         workers: Processes to cut with, up to 0.5 GB for a full film each; -1 for all there are.
         backend: Makes joblib's backend; by default its own processes on this machine.
+        names: Path of each file by its pseudonym; empty where the tasks name paths.
     """
 
     tasks: tuple[ImageTask, ...]
@@ -52,6 +53,11 @@ class CropPlan:
     raw_root: Path
     workers: int = 1
     backend: Backend = nullcontext
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def names_of(self, task: ImageTask) -> dict[str, str]:
+        """Those of `names` that a task needs."""
+        return {name: self.names[name] for name in task.files if name in self.names}
 
 
 def plan_crops(
@@ -60,6 +66,7 @@ def plan_crops(
     config: CropConfig,
     workers: int = 1,
     backend: Backend = nullcontext,
+    names: Mapping[str, str] | None = None,
 ) -> CropPlan:
     """Group a lesion table by mammogram, so that each is decoded once; see `CropPlan`.
 
@@ -69,7 +76,7 @@ def plan_crops(
     lesions = lesions.assign(no_backgrounds=_no_backgrounds(lesions)).sort_values("lesion_id")
     groups = lesions.groupby("image_id", sort=True)
     tasks = tuple(_task(str(image_id), group) for image_id, group in groups)
-    return CropPlan(tasks, config, raw_root, workers, backend)
+    return CropPlan(tasks, config, raw_root, workers, backend, names or {})
 
 
 def _no_backgrounds(lesions: pd.DataFrame) -> pd.Series:
@@ -114,7 +121,10 @@ def build_crop_store(plan: CropPlan, folder: Path) -> CropStore:
     todo = [task for task in plan.tasks if not cache.has(task)]
     log.info("%d of %d mammograms to cut", len(todo), len(plan.tasks))
     jobs = (
-        delayed(_cut_and_save)(task, plan.raw_root, plan.config, cache.part(task)) for task in todo
+        delayed(_cut_and_save)(
+            task, plan.raw_root, plan.config, cache.part(task), plan.names_of(task)
+        )
+        for task in todo
     )
     with plan.backend():
         finished = Parallel(n_jobs=plan.workers, return_as="generator_unordered")(jobs)
@@ -174,8 +184,10 @@ def _why_none(plan: CropPlan, problems: list[dict[str, str]]) -> str:
     )
 
 
-def _cut_and_save(task: ImageTask, raw_root: Path, config: CropConfig, path: Path) -> None:
-    piece = cut_image(task, raw_root, config)
+def _cut_and_save(
+    task: ImageTask, raw_root: Path, config: CropConfig, path: Path, names: dict[str, str]
+) -> None:
+    piece = cut_image(task, raw_root, config, names)
     text = json.dumps([piece.rows, piece.problems])
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, crops=piece.crops, masks=piece.masks, text=np.array(text))
@@ -195,7 +207,8 @@ class _Cache:
     def fingerprint(self, task: ImageTask) -> str:
         """Hash of all that the crops of a mammogram follow from; files count by size and time."""
         if task.image_id not in self.fingerprints:
-            paths = [self.plan.raw_root / name for name in task.files]
+            names = self.plan.names
+            paths = [self.plan.raw_root / names.get(name, name) for name in task.files]
             stats = [path.stat() if path.exists() else None for path in paths]
             states = [stat and (stat.st_size, stat.st_mtime_ns) for stat in stats]
             text = self.prefix + json.dumps([asdict(task), states])

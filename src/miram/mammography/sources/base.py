@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
+from pydantic import Field
 
 from miram.configuration import Config
 from miram.errors import MiramError
@@ -61,6 +62,15 @@ class Source(Config, ABC):
 
     about: ClassVar[SourceNote | None] = None
     audit_codes: ClassVar[dict[str, str]] = {}
+
+    pseudonyms: bool = Field(
+        True, description="whether patients, lesions, images and files go under pseudonyms"
+    )
+
+    @property
+    def further_columns(self) -> tuple[str, ...]:
+        """Columns of the lesion table beyond the standard ones that pass beside pseudonyms."""
+        return ()
 
     @abstractmethod
     def ingest(self, raw_root: Path) -> Ingested:

@@ -133,6 +133,11 @@ class DicomFolderSource(WantedImages, Source):
         r"for the whole PatientID. CBIS-DDSM files need P_\d{5}",
     )
 
+    @property
+    def further_columns(self) -> tuple[str, ...]:
+        """Whether an image is raw."""
+        return ("presentation_intent",)
+
     @field_validator("patient_pattern")
     @classmethod
     def _compiles(cls, pattern: str) -> str:

@@ -98,6 +98,11 @@ class ImageTableSource(Source):
         0.01, ge=0, lt=0.2, description="greatest relative difference of mask and image aspect"
     )
 
+    @property
+    def further_columns(self) -> tuple[str, ...]:
+        """The labels that were asked for."""
+        return self.label_columns
+
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
         for option in ("columns", "constants", "values"):
@@ -137,9 +142,9 @@ class ImageTableSource(Source):
                 f"{count} x {code}, first {first['file']}: {first['detail']}"
             )
         lesions = mark_unplaced(pd.DataFrame(found), pd.DataFrame(finder.unplaced))
-        log.info("%d of %d rows of %s can be used", len(lesions), len(rows), self.table)
+        log.info("%d of %d rows of the table can be used", len(lesions), len(rows))
         if not has_place(lesions).any():
-            log.warning("no row of %s has a mask or a box: no lesion can be cut", self.table)
+            log.warning("no row of the table has a mask or a box: no lesion can be cut")
         return Ingested(validate_lesions(lesions), finder.audit.table())
 
     def _read(self, raw_root: Path) -> pd.DataFrame:
@@ -191,15 +196,15 @@ class ImageTableSource(Source):
 
     def _tell_columns(self, rows: pd.DataFrame, table: pd.DataFrame) -> None:
         """Log what is taken, and ask about columns with a name like that of one that is not."""
-        log.info("%s: taken are %s", self.table, ", ".join(rows))
+        log.info("taken are %s", ", ".join(rows))
         recipes = " ".join(f"{{{recipe}}} {recipe}" for recipe in self.columns.values())
         used = {*rows, *BOX, *(self.box_columns or ()), *self.label_columns}
         free = [name for name in table if name not in used and f"{{{name}}}" not in recipes]
         for wanted in _FROM_TABLE:
             if wanted not in rows and (near := like_name(wanted, free)):
                 log.warning(
-                    "%s: no column gives %s; if %r shall, set columns: {%s: %s}",
-                    *(self.table, wanted, near, wanted, near),
+                    "no column gives %s; if %r shall, set columns: {%s: %s}",
+                    *(wanted, near, wanted, near),
                 )
 
     def _mask_names(self, cell: str | None) -> list[str]:

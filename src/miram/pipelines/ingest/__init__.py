@@ -9,8 +9,8 @@ def create_pipeline(**_: object) -> Pipeline:
     """Read tables and headers; decode no pixels."""
     node = Node(
         ingest_lesions,
-        inputs=["mammograms", "params:source", "params:sources"],
-        outputs=["lesions", "ingest_audit"],
+        inputs=["mammograms", "params:source", "params:sources", "pseudonym_key"],
+        outputs=["lesions", "ingest_audit", "identities"],
         name="ingest_lesions",
     )
     return Pipeline([node])

@@ -8,24 +8,30 @@ import pandas as pd
 
 from miram.mammography.audit import summarize_audit
 from miram.mammography.lesion_table import has_place
+from miram.mammography.pseudonyms import PseudonymKey, no_identities, pseudonymize
 from miram.mammography.sources import make_source
 
 log = logging.getLogger(__name__)
 
 
 def ingest_lesions(
-    mammograms: Path, source: str, options: dict[str, Any]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+    mammograms: Path, source: str, options: dict[str, Any], key: PseudonymKey
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Find every lesion's files; what cannot be used becomes an audit row.
 
     Returns:
-        The lesion table and the audit.
+        The lesion table, with pseudonyms where the source asks for them; the audit, which names
+        files; and what the pseudonyms stand for.
     """
-    ingested = make_source(source, options.get(source)).ingest(mammograms)
+    reader = make_source(source, options.get(source))
+    ingested = reader.ingest(mammograms)
     _count(ingested.lesions)
     for row in summarize_audit(ingested.audit).itertuples():
         log.info("audit: %d x %s, %s", row.count, row.code, row.action)
-    return ingested.lesions, ingested.audit
+    lesions, identities = ingested.lesions, no_identities()
+    if reader.pseudonyms:
+        lesions, identities = pseudonymize(lesions, key.read(), reader.further_columns)
+    return lesions, ingested.audit, identities
 
 
 def _count(lesions: pd.DataFrame) -> None:

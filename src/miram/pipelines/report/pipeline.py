@@ -45,7 +45,8 @@ def create_pipeline(
     with warnings.catch_warnings():
         # A fan-in has to name the datasets of other namespaces, which Kedro advises against.
         warnings.filterwarnings("ignore", "One or more dataset names contain")
-        return Pipeline(template, inputs=evaluations | rest)
+        # As the registry tags it: a session makes this pipeline anew, for the methods there are.
+        return Pipeline(template, inputs=evaluations | rest, tags="report")
 
 
 def _argument(name: str) -> str:

@@ -11,13 +11,20 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 cut_crops,
-                inputs=["lesions", "mammograms", "params:rois", "params:engine", "crop_folder"],
+                inputs=[
+                    "lesions",
+                    "mammograms",
+                    "params:rois",
+                    "params:engine",
+                    "crop_folder",
+                    "identities",
+                ],
                 outputs="crops",
                 name="cut_crops",
             ),
             Node(
                 split_lesions,
-                inputs=["lesions", "crops", "params:splits"],
+                inputs=["lesions", "crops", "params:splits", "identities"],
                 outputs="splits",
                 name="split_lesions",
             ),

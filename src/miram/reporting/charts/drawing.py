@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from plotly.graph_objects import Figure
 
+from miram.models.methods import Method
 from miram.reporting.facts.words import counted
 
 TEMPLATE = "plotly_white"
@@ -57,10 +58,10 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     return list(moved - (moved.mean() - np.mean(places)) if len(moved) else moved)
 
 
-def context(color: str, *, shown: bool) -> dict[str, Any]:
-    """Style of a line: in its color, or as pale context behind those that the chart is about."""
-    line = {"color": color, "width": 2.5} if shown else {"color": PALE, "width": 1}
-    return {"line": line, "showlegend": shown}
+def context(style: Method, *, shown: bool) -> dict[str, Any]:
+    """A line in its color and dash, or pale behind those that the chart is about."""
+    own = {"color": style.color, "dash": style.dash, "width": 2.5}
+    return {"line": own if shown else {"color": PALE, "width": 1}, "showlegend": shown}
 
 
 def unit_square(figure: Figure, x: str, y: str) -> Figure:

@@ -70,15 +70,15 @@ def loss_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
         rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.12 / len(panels)
     )
     for row, (title, lines) in enumerate(panels.items(), start=1):
-        ends = {}
+        ends: dict[str, tuple[float, float]] = {}
         for method, column in lines.items():
-            color = method_style(method).color
+            style = method_style(method)
             for name, part in trainings_of(method, histories[method]).items():
                 figure.add_scatter(
                     x=list(part["step"]),
                     y=list(part[column]),
                     mode="lines",
-                    line={"color": color, "width": 1.5},
+                    line={"color": style.color, "dash": style.dash, "width": 1.5},
                     name=name,
                     hovertemplate="%{y:.4g} at step %{x}",
                     row=row,

@@ -203,28 +203,29 @@ def split_facts(splits: pd.DataFrame) -> SplitFacts:
 
 
 def left_out(study: Study) -> Table:
-    """What ingestion, cropping and splitting left out or repaired, by reason."""
+    """What ingestion, cropping and splitting left out or repaired, by reason.
+
+    No row is quoted: it names files. The audits have them.
+    """
     rows = [
-        (row["code"], explain_code(row["code"]), step, *_counts_and_example(audit, row))
+        (row["code"], explain_code(row["code"]), step, *_counts(audit, row))
         for step, audit in (("ingest", study.audit), ("crops", study.crops.audit))
         for _, row in summarize_audit(audit).iterrows()
     ]
     dropped = study.splits[study.splits["split"] == "dropped"]
     if len(dropped):
-        detail = f"{dropped['patient_id'].nunique()} patients in all"
-        meaning = "the patient is in both parts of the official split"
+        patients = counted(dropped["patient_id"].nunique(), "patient")
+        meaning = f"the patient, of {patients} in all, is in both parts of the official split"
         counts = (len(dropped), len(dropped))
-        rows.append(("leaking_patient", meaning, "splits", "left out", *counts, detail))
-    heads = ("Reason", "Meaning", "Step", "Action", "Rows", "Lesions", "Example")
+        rows.append(("leaking_patient", meaning, "splits", "left out", *counts))
+    heads = ("Reason", "Meaning", "Step", "Action", "Rows", "Lesions")
     return Table(heads, tuple(rows))
 
 
-def _counts_and_example(audit: pd.DataFrame, row: pd.Series) -> tuple[str, int, int, str]:
+def _counts(audit: pd.DataFrame, row: pd.Series) -> tuple[str, int, int]:
     here = audit[(audit["code"] == row["code"]) & (audit["action"] == row["action"])]
-    first = here.iloc[0]
-    example = ": ".join(text for text in (first["lesion_id"], first["detail"]) if text)
     lesions = int(here["lesion_id"].replace("", pd.NA).nunique())
-    return row["action"], int(row["count"]), lesions, example
+    return row["action"], int(row["count"]), lesions
 
 
 def skipped_parts(methods: Mapping[str, MethodResult]) -> Table:

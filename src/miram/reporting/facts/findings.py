@@ -179,7 +179,8 @@ def _finding(study: Study, main: pd.DataFrame) -> TaskFinding:
     rows, task = main[of_methods], str(main["task"].iloc[0])
     standings = _standings(rows)
     trained = [item for item in standings if item.method != RANDOM]
-    best = next((item for item in trained if pretrains(item.method)), *trained[:1] or [None])
+    unlabeled = [item for item in trained if pretrains(item.method)]
+    best = next(iter(unlabeled or trained), None)
     baselines = _standings(main[~of_methods])
     facts = study.methods[standings[0].method].metrics["tasks"][task]
     answer, majority = majority_answer(study, standings[0].method, task)

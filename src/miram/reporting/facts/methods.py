@@ -15,7 +15,7 @@ from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import Table, counted
 
 GROUPS = ("encoder", "training", "rois", "splits", "features", "evaluation")
-_PLACES = {"data_root", "raw_root"}
+_PLACES = {"data_root", "raw_root", "sources"}
 ABSENT = "–"  # noqa: RUF001
 
 
@@ -53,8 +53,9 @@ def file_name(text: str) -> str:
 def setting_tables(parameters: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Table]:
     """All parameters but those of the methods, one table per group.
 
-    Folders describe a machine, not a study, and are left out. So are names that start with an
-    underscore, which hold parts for use elsewhere, and methods that are not in the study.
+    Folders describe a machine, not a study, and are left out, as are the files and columns of raw
+    data that `sources` names, names that start with an underscore, which hold parts for use
+    elsewhere, and methods that are not in the study.
 
     Args:
         parameters: Parameters of the run, as plain values or as configuration objects.

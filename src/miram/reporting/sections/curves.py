@@ -229,7 +229,7 @@ def roc_figure(
             x=false_positive.round(3).tolist(),
             y=true_positive.round(3).tolist(),
             mode="lines",
-            **context(method_style(method).color, shown=method in shown),
+            **context(method_style(method), shown=method in shown),
             name=f"{method}: {areas[method]}",
             hovertemplate="sensitivity %{y:.3f} at 1 - specificity %{x:.3f}",
         )
@@ -267,7 +267,7 @@ def precision_recall_figure(
             x=recall.round(3).tolist(),
             y=precision.round(3).tolist(),
             mode="lines",
-            **context(method_style(method).color, shown=method in shown),
+            **context(method_style(method), shown=method in shown),
             line_shape="vh",
             name=f"{method}: {areas[method]}",
             hovertemplate="precision %{y:.3f} at recall %{x:.3f}",

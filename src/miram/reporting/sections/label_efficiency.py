@@ -128,7 +128,7 @@ def _curve(method: str, rows: pd.DataFrame, *, shown: bool) -> Scatter:
         mode="lines+markers" if shown else "lines",
         marker={"symbol": style.symbol, "size": 8},
         name=method,
-        **context(style.color, shown=shown),
+        **context(style, shown=shown),
         text=[
             f"{row.estimate:.3f} ({interval(row.lower, row.upper)})<br>{row.training_patients:.0f} "
             f"training patients, {row.draws:.0f} draws"

@@ -52,7 +52,6 @@ class Neighbors(Section):
         }
         tiles = {name: lesion_tile(study.crops, name) for name in sorted(names)}
         return {
-            "finding": finding,
             "method": method,
             "chosen": chosen,
             "tiles": tiles,

@@ -48,6 +48,10 @@ class MlflowConfig(Config):
         description="folder of notes on runs that MLflow does not have in full",
     )
 
+    images: bool = Field(
+        False, description="also give a server reconstructions and crops, which show patients"
+    )
+
     @field_validator("tracking_uri")
     @classmethod
     def _no_folder(cls, uri: str) -> str:
@@ -63,6 +67,11 @@ class MlflowConfig(Config):
         """The file of a local store; none for a server."""
         uri = self.tracking_uri
         return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether pixels of patients may go there: anywhere but on this machine only if asked."""
+        return self.images or self.database is not None
 
     def within(self, project: Path) -> "MlflowConfig":
         """The same with relative paths taken from the project, not the working directory."""

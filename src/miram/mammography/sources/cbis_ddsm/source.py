@@ -76,6 +76,7 @@ class CbisDdsmSource(Source):
         "no_series_uid": "neither header nor folder name the series of the file",
     }
 
+    pseudonyms: bool = Field(False, description="not needed: its names are public")
     aspect_tolerance: float = Field(
         0.01, ge=0, lt=0.2, description="greatest relative difference of the two axis ratios"
     )
