@@ -125,7 +125,7 @@ def test_a_planted_patient_leak_is_caught(given):
     patient = splits.loc[splits["split"] == "test", "patient_id"].value_counts().index[0]
     rows = splits.index[splits["patient_id"] == patient]
     splits.loc[rows[0], "split"] = "train"
-    with pytest.raises(MiramError, match=f"patient {patient} is on both sides"):
+    with pytest.raises(MiramError, match=f"patient {patient} is in training and evaluation"):
         assess_features({WHOLE: given.features}, given.lesions, splits, config())
     kept = assess_features(
         {WHOLE: given.features}, given.lesions, splits.assign(leakage="official"), config()
@@ -134,9 +134,9 @@ def test_a_planted_patient_leak_is_caught(given):
 
 
 def test_labels_of_evaluated_lesions_do_not_reach_scores_or_temperature(given):
-    judged = given.splits["split"].eq("test").to_numpy()
+    evaluated = given.splits["split"].eq("test").to_numpy()
     flipped = given.lesions.copy()
-    inside = flipped["lesion_id"].isin(given.splits["lesion_id"][judged])
+    inside = flipped["lesion_id"].isin(given.splits["lesion_id"][evaluated])
     swap = {"MALIGNANT": "BENIGN", "BENIGN": "MALIGNANT", "BENIGN_WITHOUT_CALLBACK": "MALIGNANT"}
     flipped.loc[inside, "pathology"] = flipped.loc[inside, "pathology"].map(swap)
     first = assess(given, protocols="all")
@@ -216,8 +216,8 @@ def test_each_fold_is_mended_by_its_own_temperature(sample):
 
 def test_undefined_draws_are_counted(sample):
     given = sample(60, seed=2)
-    judged = given.splits.loc[given.splits["split"] == "test", "patient_id"].unique()
-    inside, two = (given.lesions["patient_id"].isin(names) for names in (judged, judged[:2]))
+    tested = given.splits.loc[given.splits["split"] == "test", "patient_id"].unique()
+    inside, two = (given.lesions["patient_id"].isin(names) for names in (tested, tested[:2]))
     given.lesions.loc[inside, "pathology"] = "BENIGN"
     given.lesions.loc[two, "pathology"] = "MALIGNANT"
     found = entry_metrics(assess(given))

@@ -1,4 +1,4 @@
-"""A cross-validation that is repeated: metrics are means over deals of patients into folds."""
+"""A cross-validation that is repeated: metrics are means over assignments of patients to folds."""
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ def scores_of(seed):
 
 @pytest.fixture(scope="module")
 def given(sample):
-    """A sample whose patients are dealt into three folds, three times."""
+    """A sample whose patients are assigned to three folds, three times."""
     found = sample(60, strategy="cv")
     return found, assigned(found.lesions, found.splits, repeats=3)
 
@@ -99,12 +99,12 @@ def test_seeds_that_were_not_evaluated_equally_often_are_refused():
         SeedScores(tuple(map(scores_of, range(3))), repeats=2)
 
 
-def test_a_study_gives_the_mean_of_its_repeats_and_each_is_that_of_its_own_deal(given):
+def test_a_study_gives_the_mean_of_its_repeats_and_each_is_that_of_its_own_folds(given):
     sample, splits = given
     found = assess_features({WHOLE: sample.features}, sample.lesions, splits, CONFIG)
     alone = [
-        areas(assess_features({WHOLE: sample.features}, sample.lesions, deal, CONFIG))
-        for deal in split_repeats(splits)
+        areas(assess_features({WHOLE: sample.features}, sample.lesions, repeat, CONFIG))
+        for repeat in split_repeats(splits)
     ]
     expected = [one["estimate"] for one in alone]
     assert len(set(expected)) == 3
@@ -129,8 +129,8 @@ def test_predictions_hold_every_repeat_of_every_seed(given):
     read = task_scores(found.predictions, "pathology")
     assert (read.seeds.seeds, read.seeds.repeats) == (2, 3)
     order = np.argsort(splits["lesion_id"].to_numpy())
-    for place, deal in enumerate(split_repeats(splits)):
-        folds = pd.factorize(deal["split"].to_numpy()[order], sort=True)[0]
+    for place, repeat in enumerate(split_repeats(splits)):
+        folds = pd.factorize(repeat["split"].to_numpy()[order], sort=True)[0]
         np.testing.assert_array_equal(read.seeds.folds[place], folds)
     labels, scores = read.of_kind("binary")
     again = cluster_bootstrap(labels, scores, read.patients, ["auc"], draws=100, seed=0)["auc"]

@@ -276,15 +276,18 @@ def test_what_was_not_taken_as_it_was_sent_is_reported(post, study):
         {"image": crop},
         {"dicom": broken_lines, "box": [-20, 100, 60, 180]},
         {"dicom": broken_lines, "box": [0, 100, 60, 180]},
+        {"image": np.rint(65_535 * study.crops[0]).astype(int).tolist(), "bits": 16},
     ]
     status, content = post({"dataframe_records": rows})
     assert status == 200, content
     notes = [answer["notes"] for answer in content["predictions"]]
-    assert (notes[1], notes[3]) == ([], [])
-    [unread], [clipped] = notes[0], notes[2]
+    assert notes[1] == notes[4] == []
+    [unread], [clipped, *others] = notes[0], notes[2]
+    assert others == notes[3]
     assert "the mask was not read" in unread and "only what is inside was taken" in clipped
     features = [answer["features"] for answer in content["predictions"]]
     np.testing.assert_allclose(features[0], features[1], atol=1e-6)
+    np.testing.assert_allclose(features[4], features[1], atol=1e-4)
     np.testing.assert_allclose(features[2], features[3], atol=1e-6)
 
 

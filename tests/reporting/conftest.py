@@ -48,7 +48,7 @@ def _lesions(hostile: str) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     # Patients 0 to 3 train, 4 to 7 test and so on, so that each side has every class and type.
     table["official_split"] = np.where(table.index // 2 % 8 < 4, "train", "test")
-    table.loc[table["lesion_id"] == "P_00005_CC", "official_split"] = "train"  # on both sides
+    table.loc[table["lesion_id"] == "P_00005_CC", "official_split"] = "train"  # in both parts
     return validate_lesions(table)
 
 

@@ -1,4 +1,4 @@
-"""Training on labels: it learns, and no label of a judged patient reaches the encoder."""
+"""Training on labels: it learns, and no label of an evaluated patient reaches the encoder."""
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.optimizer import OptimizerConfig
-from miram.training.supervised import train_supervised, training_sides
+from miram.training.supervised import train_supervised, training_rows
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
@@ -169,11 +169,11 @@ def test_every_repeat_has_encoders_that_never_saw_the_labels_they_are_evaluated_
 
 def test_sides_of_cross_validation_leave_their_own_fold_out():
     table = splits()
-    for fold, side in training_sides(table).items():
+    for fold, side in training_rows(table).items():
         inside = set(table["patient_id"][table["split"] == fold])
         assert not inside & set(table["patient_id"].iloc[side])
         assert len(side) + (table["split"] == fold).sum() == COUNT
-    assert list(training_sides(splits("official"))) == [WHOLE]
+    assert list(training_rows(splits("official"))) == [WHOLE]
 
 
 def test_history_and_tracker_go_on_from_fold_to_fold(store):

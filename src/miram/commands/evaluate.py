@@ -98,10 +98,8 @@ def evaluate(
         _print(found)
     if output is not None:
         # Written last: a place that cannot be written to costs no metric.
-        table = found.table()
         scored = {name: digests[path] for name, (_, path) in models.items()}
-        table["scores_sha256"] = table["method"].map(scored)
-        _write(table.assign(labels_sha256=digests[labels]), output)
+        _write(found, scored, digests[labels], output)
         if not as_json:
             typer.echo(f"metrics: {output}")
 
@@ -181,9 +179,13 @@ def _digest(path: Path) -> str:
     return file_sha256(path)[:12]
 
 
-def _write(table: "pd.DataFrame", output: Path) -> None:
+def _write(found: "Evaluation", scored: dict[str, str], labels: str, output: Path) -> None:
+    """Write all metrics, with the digests of the files of scores, by model, and of labels."""
     from miram.files import atomic_path, harmless_table
 
+    table = found.table()
+    table["scores_sha256"] = table["method"].map(scored)
+    table = table.assign(labels_sha256=labels)
     with atomic_path(output) as temporary:
         harmless_table(table).to_csv(temporary, index=False)
 

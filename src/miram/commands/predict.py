@@ -34,7 +34,7 @@ def predict(
     """Show the probabilities that a registered model gives for images. Research use only.
 
     With a box the answer is for the lesion in it. Without one it is the mean over patches of the
-    breast, which the model was not taught to judge. The registry is that of MLFLOW_TRACKING_URI,
+    breast, which the model was not trained on. The registry is that of MLFLOW_TRACKING_URI,
     else of mlflow.yml. For many images and their features: miram embed.
 
     Example: miram predict a.dcm --model models:/miram-mae@champion --box 610,1200,840,1460
@@ -58,8 +58,8 @@ def predict(
     if as_json:
         from miram.serving.predictor import RESEARCH_USE_ONLY
 
-        told = {"model": predictor.origin, "task": predictor.probe.task, "images": rows}
-        typer.echo(json.dumps({**told, "notice": RESEARCH_USE_ONLY}))
+        found = {"model": predictor.origin, "task": predictor.probe.task, "images": rows}
+        typer.echo(json.dumps({**found, "notice": RESEARCH_USE_ONLY}))
     else:
         _print(predictor, rows)
 
@@ -131,7 +131,7 @@ def _print(predictor: "Predictor", rows: list[dict[str, Any]]) -> None:
     title = Text(f"{predictor.probe.task} by {predictor.origin}")
     table = Table(title=title, title_justify="left")
     table.add_column("image", overflow="fold")
-    table.add_column("what was judged")
+    table.add_column("what was scored")
     for name in predictor.probe.classes:
         table.add_column(Text(name), justify="right", no_wrap=True)
     for row in rows:

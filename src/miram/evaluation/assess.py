@@ -250,7 +250,7 @@ def assess_seeds(
         features: By seed (n, d) features, one row per row of `splits`, by the fold they may
             evaluate; see `features_by_fold`.
         lesions: Lesion table.
-        splits: Which lesion is on which side, n rows. Their order does not matter.
+        splits: Which lesion is in which part, n rows. Their order does not matter.
         config: Tasks and statistics.
 
     Raises:

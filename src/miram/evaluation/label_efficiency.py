@@ -52,7 +52,7 @@ def label_efficiency_table(
     Args:
         features: By seed and fold they may evaluate (n, d) features, a row per row of `splits`.
         lesions: Lesion table.
-        splits: (n rows) which lesion is on which side.
+        splits: (n rows) which lesion is in which part.
         config: Tasks, probe and shares.
 
     Returns:

@@ -12,7 +12,7 @@ import pandas as pd
 from miram.errors import MiramError
 
 Policy = tuple[str, str]
-"""How patients were split, and what became of those on both sides: `strategy`, `leakage`."""
+"""How patients were split, and what became of those in two parts: `strategy`, `leakage`."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from miram.finetuning.model import ABOUT, VALIDATION_AUC, FineTuned, classify, s
 from miram.mammography.crops.store import CropStore
 from miram.models.checkpoints.files import PretrainedCheckpoint
 from miram.models.checkpoints.joined import WHOLE
-from miram.models.checkpoints.split_record import sides_digest
+from miram.models.checkpoints.split_record import split_digest
 from miram.training.checkpointing.manager import VALIDATION_LOSS
 
 PROTOCOL = "finetuned"  # in the tables of predictions
@@ -116,7 +116,7 @@ def assess_finetuned(
 
 
 def _check(about: dict[str, Any], targets: TaskTargets, rows: pd.DataFrame) -> None:
-    same = about["sides"] == sides_digest(rows["lesion_id"], rows["split"])
+    same = about["sides"] == split_digest(rows["lesion_id"], rows["split"])
     if not same or about["classes"] != list(targets.classes):
         raise MiramError(
             f"the model was fine-tuned on {targets.task} for other splits, lesions or classes, so "

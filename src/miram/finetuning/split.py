@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from miram.errors import MiramError
 from miram.evaluation.statistics.inputs import rarest_class
 from miram.models.checkpoints.joined import WHOLE
-from miram.training.supervised import training_sides
+from miram.training.supervised import training_rows
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def finetuning_splits(
     Raises:
         MiramError: There are fewer than two patients to cut.
     """
-    found, split = training_sides(table), table["split"].to_numpy()
+    found, split = training_rows(table), table["split"].to_numpy()
     if WHOLE in found:
         own = TrainingSplit(found[WHOLE], np.flatnonzero(split == "val"), cut=False)
         if own.classes_shown(labels):
@@ -92,7 +92,7 @@ def cut_by_patient(
         strata = np.zeros_like(strata)
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # A rare class cannot be in every part; that is no reason to tell the user.
+        # A rare class cannot be in every part; that is no reason to warn the user.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         cuts = list(splitter.split(strata, strata, patients))
     return max(cuts, key=lambda cut: _classes_shown(labels[cut[1]]))

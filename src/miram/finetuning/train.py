@@ -23,7 +23,7 @@ from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import assert_patients_apart
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint, weights_digest
 from miram.models.checkpoints.joined import WHOLE, split_folds
-from miram.models.checkpoints.split_record import sides_digest
+from miram.models.checkpoints.split_record import split_digest
 from miram.models.supervised import class_weights
 from miram.provenance import TRAINING_CODE
 from miram.training.checkpointing.folder import TrainingFolder
@@ -243,7 +243,7 @@ def _header(
         "drop_path": config.chosen.drop_path,
         "frozen": config.chosen.frozen,
         "start": weights_digest(encoder.state),
-        "sides": sides_digest(data.table["lesion_id"], data.table["split"]),
+        "sides": split_digest(data.table["lesion_id"], data.table["split"]),
         "folds": folds,
     }
     start = {name: value for name, value in encoder.metadata.items() if name != OTHERWISE}

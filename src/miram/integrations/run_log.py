@@ -31,7 +31,7 @@ _RESULTS = {
 
 
 class RunLog:
-    """Tells of nodes and results."""
+    """Logs nodes and results."""
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:

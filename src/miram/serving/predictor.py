@@ -287,7 +287,7 @@ def fit_served_probe(
     Args:
         features: Table of `feature_table`: `lesion_id` and the features.
         lesions: Lesion table.
-        splits: Which lesion is on which side.
+        splits: Which lesion is in which part.
         task: Name of the task.
         config: What the task means, and the settings of the probe.
         seed: Of the training whose features are read.

@@ -34,11 +34,11 @@ from miram.training.pretrain import header, identity
 
 log = logging.getLogger(__name__)
 
-Side = TypeVar("Side")
+Data = TypeVar("Data")
 Result = TypeVar("Result")
 
 
-def training_sides(splits: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+def training_rows(splits: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
     """Which lesions may lend their labels to an encoder.
 
     Args:
@@ -96,45 +96,59 @@ def train_supervised(
         )
     recipe = recipe_of(method, training)
     crops = store.rows(splits["lesion_id"].iloc[rows])
-    sides = [pair for repeat in split_repeats(splits) for pair in training_sides(repeat).items()]
-    trained_on = np.concatenate([side for _, side in sides])
+    folds = [pair for repeat in split_repeats(splits) for pair in training_rows(repeat).items()]
+    trained_on = np.concatenate([learned for _, learned in folds])
     encoder = encoder.settled(store.crops, crops[np.isin(rows, trained_on)])
 
     def train_fold(
-        fold: str, side: NDArray[np.int64], part: TrainingFolder | None
+        fold: str, learned: NDArray[np.int64], part: TrainingFolder | None
     ) -> tuple[nn.Module, Trained]:
-        seen = np.isin(rows, side)
+        seen = np.isin(rows, learned)
         log.info("training on %d labeled crops %s", seen.sum(), f"outside {fold}" if fold else "")
-        weights = class_weights(labels[seen], classes)
-        model = method.build_classifier(encoder, recipe.seed, weights, several=labels.ndim == 2)
-        start = ""
-        if method.backbone is None:
-            start = initialize_from(model, recipe.initialization).sha256
-        about = identity(store, crops[seen], encoder, method, start)
-        about["labels"] = hashlib.sha256(np.ascontiguousarray(labels[seen]).tobytes()).hexdigest()
-        trained = train(
-            model,
-            store.crops,
-            method.crop_size(encoder),
-            recipe,
-            rows=crops[seen],
-            labels=labels[seen],
-            checkpoints=Checkpoints(part, about) if part else None,
-        )
-        return model.encoder.cpu(), trained
+        return _train_on(store, crops[seen], labels[seen], classes, encoder, method, recipe, part)
 
-    encoders, facts, history = train_folds(dict(sides), folder, train_fold)
+    encoders, facts, history = train_folds(dict(folds), folder, train_fold)
     metadata = header(store, encoder, method, facts, splits)
     checkpoints = {fold: EncoderCheckpoint.of(one, metadata) for fold, one in encoders.items()}
     return join_folds(checkpoints), history
 
 
-def train_folds(
-    sides: Mapping[str, Side],
+def _train_on(
+    store: CropStore,
+    crops: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    classes: int,
+    encoder: EncoderConfig,
+    method: SupervisedConfig,
+    recipe: TrainingConfig,
     folder: TrainingFolder | None,
-    train_fold: Callable[[str, Side, TrainingFolder | None], tuple[Result, Trained]],
+) -> tuple[nn.Module, Trained]:
+    """Train one encoder on the (m,) crops of the store that have the labels."""
+    weights = class_weights(labels, classes)
+    model = method.build_classifier(encoder, recipe.seed, weights, several=labels.ndim == 2)
+    start = ""
+    if method.backbone is None:
+        start = initialize_from(model, recipe.initialization).sha256
+    about = identity(store, crops, encoder, method, start)
+    about["labels"] = hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()
+    trained = train(
+        model,
+        store.crops,
+        method.crop_size(encoder),
+        recipe,
+        rows=crops,
+        labels=labels,
+        checkpoints=Checkpoints(folder, about) if folder else None,
+    )
+    return model.encoder.cpu(), trained
+
+
+def train_folds(
+    data: Mapping[str, Data],
+    folder: TrainingFolder | None,
+    train_fold: Callable[[str, Data, TrainingFolder | None], tuple[Result, Trained]],
 ) -> tuple[dict[str, Result], Facts, pd.DataFrame]:
-    """Train on the side of each fold in turn; steps are counted on from fold to fold.
+    """Train on the data of each fold in turn; steps are counted on from fold to fold.
 
     Returns:
         What each training gave, by fold; facts and history of all of them.
@@ -142,9 +156,9 @@ def train_folds(
     results: dict[str, Result] = {}
     facts: dict[str, Facts] = {}
     histories: dict[str, pd.DataFrame] = {}
-    for fold, side in sides.items():
+    for fold, learned in data.items():
         part = folder.part(fold) if folder and fold else folder
         with log_step_offset(sum(map(last_step, histories.values()))):
-            results[fold], trained = train_fold(fold, side, part)
+            results[fold], trained = train_fold(fold, learned, part)
         facts[fold], histories[fold] = trained.facts, trained.history
     return results, joined_facts(facts), join_histories(histories, "fold")

@@ -72,7 +72,9 @@ def test_every_lesion_is_scored_out_of_fold_and_better_than_chance(kind):
 def test_a_planted_patient_leak_is_caught():
     features, labels, groups, pairs = data()
     train, evaluation = pairs[0]
-    with pytest.raises(MiramError, match=f"patient {groups[evaluation[0]]} is on both sides"):
+    with pytest.raises(
+        MiramError, match=f"patient {groups[evaluation[0]]} is in training and evaluation"
+    ):
         leaked = np.append(train, evaluation[0])
         fit_linear_probe(features, labels, groups, [(leaked, evaluation)], CONFIG)
 

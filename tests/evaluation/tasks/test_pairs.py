@@ -10,13 +10,13 @@ GROUPS = np.array(["P_00001", "P_00001", "P_00002", "P_00003", "P_00003", "P_000
 
 
 def test_a_planted_patient_leak_is_caught_and_named():
-    with pytest.raises(MiramError, match="patient P_00003 is on both sides of pair 0"):
+    with pytest.raises(MiramError, match="patient P_00003 is in training and evaluation of pair 0"):
         check_pairs(GROUPS, [([0, 1, 3], [2, 4])])
 
 
 def test_a_leak_in_any_fold_is_caught():
     clean = ([0, 1, 2], [3, 4])
-    with pytest.raises(MiramError, match="patient P_00001 is on both sides of pair 1"):
+    with pytest.raises(MiramError, match="patient P_00001 is in training and evaluation of pair 1"):
         check_pairs(GROUPS, [clean, ([1, 5], [0, 2])])
 
 
@@ -24,7 +24,7 @@ def test_a_leak_in_any_fold_is_caught():
     ("pairs", "message"),
     [
         ([], "no pair"),
-        ([([0, 1], [])], "neither side may be empty"),
+        ([([0, 1], [])], "neither may be empty"),
         ([([0, 1], [9])], "outside 0 to 5"),
         ([([0, 1], [2, 3, 4]), ([0, 1], [2])], "row 2 is evaluated 2 times"),
     ],

@@ -157,7 +157,7 @@ def test_lesions_dropped_for_leakage_are_called_so():
     split = ["train", "dropped", "test"] * 4
     task = TASKS["pathology"].model_copy(update={"min_patients": 1})
     (row,) = task_targets(small_table(), task, split=split).skipped
-    assert row.lesions == 4 and "both sides of the split (splits.leakage=drop)" in row.reason
+    assert row.lesions == 4 and "both parts of the split (splits.leakage=drop)" in row.reason
 
 
 def test_a_task_that_strange_values_end_shows_the_most_frequent_of_them():

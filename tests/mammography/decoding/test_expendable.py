@@ -112,20 +112,20 @@ def test_a_path_is_taken_from_where_the_caller_stands(good, tmp_path, monkeypatc
 
 def test_threads_and_forked_processes_do_not_take_each_others_answers(tmp_path):
     paths = []
-    for rows in range(1, 17):
+    for rows in range(1, 9):
         paths.append(tmp_path / f"{rows}.dcm")
         dicom(RAMP[:rows], 12).save_as(paths[-1], enforce_file_format=True)
     found = {}
 
     def read(path):
-        found[path.stem] = [len(read_image(path).pixels) for _ in range(5)]
+        found[path.stem] = [len(read_image(path).pixels) for _ in range(2)]
 
     threads = [threading.Thread(target=read, args=(path,)) for path in paths]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == {str(rows): [rows] * 5 for rows in range(1, 17)}
+    assert found == {str(rows): [rows] * 2 for rows in range(1, 9)}
     child = os.fork()
     if not child:
         os._exit(len(read_image(paths[6]).pixels))

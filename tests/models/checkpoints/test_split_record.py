@@ -74,7 +74,7 @@ def test_other_test_lesions_under_the_same_policy_are_reported_as_such():
     own, others = splits(), splits()
     others = others.assign(split=others["split"].map({"test": "train"}).fillna("test"))
     text = refusal(split_record(own, labels=False), others)
-    assert "both official, leakage drop, with other lesions on their sides" in text
+    assert "both official, leakage drop, with other lesions in their parts" in text
     assert "go back" not in text
 
 

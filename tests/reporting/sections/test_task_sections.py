@@ -5,6 +5,7 @@ All tables are those that the evaluation writes.
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -199,6 +200,20 @@ def test_page_shows_what_was_measured(filled: Study, text: str) -> None:
     assert text.count("Nearest 5 of") >= 2
     row = subgroup_table(subgroup_rows(filled.methods, TASK, ("random",))).rows[0]
     assert f"{row[0]} random {row[2]} {row[3]} {row[4]:.3f} {row[5]} too few" in text
+
+
+def test_no_sentence_stands_twice_though_several_tasks_are_shown(
+    make_study: Callable[..., Study],
+) -> None:
+    asked = make_study(tasks=("pathology", "pathology4"))
+    methods = {name: _filled(asked, one, curve=True) for name, one in asked.methods.items()}
+    html = render_report(replace(asked, methods=methods))
+    html = re.sub(r"(?s)<(script|style|thead|tbody).*?</\1>", " ", html)
+    text = " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    sentences = [one.strip() for one in re.split(r"(?<=[.:]) (?=[A-Z])", text)]
+    long = [one for one in sentences if len(one.split()) > 7]
+    assert len(long) > 20
+    assert [one for one in set(long) if long.count(one) > 1] == []
 
 
 def test_page_draws_a_chart_in_every_place_and_knows_no_other(html: str) -> None:

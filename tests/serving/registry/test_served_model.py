@@ -10,7 +10,7 @@ from miram.serving.registry.served_model import ServedModel
 @pytest.fixture
 def model():
     model = ServedModel()
-    model.side = 2
+    model.image_size = 2
     return model
 
 

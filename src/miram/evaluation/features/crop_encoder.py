@@ -128,7 +128,7 @@ class CropEncoder(nn.Module):
         super().__init__()
         self.encoder = single_encoder(checkpoint).build()
         self.config = config
-        self.channels, self.side, _ = checkpoint.input_shape
+        self.channels, self.image_size, _ = checkpoint.input_shape
         self.pixels = checkpoint.pixels
 
     @property
@@ -162,20 +162,20 @@ class CropEncoder(nn.Module):
     def _resized(self, views: Tensor) -> Tensor:
         """As in training: standardized as they are, then resized."""
         views = self.pixels.standardize(views)
-        size = (self.side, self.side)
-        if self.side < views.shape[-1]:
+        size = (self.image_size, self.image_size)
+        if self.image_size < views.shape[-1]:
             return F.interpolate(views, size=size, mode="area")
-        if self.side > views.shape[-1]:
+        if self.image_size > views.shape[-1]:
             return F.interpolate(views, size=size, mode="bilinear", align_corners=False)
         return views
 
 
 def center_crop(images: Tensor, share: float) -> Tensor:
     """The central part of square images, of at least one pixel: (B, H, H) -> (B, h, h)."""
-    side = images.shape[-1]
-    edge = round((1 - share) / 2 * side)
-    edge = min(edge, (side - 1) // 2)
-    return images[:, edge : side - edge, edge : side - edge]
+    size = images.shape[-1]
+    edge = round((1 - share) / 2 * size)
+    edge = min(edge, (size - 1) // 2)
+    return images[:, edge : size - edge, edge : size - edge]
 
 
 @torch.inference_mode()
@@ -205,15 +205,15 @@ def encode_crops(
     return torch.cat(pieces).numpy()
 
 
-def example_crops(side: int, cells: int, batch: int = _BATCH) -> tuple[Tensor, Tensor]:
+def example_crops(image_size: int, cells: int, batch: int = _BATCH) -> tuple[Tensor, Tensor]:
     """Crops of nobody to trace and compare with: (B, H, H) in [0, 1] and (B, h, h) uint8."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(batch, side, side, generator=generator)
+    images = torch.rand(batch, image_size, image_size, generator=generator)
     coverage = torch.randint(0, 256, (batch, cells, cells), generator=generator)
     return images, coverage.to(torch.uint8)
 
 
-def export_graph(encoder: CropEncoder, side: int, cells: int, path: str | Path) -> None:
+def export_graph(encoder: CropEncoder, image_size: int, cells: int, path: str | Path) -> None:
     """Write the module as a `torch.export` file, which needs no code of ours to be run.
 
     The graph is called as `graph(images)`, and as `graph(images, coverage)` if the features
@@ -222,7 +222,7 @@ def export_graph(encoder: CropEncoder, side: int, cells: int, path: str | Path) 
 
     Args:
         encoder: On the CPU, in evaluation mode.
-        side: H.
+        image_size: H.
         cells: h.
         path: File to write.
 
@@ -230,7 +230,7 @@ def export_graph(encoder: CropEncoder, side: int, cells: int, path: str | Path) 
         MiramError: The graph gives other features than the module.
     """
     batch = torch.export.Dim("batch")
-    arguments = _arguments(encoder, side, cells, _BATCH)
+    arguments = _arguments(encoder, image_size, cells, _BATCH)
     with torch.no_grad():
         program = torch.export.export(
             encoder, arguments, dynamic_shapes=tuple({0: batch} for _ in arguments)
@@ -243,11 +243,11 @@ def export_graph(encoder: CropEncoder, side: int, cells: int, path: str | Path) 
         torch.export.save(program, temporary)
         graph = torch.export.load(temporary).module()
     for size in (1, 3):
-        images = _arguments(encoder, side, cells, size)
+        images = _arguments(encoder, image_size, cells, size)
         with torch.inference_mode():
             require_same(graph(*images), encoder(*images), "the exported graph")
 
 
-def _arguments(encoder: CropEncoder, side: int, cells: int, batch: int) -> tuple[Tensor, ...]:
-    images, coverage = example_crops(side, cells, batch)
+def _arguments(encoder: CropEncoder, image_size: int, cells: int, batch: int) -> tuple[Tensor, ...]:
+    images, coverage = example_crops(image_size, cells, batch)
     return (images, coverage) if encoder.reads_masks else (images,)

@@ -195,9 +195,9 @@ def intensity(
 
 
 def _under_mask(levels: Array, mask: npt.NDArray[np.uint8]) -> Array:
-    side = len(levels)
-    step = max(1, side // len(mask))
-    inside = (mask >= _HALF).repeat(step, axis=0).repeat(step, axis=1)[:side, :side]  # -> (H, H)
+    size = len(levels)
+    step = max(1, size // len(mask))
+    inside = (mask >= _HALF).repeat(step, axis=0).repeat(step, axis=1)[:size, :size]  # -> (H, H)
     return levels[inside] if inside.any() else levels.ravel()
 
 

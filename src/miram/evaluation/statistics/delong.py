@@ -65,9 +65,9 @@ def auc_covariance(
     scores = np.atleast_2d(np.asarray(scores, np.float64))
     groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
     fold = np.zeros(len(labels)) if folds is None else np.asarray(folds)
-    sides = [fold == name for name in np.unique(fold)]
-    pairs = np.array([labels[here].sum() * (~labels[here]).sum() for here in sides])
-    found = [_covariance(labels[here], scores[:, here], groups[here]) for here in sides]
+    folds = [fold == name for name in np.unique(fold)]
+    pairs = np.array([labels[here].sum() * (~labels[here]).sum() for here in folds])
+    found = [_covariance(labels[here], scores[:, here], groups[here]) for here in folds]
     shares = pairs / pairs.sum()
     areas = sum(share * area for share, (area, _) in zip(shares, found, strict=True))
     covariance = sum(share**2 * one for share, (_, one) in zip(shares, found, strict=True))

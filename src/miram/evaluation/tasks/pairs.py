@@ -1,4 +1,4 @@
-"""Training and evaluation rows with no patient on both sides, and predictions over such pairs."""
+"""Training and evaluation rows without a common patient, and predictions over such pairs."""
 
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
@@ -84,8 +84,8 @@ def check_pairs(groups: npt.ArrayLike, pairs: Sequence[Pair]) -> list[Pair]:
         The pairs as arrays.
 
     Raises:
-        MiramError: If a patient is on both sides of a pair, a row is evaluated twice or does not
-            exist, or a side is empty.
+        MiramError: If a patient is in both halves of a pair, a row is evaluated twice or does not
+            exist, or a half is empty.
     """
     groups = np.asarray(groups)
     if not pairs:
@@ -96,7 +96,7 @@ def check_pairs(groups: npt.ArrayLike, pairs: Sequence[Pair]) -> list[Pair]:
         if not (len(train) and len(evaluation)):
             raise MiramError(
                 f"pair {number} has {len(train)} training and {len(evaluation)} evaluation "
-                "lesions: neither side may be empty"
+                "lesions: neither may be empty"
             )
         both = np.concatenate([train, evaluation])
         if both.min() < 0 or both.max() >= len(groups):
@@ -105,14 +105,15 @@ def check_pairs(groups: npt.ArrayLike, pairs: Sequence[Pair]) -> list[Pair]:
         if shared:
             others = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
             raise MiramError(
-                f"patient {shared[0]}{others} is on both sides of pair {number}: split by patient"
+                f"patient {shared[0]}{others} is in training and evaluation of pair {number}: "
+                "split by patient"
             )
         checked.append((train, evaluation))
     evaluated, times = np.unique(np.concatenate([pair[1] for pair in checked]), return_counts=True)
     if times.max() > 1:
         raise MiramError(
             f"row {evaluated[times.argmax()]} is evaluated {times.max()} times: the evaluation "
-            "sides of the pairs must not overlap"
+            "rows of the pairs must not overlap"
         )
     return checked
 

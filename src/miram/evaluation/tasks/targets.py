@@ -69,7 +69,7 @@ def targets_of(
 
     Args:
         lesions: Lesion table.
-        splits: (n rows) which lesion is on which side.
+        splits: (n rows) which lesion is in which part.
         task: The task.
         without_callback: How lesions without callback count.
 
@@ -78,8 +78,8 @@ def targets_of(
     """
     table = lesions.set_index("lesion_id").loc[splits["lesion_id"]].reset_index()
     official = bool((splits["strategy"] == "official").all())
-    side = splits["split"].to_numpy(dtype=object) if official else None
-    return task_targets(table, task, without_callback, split=side)
+    split = splits["split"].to_numpy(dtype=object) if official else None
+    return task_targets(table, task, without_callback, split=split)
 
 
 def task_targets(
@@ -91,7 +91,7 @@ def task_targets(
 ) -> TaskTargets:
     """Find the lesions that answer a task, their labels, and what had to be left out.
 
-    A class without enough patients on the training or the test side ends a `binary` or `single`
+    A class without enough patients in training or in test ends a `binary` or `single`
     task; of a `multi` task it drops that class alone. Lesions with none of the remaining labels
     then stay, as negatives of the others.
 
@@ -101,7 +101,7 @@ def task_targets(
         task: The task.
         without_callback: Take BENIGN_WITHOUT_CALLBACK as benign, or drop these lesions.
         split: (n,) `train`, `val` or `test` per lesion; lesions with none of these are left out.
-            None, for k-fold, asks for the patients of both sides in the whole table.
+            None, for k-fold, asks for the patients of both in the whole table.
 
     Returns:
         The targets, with a row for everything left out.
@@ -110,13 +110,10 @@ def task_targets(
         MiramError: If a column is missing.
     """
     _require_columns(lesions, task)
-    sides = None if split is None else pd.Series(np.asarray(split, dtype=object))
+    parts = None if split is None else pd.Series(np.asarray(split, dtype=object))
     found, reasons = _found_values(lesions, task, without_callback)
-    if sides is not None:
-        outside = reasons.eq("") & ~sides.isin(["train", "val", "test"]).to_numpy()
-        reasons[outside] = "in no split"
-        leaking = sides.eq("dropped").to_numpy(bool)
-        reasons[outside & leaking] = "patient on both sides of the split (splits.leakage=drop)"
+    if parts is not None:
+        _leave_out_outside(reasons, parts)
     kept = reasons.eq("").to_numpy()
     names, values = _classes(task, found[kept])
     strange = ""
@@ -128,7 +125,7 @@ def task_targets(
     rows = np.flatnonzero(kept)
     hot = _hot(found[kept], task, values)
     patients = lesions["patient_id"].to_numpy()[rows]
-    lacking = _lacking(hot, patients, None if sides is None else sides.to_numpy()[rows], task)
+    lacking = _lacking(hot, patients, None if parts is None else parts.to_numpy()[rows], task)
     usable, problem = _usable_classes(names, lacking, task.kind)
     skipped = _skipped_lesions(task.name, reasons[~kept])
     if task.kind == "multi":
@@ -137,11 +134,10 @@ def task_targets(
             for index, reason in lacking.items()
         ]
     if problem:
-        empty = [name for name in _columns_of(task) if lesions[name].isna().all()]
-        if empty:
-            problem = f"no lesion has a value of {', '.join(empty)}"
         if task.positive and not hot[:, -1].any():
             strange = _none_of(found[kept], task.positive)
+        empty = [name for name in _columns_of(task) if lesions[name].isna().all()]
+        problem = f"no lesion has a value of {', '.join(empty)}" if empty else problem
         problem = "; ".join(filter(None, [problem, strange]))
         skipped.append(Skipped(task.name, "task", len(rows), problem))
         rows, hot = rows[:0], hot[:0]
@@ -156,6 +152,14 @@ def task_targets(
         without_callback=without_callback if task.column == "pathology" else None,
         supported=not problem,
     )
+
+
+def _leave_out_outside(reasons: pd.Series, split: pd.Series) -> None:
+    """Give a reason to lesions that are in no part of the split, where they have none yet."""
+    outside = reasons.eq("") & ~split.isin(["train", "val", "test"]).to_numpy()
+    reasons[outside] = "in no split"
+    leaking = split.eq("dropped").to_numpy(bool)
+    reasons[outside & leaking] = "patient in both parts of the split (splits.leakage=drop)"
 
 
 def class_names(task: TaskConfig, lesions: pd.DataFrame) -> tuple[str, ...]:
@@ -289,13 +293,13 @@ def _hot(found: pd.Series, task: TaskConfig, values: tuple[str, ...]) -> npt.NDA
 
 
 def _lacking(
-    hot: npt.NDArray[np.bool_], patients: npt.NDArray, sides: npt.NDArray | None, task: TaskConfig
+    hot: npt.NDArray[np.bool_], patients: npt.NDArray, split: npt.NDArray | None, task: TaskConfig
 ) -> dict[int, str]:
-    """Classes with too few patients (of the class, and for `multi` of its absence) on a side."""
+    """Classes with too few patients (of the class, and for `multi` of its absence) in a part."""
     everyone = np.ones(len(hot), bool)
     parts = {"the data": (everyone, 2 * task.min_patients)}
-    if sides is not None:
-        parts = {side: (sides == side, task.min_patients) for side in ("train", "test")}
+    if split is not None:
+        parts = {part: (split == part, task.min_patients) for part in ("train", "test")}
     lacking: dict[int, str] = {}
     for index in range(hot.shape[1]):
         wanted = {"with": hot[:, index]}

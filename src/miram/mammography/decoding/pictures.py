@@ -168,7 +168,7 @@ def _in_16_bits(
     if int(high) - black > _WHITE:
         detail = f"grey levels from {low} to {high}: more than 16 bits per pixel"
         raise DecodingError(DecodingFailure.UNSUPPORTED_DEPTH, path, detail)
-    moved = (values.astype(np.int64) - black).astype(np.uint16)
+    moved: np.ndarray = (values.astype(np.int64) - black).astype(np.uint16)
     return moved, (*transforms, "signed_to_unsigned") if black else transforms
 
 
@@ -208,7 +208,8 @@ def _tiff_page(path: Path) -> "Iterator[TiffPage]":
 
 def _read_tiff(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
     with _tiff_page(path) as page:
-        check_size(path, *page.shape, 1, max_pixels)
+        rows, columns = page.shape
+        check_size(path, rows, columns, 1, max_pixels)
         pixels, transforms = _in_16_bits(path, page.asarray(), ())
         if page.photometric == _WHITE_IS_ZERO:
             return pixels.max() - pixels, (*transforms, "invert")

@@ -206,7 +206,7 @@ def _picture(path: Path, config: DecodingConfig) -> DecodedImage:
 
 
 def _inverted(image: DecodedImage) -> DecodedImage:
-    pixels = image.max_value - image.pixels
+    pixels: np.ndarray = image.max_value - image.pixels
     pixels.setflags(write=False)
     return replace(image, pixels=pixels, transforms=(*image.transforms, "invert"))
 

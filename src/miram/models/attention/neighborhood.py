@@ -10,7 +10,7 @@ which makes its reach d times as wide:
 
 The papers have a kernel for it, NATTEN. Here tiles of at most k x k queries share the keys that any
 of them has, and a mask gives each its own, so that a layer takes up to (2k - 1)² / k², about four,
-times as many multiplications. What differs otherwise: dilations are dealt to groups of heads
+times as many multiplications. What differs otherwise: dilations are assigned to groups of heads
 instead of to layers; there are no relative position biases; the prefix tokens, which the papers
 lack, attend to all tokens and are keys and values of every query.
 """

@@ -16,16 +16,16 @@ from miram.mammography.splits import split_repeats
 SPLITS = "splits"  # field of an encoder's header, and of the origin of its features
 
 
-def sides_digest(lesion_ids: Iterable[str], sides: Iterable[str]) -> str:
-    """Name of a split: a hash of which lesion is on which side, whatever their order."""
-    lines = sorted(f"{lesion} {side}" for lesion, side in zip(lesion_ids, sides, strict=True))
+def split_digest(lesion_ids: Iterable[str], split: Iterable[str]) -> str:
+    """Name of a split: a hash of which lesion is in which part, whatever their order."""
+    lines = sorted(f"{lesion} {part}" for lesion, part in zip(lesion_ids, split, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def split_record(splits: pd.DataFrame, *, labels: bool) -> dict[str, str]:
     """What a header says of the splits under which an encoder is trained.
 
-    An encoder that learns `labels` depends on the side of every lesion, hence the digest `sides`;
+    An encoder that learns `labels` depends on the part of every lesion, hence the digest `sides`;
     without labels on nothing but which lesions are kept apart from it, hence the digest `apart`.
     """
     if splits.empty:  # images without lesions: nobody is kept apart
@@ -35,7 +35,7 @@ def split_record(splits: pd.DataFrame, *, labels: bool) -> dict[str, str]:
     if labels:
         # An encoder for each fold of each repeat: all of them have to be the same.
         each = zip(*(repeat["split"] for repeat in split_repeats(splits)), strict=True)
-        return {**policy, "sides": sides_digest(splits["lesion_id"], map(" ".join, each))}
+        return {**policy, "sides": split_digest(splits["lesion_id"], map(" ".join, each))}
     return {**policy, "apart": _apart(splits)}
 
 
@@ -72,7 +72,7 @@ def _refusal(record: Mapping[str, str], splits: pd.DataFrame) -> str:
     if record["strategy"] == "none":
         back = ""
     if was == now:
-        differing, back = f"than those at hand (both {now}, with other lesions on their sides)", ""
+        differing, back = f"than those at hand (both {now}, with other lesions in their parts)", ""
     return (
         f"the encoder {'learned labels' if labels else 'was pretrained'} under other splits "
         f"{differing}, so its metrics would be wrong about which patients it has seen: run "
@@ -88,4 +88,4 @@ def _kept_apart(splits: pd.DataFrame) -> pd.Series:
 
 def _apart(splits: pd.DataFrame) -> str:
     lesions = splits.loc[_kept_apart(splits), "lesion_id"]
-    return sides_digest(lesions, ["apart"] * len(lesions))
+    return split_digest(lesions, ["apart"] * len(lesions))

@@ -28,8 +28,8 @@ library_name: {library}
 {loading}
 ```
 
-Input: (B, {channels}, {side}, {side}), grey levels in [0, 1] (8-bit images divided by 255,
-16-bit crops by 65535), {pixels}; larger crops are brought to this side by area averages
+Input: (B, {channels}, {size}, {size}), grey levels in [0, 1] (8-bit images divided by 255,
+16-bit crops by 65535), {pixels}; larger crops are brought to this size by area averages
 thereafter. Research software: not a medical device.
 
 License of the weights: {license}.
@@ -110,13 +110,13 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
 
 def write_card(checkpoint: EncoderCheckpoint, folder: Path, library: str, loading: str) -> None:
     """Write `README.md` for a hub: the library that loads the weights, and the code to do it."""
-    channels, side, _ = checkpoint.input_shape
+    channels, size, _ = checkpoint.input_shape
     known = {key: checkpoint.metadata[key] for key in HEADER if key in checkpoint.metadata}
     page = _PAGE.format(
         library=library,
         loading=loading,
         channels=channels,
-        side=side,
+        size=size,
         pixels=checkpoint.pixels.words,
         license=checkpoint.license,
         header=json.dumps(known, indent=2),

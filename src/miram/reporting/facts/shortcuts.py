@@ -44,7 +44,7 @@ class FollowedNumbers:
 
 @dataclass(frozen=True)
 class Separation:
-    """How one number alone separates the classes on either side of the split.
+    """How one number alone separates the classes in each part of the split.
 
     Attributes:
         number: One of `NUMBERS`.
@@ -137,11 +137,11 @@ def _separations(study: Study, task: str, *, draws: int, seed: int) -> tuple[Sep
     found = []
     for name, read in NUMBERS.items():
         ranks = rankdata(read(study.crops, places)) / (len(places) + 1)
-        sides = [
+        parts = [
             cluster_bootstrap(
-                targets.labels[side], ranks[side], patients[side], ["auc"], draws=draws, seed=seed
+                targets.labels[rows], ranks[rows], patients[rows], ["auc"], draws=draws, seed=seed
             )["auc"]
-            for side in (~test, test)
+            for rows in (~test, test)
         ]
-        found.append(Separation(name, *sides))
+        found.append(Separation(name, *parts))
     return tuple(found)

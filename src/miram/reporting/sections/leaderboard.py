@@ -38,6 +38,7 @@ class Leaderboard(Section):
                 }
                 for finding in findings
             ],
+            "callbacks": {finding.without_callback for finding in findings},
             "label": metric_label,
             "better": metric_direction,
             "outside": [metric_label(name) for name in board.loc[outside, "metric"].unique()],

@@ -113,7 +113,7 @@ def input_example(predictor: Predictor) -> "pd.DataFrame":
 def card(predictor: Predictor) -> str:
     """The page inside the model: what it is, what goes in and out, what it is not."""
     assert predictor.probe is not None
-    probe, side = predictor.probe, predictor.crops.image_size
+    probe, size = predictor.probe, predictor.crops.image_size
     masks = ", images, coverage (B, h, h) uint8" if predictor.features.reads_masks else ""
     about = {**predictor.about, "digest": predictor.digest()}
     raw = "raw and processed" if predictor.wanted.for_processing else "processed"
@@ -126,14 +126,14 @@ marked lesions; they do not say whether there is a lesion.
 Task: {probe.task}, classes {", ".join(probe.classes)}. The probe was fitted on
 {probe.classifier.lesions} lesions of {probe.classifier.patients} patients.
 
-- `image`: a lesion crop of {side} x {side} grey levels in [0, 1], or whole ones with `bits`,
+- `image`: a lesion crop of {size} x {size} grey levels in [0, 1], or whole ones with `bits`,
   such as 8 or 16.
 - `dicom`: a mammogram in base64, with `box` [x0, y0, x1, y1] for its lesion; without a box the
   answer is the mean over {predictor.crops.backgrounds_per_image} patches of breast tissue, which
-  the probe was not taught to judge. DICOM files need the package miram beside the server; it
+  the probe was not trained on. DICOM files need the package miram beside the server; it
   reads {kinds}, and refuses others.
 
-`mlflow.pytorch.load_model` gives the encoder: (B, {side}, {side}){masks} -> (B, D) features.
+`mlflow.pytorch.load_model` gives the encoder: (B, {size}, {size}){masks} -> (B, D) features.
 
 | file | what |
 |---|---|

@@ -45,7 +45,7 @@ class ServedModel(PythonModel):
         """Read the parts of the model."""
         folder = Path(context.artifacts["predictor"])
         self.settings = json.loads((folder / "settings.json").read_text())
-        self.side, self.cells = self.settings["crops"]["side"], self.settings["mask_cells"]
+        self.image_size, self.cells = self.settings["crops"]["side"], self.settings["mask_cells"]
         self.graph = torch.export.load(folder / "model.pt2").module()
         with np.load(folder / "probe.npz", allow_pickle=False) as file:
             self.probe = {name: file[name] for name in file.files}
@@ -117,11 +117,11 @@ class ServedModel(PythonModel):
             square = found.astype(np.float32)
         except (TypeError, ValueError, RecursionError):
             raise ValueError(f"{name} is no array of numbers with lines of equal length") from None
-        if square.shape != (self.side, self.side):
+        if square.shape != (self.image_size, self.image_size):
             size = " x ".join(map(str, square.shape))
             raise ValueError(
-                f"{name} has {size} values; this model takes crops of {self.side} x {self.side}, "
-                "or a DICOM file, which it cuts itself"
+                f"{name} has {size} values; this model takes crops of {self.image_size} x "
+                f"{self.image_size}, or a DICOM file, which it cuts itself"
             )
         if not (np.isfinite(square).all() and square.min() >= 0 and square.max() <= white):
             remedy = "divide grey levels by their white, or give image with bits, such as 8 or 16"
@@ -131,7 +131,7 @@ class ServedModel(PythonModel):
     def _coverage(self, mask: Any) -> NDArray[np.uint8]:
         if mask is None:
             return np.zeros((self.cells, self.cells), np.uint8)
-        step = self.side // self.cells
+        step = self.image_size // self.cells
         shares = self._square("mask", mask).reshape(self.cells, step, self.cells, step)
         return np.rint(255 * shares.mean(axis=(1, 3))).astype(np.uint8)
 
