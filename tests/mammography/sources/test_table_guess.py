@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from miram.errors import MiramError
 from miram.mammography.sources import make_source
 from miram.mammography.sources.table_guess import guess_table
 
@@ -98,3 +99,8 @@ def test_words_of_the_field_are_known(lab, column, value, expected):
 )
 def test_what_is_unsure_is_said(lab, text, doubt):
     assert any(doubt in found for found in lab(text, "a.png").doubts)
+
+
+def test_a_table_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(MiramError, match=f"there is no table at {tmp_path}/none.csv"):
+        guess_table(tmp_path / "none.csv", tmp_path)

@@ -42,7 +42,7 @@ _NAMES = {
     "official_split": ("split", "set", "partition", "subset"),
     "lesion_id": ("lesion",),
 }
-_WORDS = {
+_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "pathology": {
         "MALIGNANT": ("malignant", "malign", "cancer", "carcinoma", "m", "1", "positive", "true"),
         "BENIGN": ("benign", "b", "0", "negative", "false"),
@@ -131,6 +131,8 @@ def guess_table(path: Path, raw_root: Path) -> Guess:
 
 
 def _delimiter(path: Path) -> str:
+    if not path.is_file():
+        raise MiramError(f"there is no table at {path}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
