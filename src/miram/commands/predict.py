@@ -42,7 +42,8 @@ def predict(
     from miram.errors import MiramError
     from miram.integrations.embedding import load_model
 
-    boxes = [_numbers(text) for text in box or []] or [None] * len(images)
+    boxes: list[list[float] | None] = [_numbers(text) for text in box or []]
+    boxes = boxes or [None] * len(images)
     if len(boxes) != len(images):
         raise MiramError(
             f"{len(images)} images and {len(boxes)} boxes: give --box once for each image, or "

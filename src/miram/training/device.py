@@ -31,7 +31,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     on_gpu = device.type == "cuda"
     # accelerate keeps its state per process; a notebook may train twice with other settings.
     AcceleratorState._reset_state(reset_partial_state=True)
-    precision = config.precision
+    precision: str = config.precision
     if precision == "auto":  # what a GPU of Apple gains by bf16 was never measured
         precision = "fp32" if device.type == "mps" else fastest_precision(cpu=not on_gpu)
     if precision == "fp16" and not on_gpu:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydicom
@@ -320,7 +320,7 @@ def _words(path: Path, dataset: FileDataset, header: Header, frame: int) -> np.n
     _ask_gdcm_last(dataset.file_meta.TransferSyntaxUID)
     index = frame if header.frames > 1 else None
     # The table of grey levels ignores bits above the value, and `_remarks` tells of them.
-    options = {"raw": True, "view_only": True, "correct_unused_bits": False}
+    options: dict[str, Any] = {"raw": True, "view_only": True, "correct_unused_bits": False}
     pixels = pixel_array(dataset, index=index, **options)
     if pixels.shape != (header.rows, header.columns):
         shape = " x ".join(map(str, pixels.shape))

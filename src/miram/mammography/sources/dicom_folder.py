@@ -239,7 +239,7 @@ class _Finder:
                 self.note(uid, other, found.code, "left out", f"{found.detail}; {name} is whole")
                 others.remove(image_id)
                 del self.rows[image_id]
-            elif np.array_equal(pixels, found):
+            elif pixels is not None and np.array_equal(pixels, found):
                 detail = f"the same SOPInstanceUID and pixels as {other}"
                 self.note(uid, name, "duplicate", "left out", detail)
                 return None
