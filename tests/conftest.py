@@ -4,6 +4,7 @@ import gc
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -123,6 +124,14 @@ def run_study(folder: Path) -> None:
     environment = {**os.environ, "DO_NOT_TRACK": "1"}
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+
+
+@pytest.fixture
+def heeds_ctrl_c():
+    """SIGINT does what it does in a terminal: a shell starts background jobs that ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -98,6 +98,7 @@ def test_the_version_is_told(capsys):
     assert capsys.readouterr().out == f"miram {version('miram')}\n"
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_in_a_command_that_goes_on_gives_one_hint_and_the_status_of_its_signal():
     with pytest.raises(Stopped, match="the same command goes on") as caught, resumable():
         signal.raise_signal(signal.SIGINT)

@@ -89,6 +89,7 @@ def test_a_table_without_a_needed_column_is_named(kedro, tmp_path, shared_data):
     shutil.rmtree(raw)
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_is_no_error_and_gives_one_hint(kedro, tmp_path):
     class Stop(logging.Handler):
         def emit(self, record):

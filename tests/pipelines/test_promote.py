@@ -387,7 +387,11 @@ def test_a_second_version_challenges_is_forced_and_rolled_back(own, tmp_path):
     assert client.get_model_version(NAME, "1").tags["succeeded_by"] == "3"
     folder = Path(told.source.removeprefix("file://")) / "artifacts/predictor"
     settings = json.loads((folder / "settings.json").read_text())
-    assert settings["wanted"] == {"modalities": ["MG", "CR"], "for_processing": False}
+    assert settings["wanted"] == {
+        "modalities": ["MG", "CR"],
+        "for_processing": False,
+        "special": [],
+    }
     assert "MG or CR" in (folder / "README.md").read_text()
     assert told.tags["predictor_digest"] == Predictor.load(folder).digest()
 
