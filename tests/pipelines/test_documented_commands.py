@@ -17,9 +17,8 @@ COMMAND = re.compile(rf"(?:^|`)(miram (?:{NAMES}) [^`#\n]+)", re.MULTILINE)
 def commands(pages):
     found = {command.strip() for page in pages for command in COMMAND.findall(page.read_text())}
     # The browser of whoever runs the tests stays closed, and other folders than `data` are theirs.
-    return sorted(
-        command for command in found if "--open" not in command and "/data/" not in command
-    )
+    left_out = ("--open", "--pdf", "/data/")
+    return sorted(command for command in found if not any(word in command for word in left_out))
 
 
 @pytest.fixture

@@ -81,15 +81,7 @@ def test_a_worker_cannot_need_nothing_of_a_resource(resources):
         EngineConfig.model_validate({"kind": "ray", "resources": resources})
 
 
-@pytest.fixture
-def interruptible():
-    """A process that was started in the background ignores Ctrl-C from its birth on."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_the_first_signal_asks_every_thread_and_the_second_acts(interruptible):
+def test_the_first_signal_asks_every_thread_and_the_second_acts(heeds_ctrl_c):
     with passing_signals_on():
         assert asked_to_stop() is None
         signal.raise_signal(signal.SIGINT)
