@@ -48,7 +48,9 @@ def test_a_second_run_is_told_who_is_at_work_and_how_to_go_on(other_run, tmp_pat
 def test_what_a_killed_run_held_is_free(other_run, tmp_path):
     other_run.kill()
     other_run.wait()
-    hold(tmp_path).release()
+    lock = hold(tmp_path)
+    assert lock.is_locked
+    lock.release()
 
 
 def test_a_data_root_is_free_again_after_a_run(tmp_path):
@@ -60,4 +62,6 @@ def test_a_data_root_is_free_again_after_a_run(tmp_path):
 
 
 def test_other_data_roots_are_free(other_run, tmp_path):
-    hold(tmp_path / "another").release()
+    lock = hold(tmp_path / "another")
+    assert lock.is_locked
+    lock.release()
