@@ -60,10 +60,9 @@ def evaluate_features(
     from miram.evaluation.probes.scoring import features_to_evaluate
 
     by_seed = features_to_evaluate(features, splits, config.seeds)
-    assessment = assess_seeds(by_seed, lesions, splits, config)
+    found = assess_seeds(by_seed, lesions, splits, config)
     # Which encoder, crops and settings the metrics are of; empty for features from elsewhere.
-    metrics = {**assessment.metrics, "features": features.attrs.get("origin", {})}
-    return Evaluation(metrics, assessment.predictions)
+    return replace(found, metrics={**found.metrics, "features": features.attrs.get("origin", {})})
 
 
 def evaluate_encoder(
