@@ -18,7 +18,7 @@ from miram.reporting.facts.findings import paired_with_reference
 from miram.reporting.facts.study import Study
 from miram.reporting.sections.curves import (
     Points,
-    precision_recall_figure,
+    curve_figure,
     precision_recall_points,
     roc_points,
 )
@@ -233,7 +233,7 @@ def test_precision_recall_chart_draws_steps_and_the_share_of_the_class() -> None
     found = _scores(1, 1)
     curves = {name: precision_recall_points(found, 0) for name in ("mae", "moco_v3")}
     areas = dict.fromkeys(curves, "0.7 (0.6 to 0.8)")
-    figure = precision_recall_figure(curves, areas, ("mae",), found.labels.mean())
+    figure = curve_figure(curves, areas, ("mae",), found.labels.mean())
     other, curve, level = figure.data
     assert (other.showlegend, curve.showlegend) == (False, True)
     assert (other.line.color, curve.line.color) == (PALE, method_style("mae").color)

@@ -23,13 +23,12 @@ from miram.reporting.charts.drawing import (
     MARGIN,
     TEMPLATE,
     error_bars,
-    panel_title,
     sentence,
     spread,
 )
 from miram.reporting.facts.methods import is_trained, method_block, plain
 from miram.reporting.facts.study import Study
-from miram.reporting.facts.words import Table, interval, with_interval
+from miram.reporting.facts.words import Table, counted, interval, with_interval
 from miram.reporting.sections.section import Section
 from miram.reporting.styles import chance_level, method_style, metric_label
 
@@ -177,7 +176,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
         rows=len(groups),
         cols=1,
         shared_xaxes=True,
-        subplot_titles=[panel_title(task, rows) for task, rows in groups],
+        subplot_titles=[_panel_title(rows.iloc[0]) for _, rows in groups],
         vertical_spacing=0.06 / len(groups),
     )
     # Inside their panels, in the corner that the costly and bad would take.
@@ -221,6 +220,11 @@ def cost_figure(table: pd.DataFrame) -> Figure:
         showlegend=False,
         margin={**MARGIN, "t": 120},
     )
+
+
+def _panel_title(row: Any) -> str:
+    lesions, patients = counted(int(row.lesions), "lesion"), counted(int(row.patients), "patient")
+    return f"{row.task}: {lesions}, {patients}"
 
 
 def _mark(rows: pd.DataFrame) -> Scatter:
