@@ -54,7 +54,7 @@ def test_predictions_come_back_in_one_row_per_lesion(scores: TaskScores) -> None
                 "task": "t",
                 "class": name,
                 "label": scores.labels[:, place],
-                "score": scores.each()[0][:, place],
+                "score": scores.seeds.each[0][:, place],
             }
         ).sample(frac=1, random_state=place)
         for place, name in enumerate(scores.classes)
@@ -63,20 +63,20 @@ def test_predictions_come_back_in_one_row_per_lesion(scores: TaskScores) -> None
     found = task_scores(pd.concat([other, *frames]), "t")
     assert found.classes == scores.classes
     np.testing.assert_array_equal(found.labels, scores.labels)
-    np.testing.assert_array_equal(found.each(), scores.each())
+    np.testing.assert_array_equal(found.seeds.each, scores.seeds.each)
     np.testing.assert_array_equal(found.patients, scores.patients)
 
 
 def test_area_under_the_class_curve_is_the_auc(scores: TaskScores) -> None:
     for index in range(3):
         x, y = roc_points(scores, index)
-        expected = roc_auc_score(scores.labels[:, index], scores.each()[0][:, index])
+        expected = roc_auc_score(scores.labels[:, index], scores.seeds.each[0][:, index])
         assert np.trapezoid(y, x) == pytest.approx(expected, abs=1e-12)
 
 
 def test_area_under_the_macro_curve_is_the_macro_auc(scores: TaskScores) -> None:
     x, y = roc_points(scores)
-    expected = roc_auc_score(scores.labels, scores.each()[0], average="macro")
+    expected = roc_auc_score(scores.labels, scores.seeds.each[0], average="macro")
     assert np.trapezoid(y, x) == pytest.approx(expected, abs=1e-12)
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
     assert all(a <= b for a, b in pairwise(y))
@@ -183,7 +183,7 @@ def _area(points: Points) -> float:
 @pytest.mark.parametrize("ties", [False, True])
 def test_area_under_the_curve_is_the_average_precision(ties: bool) -> None:
     found = _scores(1, 1, ties=ties)
-    expected = average_precision_score(found.labels[:, 0], found.each()[0][:, 0])
+    expected = average_precision_score(found.labels[:, 0], found.seeds.each[0][:, 0])
     recall, precision = precision_recall_points(found, 0)
     assert _area((recall, precision)) == pytest.approx(expected)
     assert (recall[0], recall[-1]) == (0, 1)
@@ -205,7 +205,7 @@ def test_area_over_runs_and_classes_is_the_mean_average_precision() -> None:
     single = [
         average_precision_score(found.labels[:, k], one[:, k])
         for k in range(3)
-        for one in found.each()
+        for one in found.seeds.each
     ]
     assert _area(precision_recall_points(found)) == pytest.approx(np.mean(single))
     assert _area(precision_recall_points(found, 1)) == pytest.approx(np.mean(single[2:4]))
@@ -215,7 +215,7 @@ def test_area_over_runs_and_classes_is_the_mean_average_precision() -> None:
 def test_area_over_folds_is_the_average_precision_of_the_tables() -> None:
     random = np.random.default_rng(4)
     plain, folds = _scores(2, 1, ties=True), random.integers(4, size=60)
-    each = tuple(one / (1 + folds[:, None]) for one in plain.each())
+    each = tuple(one / (1 + folds[:, None]) for one in plain.seeds.each)
     found = TaskScores(("a",), plain.labels, SeedScores(each, folds), plain.patients)
     name = "average_precision"
     expected = [compute_metrics(plain.labels[:, 0], one[:, 0], [name], folds)[name] for one in each]

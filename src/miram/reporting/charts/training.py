@@ -20,12 +20,8 @@ _PANEL_HEIGHT = 260  # pixels
 def loss_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw the losses of all methods, each line named at its end.
 
-    Args:
-        histories: Training history by method.
-
-    Returns:
-        A panel for each scale that was reconstructed, and one for the methods without scales;
-        they share the axis of steps.
+    There is a panel for each scale that was reconstructed, and one for the methods without scales;
+    they share the axis of steps.
     """
     panels = loss_panels(histories)
     figure = make_subplots(
@@ -100,9 +96,6 @@ def reconstruction_sheet(arrays: Mapping[str, NDArray[np.uint8]]) -> Sheet:
     Args:
         arrays: `scale<s>_target`, `_masked`, `_prediction`: (n, H, H) uint8 in true grey levels;
             empty for a method without decoders.
-
-    Returns:
-        A sheet with one column per crop and three rows per scale.
     """
     scales = scales_of(arrays)
     if not scales:

@@ -109,11 +109,7 @@ def study_costs(study: Study) -> dict[str, MethodCost]:
 
 
 def cost_table(study: Study, costs: Mapping[str, MethodCost] | None = None) -> pd.DataFrame:
-    """Put the cost of every method beside its main metric.
-
-    Args:
-        study: The finished study.
-        costs: Cost by method; counted if not given.
+    """Put the cost of every method, counted if not given, beside its main metric.
 
     Returns:
         `COLUMNS`, one row per task and method in the order of the leaderboard; unknown costs are
@@ -162,11 +158,7 @@ def _cells(row: Any) -> tuple[Any, ...]:
 def cost_figure(table: pd.DataFrame) -> Figure:
     """Draw every method's main metric with its 95 % interval over its cost, one panel per task.
 
-    Args:
-        table: Table of `cost_table`; methods of unknown cost are not drawn.
-
-    Returns:
-        A chart; a sentence where there is nothing to draw.
+    Methods of unknown cost are not drawn.
     """
     known = table[table["gmacs"].notna() & table["estimate"].notna()]
     if known.empty:
@@ -206,11 +198,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
             row=1,
             col=1,
         )
-    figure.update_xaxes(
-        title="GMAC per image of a training step",
-        row=len(groups),
-        col=1,
-    )
+    figure.update_xaxes(title="GMAC per image of a training step", row=len(groups), col=1)
     levels = [chance_level(name) for name in known["metric"].unique()]
     low = min([known["lower"].min(), *(level for level in levels if level is not None)])
     figure.update_yaxes(range=[np.floor(10 * low) / 10, np.ceil(10 * known["upper"].max()) / 10])
