@@ -9,7 +9,7 @@ from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
 from miram.errors import MiramError
 from miram.evaluation.config import ComparisonConfig
-from miram.evaluation.predictions import TaskScores, task_scores
+from miram.evaluation.predictions import TaskScores
 from miram.evaluation.statistics.comparison import Comparison
 from miram.evaluation.statistics.inputs import SeedScores
 from miram.evaluation.statistics.metrics import compute_metrics
@@ -36,35 +36,20 @@ def tables(study: Study) -> Tables:
     return {name: result.predictions for name, result in study.methods.items()}
 
 
+def _scores(seeds: int, classes: int, *, ties: bool = False) -> TaskScores:
+    random = np.random.default_rng(3)
+    labels = np.eye(max(classes, 2), dtype=np.int64)[random.integers(0, max(classes, 2), 60)]
+    labels = labels[:, -classes:]
+    each = [labels + random.normal(0, 1.2, labels.shape) for _ in range(seeds)]
+    each = [one.round() if ties else one for one in each]
+    patients = np.arange(60).astype(object)
+    names = tuple(f"class {k}" for k in range(classes))
+    return TaskScores(names, labels, SeedScores(tuple(each)), patients)
+
+
 @pytest.fixture
 def scores() -> TaskScores:
-    generator = np.random.default_rng(0)
-    labels = np.eye(3, dtype=np.int64)[generator.integers(0, 3, 400)]
-    noisy = labels + generator.normal(size=labels.shape)
-    seeds = SeedScores((noisy,))
-    return TaskScores(("a", "b", "c"), labels, seeds, np.repeat(np.arange(200), 2).astype(object))
-
-
-def test_predictions_come_back_in_one_row_per_lesion(scores: TaskScores) -> None:
-    frames = [
-        pd.DataFrame(
-            {
-                "lesion_id": [f"L{row:03d}" for row in range(len(scores.labels))],
-                "patient_id": scores.patients,
-                "task": "t",
-                "class": name,
-                "label": scores.labels[:, place],
-                "score": scores.seeds.each[0][:, place],
-            }
-        ).sample(frac=1, random_state=place)
-        for place, name in enumerate(scores.classes)
-    ]
-    other = frames[0].assign(task="other")
-    found = task_scores(pd.concat([other, *frames]), "t")
-    assert found.classes == scores.classes
-    np.testing.assert_array_equal(found.labels, scores.labels)
-    np.testing.assert_array_equal(found.seeds.each, scores.seeds.each)
-    np.testing.assert_array_equal(found.patients, scores.patients)
+    return _scores(1, 3)
 
 
 def test_area_under_the_class_curve_is_the_auc(scores: TaskScores) -> None:
@@ -161,17 +146,6 @@ def test_the_curve_of_several_folds_has_the_area_of_the_tables() -> None:
     found = TaskScores(("a",), labels, SeedScores(each, folds), np.arange(60).astype(object))
     areas = [compute_metrics(labels[:, 0], one[:, 0], ["auc"], folds)["auc"] for one in each]
     assert auc(*roc_points(found, 0)) == pytest.approx(np.mean(areas), abs=1e-12)
-
-
-def _scores(seeds: int, classes: int, *, ties: bool = False) -> TaskScores:
-    random = np.random.default_rng(3)
-    labels = np.eye(max(classes, 2), dtype=np.int64)[random.integers(0, max(classes, 2), 60)]
-    labels = labels[:, -classes:]
-    each = [labels + random.normal(0, 1.2, labels.shape) for _ in range(seeds)]
-    each = [one.round() if ties else one for one in each]
-    patients = np.arange(60).astype(object)
-    names = tuple(f"class {k}" for k in range(classes))
-    return TaskScores(names, labels, SeedScores(tuple(each)), patients)
 
 
 def _area(points: Points) -> float:
