@@ -2,21 +2,12 @@
 
 import logging
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from miram.integrations.deferred import deferred
+from miram.integrations.deferred import AssessmentConfig, EncoderCheckpoint, FeatureConfig
 from miram.mammography.crops.store import CropStore
-
-if TYPE_CHECKING:
-    from miram.evaluation.config import AssessmentConfig
-    from miram.evaluation.features.pooling import FeatureConfig
-    from miram.models.checkpoints.files import EncoderCheckpoint
-else:
-    AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
-    FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
-    EncoderCheckpoint = Any
 
 log = logging.getLogger(__name__)
 
