@@ -3,21 +3,23 @@
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import pipelines, settings
+from kedro.framework.project import pipelines
 from kedro.io import DatasetError
 from kedro.pipeline import Pipeline
 
 from miram.configuration import new_name
 from miram.errors import MiramError
 from miram.integrations.deferred import import_deferred
-from miram.integrations.parameters import warn_of_ignored
+from miram.integrations.parameters import config_loader, warn_of_ignored
 from miram.models.methods import METHODS, SUPERVISED
 from miram.pipeline_registry import STUDY
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PATH_PARAMETERS = {"raw_root", "data_root"}
 _LESIONS = "lesions"
@@ -36,11 +38,7 @@ class ProjectChecks:
         """Check the environment and the run-time parameters."""
         warn_of_ignored(Path(context.config_loader.conf_source), context.env)
         given = context._runtime_params or {}
-        loader = settings.CONFIG_LOADER_CLASS(
-            conf_source=context.config_loader.conf_source,
-            env=context.env,
-            **settings.CONFIG_LOADER_ARGS,
-        )
+        loader = config_loader(context.config_loader.conf_source, context.env)
         check_parameters(given, {*loader["parameters"], *PATH_PARAMETERS})
         if given.get("source", "phantom") != "phantom" and "raw_root" not in given:
             _require_source(str(given["source"]))  # an unknown name is reported first
@@ -85,10 +83,6 @@ class ProjectChecks:
 def check_parameters(given: dict[str, Any], known: set[str]) -> None:
     """Refuse a run-time parameter that nothing reads.
 
-    Args:
-        given: Run-time parameters.
-        known: Names of the parameters in the configuration.
-
     Raises:
         MiramError: A name is unknown; the nearest known ones are suggested.
     """
@@ -106,10 +100,6 @@ def check_models(pipeline: Pipeline, catalog: Any) -> None:
     """Build every model that is to be trained on the meta device, and compare sizes.
 
     Otherwise a setting that fits nothing would be found after hours of cropping and training.
-
-    Args:
-        pipeline: What is to run.
-        catalog: Holds the parameters, and the crop store if an earlier run has made it.
 
     Raises:
         MiramError: The parts of a model do not fit each other, or the crops do not fit it.
@@ -151,15 +141,10 @@ def _check_method(method: Any, encoder: Any, size: int, *, cut: bool) -> None:
         )
 
 
-def check_labels(lesions: pd.DataFrame, learners: Iterable[str], catalog: Any) -> None:
-    """Look for the labels of the tasks that are to be learned.
+def check_labels(lesions: "pd.DataFrame", learners: Iterable[str], catalog: Any) -> None:
+    """Look for the labels of the tasks that settings, the `learners`, name as their `task`.
 
     Otherwise all other methods would be trained first, for hours.
-
-    Args:
-        lesions: The lesion table.
-        learners: The settings that name a task as their `task`.
-        catalog: Holds the parameters.
 
     Raises:
         MiramError: The lesions cannot answer a task.

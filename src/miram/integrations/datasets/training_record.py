@@ -10,8 +10,9 @@ import pandas as pd
 from kedro_datasets._typing import ImagePreview
 from numpy.typing import NDArray
 
-from miram.files import check, harmless_table, recorded_path
+from miram.files import check, recorded_path
 from miram.integrations.datasets.files import FileDataset
+from miram.integrations.datasets.tables import write_table
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ class TrainingRecordDataset(FileDataset):
         """Write both, each whole or not at all; the history comes last."""
         with recorded_path(self._arrays) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **data.reconstructions)
-        with recorded_path(self._filepath) as temporary:
-            harmless_table(data.history).to_csv(temporary, index=False)
+        write_table(data.history, self._filepath)
 
     def preview(self) -> ImagePreview:
         """Target, visible part and reconstructions for Kedro-Viz."""
