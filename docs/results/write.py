@@ -101,7 +101,8 @@ def efficiency_part(data_root: Path, task: str) -> str:
         found = found[(found["task"] == task) & (found["metric"].isin(["auc", "auc_macro"]))]
         shares = [f"{share:.0%} of patients" for share in found["share"]]
         cells = [
-            f"{row.estimate:.3f}" + (f" ({row.lower:.3f} to {row.upper:.3f})" if row.draws > 1 else "")
+            f"{row.estimate:.3f}"
+            + (f" ({row.lower:.3f} to {row.upper:.3f})" if row.draws > 1 else "")
             for row in found.itertuples()
         ]
         rows.append((name, *cells))
@@ -120,7 +121,9 @@ def controls_part(data_root: Path) -> str:
             ends = f"{one['lower']:.3f} to {one['upper']:.3f}"
             about = f"{one['lesions']} lesions of {one['patients']} patients"
             what = f"{one['metric']} of {one['task']}"
-            rows.append((name, control.replace("_", " "), what, f"{one['estimate']:.3f} ({ends})", about))
+            rows.append(
+                (name, control.replace("_", " "), what, f"{one['estimate']:.3f} ({ends})", about)
+            )
     if not rows:
         return ""
     columns = ("features", "control", "metric", "estimate (95 %)", "n")
@@ -161,8 +164,9 @@ def reconstructions_part(data_root: Path, sheet: Path, crops: int = 3, size: int
     names = ", ".join(found)
     scales_named = " and ".join(scale.removeprefix("scale") for scale in scales)
     return (
-        f"## Reconstructions\n\nThe first {crops} crops of {first}'s record, at scale {scales_named}: "
-        f"target, what the encoder saw, then {names}.\n\n![Reconstructions]({sheet.name})"
+        f"## Reconstructions\n\nThe first {crops} crops of {first}'s record, at scale "
+        f"{scales_named}: target, what the encoder saw, then {names}.\n\n"
+        f"![Reconstructions]({sheet.name})"
     )
 
 

@@ -68,6 +68,12 @@ def test_what_memory_does_not_hold_is_left_out_with_a_note():
     assert found.runs == 0
 
 
+def test_settings_that_do_not_fit_a_small_grid_are_a_note():
+    found = measure(row("linformer", 17), SMALL)
+    assert found.note.startswith("linformer.length 128 is above the 17 tokens")
+    assert distance_from_softmax("linformer", heads_of(4)) is None
+
+
 def test_a_kernel_that_the_device_lacks_is_a_note():
     found = measure(row("softmax", kernel="efficient"), SMALL.model_copy(update={"device": "cpu"}))
     assert found.note == "the device has no such kernel"
@@ -101,7 +107,7 @@ def test_the_crossover_is_the_size_from_which_on_a_kind_is_always_below_the_best
     assert found["from_tokens"].fillna(0).to_dict() == {"early": 65, "late": 1025, "never": 0}
 
 
-def heads_of(side=8):
+def heads_of(side=14):
     q, k, v = torch.randn(3, 2, 2, 1 + side**2, 16, generator=torch.Generator().manual_seed(0))
     return Heads(q, k, v, TokenGrid(1, (side, side)))
 

@@ -149,7 +149,10 @@ def _in_a_process(row: Cost, config: AttentionBenchmarkConfig) -> Cost:
 def measure(row: Cost, config: AttentionBenchmarkConfig) -> Cost:
     """Measure one row in this process."""
     device = config.torch_device
-    kept, flops = counted(row, config)
+    try:
+        kept, flops = counted(row, config)
+    except MiramError as error:  # settings that do not fit so small a grid
+        return replace(row, note=str(error))
     needed = kept * config.batch
     if needed > _MOST_OF_FREE * free_memory(device):
         return replace(row, kept_mib=kept / _MIB, note=f"needs {show_size(needed)}")
@@ -287,13 +290,16 @@ def distance_from_softmax(kind: str, heads: Heads) -> npt.NDArray[np.float64] | 
 
     Returns:
         (B,); None for an attention with weights of its own, which approximates nothing before
-        these are trained.
+        these are trained, or whose default settings do not fit the grid.
     """
     q, k, v = heads.q, heads.k, heads.v
     attention = ATTENTIONS.model_validate({"kind": kind}).layer(heads.grid.prefix, heads.grid.size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of random features
-        layer = attention(q.shape[1] * q.shape[3], num_heads=q.shape[1]).eval()
+        try:
+            layer = attention(q.shape[1] * q.shape[3], num_heads=q.shape[1]).eval()
+        except MiramError:  # settings that do not fit so small a grid
+            return None
     if {name.split(".")[0] for name, _ in layer.named_parameters()} - {"qkv", "proj"}:
         return None
     with torch.no_grad():
