@@ -7,8 +7,7 @@ import pytest
 @pytest.mark.slow
 def test_costs_and_distances_of_attentions_are_written_with_a_page(copied, run_pipeline):
     settings = {"kinds": ["softmax", "nystrom", "linformer"], "grids": [12], "seconds": 0.01}
-    given = {f"benchmark.{name}": value for name, value in settings.items()}
-    run_pipeline(copied, "benchmark", **given)
+    run_pipeline(copied, "benchmark", benchmark=settings)
     costs = pd.read_csv(copied / "08_reporting/benchmark.csv")
     assert set(costs["kind"]) == set(settings["kinds"])
     distances = pd.read_csv(copied / "08_reporting/benchmark_distances.csv").set_index("kind")
