@@ -112,24 +112,17 @@ class ServedProbe:
 class Predictor:
     """An encoder with all that its features and probabilities depend on.
 
-    Attributes:
-        encoder: The encoder.
-        features: How its tokens become one vector.
-        crops: How crops are cut; its `backgrounds_per_image` is the number of patches that
-            stand for a mammogram in which nothing is marked.
-        probe: The probe fitted on its features; None for features alone.
-        about: What else a user should know, such as `method` and `data_digest`.
-        wanted: Which DICOM files it answers for; others are refused.
-        origin: Where it was loaded from, such as `models:/miram-mae/3`; no part of it.
+    Of `crops`, which says how crops are cut, `backgrounds_per_image` is the number of patches that
+    stand for a mammogram in which nothing is marked.
     """
 
     encoder: EncoderCheckpoint
-    features: FeatureConfig
+    features: FeatureConfig  # how its tokens become one vector
     crops: CropConfig
-    probe: ServedProbe | None = None
-    about: dict[str, Any] = field(default_factory=dict)
-    wanted: WantedImages = field(default_factory=WantedImages)
-    origin: str = ""
+    probe: ServedProbe | None = None  # fitted on its features; None for features alone
+    about: dict[str, Any] = field(default_factory=dict)  # such as `method` and `data_digest`
+    wanted: WantedImages = field(default_factory=WantedImages)  # DICOM files it answers for
+    origin: str = ""  # where it was loaded from, such as models:/miram-mae/3; no part of it
 
     @property
     def mask_cells(self) -> int:

@@ -10,19 +10,19 @@ from typing import Any
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.mammography.lesion_table import BOX, COLUMNS
+from miram.mammography.lesion_table import BOX, BY_NAME
 from miram.mammography.sources.table_columns import (
     filled_in,
     fits,
     like_name,
     nearest,
+    plain_name,
     read_text_table,
 )
 
 _DELIMITERS = ",;\t|"
 _PICTURES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".dcm", ".dicom"}
 _MOST_VALUES = 12  # of a column that is kept as a further label
-_SCHEMAS = {column.name: column for column in COLUMNS}
 # Other names of columns, and other words for values, all in small letters.
 _NAMES = {
     "patient_id": ("patient", "case", "case id", "subject", "subject id", "pid", "study id"),
@@ -141,14 +141,10 @@ def _delimiter(path: Path) -> str:
     return max(_DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", " ", name).strip().lower()
-
-
 def _named_like(wanted: str, others: Collection[str], free: list[str]) -> str | None:
     if wanted in free:
         return wanted
-    spellings = {_plain(name): name for name in free}
+    spellings = {plain_name(name): name for name in free}
     for other in (wanted.replace("_", " "), *others):
         if other in spellings:
             return spellings[other]
@@ -156,9 +152,9 @@ def _named_like(wanted: str, others: Collection[str], free: list[str]) -> str | 
 
 
 def _box(free: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:
-    spellings = {_plain(name): name for name in free}
+    spellings = {plain_name(name): name for name in free}
     for form, names in _BOXES:
-        plain = [_plain(name) for name in names]
+        plain = [plain_name(name) for name in names]
         if set(plain) <= set(spellings):
             return form, tuple(spellings[name] for name in plain)
     return None
@@ -235,14 +231,14 @@ def _joined(table: pd.DataFrame, files: list[str]) -> str | None:
 
 def _values(texts: pd.Series, wanted: str, column: str, doubts: list[str]) -> dict[str, str]:
     """New names of the values that the lesion table does not know."""
-    schema = _SCHEMAS[wanted]
+    schema = BY_NAME[wanted]
     if not schema.values and schema.kind != "integer":
         return {}
     renamed = {}
     for text in sorted(map(str, texts.dropna().unique())):
         if fits(text, schema):
             continue
-        plain = _plain(text)
+        plain = plain_name(text)
         known = {word: name for name, words in _WORDS.get(wanted, {}).items() for word in words}
         digits = re.search(r"\d", plain) if schema.kind == "integer" else None
         word = plain.split()[-1] if wanted == "density" and plain else plain  # of `DENSITY A`

@@ -64,10 +64,7 @@ def hidden_patches(arrays: Arrays, scale: int, grid: int) -> NDArray[np.bool_]:
 def fidelity(arrays: Arrays, scale: int, grid: int) -> Fidelity | None:
     """Compare reconstructions with their targets; None where nothing was hidden.
 
-    Args:
-        arrays: As `hidden_patches`.
-        scale: Of the pictures.
-        grid: Patches per side.
+    Arguments as `hidden_patches`.
     """
     targets, predictions = (arrays[f"scale{scale}_{part}"] for part in ("target", "prediction"))
     side = targets.shape[-1] // grid
