@@ -136,14 +136,15 @@ def _planned(kind: str, config: AttentionBenchmarkConfig) -> Iterator[Cost]:
 
 
 def _in_a_process(row: Cost, config: AttentionBenchmarkConfig) -> Cost:
-    context = multiprocessing.get_context("spawn")
+    # Forked from a process that has imported torch and computed nothing: at once, and clean.
+    ways = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in ways else "spawn")
+    context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
             return pool.submit(measure, row, config).result()
         except BrokenProcessPool:
-            return Cost(
-                *list(asdict(row).values())[:5], note="the process was killed: out of memory?"
-            )
+            return replace(row, note="the process was killed: out of memory?")
 
 
 def measure(row: Cost, config: AttentionBenchmarkConfig) -> Cost:
