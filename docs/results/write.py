@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from miram.commands.compare import Compared, compare_study
+from miram.commands.compare import Compared, Protocol, compare_study
 from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
 from miram.files import atomic_path, versions_of
@@ -78,7 +78,8 @@ def compared(data_root: Path, names: list[str], task: str, reference: str) -> Co
     """All trained methods against a reference; Holm counts these."""
     methods = tuple(name for name in names if name in METHODS and name != reference)
     comparison = {"comparison": {"reference": reference}}
-    return compare_study(data_root, methods, task, AssessmentConfig.model_validate(comparison))
+    config = AssessmentConfig.model_validate(comparison)
+    return compare_study(data_root, methods, task, config, Protocol.linear)
 
 
 def difference(found: Compared, name: str) -> str:
@@ -154,7 +155,8 @@ def reconstructions_part(data_root: Path, sheet: Path, crops: int = 3, size: int
                 else np.full_like(columns[0], 255)
                 for name in found
             ]
-            tiles.append(columns)
+            low, high = np.percentile(columns[0], (1, 99))
+            tiles.append([stretched(tile, low, high) for tile in columns])
     grid = Image.new("L", (len(tiles[0]) * size, len(tiles) * size), 255)
     for row, columns in enumerate(tiles):
         for column, tile in enumerate(columns):
@@ -168,6 +170,11 @@ def reconstructions_part(data_root: Path, sheet: Path, crops: int = 3, size: int
         f"{scales_named}: target, what the encoder saw, then {names}.\n\n"
         f"![Reconstructions]({sheet.name})"
     )
+
+
+def stretched(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Grey levels from `low` to `high` spread over all of a picture's."""
+    return (np.clip((image - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)
 
 
 def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

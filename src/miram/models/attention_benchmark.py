@@ -290,11 +290,12 @@ def distance_from_softmax(kind: str, heads: Heads) -> npt.NDArray[np.float64] | 
     """How far an attention's answer is from the exact one for each image, ‖a - exact‖ / ‖exact‖.
 
     Returns:
-        (B,); None for an attention with weights of its own, which approximates nothing before
-        these are trained, or whose default settings do not fit the grid.
+        (B,), with the kind's `untrained` settings; None for an attention with weights of its own,
+        which approximates nothing before these are trained, or one that does not fit the grid.
     """
     q, k, v = heads.q, heads.k, heads.v
-    attention = ATTENTIONS.model_validate({"kind": kind}).layer(heads.grid.prefix, heads.grid.size)
+    config = ATTENTIONS.model_validate({"kind": kind, **ATTENTIONS[kind].untrained})
+    attention = config.layer(heads.grid.prefix, heads.grid.size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of random features
         try:
