@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
-from miram.evaluation.features.extract import ORIGIN, encoder_digest, plan_features
+from miram.evaluation.features.extract import ORIGIN, encoder_digest, feature_origin
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.probes.linear import (
     LinearClassifier,
@@ -229,7 +229,7 @@ def check_origin(
         MiramError: They are not.
     """
     lesions = features["lesion_id"].drop_duplicates()
-    expected = plan_features(encoder, store, lesions, config).origin
+    expected = feature_origin(encoder, store, lesions, config)
     found = {"features": features.attrs.get(ORIGIN), "metrics": metrics.get("features")}
     for what, origin in found.items():
         if origin != expected:
