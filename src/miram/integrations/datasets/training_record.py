@@ -14,28 +14,41 @@ from miram.training.record import TrainingRecord
 
 
 class TrainingRecordDataset(FileDataset):
-    """The history as a CSV file, and reconstructions as `reconstructions.npz` beside it."""
+    """The history as a CSV file; beside it `reconstructions.npz` and the table `fidelity.csv`."""
 
     @property
     def _arrays(self) -> Path:
         return self._filepath.with_name("reconstructions.npz")
 
+    @property
+    def _fidelity(self) -> Path:
+        return self._filepath.with_name("fidelity.csv")
+
     def load(self) -> TrainingRecord:
-        """Read history and reconstructions.
+        """Read what there is; methods without decoders have no `fidelity.csv`.
 
         Raises:
             MiramError: One of them is not what was written.
         """
         check(self._arrays)
         check(self._filepath)
+        fidelity = pd.DataFrame()
+        if self._fidelity.exists():
+            check(self._fidelity)
+            fidelity = pd.read_csv(self._fidelity, dtype={"crop_id": str, "patient_id": str})
         with np.load(self._arrays, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        return TrainingRecord(pd.read_csv(self._filepath), arrays)
+        return TrainingRecord(pd.read_csv(self._filepath), arrays, fidelity)
 
     def save(self, data: TrainingRecord) -> None:
-        """Write both, each whole or not at all; the history comes last."""
+        """Write each file whole or not at all; the history comes last."""
         with recorded_path(self._arrays) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **data.reconstructions)
+        if data.fidelity.empty:
+            self._fidelity.unlink(missing_ok=True)  # of a method that had decoders
+        else:
+            with recorded_path(self._fidelity) as temporary:
+                harmless_table(data.fidelity).to_csv(temporary, index=False)
         with recorded_path(self._filepath) as temporary:
             harmless_table(data.history).to_csv(temporary, index=False)
 

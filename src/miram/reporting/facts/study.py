@@ -29,6 +29,8 @@ class MethodResult:
         subgroups: Metrics by subgroup, from there as well.
         label_efficiency: Table of `miram.evaluation.label_efficiency`.
         features: Features of the lesions; see `miram.evaluation.features.extract`.
+        fidelity: Table of `miram.training.pretrain.score_reconstructions`, with the `part` of the
+            splits that its crops are of.
     """
 
     history: pd.DataFrame
@@ -39,6 +41,7 @@ class MethodResult:
     subgroups: pd.DataFrame = field(default_factory=pd.DataFrame)
     label_efficiency: pd.DataFrame = field(default_factory=pd.DataFrame)
     features: pd.DataFrame = field(default_factory=pd.DataFrame)
+    fidelity: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True, eq=False)
