@@ -14,7 +14,7 @@ from miram.models.decoders import DECODERS
 from miram.models.describe import describe
 from miram.models.method_kinds import METHOD_KINDS
 from miram.models.methods import METHODS, Method
-from miram.pipelines.pretrain.pipeline import create_pipeline
+from miram.pipelines.pretrain import create_pipeline
 from miram.reporting.styles import method_style
 from miram.training.config import TrainingConfig
 from miram.training.loop import train

@@ -16,7 +16,7 @@ from miram.evaluation.predictions import (
     task_scores,
 )
 from miram.evaluation.probes.scoring import WHOLE
-from miram.evaluation.statistics.calibration import expected_calibration_error
+from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.statistics.subgroups import VARIABLES
 
 CONFIG = AssessmentConfig(
@@ -84,7 +84,8 @@ def test_a_binary_curve_is_of_the_positive_class(curves, assessed):
     (scores,) = seeds.each
     rows = curves[(curves["task"] == "pathology") & (curves["scaling"] == "none")]
     gaps = (rows["confidence"] - rows["frequency"]).abs() * rows["answers"]
-    assert gaps.sum() / len(labels) == pytest.approx(expected_calibration_error(labels, scores))
+    expected = compute_metrics(labels, scores, ["ece"])["ece"]
+    assert gaps.sum() / len(labels) == pytest.approx(expected)
 
 
 def test_every_subgroup_of_every_task_has_its_row_with_numbers(subgroups, assessed):

@@ -11,16 +11,15 @@ from miram.models.decoders.base import Decoder, DecoderConfig
 from miram.models.method_config import MethodConfig
 
 
-class MeanConfig(AttentionConfig):
-    kind: Literal["mean"] = "mean"
-
-    def module(self):
-        return MeanAttention
-
-
 class MeanAttention(MultiHeadAttention):
     def attend(self, q, k, v):
         return (q * k).sum(-1, keepdim=True).sigmoid() * v.mean(2, keepdim=True)
+
+
+class MeanConfig(AttentionConfig):
+    module = MeanAttention
+
+    kind: Literal["mean"] = "mean"
 
 
 class FlatDecoderConfig(DecoderConfig):

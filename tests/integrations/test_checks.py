@@ -12,9 +12,9 @@ from miram.integrations.checks import check_labels, check_models
 from miram.mammography.crops.cut import CropConfig
 from miram.models.encoder import EncoderConfig
 from miram.models.method_kinds import METHOD_KINDS
-from miram.pipelines.pretrain.pipeline import create_pipeline as pretrain
-from miram.pipelines.probe.pipeline import create_pipeline as probe
-from miram.pipelines.rois.pipeline import create_pipeline as rois
+from miram.pipelines.pretrain import create_pipeline as pretrain
+from miram.pipelines.probe import create_pipeline as probe
+from miram.pipelines.rois import create_pipeline as rois
 
 HEADS = {"heads": 2, "depth": 1}
 LOW = {"scale": 1, "attention": {"kind": "softmax"}, **HEADS}

@@ -138,7 +138,7 @@ def test_an_encoder_with_registers_is_made_again_from_its_file(tmp_path):
 
 # Attentions of the encoder. Those that need the grid cannot do without the hidden patches.
 
-OF_SETS = [kind for kind, config in ATTENTIONS.items() if not config().module().needs_grid]
+OF_SETS = [kind for kind, config in ATTENTIONS.items() if not config.module.needs_grid]
 OF_GRIDS = sorted(ATTENTIONS.keys() - set(OF_SETS))
 
 

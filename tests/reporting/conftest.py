@@ -113,7 +113,10 @@ def _result(
 ) -> MethodResult:
     found = assess_features(_features(method, lesions, 1), lesions, splits, config)
     return MethodResult(
-        _history(method), _reconstructions(method), found.metrics, found.predictions
+        found.metrics,
+        found.predictions,
+        history=_history(method),
+        reconstructions=_reconstructions(method),
     )
 
 

@@ -10,7 +10,7 @@ from tiny import assert_same, logged_losses, make_store
 from miram.errors import MiramError
 from miram.evaluation.features.extract import extract_features, feature_table
 from miram.evaluation.features.pooling import FeatureConfig
-from miram.evaluation.probes.linear import LinearProbeConfig, fit_linear_probe
+from miram.evaluation.probes.linear import LinearProbeConfig
 from miram.evaluation.probes.scoring import WHOLE, features_by_fold, score_by_fold
 from miram.evaluation.tasks.pairs import evaluation_pairs
 from miram.models.backbone import TimmBackboneConfig
@@ -233,20 +233,20 @@ def test_without_labels_it_says_what_to_do(store):
         trained(store, splits(), permuted_labels(), rows=np.arange(0))
 
 
-def test_one_encoder_for_all_is_probed_as_ever(store):
+def test_equal_encoders_per_fold_are_probed_as_one_for_all(store):
     table, labels = splits(), permuted_labels()
-    random = np.random.default_rng(0)
-    features = random.normal(size=(COUNT, 5))
+    features = np.random.default_rng(0).normal(size=(COUNT, 5))
     groups, split = (table[name].to_numpy(dtype=object) for name in ("patient_id", "split"))
     pairs = evaluation_pairs(table)
-    probe = LinearProbeConfig()
-    expected = fit_linear_probe(features, labels, groups, pairs, probe).predictions
-    for encoders in ([WHOLE], ["fold0", "fold1", "fold2"]):
-        by_fold = dict.fromkeys(encoders, features)
-        result, _ = score_by_fold(by_fold, labels, groups, pairs, split, probe)
-        np.testing.assert_array_equal(result.rows, expected.rows)
-        np.testing.assert_allclose(result.scores, expected.scores)
-        np.testing.assert_array_equal(result.pair, expected.pair)
+    one, several = (
+        score_by_fold(
+            dict.fromkeys(folds, features), labels, groups, pairs, split, LinearProbeConfig()
+        )[0]
+        for folds in ([WHOLE], ["fold0", "fold1", "fold2"])
+    )
+    np.testing.assert_array_equal(one.rows, several.rows)
+    np.testing.assert_allclose(one.scores, several.scores)
+    np.testing.assert_array_equal(one.pair, several.pair)
 
 
 def test_folds_that_the_encoders_do_not_know_are_refused(store):

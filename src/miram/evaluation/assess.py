@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import COLUMNS, prediction_table
 from miram.evaluation.probes.protocols import MAIN
 from miram.evaluation.probes.scoring import Features, ScoredTask, score_task
+from miram.evaluation.results import Evaluation
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import Interval, cluster_bootstrap
 from miram.evaluation.statistics.delong import auc_interval
@@ -25,8 +26,6 @@ from miram.evaluation.statistics.subgroups import VARIABLES
 from miram.evaluation.tasks.pairs import require_lesions
 from miram.evaluation.tasks.targets import targets_of
 from miram.mammography.splits import split_repeats
-
-Array = npt.NDArray[np.float64]
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ def metrics_entry(
         "repeats": scores.repeats,
         "lesions": len(labels),
         "patients": len(np.unique(patients)),
-        "majority": float(np.max(_class_shares(labels, kind))),
+        "majority": _majority(labels, kind),
         "metrics": _with_spread(intervals, labels, scores),
         "per_class": [_class_entry(row) for row in rows],
         "confusion_matrix": _mean_confusion(labels, scores),
@@ -157,15 +156,14 @@ def _plain(intervals: dict[str, Interval]) -> dict[str, dict[str, float]]:
 
 def _class_entry(row: ClassRow) -> dict[str, Any]:
     """A class as JSON; an undefined metric, as precision where it was never called, is None."""
-    metrics = {
-        name: {key: _defined(value) for key, value in one.items()}
-        for name, one in _plain(row.metrics).items()
-    }
     return {
         "class": row.name,
         "lesions": row.lesions,
         "patients": row.patients,
-        "metrics": metrics,
+        "metrics": {
+            name: {key: _defined(value) for key, value in one.items()}
+            for name, one in _plain(row.metrics).items()
+        },
     }
 
 
@@ -190,34 +188,17 @@ def _defined(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _class_shares(labels: npt.NDArray, kind: str) -> Sequence[float]:
+def _majority(labels: npt.NDArray, kind: str) -> float:
     if kind == "multi":
         share = labels.mean(axis=0)
-        return [float(np.maximum(share, 1 - share).mean())]
-    return list(np.bincount(labels) / len(labels))
-
-
-@dataclass(frozen=True)
-class Assessment:
-    """What one method achieved.
-
-    Attributes:
-        metrics: `strategy`, `leakage`, `repeats` of the cross-validation, `seeds`, `skipped`,
-            and by task its entry, see `task_metrics`.
-        predictions: One row per seed, repeat, protocol, lesion, task and class, see
-            `prediction_table`.
-    """
-
-    metrics: dict[str, Any]
-    predictions: pd.DataFrame
+        return float(np.maximum(share, 1 - share).mean())
+    return float(np.max(np.bincount(labels) / len(labels)))
 
 
 def require_subgroups(lesions: pd.DataFrame, config: AssessmentConfig) -> None:
     """Refuse to split metrics up by a column that is misspelled.
 
-    Args:
-        lesions: Lesion table; it may lack columns of those that are asked for by default.
-        config: Names the columns.
+    The lesion table may lack columns of those that are asked for by default.
 
     Raises:
         MiramError: The table has no such column.
@@ -233,7 +214,7 @@ def require_subgroups(lesions: pd.DataFrame, config: AssessmentConfig) -> None:
 
 def assess_features(
     features: Features, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
-) -> Assessment:
+) -> Evaluation:
     """Ask every task of the features of one training; as `assess_seeds`."""
     return assess_seeds({0: features}, lesions, splits, config)
 
@@ -243,7 +224,7 @@ def assess_seeds(
     lesions: pd.DataFrame,
     splits: pd.DataFrame,
     config: AssessmentConfig,
-) -> Assessment:
+) -> Evaluation:
     """Ask every task of one method's features.
 
     Args:
@@ -252,6 +233,10 @@ def assess_seeds(
         lesions: Lesion table.
         splits: Which lesion is in which part, n rows. Their order does not matter.
         config: Tasks and statistics.
+
+    Returns:
+        Predictions, see `prediction_table`, and metrics: `strategy`, `leakage`, `repeats` of the
+        cross-validation, `seeds`, `skipped`, and by task its entry, see `task_metrics`.
 
     Raises:
         MiramError: There is no lesion to evaluate, or no column of a subgroup's name.
@@ -291,4 +276,4 @@ def assess_seeds(
         "skipped": skipped,
     }
     found = pd.concat(predictions, ignore_index=True) if predictions else pd.DataFrame()
-    return Assessment(metrics, found.reindex(columns=list(COLUMNS)))
+    return Evaluation(metrics, found.reindex(columns=list(COLUMNS)))

@@ -281,30 +281,21 @@ def _subgroups(
 
 def _cells(row: SubgroupRow) -> list[dict[str, Any]]:
     """One entry per metric; what only the evaluated metric has is missing in the others."""
-    common = {"subgroup": row.subgroup, "value": row.value}
+    verdict = {"verdict": row.verdict, "p_value": row.p_value, "p_holm": row.p_holm}
+    if row.difference is not None:
+        verdict["difference"] = row.difference.estimate
+        verdict["difference_lower"] = row.difference.lower
+        verdict["difference_upper"] = row.difference.upper
     return [
         {
-            **common,
+            "subgroup": row.subgroup,
+            "value": row.value,
             "metric": metric,
-            "estimate": interval.estimate,
-            "lower": interval.lower,
-            "upper": interval.upper,
-            "lesions": row.lesions,
-            "patients": row.patients,
-            "undefined_draws": interval.undefined_draws,
-            **(_verdict(row) if metric == row.metric else {}),
+            **asdict(interval),
+            **(verdict if metric == row.metric else {}),
         }
         for metric, interval in row.intervals.items()
     ]
-
-
-def _verdict(row: SubgroupRow) -> dict[str, Any]:
-    found: dict[str, Any] = {"verdict": row.verdict, "p_value": row.p_value, "p_holm": row.p_holm}
-    if row.difference is not None:
-        found["difference"] = row.difference.estimate
-        found["difference_lower"] = row.difference.lower
-        found["difference_upper"] = row.difference.upper
-    return found
 
 
 def _with_split(

@@ -20,7 +20,7 @@ class Evaluation:
     """Metrics of one method, and the tables behind them.
 
     Attributes:
-        metrics: With intervals, by task; see `miram.evaluation.assess.assess_features`.
+        metrics: With intervals, by task; see `miram.evaluation.assess.assess_seeds`.
         predictions: One row per lesion, task and class.
         calibration: Reliability curves of `miram.evaluation.predictions`; this and the
             tables below have no column where they were not asked for.

@@ -422,7 +422,7 @@ def _comparisons(
             continue
         [(own, folds)], [(other, _)] = one.parts(), ours.parts()
         try:
-            delong[name] = auc_test(labels, own, other, base.patients, folds).p_value
+            delong[name] = auc_test(labels, own, other, base.patients, folds)
         except StatisticsError:  # a fold has fewer than two patients of a class: no variance
             continue
     return tuple(rows), delong

@@ -9,11 +9,12 @@ import pandas as pd
 import torch
 
 from miram.errors import MiramError
-from miram.evaluation.assess import Assessment, task_metrics
+from miram.evaluation.assess import task_metrics
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.predictions import prediction_table
 from miram.evaluation.probes.protocols import MAIN
 from miram.evaluation.probes.scoring import ScoredTask
+from miram.evaluation.results import Evaluation
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.evaluation.statistics.calibration import apply_temperature, fit_temperature
 from miram.evaluation.statistics.inputs import Kind, one_hot
@@ -79,7 +80,7 @@ def assess_finetuned(
     lesions: pd.DataFrame,
     splits: pd.DataFrame,
     config: AssessmentConfig,
-) -> Assessment:
+) -> Evaluation:
     """Evaluate fine-tuned models on the patients that neither trained nor validated.
 
     The order of `splits` does not matter.
@@ -112,7 +113,7 @@ def assess_finetuned(
         "skipped": [vars(row) for row in targets.skipped],
         ABOUT: about,
     }
-    return Assessment(metrics, prediction_table([scored], seed).assign(protocol=PROTOCOL))
+    return Evaluation(metrics, prediction_table([scored], seed).assign(protocol=PROTOCOL))
 
 
 def _check(about: dict[str, Any], targets: TaskTargets, rows: pd.DataFrame) -> None:

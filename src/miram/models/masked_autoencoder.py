@@ -110,9 +110,8 @@ class MaskedAutoencoder(nn.Module):
                 f"mask_ratio {config.mask_ratio} leaves {visible} of {self.patches} patches "
                 f"visible: {fault} it, or choose smaller patches"
             )
-        if encoder.attention.module().needs_grid:
-            kinds = [ATTENTIONS.model_validate({"kind": kind}) for kind in ATTENTIONS]
-            free = [one.kind for one in kinds if not one.module().needs_grid]
+        if encoder.attention.module.needs_grid:
+            free = [kind for kind, one in ATTENTIONS.items() if not one.module.needs_grid]
             raise MiramError(
                 f"encoder.attention {encoder.attention.kind} needs all patches in their places, "
                 "but a masked autoencoder encodes the visible ones alone: choose "

@@ -9,15 +9,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.features.extract import ORIGIN, encoder_digest, plan_features
 from miram.evaluation.features.pooling import FeatureConfig
-from miram.evaluation.probes.linear import LinearClassifier, LinearProbeConfig, fit_linear_probe
+from miram.evaluation.probes.linear import (
+    LinearClassifier,
+    LinearProbeConfig,
+    fit_classifier,
+    require_finite,
+)
+from miram.evaluation.probes.protocols import TrainingLesions
 from miram.evaluation.probes.scoring import WHOLE, features_by_seed
 from miram.evaluation.statistics.inputs import Kind
-from miram.evaluation.tasks.pairs import evaluation_pairs
+from miram.evaluation.tasks.pairs import evaluation_pairs, ordered_rows
 from miram.evaluation.tasks.targets import targets_of
 from miram.files import check, recorded_path
 from miram.mammography.crops.cut import CROPPING_VERSION, MASK_STEP, CropConfig
@@ -29,7 +36,6 @@ from miram.serving.requests import require_cropping
 
 RESEARCH_USE_ONLY = "Research use only. Not a medical device."
 ENCODER, PROBE, SETTINGS = "encoder.safetensors", "probe.npz", "settings.json"
-_NOBODY = ""  # no patient has this name
 
 
 @dataclass(frozen=True)
@@ -328,13 +334,11 @@ def _training_rows(splits: pd.DataFrame) -> npt.NDArray[np.intp]:
 def _fit(
     features: npt.NDArray, labels: npt.NDArray, patients: npt.NDArray, config: LinearProbeConfig
 ) -> LinearClassifier:
-    # A probe is fitted to evaluate somebody: a copy of the first lesion stands for a new patient.
-    everyone = np.arange(len(labels))
-    result = fit_linear_probe(
-        np.concatenate([features, features[:1]]),
-        np.concatenate([labels, labels[:1]]),
-        np.append(patients, _NOBODY).astype(str),
-        [(everyone, np.array([len(labels)]))],
-        config,
-    )
-    return result.classifiers[0]
+    require_finite(features)
+    order = ordered_rows(features, patients, np.arange(len(labels)))
+    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    # Sums depend on the number of threads.
+    with threadpool_limits(1, user_api="blas"):
+        return fit_classifier(
+            TrainingLesions(features[order], labels[order], patients[order], classes), config
+        )

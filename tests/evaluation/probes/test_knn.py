@@ -1,11 +1,17 @@
 """Nearest neighbours and class frequencies."""
 
 import numpy as np
-import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from miram.errors import MiramError
-from miram.evaluation.probes.knn import knn_scores
+from miram.evaluation.probes.knn import KnnConfig
+from miram.evaluation.probes.protocols import TrainingLesions
+
+
+def knn_scores(train, labels, features, neighbors=20):
+    labels = np.asarray(labels)
+    classes = labels.shape[1] if labels.ndim == 2 else labels.max() + 1
+    given = TrainingLesions(np.asarray(train), labels, np.arange(len(labels)), classes)
+    return KnnConfig(neighbors=neighbors).scores(given, features).scores
 
 
 def data(seed=0, n=120, m=30, d=8):
@@ -37,7 +43,7 @@ def test_two_classes_give_the_probability_of_the_second():
 def test_neighbours_with_several_labels_vote_for_each():
     train = np.array([[1.0, 0.0], [0.0, 1.0]])
     hot = np.array([[1, 1, 0], [0, 0, 1]])
-    found = knn_scores(train, hot, [[3.0, 0.0]], k=1)
+    found = knn_scores(train, hot, [[3.0, 0.0]], neighbors=1)
     np.testing.assert_allclose(found, [[1, 1, 0]])
 
 
@@ -45,19 +51,12 @@ def test_length_of_features_and_order_of_rows_do_not_matter():
     train, labels, features = data()
     # Two equal lesions of different class straddle the k-th place.
     train[1], labels[:2] = train[0], [0, 1]
-    expected = knn_scores(train, labels, features, k=5)
+    expected = knn_scores(train, labels, features, neighbors=5)
     order = np.random.default_rng(1).permutation(len(labels))
-    found = knn_scores(4 * train[order], labels[order], 0.5 * features, k=5)
+    found = knn_scores(4 * train[order], labels[order], 0.5 * features, neighbors=5)
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_fewer_lesions_than_neighbours_all_vote():
-    found = knn_scores(np.eye(3), [0, 1, 1], np.ones((1, 3)), k=20)
+    found = knn_scores(np.eye(3), [0, 1, 1], np.ones((1, 3)))
     np.testing.assert_allclose(found, [2 / 3])
-
-
-def test_impossible_settings_are_reported():
-    with pytest.raises(MiramError, match="k >= 1"):
-        knn_scores(np.eye(2), [0, 1], np.eye(2), k=0)
-    with pytest.raises(MiramError, match="no training lesion"):
-        knn_scores(np.empty((0, 2)), [], np.eye(2))

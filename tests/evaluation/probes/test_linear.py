@@ -12,11 +12,14 @@ from miram.evaluation.probes.linear import (
     InnerValidation,
     LinearProbeConfig,
     best_index,
-    fit_linear_probe,
+    fit_classifier,
     inner_validation,
 )
+from miram.evaluation.probes.protocols import TrainingLesions
+from miram.evaluation.probes.scoring import WHOLE, score_by_fold
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.evaluation.statistics.metrics import compute_metrics
+from miram.evaluation.tasks.pairs import ordered_rows
 
 CONFIG = LinearProbeConfig(regularization=(1e-3, 1e-1, 10.0))
 ONE_C = LinearProbeConfig(regularization=(0.1,), tolerance=1e-7, max_iterations=2000)
@@ -36,10 +39,26 @@ def data(kind="binary", n=240, d=12, seed=0):
     return features, labels, groups, pairs
 
 
+def classified(features, labels, groups, train, config=CONFIG):
+    """The classifier that training rows give."""
+    classes = labels.shape[1] if labels.ndim == 2 else labels.max() + 1
+    train = ordered_rows(features, groups, train)
+    given = TrainingLesions(features[train], labels[train], groups[train], classes)
+    return fit_classifier(given, config)
+
+
+def scored(features, labels, groups, pairs, config=CONFIG):
+    """The scores of all evaluation rows."""
+    found, _ = score_by_fold(
+        {WHOLE: features}, labels, groups, pairs, np.zeros(len(labels)), config
+    )
+    return found
+
+
 @pytest.mark.parametrize("kind", ["binary", "single", "multi"])
 def test_scores_equal_scikit_learn_on_standardised_features(kind):
     features, labels, groups, pairs = data(kind)
-    found = fit_linear_probe(features, labels, groups, pairs[:1], ONE_C).predictions
+    found = scored(features, labels, groups, pairs[:1], ONE_C)
     (train, evaluation), *_ = pairs
     scaler = StandardScaler().fit(features[train])
     model = LogisticRegression(C=0.1, tol=1e-8, max_iter=2000)
@@ -62,11 +81,10 @@ def test_scores_equal_scikit_learn_on_standardised_features(kind):
 @pytest.mark.parametrize("kind", ["binary", "single", "multi"])
 def test_every_lesion_is_scored_out_of_fold_and_better_than_chance(kind):
     features, labels, groups, pairs = data(kind)
-    result = fit_linear_probe(features, labels, groups, pairs, CONFIG)
-    np.testing.assert_array_equal(result.predictions.rows, np.arange(len(labels)))
-    assert len(result.classifiers) == 3
+    result = scored(features, labels, groups, pairs)
+    np.testing.assert_array_equal(result.rows, np.arange(len(labels)))
     metric = "auc" if kind == "binary" else "auc_macro"
-    assert compute_metrics(labels, result.predictions.scores)[metric] > 0.7
+    assert compute_metrics(labels, result.scores)[metric] > 0.7
 
 
 def test_a_planted_patient_leak_is_caught():
@@ -76,27 +94,28 @@ def test_a_planted_patient_leak_is_caught():
         MiramError, match=f"patient {groups[evaluation[0]]} is in training and evaluation"
     ):
         leaked = np.append(train, evaluation[0])
-        fit_linear_probe(features, labels, groups, [(leaked, evaluation)], CONFIG)
+        scored(features, labels, groups, [(leaked, evaluation)])
 
 
-def test_evaluation_rows_cannot_influence_the_classifier():
-    features, labels, groups, pairs = data()
-    train, evaluation = pairs[0]
-    first = fit_linear_probe(features, labels, groups, pairs[:1], CONFIG).classifiers[0]
+@pytest.mark.parametrize("kind", ["binary", "single", "multi"])
+def test_evaluation_rows_influence_neither_scores_nor_temperature(kind):
+    features, labels, groups, pairs = data(kind)
+    evaluation = pairs[0][1]
     spoiled, turned = features.copy(), labels.copy()
-    spoiled[evaluation] *= 100
-    turned[evaluation] = 1 - turned[evaluation]
-    again = fit_linear_probe(spoiled, turned, groups, pairs[:1], CONFIG).classifiers[0]
-    np.testing.assert_array_equal(first.coefficients, again.coefficients)
-    assert first.inner_auc == again.inner_auc
-    assert (first.lesions, first.patients) == (len(train), len(set(groups[train])))
+    spoiled[evaluation[1:]] *= 100
+    turned[evaluation] = np.roll(labels[evaluation], 1, axis=0)
+    given = groups, pairs[:1], np.zeros(len(labels)), CONFIG
+    first, [fit] = score_by_fold({WHOLE: features}, labels, *given)
+    again, [other] = score_by_fold({WHOLE: spoiled}, turned, *given)
+    np.testing.assert_array_equal(first.scores[0], again.scores[0])
+    assert fit.temperature == other.temperature != 1.0
 
 
 def test_permuted_labels_give_chance():
     features, _, groups, _ = data(n=400)
     patients, position = np.unique(groups, return_inverse=True)
     planted = np.random.default_rng(0).integers(0, 2, len(patients))[position]
-    scores = fit_linear_probe(features, planted, groups, pairs_of(groups), CONFIG).predictions
+    scores = scored(features, planted, groups, pairs_of(groups))
     interval = cluster_bootstrap(planted, scores.scores, groups, ["auc"], draws=300, seed=0)["auc"]
     assert interval.lower < 0.5 < interval.upper
 
@@ -108,16 +127,12 @@ def pairs_of(groups):
 @pytest.mark.parametrize("kind", ["binary", "multi"])
 def test_scores_do_not_depend_on_the_order_of_rows(kind):
     features, labels, groups, pairs = data(kind)
-    expected = fit_linear_probe(features, labels, groups, pairs, CONFIG)
+    expected = scored(features, labels, groups, pairs)
     order = np.random.default_rng(3).permutation(len(labels))
     place = np.argsort(order)
     moved = [(np.sort(place[train]), np.sort(place[evaluation])) for train, evaluation in pairs]
-    found = fit_linear_probe(features[order], labels[order], groups[order], moved, CONFIG)
-    np.testing.assert_allclose(
-        found.predictions.scores[place], expected.predictions.scores, atol=1e-12
-    )
-    for one, other in zip(found.classifiers, expected.classifiers, strict=True):
-        np.testing.assert_array_equal(one.coefficients, other.coefficients)
+    found = scored(features[order], labels[order], groups[order], moved)
+    np.testing.assert_allclose(found.scores[place], expected.scores, atol=1e-12)
 
 
 def test_the_strongest_penalty_within_a_standard_error_of_the_best_is_taken():
@@ -138,36 +153,25 @@ def test_the_inner_error_is_that_of_the_mean_over_the_folds():
     hot = labels[:, None].astype(bool)
     found = inner_validation(features, hot, groups, "binary", CONFIG)
     assert ((found.error > 0) & (found.error < 0.2)).all()
-    (classifier,) = fit_linear_probe(features, labels, groups, data()[3][:1], CONFIG).classifiers
+    classifier = classified(features, labels, groups, data()[3][0][0])
     assert list(classifier.inner_auc) == list(CONFIG.regularization)
 
 
 def test_a_penalty_at_the_end_of_those_tried_is_reported():
     features, labels, groups, pairs = data()
-    (middle,) = fit_linear_probe(features, labels, groups, pairs[:1], ONE_C).classifiers
+    middle = classified(features, labels, groups, pairs[0][0], ONE_C)
     assert middle.warning == ""  # there was no other
     noise = np.random.default_rng(0).standard_normal(features.shape)
-    (strongest,) = fit_linear_probe(noise, labels, groups, pairs[:1], CONFIG).classifiers
+    strongest = classified(noise, labels, groups, pairs[0][0])
     assert strongest.warning == "the strongest penalty tried was chosen, C = 0.001"
 
 
 def test_of_values_of_c_with_equal_auc_the_one_with_honest_probabilities_is_taken():
     features, labels, groups, pairs = data()
     easy = np.column_stack([labels + 0.0, features])
-    (classifier,) = fit_linear_probe(easy, labels, groups, pairs[:1], CONFIG).classifiers
+    classifier = classified(easy, labels, groups, pairs[0][0])
     equal = [c for c, auc in classifier.inner_auc.items() if auc == 1.0]
     assert len(equal) > 1 and classifier.regularization == equal[-1]
-
-
-def test_the_temperature_is_fitted_on_training_lesions_alone():
-    features, labels, groups, pairs = data("single")
-    first = fit_linear_probe(features, labels, groups, pairs[:1], CONFIG).classifiers[0]
-    judged = pairs[0][1]
-    other_labels, other_features = labels.copy(), features.copy()
-    other_labels[judged] = np.roll(labels[judged], 1)
-    other_features[judged] *= 7
-    second = fit_linear_probe(other_features, other_labels, groups, pairs[:1], CONFIG)
-    assert second.classifiers[0].temperature == first.temperature != 1.0
 
 
 @pytest.mark.parametrize("kind", ["binary", "single", "multi"])
@@ -175,15 +179,14 @@ def test_the_temperature_cools_a_classifier_that_is_too_sure(kind):
     _, labels, groups, pairs = data(kind, n=300)
     noise = np.random.default_rng(0).standard_normal((300, 60))
     weak = LinearProbeConfig(regularization=(10.0,))
-    (classifier,) = fit_linear_probe(noise, labels, groups, pairs[:1], weak).classifiers
-    assert classifier.temperature > 2
+    assert classified(noise, labels, groups, pairs[0][0], weak).temperature > 2
 
 
 def test_a_kept_classifier_gives_the_same_scores_again():
     features, labels, groups, pairs = data("single")
-    result = fit_linear_probe(features, labels, groups, pairs[:1], CONFIG)
-    again = result.classifiers[0].predict(features[result.predictions.rows])
-    np.testing.assert_allclose(again, result.predictions.scores)
+    result = scored(features, labels, groups, pairs[:1])
+    again = classified(features, labels, groups, pairs[0][0]).predict(features[result.rows])
+    np.testing.assert_allclose(again, result.scores)
     np.testing.assert_allclose(again.sum(axis=1), 1)
 
 
@@ -191,14 +194,14 @@ def test_a_class_that_training_lacks_gets_no_probability():
     features, labels, groups, pairs = data("single")
     train, evaluation = pairs[0]
     without = train[labels[train] != 2]
-    result = fit_linear_probe(features, labels, groups, [(without, evaluation)], ONE_C)
-    assert result.predictions.scores.shape == (len(evaluation), 4)
-    assert (result.predictions.scores[:, 2] == 0).all()
+    result = scored(features, labels, groups, [(without, evaluation)], ONE_C)
+    assert result.scores.shape == (len(evaluation), 4)
+    assert (result.scores[:, 2] == 0).all()
     two = train[labels[train] < 2]
-    result = fit_linear_probe(features, labels, groups, [(two, evaluation)], ONE_C)
-    assert (result.predictions.scores[:, 2:] == 0).all()
+    result = scored(features, labels, groups, [(two, evaluation)], ONE_C)
+    assert (result.scores[:, 2:] == 0).all()
     easy = labels[evaluation] < 2
-    called = result.predictions.scores[easy].argmax(axis=1)
+    called = result.scores[easy].argmax(axis=1)
     assert np.mean(called == labels[evaluation][easy]) > 0.6
 
 
@@ -206,7 +209,7 @@ def test_a_label_that_never_occurs_in_training_keeps_a_small_constant():
     features, labels, groups, pairs = data("multi")
     train, _ = pairs[0]
     labels[train, 1] = 0
-    scores = fit_linear_probe(features, labels, groups, pairs[:1], CONFIG).predictions.scores
+    scores = scored(features, labels, groups, pairs[:1]).scores
     assert np.ptp(scores[:, 1]) == 0
     assert 0 < scores[0, 1] < 0.01
 
@@ -214,20 +217,18 @@ def test_a_label_that_never_occurs_in_training_keeps_a_small_constant():
 def test_constant_features_are_harmless():
     features, labels, groups, pairs = data()
     padded = np.column_stack([features, np.full(len(labels), 3.3)])
-    expected = fit_linear_probe(features, labels, groups, pairs, ONE_C).predictions.scores
-    found = fit_linear_probe(padded, labels, groups, pairs, ONE_C).predictions.scores
+    expected = scored(features, labels, groups, pairs, ONE_C).scores
+    found = scored(padded, labels, groups, pairs, ONE_C).scores
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_what_cannot_be_learned_from_is_reported():
     features, labels, groups, pairs = data()
     with pytest.raises(MiramError, match="at least two patients and two classes"):
-        fit_linear_probe(features, labels * 0, groups, pairs, CONFIG)
+        scored(features, labels * 0, groups, pairs)
     features[7, 3] = np.nan
     with pytest.raises(MiramError, match=r"1 of 240 lesions .* first in row 7"):
-        fit_linear_probe(features, labels, groups, pairs, CONFIG)
-    with pytest.raises(MiramError, match="same n lesions"):
-        fit_linear_probe(features[:5], labels, groups, pairs, CONFIG)
+        scored(features, labels, groups, pairs)
 
 
 @pytest.mark.parametrize("values", [(), (0.0, 1.0), (1.0, 0.1), (1.0, 1.0)])

@@ -9,10 +9,19 @@ from scipy import special
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.calibration import (
     apply_temperature,
-    expected_calibration_error,
     fit_temperature,
     reliability_curve,
 )
+from miram.evaluation.statistics.metrics import compute_metrics
+
+
+def error(outcome, confidence):
+    return compute_metrics(outcome, confidence, ["ece"])["ece"]
+
+
+def curve_of(outcome, confidence):
+    """Of lesions of one patient each."""
+    return reliability_curve(outcome, confidence, np.arange(len(outcome)))
 
 
 def test_error_equals_its_definition_over_15_equal_bins():
@@ -22,7 +31,7 @@ def test_error_equals_its_definition_over_15_equal_bins():
     order = np.argsort(confidence)
     bins = np.split(order, 15)
     expected = np.mean([abs(outcome[b].mean() - confidence[b].mean()) for b in bins])
-    assert expected_calibration_error(outcome, confidence) == pytest.approx(expected, abs=1e-12)
+    assert error(outcome, confidence) == pytest.approx(expected, abs=1e-12)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(0, 3))
@@ -31,34 +40,34 @@ def test_error_is_the_mean_gap_of_the_curve_with_and_without_ties(seed, n, decim
     rng = np.random.default_rng(seed)
     confidence = np.round(rng.random(n), decimals)
     outcome = rng.integers(0, 2, n)
-    curve = reliability_curve(outcome, confidence)
+    curve = curve_of(outcome, confidence)
     gaps = sum(row.lesions * abs(row.frequency - row.confidence) for row in curve) / n
-    assert expected_calibration_error(outcome, confidence) == pytest.approx(gaps, abs=1e-12)
+    assert error(outcome, confidence) == pytest.approx(gaps, abs=1e-12)
     assert sum(row.lesions for row in curve) == n
 
 
 def test_equal_confidences_share_a_bin_whatever_the_order_of_rows():
     outcome = np.repeat([0, 1], 50)
     confidence = np.full(100, 0.5)
-    (row,) = reliability_curve(outcome, confidence)
+    (row,) = curve_of(outcome, confidence)
     assert (row.lesions, row.frequency) == (100, 0.5)
     order = np.random.default_rng(0).permutation(100)
-    assert reliability_curve(outcome[order], confidence) == [row]
-    assert expected_calibration_error(outcome, confidence) == 0
+    assert curve_of(outcome[order], confidence) == [row]
+    assert error(outcome, confidence) == 0
 
 
 def test_bins_hold_equal_numbers_and_intervals_hold_honest_probabilities():
     rng = np.random.default_rng(1)
     confidence = rng.random(15 * 200)
     outcome = rng.random(confidence.size) < confidence
-    curve = reliability_curve(outcome, confidence)
+    curve = curve_of(outcome, confidence)
     assert [row.lesions for row in curve] == [200] * 15
     assert sum(row.lower <= row.confidence <= row.upper for row in curve) >= 13
 
 
 def test_lesions_of_one_patient_widen_the_interval():
     outcome, confidence = np.repeat([0, 1, 0, 1], 25), np.full(100, 0.5)
-    (alone,) = reliability_curve(outcome, confidence)
+    (alone,) = curve_of(outcome, confidence)
     (grouped,) = reliability_curve(outcome, confidence, np.repeat(np.arange(20), 5))
     assert (grouped.lesions, grouped.patients) == (100, 20)
     assert grouped.lower < alone.lower < alone.upper < grouped.upper
@@ -94,6 +103,6 @@ def test_temperature_one_changes_nothing_and_none_changes_the_decision():
 
 def test_scores_that_are_no_probabilities_are_reported():
     with pytest.raises(StatisticsError, match="probabilities between 0 and 1"):
-        expected_calibration_error([0, 1], [0.2, 1.4])
+        reliability_curve([0, 1], [0.2, 1.4], [0, 1])
     with pytest.raises(StatisticsError, match="no validation lesion"):
         fit_temperature([], [])

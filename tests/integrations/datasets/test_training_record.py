@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miram.integrations.datasets.training_record import TrainingRecordDataset
-from miram.training.record import TrainingRecord
+from miram.integrations.datasets.training_record import TrainingRecord, TrainingRecordDataset
 
 HISTORY = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})
 ARRAYS = {"scale1_target": np.ones((2, 4, 4), np.uint8)}

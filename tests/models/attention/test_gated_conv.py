@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from miram.models.attention import GatedConvConfig, gated_conv_attention
+from miram.models.attention.base import TokenGrid
 from miram.models.attention.gated_conv import convolution
 
 
@@ -40,7 +41,7 @@ def test_convolution_by_fft_or_not_is_the_direct_sum(size: tuple[int, int]) -> N
 def test_equals_its_formula(prefix: int) -> None:
     q, k, v = heads(2, 3, 20 + prefix, 4)
     filters = torch.randn(12, 9, 7, generator=torch.Generator().manual_seed(0)).double()
-    out = gated_conv_attention(q, k, v, filters, prefix, (5, 4))
+    out = gated_conv_attention(q, k, v, filters, TokenGrid(prefix, (5, 4)))
     product = (k * q)[:, :, prefix:].mT.reshape(2, 12, 5, 4)  # channels are those of the heads
     mixed = torch.stack([written_out(one, filters) for one in product])
     mixed = mixed.reshape(2, 3, 4, 20).mT

@@ -24,7 +24,7 @@ from miram.evaluation.probes.protocols import Array, Probe, ProbeScores, Trainin
 from miram.evaluation.statistics.calibration import fit_temperature
 from miram.evaluation.statistics.inputs import Kind, one_hot, rarest_class
 from miram.evaluation.statistics.ranking import RankingCurve
-from miram.evaluation.tasks.pairs import OutOfFold, Pair, Rows, ordered_rows, out_of_fold
+from miram.evaluation.tasks.pairs import Pair
 
 
 class LinearProbeConfig(Probe):
@@ -366,56 +366,6 @@ def fit_classifier(train: TrainingLesions, config: LinearProbeConfig) -> LinearC
         patients=patients,
         temperature=inner_temperature(inner.scores[best], hot, kind),
     )
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """Out-of-fold scores and the classifiers behind them, one per pair."""
-
-    predictions: OutOfFold
-    classifiers: tuple[LinearClassifier, ...]
-
-
-def fit_linear_probe(
-    features: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    groups: npt.ArrayLike,
-    pairs: Sequence[Pair],
-    config: LinearProbeConfig,
-) -> ProbeResult:
-    """Fit a classifier on each pair's training rows and score its evaluation rows.
-
-    Args:
-        features: (n, d) finite features.
-        labels: (n,) classes from 0 (two classes: binary), or (n, K) of 0 and 1.
-        groups: (n,) patient of each lesion.
-        pairs: Training and evaluation row numbers: one pair for a fixed split (the official one,
-            say), k for k-fold.
-        config: How to fit.
-
-    Raises:
-        MiramError: A patient is in both parts of a pair, shapes do not fit, or as
-            `fit_classifier`.
-    """
-    features, labels, groups = np.asarray(features), np.asarray(labels), np.asarray(groups)
-    if features.ndim != 2 or not len(features) == len(labels) == len(groups) > 0:
-        raise MiramError(
-            f"a probe needs features (n, d), labels and patients of the same n lesions, got "
-            f"{features.shape}, {labels.shape} and {groups.shape}"
-        )
-    require_finite(features)
-    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-    classifiers: list[LinearClassifier] = []
-
-    def fit_predict(train: Rows, evaluation: Rows) -> Array:
-        train = ordered_rows(features, groups, train)
-        given = TrainingLesions(features[train], labels[train], groups[train], classes)
-        with threadpool_limits(1, user_api="blas"):
-            classifiers.append(fit_classifier(given, config))
-            return classifiers[-1].predict(features[evaluation])
-
-    predictions = out_of_fold(groups, pairs, fit_predict)
-    return ProbeResult(predictions, tuple(classifiers))
 
 
 def require_finite(features: npt.NDArray) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from miram.evaluation.statistics import StatisticsError
-from miram.evaluation.statistics.inputs import Scores, SeedScores, by_seed
+from miram.evaluation.statistics.inputs import LEVEL, Scores, SeedScores, by_seed
 from miram.evaluation.statistics.metrics import Statistic, mean_metrics
 
 Array = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ class Interval:
         lesions: Number of lesions.
         patients: Number of patients.
         draws: Number of draws that the interval rests on.
-        undefined_draws: Number of draws in which the metric was undefined and which were redrawn.
+        undefined_draws: Draws in which the metric was undefined and which were redrawn.
     """
 
     estimate: float
@@ -64,9 +64,8 @@ def cluster_bootstrap(
     *,
     draws: int = DRAWS,
     seed: int,
-    level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Give metrics with percentile intervals of a patient-cluster bootstrap.
+    """Give metrics with 95 % percentile intervals of a patient-cluster bootstrap.
 
     All metrics share the draws. A draw in which one of them is undefined (a class is missing) is
     redrawn for that metric only and counted. The result does not depend on the order of the rows.
@@ -78,7 +77,6 @@ def cluster_bootstrap(
         metrics: Names of the metrics, all of the kind by default.
         draws: Number of defined draws per metric.
         seed: Seed of the draws.
-        level: Level of the intervals.
 
     Returns:
         An interval by name of the metric.
@@ -88,23 +86,17 @@ def cluster_bootstrap(
     """
     labels, seeds, groups = in_canonical_order(labels, by_seed(scores), groups)
     names, statistic = mean_metrics(labels, seeds, metrics)
-    return intervals_of(names, statistic, groups, draws=draws, seed=seed, level=level)
+    return intervals_of(names, statistic, groups, draws=draws, seed=seed)
 
 
 def intervals_of(
-    names: Sequence[str],
-    statistic: Statistic,
-    groups: npt.NDArray,
-    *,
-    draws: int,
-    seed: int,
-    level: float = 0.95,
+    names: Sequence[str], statistic: Statistic, groups: npt.NDArray, *, draws: int, seed: int
 ) -> dict[str, Interval]:
     """Give statistics their estimates and percentile intervals, by name."""
     estimates = statistic(np.ones((len(groups), 1)))[:, 0]
     resampled = resample(statistic, groups, draws=draws, seed=seed)
     return {
-        name: percentile_interval(float(estimate), drawn, groups, level)
+        name: percentile_interval(float(estimate), drawn, groups)
         for name, estimate, drawn in zip(names, estimates, resampled, strict=True)
     }
 
@@ -183,23 +175,14 @@ def in_canonical_order(
     return labels[order], scores.of(order), groups[order]
 
 
-def percentile_interval(
-    estimate: float, drawn: Resampled, groups: npt.ArrayLike, level: float
-) -> Interval:
+def percentile_interval(estimate: float, drawn: Resampled, groups: npt.NDArray) -> Interval:
     """Turn a bootstrap distribution into an interval with its numbers beside it."""
-    groups = np.asarray(groups)
     lower, upper = float("nan"), float("nan")
     if len(drawn.values):
-        lower, upper = np.quantile(drawn.values, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return Interval(
-        estimate,
-        lower,
-        upper,
-        len(groups),
-        len(np.unique(groups)),
-        len(drawn.values),
-        drawn.undefined,
-    )
+        lower, upper = np.quantile(drawn.values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    lesions, patients = len(groups), len(np.unique(groups))
+    draws = len(drawn.values)
+    return Interval(estimate, lower, upper, lesions, patients, draws, drawn.undefined)
 
 
 def _first_defined(values: Array, draws: int) -> Resampled:

@@ -12,6 +12,7 @@ from scipy import optimize, sparse, special, stats
 from statsmodels.stats.proportion import proportion_confint
 
 from miram.evaluation.statistics import StatisticsError
+from miram.evaluation.statistics.inputs import LEVEL
 
 ECE_BINS = 15
 
@@ -39,12 +40,11 @@ class CalibrationCurve:
         self._mass = sparse.csr_array((np.ones(len(tie)), (tie, sample)), shape=shape)
         self._residual = sparse.csr_array((outcome - confidence, (tie, sample)), shape=shape)
 
-    def error(self, weights: npt.NDArray[np.float64], bins: int = ECE_BINS) -> npt.NDArray:
-        """Expected calibration error (Naeini et al., AAAI 2015) over equal-mass bins.
+    def error(self, weights: npt.NDArray[np.float64]) -> npt.NDArray:
+        """Expected calibration error (Naeini et al., AAAI 2015) over `ECE_BINS` of equal mass.
 
         Args:
             weights: (n_samples, D) float64, not negative.
-            bins: Number of bins.
 
         Returns:
             (D,) mass-weighted mean of |observed frequency - mean confidence| per bin, NaN where the
@@ -57,25 +57,15 @@ class CalibrationCurve:
         residual = np.vstack([np.zeros_like(total), residual])
         # Whole weights make both sides of the comparison exact, so no bin edge is a matter of
         # rounding.
-        inner = np.arange(1, bins)
-        sides = np.ascontiguousarray((middle * bins).T)
+        inner = np.arange(1, ECE_BINS)
+        sides = np.ascontiguousarray((middle * ECE_BINS).T)
         edges = [np.searchsorted(row, inner * t) for row, t in zip(sides, total, strict=True)]
         first = np.zeros((1, len(total)), np.intp)
         last = np.full((1, len(total)), len(middle))
-        at_edges = np.take_along_axis(
-            residual, np.vstack([first, np.array(edges, np.intp).reshape(-1, bins - 1).T, last]), 0
-        )
+        inside = np.array(edges, np.intp).reshape(-1, ECE_BINS - 1).T
+        at_edges = np.take_along_axis(residual, np.vstack([first, inside, last]), 0)
         with np.errstate(invalid="ignore"):
             return np.abs(np.diff(at_edges, axis=0)).sum(axis=0) / total
-
-
-def expected_calibration_error(
-    outcome: npt.ArrayLike, confidence: npt.ArrayLike, bins: int = ECE_BINS
-) -> float:
-    """Expected calibration error of (n,) probabilities of an event, equal-mass bins."""
-    outcome, confidence = _checked(outcome, confidence)
-    curve = CalibrationCurve(outcome, confidence, np.arange(len(outcome)), len(outcome))
-    return float(curve.error(np.ones((len(outcome), 1)), bins)[0])
 
 
 @dataclass(frozen=True)
@@ -87,8 +77,8 @@ class ReliabilityBin:
         frequency: Share of lesions for which the event came true.
         lower: Lower end of the frequency's interval.
         upper: Upper end of the frequency's interval.
-        lesions: Number of lesions in the bin.
-        patients: Number of patients in the bin; equals `lesions` where no groups were given.
+        lesions: Lesions in the bin.
+        patients: Patients of these.
     """
 
     confidence: float
@@ -102,44 +92,38 @@ class ReliabilityBin:
 def reliability_curve(
     outcome: npt.ArrayLike,
     confidence: npt.ArrayLike,
-    groups: npt.ArrayLike | None = None,
-    *,
-    bins: int = ECE_BINS,
-    level: float = 0.95,
+    groups: npt.ArrayLike,
 ) -> list[ReliabilityBin]:
-    """Observed frequency against stated probability in equal-mass bins.
+    """Observed frequency against stated probability in `ECE_BINS` of equal mass.
 
-    The interval is Wilson's. With `groups` the number of patients in the bin takes the place of
-    the number of lesions, as if all lesions of one patient agreed: wider than necessary where
-    they do not, never too narrow.
+    The interval is Wilson's at 95 %. The number of patients in the bin takes the place of the
+    number of lesions, as if all lesions of one patient agreed: wider than necessary where they do
+    not, never too narrow.
 
     Args:
         outcome: (n,) 0 or 1; for several classes "the top class is right".
         confidence: (n,) probability of that event, in [0, 1].
         groups: (n,) patient of each lesion.
-        bins: Number of bins; bins left empty by ties are left out.
-        level: Level of the interval.
 
     Returns:
-        The bins from the lowest to the highest confidence.
+        The bins from the lowest to the highest confidence, without those left empty by ties.
     """
-    outcome, confidence = _checked(outcome, confidence)
-    n = len(outcome)
-    groups = np.arange(n) if groups is None else np.asarray(groups)
+    outcome, confidence = np.asarray(outcome, np.float64), np.asarray(confidence, np.float64)
+    _require_probabilities(confidence)
+    n, groups = len(outcome), np.asarray(groups)
     doubled_middle = (2 * stats.rankdata(confidence) - 1).astype(np.int64)
-    where = doubled_middle * bins // (2 * n)
+    where = doubled_middle * ECE_BINS // (2 * n)
     rows = []
     for index in np.unique(where):
         inside = where == index
         frequency = float(outcome[inside].mean())
         patients = len(np.unique(groups[inside]))
         lower, upper = proportion_confint(
-            frequency * patients, patients, alpha=1 - level, method="wilson"
+            frequency * patients, patients, alpha=1 - LEVEL, method="wilson"
         )
-        confidence_here = float(confidence[inside].mean())
         rows.append(
             ReliabilityBin(
-                confidence=confidence_here,
+                confidence=float(confidence[inside].mean()),
                 frequency=frequency,
                 lower=min(float(lower), frequency),  # Wilson's end at 0 is a rounding error above
                 upper=max(float(upper), frequency),
@@ -201,20 +185,6 @@ def apply_temperature(
     if clipped.ndim == 1 or multi:
         return special.expit(special.logit(clipped) / temperature)
     return special.softmax(np.log(clipped) / temperature, axis=1)
-
-
-def _checked(
-    outcome: npt.ArrayLike, confidence: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    outcome = np.asarray(outcome, np.float64)
-    confidence = np.asarray(confidence, np.float64)
-    if outcome.shape != confidence.shape or outcome.ndim != 1 or not outcome.size:
-        raise StatisticsError(
-            f"a calibration curve needs two equally long, non-empty columns, got shapes "
-            f"{outcome.shape} and {confidence.shape}"
-        )
-    _require_probabilities(confidence)
-    return outcome, confidence
 
 
 def _require_probabilities(values: npt.NDArray[np.float64]) -> None:

@@ -65,7 +65,6 @@ def compare_methods(
     metric: str | None = None,
     draws: int = DRAWS,
     seed: int,
-    level: float = 0.95,
 ) -> list[Comparison]:
     """Compare every method with a reference by a paired patient-cluster bootstrap.
 
@@ -80,7 +79,6 @@ def compare_methods(
         metric: The metric compared, the primary one of the kind by default.
         draws: Number of draws.
         seed: Seed of the draws.
-        level: Level of the intervals of the differences.
 
     Returns:
         One comparison per method other than the reference, in the order given.
@@ -107,7 +105,7 @@ def compare_methods(
     for name, estimate, resampled, p_value, p_holm in zip(
         others, estimates, drawn, p_values, holm(p_values), strict=True
     ):
-        interval = percentile_interval(float(estimate), resampled, groups, level)
+        interval = percentile_interval(float(estimate), resampled, groups)
         rows.append(
             Comparison(
                 method=name,

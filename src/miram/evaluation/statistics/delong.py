@@ -8,13 +8,13 @@ pairs of lesions; patients are in one fold, so the variances add up.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
 from miram.evaluation.statistics import StatisticsError
+from miram.evaluation.statistics.inputs import LEVEL
 
 Array = npt.NDArray[np.float64]
 
@@ -25,18 +25,6 @@ class AucInterval:
 
     auc: float
     standard_error: float
-    lower: float
-    upper: float
-
-
-@dataclass(frozen=True)
-class AucTest:
-    """Difference of two areas under the ROC curve on the same lesions, first minus second."""
-
-    difference: float
-    standard_error: float
-    z: float
-    p_value: float
     lower: float
     upper: float
 
@@ -123,34 +111,17 @@ def auc_interval(
     scores: npt.ArrayLike,
     groups: npt.ArrayLike | None = None,
     folds: npt.ArrayLike | None = None,
-    *,
-    level: float = 0.95,
-    scale: Literal["logit", "plain"] = "logit",
 ) -> AucInterval:
-    """Area under the ROC curve with DeLong's interval.
+    """Area under the ROC curve with DeLong's 95 % interval.
 
-    On the logit scale (the default; Pepe 2003, section 5.2) the interval stays between 0 and 1 and
-    covers better near the ends; `plain` is area ± z · standard error, as most software prints it.
-    At an area of exactly 0 or 1 the variance is 0 and the interval shrinks to a point.
-
-    Args:
-        labels: (n,) of 0 and 1.
-        scores: (n,).
-        groups: (n,) patient of each lesion; None takes lesions as independent.
-        folds: (n,) which classifier scored each lesion; None for a single one.
-        level: Level of the interval.
-        scale: Scale on which the interval is symmetric.
-
-    Returns:
-        The area with its interval.
-
-    Raises:
-        StatisticsError: As `auc_covariance`.
+    It is symmetric on the logit scale (Pepe 2003, section 5.2), where it stays between 0 and 1 and
+    covers better near the ends. At an area of exactly 0 or 1 the variance is 0 and the interval
+    shrinks to a point. Arguments and errors as `auc_covariance`, with (n,) scores.
     """
     areas, covariance = auc_covariance(labels, scores, groups, folds)
     auc, error = float(areas[0]), float(np.sqrt(max(covariance[0, 0], 0.0)))
-    reach = float(stats.norm.ppf((1 + level) / 2)) * error
-    if scale == "plain" or not 0 < auc < 1:
+    reach = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
+    if not 0 < auc < 1:
         return AucInterval(auc, error, auc - reach, auc + reach)
     reach /= auc * (1 - auc)
     lower, upper = special.expit(special.logit(auc) + np.array([-reach, reach])).tolist()
@@ -163,25 +134,11 @@ def auc_test(
     second: npt.ArrayLike,
     groups: npt.ArrayLike | None = None,
     folds: npt.ArrayLike | None = None,
-    *,
-    level: float = 0.95,
-) -> AucTest:
-    """Paired two-sided test that two scores have the same area under the ROC curve.
+) -> float:
+    """P of the paired two-sided test that two scores have the same area under the ROC curve.
 
-    Args:
-        labels: (n,) of 0 and 1.
-        first: (n,) scores of the first method.
-        second: (n,) scores of the second method on the same lesions.
-        groups: (n,) patient of each lesion; None takes lesions as independent.
-        folds: (n,) which classifier scored each lesion; None for a single one.
-        level: Level of the interval of the difference.
-
-    Returns:
-        The difference with z, p and interval. Where the difference has no variance, p is 1 if it is
-        also 0, and NaN otherwise.
-
-    Raises:
-        StatisticsError: As `auc_covariance`.
+    Arguments and errors as `auc_covariance`, with (n,) scores of two methods on the same lesions.
+    Where the difference has no variance, p is 1 if it is also 0, and NaN otherwise.
     """
     areas, covariance = auc_covariance(labels, np.stack([first, second]), groups, folds)
     difference = float(areas[0] - areas[1])
@@ -189,10 +146,7 @@ def auc_test(
     # Two equal scores leave a variance of rounding errors.
     error = float(np.sqrt(variance)) if variance > 1e-15 else 0.0
     undefined = 0.0 if difference == 0 else float("nan")
-    z = difference / error if error else undefined
-    reach = float(stats.norm.ppf((1 + level) / 2)) * error
-    p_value = float(2 * stats.norm.sf(abs(z)))
-    return AucTest(difference, error, z, p_value, difference - reach, difference + reach)
+    return float(2 * stats.norm.sf(abs(difference / error if error else undefined)))
 
 
 def _sum_by_group(values: Array, group: npt.NDArray[np.intp], total: int) -> Array:

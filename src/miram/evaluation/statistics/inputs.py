@@ -23,6 +23,8 @@ from miram.evaluation.statistics import StatisticsError
 
 Array = npt.NDArray[np.float64]
 Kind = Literal["binary", "single", "multi"]
+LEVEL = 0.95
+"""Of all intervals."""
 
 
 def kind_of(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> Kind:

@@ -39,7 +39,6 @@ def class_rows(
     *,
     draws: int = DRAWS,
     seed: int,
-    level: float = 0.95,
 ) -> list[ClassRow]:
     """Give each class against the rest its metrics with patient-cluster intervals.
 
@@ -50,7 +49,6 @@ def class_rows(
         classes: K names; two for a binary task, of which only the second has a row.
         draws: Number of defined draws per metric.
         seed: Seed of the draws.
-        level: Level of the intervals.
 
     Raises:
         StatisticsError: Names and scores do not fit together.
@@ -66,7 +64,7 @@ def class_rows(
     rows = []
     for k in range(1 if first.kind == "binary" else 0, first.classes):
         statistic = mean_of([one.of_class(k) for one in parts], names)
-        metrics = intervals_of(names, statistic, groups, draws=draws, seed=seed, level=level)
+        metrics = intervals_of(names, statistic, groups, draws=draws, seed=seed)
         members = first.hot[:, k]
         patients = len(np.unique(groups[members]))
         rows.append(ClassRow(classes[k], int(members.sum()), patients, metrics))

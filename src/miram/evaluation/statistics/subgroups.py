@@ -161,7 +161,7 @@ def _difference(
 
     estimate = float(difference(np.ones((len(labels), 1)))[0, 0])
     (drawn,) = resample(difference, groups, draws=draws, seed=seed)
-    return percentile_interval(estimate, drawn, groups, 0.95), two_sided_p(drawn.values)
+    return percentile_interval(estimate, drawn, groups), two_sided_p(drawn.values)
 
 
 def _verdict(difference: Interval | None, p_holm: float) -> str:

@@ -17,18 +17,21 @@ from miram.models.attention.affine import AffineConfig, affine_attention
 from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.focused_linear import FocusedLinearConfig, focused_linear_attention
 from miram.models.attention.gated_conv import GatedConvConfig, gated_conv_attention
-from miram.models.attention.halo import HaloConfig, halo_attention
 from miram.models.attention.linformer import LinformerConfig, linformer_attention
-from miram.models.attention.long_short import LongShortConfig, long_short_attention
 from miram.models.attention.lookup import LookupConfig, lookup_attention
 from miram.models.attention.math import MathConfig, math_attention
-from miram.models.attention.multi_axis import MultiAxisConfig, multi_axis_attention
-from miram.models.attention.neighborhood import NeighborhoodConfig, neighborhood_attention
 from miram.models.attention.nystrom import NystromConfig, nystrom_attention
 from miram.models.attention.performer import PerformerConfig, performer_attention
-from miram.models.attention.pyramid import PyramidConfig, pyramid_attention
 from miram.models.attention.softmax import SoftmaxConfig, softmax_attention
-from miram.models.attention.varying_window import VaryingWindowConfig, varying_window_attention
+from miram.models.attention.windows.halo import HaloConfig, halo_attention
+from miram.models.attention.windows.long_short import LongShortConfig, long_short_attention
+from miram.models.attention.windows.multi_axis import MultiAxisConfig, multi_axis_attention
+from miram.models.attention.windows.neighborhood import NeighborhoodConfig, neighborhood_attention
+from miram.models.attention.windows.pyramid import PyramidConfig, pyramid_attention
+from miram.models.attention.windows.varying_window import (
+    VaryingWindowConfig,
+    varying_window_attention,
+)
 
 ATTENTIONS: Registry[AttentionConfig] = Registry(
     "attention",

@@ -11,22 +11,12 @@ affine in the query and start at 1 and 0, which is softmax attention. The paper'
 made for causal language models, and depend on the input in their own way; that was left out.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.attention.softmax import softmax_attention
-
-
-class AffineConfig(AttentionConfig):
-    """Scale and shift are learned; there is nothing to set."""
-
-    kind: Literal["affine"] = "affine"
-
-    def module(self) -> "type[AffineAttention]":
-        """The class of the layers that these settings make."""
-        return AffineAttention
 
 
 def affine_attention(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
@@ -41,7 +31,7 @@ def affine_attention(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, beta: Tenso
 class AffineAttention(MultiHeadAttention):
     """Affine-scaled attention; any number of tokens."""
 
-    needs_grid: ClassVar[bool] = False
+    needs_grid = False
 
     def __init__(self, dim: int, num_heads: int = 8, **block: Any) -> None:
         super().__init__(dim, num_heads, **block)
@@ -54,3 +44,11 @@ class AffineAttention(MultiHeadAttention):
         """See :func:`affine_attention`."""
         alpha, beta = (q @ self.slope + self.start).to(v.dtype).split(1, dim=-1)  # (B, H, N, 1)
         return affine_attention(q, k, v, alpha, beta)
+
+
+class AffineConfig(AttentionConfig):
+    """Scale and shift are learned; there is nothing to set."""
+
+    module = AffineAttention
+
+    kind: Literal["affine"] = "affine"

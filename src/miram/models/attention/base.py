@@ -7,7 +7,7 @@ N tokens (prefix included), T = h·w grid tokens, D width of a head.
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,20 +19,30 @@ from miram.errors import MiramError
 GridSize = tuple[int, int]
 
 
-class AttentionConfig(Config, ABC):
-    """Settings of an attention, told apart by ``kind``."""
+class TokenGrid(NamedTuple):
+    """Where N tokens lie: P prefix tokens (1 with a CLS token), then a grid of ``size`` (h, w)."""
 
-    kind: str
+    prefix: int
+    size: GridSize
 
-    @abstractmethod
-    def module(self) -> "type[MultiHeadAttention]":
-        """The class of the layers that these settings make."""
+    @property
+    def num_tokens(self) -> int:
+        """N = P + h·w."""
+        return self.prefix + self.size[0] * self.size[1]
 
-    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
-        """What to pass as ``attn_layer`` to timm's ``Block``."""
-        return bind(
-            self.module(), config=self, num_prefix_tokens=num_prefix_tokens, grid_size=grid_size
-        )
+    def require(self, num_tokens: int) -> None:
+        """Check that a sequence is the prefix followed by the whole grid.
+
+        Raises:
+            MiramError: if ``num_tokens`` is another number than N.
+        """
+        if num_tokens != self.num_tokens:
+            raise MiramError(
+                f"{num_tokens} tokens are not {self.prefix} prefix tokens and a grid of "
+                f"{self.size[0]} x {self.size[1]}: give the attention the grid_size and "
+                "num_prefix_tokens of its input, and all tokens of the grid (this attention "
+                "cannot run on visible tokens only)"
+            )
 
 
 class MultiHeadAttention(nn.Module, ABC):
@@ -42,10 +52,10 @@ class MultiHeadAttention(nn.Module, ABC):
     ``q_norm``, ``k_norm``, ``norm``) parameters, same ``forward``, so that any subclass can be the
     ``attn_layer`` of ``timm.models.vision_transformer.Block``. A subclass supplies :meth:`attend`.
 
-    Beside timm's arguments it takes ``config``, the settings of the attention; the number of
-    prefix tokens (1 with a CLS token) and the grid size (h, w), N = num_prefix_tokens + h * w;
-    ``kv_heads``, H or 1 (then shared by all query heads); ``share_kv``, whether the values are the
-    keys. ``attn_drop`` must be 0: most attentions here have no N x N matrix to drop entries from.
+    Beside timm's arguments it takes ``config``, the settings of the attention; ``grid``, where the
+    tokens lie; ``kv_heads``, H or 1 (then shared by all query heads); ``share_kv``, whether the
+    values are the keys. ``attn_drop`` must be 0: most attentions here have no N x N matrix to drop
+    entries from.
 
     Attributes:
         needs_grid: Whether a token is mixed by its place, so that the input must be the prefix and
@@ -72,8 +82,7 @@ class MultiHeadAttention(nn.Module, ABC):
         dtype: torch.dtype | None = None,
         *,
         config: Any,
-        num_prefix_tokens: int,
-        grid_size: GridSize,
+        grid: TokenGrid,
         kv_heads: int | None = None,
         share_kv: bool = False,
     ) -> None:
@@ -87,9 +96,7 @@ class MultiHeadAttention(nn.Module, ABC):
         self.head_dim = dim // num_heads
         self.kv_heads = kv_heads or num_heads
         self.share_kv = share_kv
-        self.num_prefix_tokens = num_prefix_tokens
-        self.grid_size = grid_size
-        self.num_tokens = num_prefix_tokens + grid_size[0] * grid_size[1]
+        self.grid = grid
 
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
         kv_dim = self.kv_heads * self.head_dim
@@ -114,7 +121,7 @@ class MultiHeadAttention(nn.Module, ABC):
         if attn_mask is not None or is_causal:
             raise MiramError(f"{type(self).__name__} takes no mask: give it whole images")
         if self.needs_grid:
-            require_grid(x.shape[1], self.num_prefix_tokens, self.grid_size)
+            self.grid.require(x.shape[1])
         q, k, v = self.split_heads(self.qkv(x))
         x = self.attend(q, k, v).transpose(1, 2).flatten(2)  # (B, H, N, D) -> (B, N, C)
         return self.proj_drop(self.proj(self.norm(x)))
@@ -126,6 +133,22 @@ class MultiHeadAttention(nn.Module, ABC):
         k = heads[:, self.num_heads : self.num_heads + self.kv_heads]
         v = k if self.share_kv else heads[:, self.num_heads + self.kv_heads :]
         return self.q_norm(q), self.k_norm(k), v
+
+
+class AttentionConfig(Config, ABC):
+    """Settings of an attention, told apart by ``kind``.
+
+    Attributes:
+        module: The class of the layers that these settings make.
+    """
+
+    module: ClassVar[type[MultiHeadAttention]]
+
+    kind: str
+
+    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
+        """What to pass as ``attn_layer`` to timm's ``Block``."""
+        return bind(self.module, config=self, grid=TokenGrid(num_prefix_tokens, grid_size))
 
 
 def bind(layer: type[MultiHeadAttention], **arguments: Any) -> type[nn.Module]:
@@ -143,32 +166,17 @@ def bind(layer: type[MultiHeadAttention], **arguments: Any) -> type[nn.Module]:
     return type(layer.__name__, (layer,), {"__new__": new, "__doc__": layer.__doc__})
 
 
-def require_grid(num_tokens: int, num_prefix_tokens: int, grid_size: GridSize) -> None:
-    """Check that a sequence is the prefix followed by the whole grid.
-
-    Raises:
-        MiramError: if ``num_tokens != num_prefix_tokens + h * w``.
-    """
-    height, width = grid_size
-    if num_tokens != num_prefix_tokens + height * width:
-        raise MiramError(
-            f"{num_tokens} tokens are not {num_prefix_tokens} prefix tokens and a grid of "
-            f"{height} x {width}: give the attention the grid_size and num_prefix_tokens of its "
-            "input, and all tokens of the grid (this attention cannot run on visible tokens only)"
-        )
-
-
-def to_image(x: Tensor, num_prefix_tokens: int, grid_size: GridSize) -> Tensor:
+def to_image(x: Tensor, grid: TokenGrid) -> Tensor:
     """Lay the grid tokens of all heads out as an image: (B, H, N, D) -> (B, H*D, h, w)."""
-    require_grid(x.shape[2], num_prefix_tokens, grid_size)
-    x = x[:, :, num_prefix_tokens:].transpose(2, 3)  # (B, H, N, D) -> (B, H, D, T)
-    return x.flatten(1, 2).unflatten(2, grid_size)  # -> (B, H*D, h, w)
+    grid.require(x.shape[2])
+    x = x[:, :, grid.prefix :].transpose(2, 3)  # (B, H, N, D) -> (B, H, D, T)
+    return x.flatten(1, 2).unflatten(2, grid.size)  # -> (B, H*D, h, w)
 
 
-def from_image(image: Tensor, num_prefix_tokens: int, num_heads: int) -> Tensor:
+def from_image(image: Tensor, grid: TokenGrid, num_heads: int) -> Tensor:
     """Undo :func:`to_image`, (B, H*D, h, w) -> (B, H, N, D); the prefix tokens are zeros."""
     x = image.flatten(2).unflatten(1, (num_heads, -1))  # (B, H*D, h, w) -> (B, H, D, T)
-    return F.pad(x.transpose(2, 3), (0, 0, num_prefix_tokens, 0))  # -> (B, H, N, D)
+    return F.pad(x.transpose(2, 3), (0, 0, grid.prefix, 0))  # -> (B, H, N, D)
 
 
 def no_autocast(x: Tensor) -> torch.autocast:

@@ -34,18 +34,6 @@ from miram.models.attention.base import (
 )
 
 
-class FocusedLinearConfig(AttentionConfig):
-    """Denominator and convolutions of L²ViT's linear attention."""
-
-    kind: Literal["focused_linear"] = "focused_linear"
-    floor: float = Field(100.0, gt=0, description="smallest denominator")
-    kernel: int = Field(7, ge=1, le=31, description="side of the depthwise convolutions, in tokens")
-
-    def module(self) -> "type[FocusedLinearAttention]":
-        """The class of the layers that these settings make."""
-        return FocusedLinearAttention
-
-
 def focused_linear_attention(
     q: Tensor, k: Tensor, v: Tensor, scale: Tensor, floor: float
 ) -> Tensor:
@@ -84,7 +72,7 @@ class FocusedLinearAttention(MultiHeadAttention):
     """L²ViT's enhanced linear attention for a fixed grid of tokens."""
 
     def __init__(
-        self, dim: int, num_heads: int = 8, *, config: FocusedLinearConfig, **block: Any
+        self, dim: int, num_heads: int = 8, *, config: "FocusedLinearConfig", **block: Any
     ) -> None:
         super().__init__(dim, num_heads, config=config, **block)
         weight = self.qkv.weight
@@ -94,5 +82,15 @@ class FocusedLinearAttention(MultiHeadAttention):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Linear attention, then its local concentration on the grid."""
         y = focused_linear_attention(q, k, v, self.scale, self.config.floor)
-        image = to_image(y, self.num_prefix_tokens, self.grid_size)  # -> (B, C, h, w)
-        return y + from_image(self.local(image), self.num_prefix_tokens, self.num_heads)
+        image = to_image(y, self.grid)  # -> (B, C, h, w)
+        return y + from_image(self.local(image), self.grid, self.num_heads)
+
+
+class FocusedLinearConfig(AttentionConfig):
+    """Denominator and convolutions of L²ViT's linear attention."""
+
+    module = FocusedLinearAttention
+
+    kind: Literal["focused_linear"] = "focused_linear"
+    floor: float = Field(100.0, gt=0, description="smallest denominator")
+    kernel: int = Field(7, ge=1, le=31, description="side of the depthwise convolutions, in tokens")

@@ -26,6 +26,7 @@ from miram.models.attention.base import (
     AttentionConfig,
     GridSize,
     MultiHeadAttention,
+    TokenGrid,
     at_least_float32,
     from_image,
     no_autocast,
@@ -34,40 +35,20 @@ from miram.models.attention.base import (
 from miram.models.attention.softmax import softmax_attention
 
 
-class GatedConvConfig(AttentionConfig):
-    """How wide the filters are."""
-
-    kind: Literal["gated_conv"] = "gated_conv"
-    filters: Literal["global", "local"] = Field(
-        "global", description="as wide as the grid, by FFT (Hyena), or of a few taps (HorNet)"
-    )
-    kernel: int = Field(7, ge=1, le=63, description="side of local filters, in tokens; odd")
-
-    @model_validator(mode="after")
-    def _odd(self) -> Self:
-        if self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd, to have a middle: {self.kernel + 1} would be")
-        return self
-
-    def module(self) -> "type[GatedConvAttention]":
-        """The class of the layers that these settings make."""
-        return GatedConvAttention
-
-
 def gated_conv_attention(
-    q: Tensor, k: Tensor, v: Tensor, filters: Tensor, num_prefix_tokens: int, grid_size: GridSize
+    q: Tensor, k: Tensor, v: Tensor, filters: Tensor, grid: TokenGrid
 ) -> Tensor:
     """V ⊙ (h ∗ (k ⊙ q)) on the grid, exact attention for the prefix, in float32 at least.
 
     q, k, v (B, H, N, D) and filters h (H*D, rows, columns), odd sizes, their middle the token
     itself -> (B, H, N, D). Filters of (2h - 1, 2w - 1) reach everywhere.
     """
-    prefix = num_prefix_tokens
+    prefix = grid.prefix
     with no_autocast(q):
         product = at_least_float32(k) * at_least_float32(q)
-        image = to_image(product, prefix, grid_size)  # -> (B, H*D, h, w)
+        image = to_image(product, grid)  # -> (B, H*D, h, w)
         mixed = convolution(image, filters.to(image.dtype))
-        mixed = from_image(mixed, prefix, q.shape[1])[:, :, prefix:]  # -> (B, H, T, D)
+        mixed = from_image(mixed, grid, q.shape[1])[:, :, prefix:]  # -> (B, H, T, D)
         if prefix:
             mixed = mixed + product[:, :, :prefix].mean(2, keepdim=True)
     out = v[:, :, prefix:] * mixed.to(v.dtype)
@@ -124,13 +105,13 @@ class GatedConvAttention(MultiHeadAttention):
     """Gated convolution for a fixed grid of tokens."""
 
     def __init__(
-        self, dim: int, num_heads: int = 8, *, config: GatedConvConfig, **block: Any
+        self, dim: int, num_heads: int = 8, *, config: "GatedConvConfig", **block: Any
     ) -> None:
         super().__init__(dim, num_heads, config=config, **block)
         weight = self.qkv.weight
         self.filters: GlobalFilters | nn.Parameter
         if config.filters == "global":
-            self.filters = GlobalFilters(dim, self.grid_size).to(weight)
+            self.filters = GlobalFilters(dim, self.grid.size).to(weight)
         else:
             taps = weight.new_empty(dim, config.kernel, config.kernel)
             self.filters = nn.Parameter(nn.init.uniform_(taps, -1, 1) / config.kernel**2)
@@ -142,4 +123,22 @@ class GatedConvAttention(MultiHeadAttention):
             # Cheap to make again, and as large as the activations if all of it were kept.
             with no_autocast(q):
                 filters = checkpoint(filters, use_reentrant=False, preserve_rng_state=False)
-        return gated_conv_attention(q, k, v, filters, self.num_prefix_tokens, self.grid_size)
+        return gated_conv_attention(q, k, v, filters, self.grid)
+
+
+class GatedConvConfig(AttentionConfig):
+    """How wide the filters are."""
+
+    module = GatedConvAttention
+
+    kind: Literal["gated_conv"] = "gated_conv"
+    filters: Literal["global", "local"] = Field(
+        "global", description="as wide as the grid, by FFT (Hyena), or of a few taps (HorNet)"
+    )
+    kernel: int = Field(7, ge=1, le=63, description="side of local filters, in tokens; odd")
+
+    @model_validator(mode="after")
+    def _odd(self) -> Self:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, to have a middle: {self.kernel + 1} would be")
+        return self

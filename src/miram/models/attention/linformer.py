@@ -20,35 +20,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from miram.errors import MiramError
-from miram.models.attention.base import AttentionConfig, GridSize, MultiHeadAttention
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention, TokenGrid
 from miram.models.attention.nystrom import block_shape, segment_means
 from miram.models.attention.softmax import softmax_attention
-
-
-class LinformerConfig(AttentionConfig):
-    """How far, and how shared, keys and values are compressed."""
-
-    kind: Literal["linformer"] = "linformer"
-    length: int = Field(128, ge=1, description="tokens k that the N keys and values become")
-    projection: Literal["learned", "dct", "pool"] = Field(
-        "learned", description="E: learned (paper), or fixed: low frequencies, means of blocks"
-    )
-    share_projection: bool = Field(True, description="one matrix for keys and values, E = F")
-    one_kv_head: bool = Field(False, description="one head of keys and values for all queries")
-    share_kv: bool = Field(False, description="the values are the keys (and E = F)")
-
-    @model_validator(mode="after")
-    def _one_fixed_projection(self) -> Self:
-        if self.projection != "learned" and not self.share_projection:
-            raise ValueError(
-                f"projection {self.projection} is the same for keys and values: leave out "
-                "share_projection: false, or set projection to learned"
-            )
-        return self
-
-    def module(self) -> "type[LinformerAttention]":
-        """The class of the layers that these settings make."""
-        return LinformerAttention
 
 
 def linformer_attention(q: Tensor, k: Tensor, v: Tensor, e: Tensor, f: Tensor) -> Tensor:
@@ -74,20 +48,16 @@ def compress(x: Tensor, projection: Tensor) -> Tensor:
     return short.unflatten(2, (heads, -1)).transpose(1, 2)  # -> (B, H, k, D)
 
 
-def fixed_projection(
-    kind: Literal["dct", "pool"], length: int, num_prefix_tokens: int, grid_size: GridSize
-) -> Tensor:
+def fixed_projection(kind: Literal["dct", "pool"], length: int, grid: TokenGrid) -> Tensor:
     """The prefix and at most ``length`` tokens made of the grid: (P + k, P + T).
 
     The k tokens lie in rows and columns, as square as whole numbers allow; every row sums to 1.
     In float64.
     """
-    shape = block_shape(length, grid_size)
+    shape = block_shape(length, grid.size)
     make = cosine_resampling if kind == "dct" else block_means
-    rows, columns = (make(n, side) for n, side in zip(shape, grid_size, strict=True))
-    return torch.block_diag(
-        torch.eye(num_prefix_tokens, dtype=rows.dtype), torch.kron(rows, columns)
-    )
+    rows, columns = (make(n, side) for n, side in zip(shape, grid.size, strict=True))
+    return torch.block_diag(torch.eye(grid.prefix, dtype=rows.dtype), torch.kron(rows, columns))
 
 
 def block_means(length: int, side: int) -> Tensor:
@@ -120,26 +90,24 @@ class LinformerAttention(MultiHeadAttention):
     e: Tensor
 
     def __init__(
-        self, dim: int, num_heads: int = 8, *, config: LinformerConfig, **block: Any
+        self, dim: int, num_heads: int = 8, *, config: "LinformerConfig", **block: Any
     ) -> None:
         kv_heads = 1 if config.one_kv_head else num_heads
         super().__init__(
             dim, num_heads, config=config, kv_heads=kv_heads, share_kv=config.share_kv, **block
         )
-        if config.length > self.num_tokens:
+        tokens, (height, width) = self.grid.num_tokens, self.grid.size
+        if config.length > tokens:
             raise MiramError(
-                f"linformer.length {config.length} is above the {self.num_tokens} tokens of the "
-                f"grid of {self.grid_size[0]} x {self.grid_size[1]}: set it to {self.num_tokens} "
-                "or less"
+                f"linformer.length {config.length} is above the {tokens} tokens of the grid of "
+                f"{height} x {width}: set it to {tokens} or less"
             )
         self.f: nn.Parameter | None = None  # F = E
         if config.projection != "learned":
-            e = fixed_projection(
-                config.projection, config.length, self.num_prefix_tokens, self.grid_size
-            )
+            e = fixed_projection(config.projection, config.length, self.grid)
             self.register_buffer("e", e.to(self.qkv.weight), persistent=False)
             return
-        empty = self.qkv.weight.new_empty(config.length, self.num_tokens)
+        empty = self.qkv.weight.new_empty(config.length, tokens)
         self.e = nn.Parameter(nn.init.xavier_uniform_(empty))
         if not (config.share_projection or config.share_kv):
             self.f = nn.Parameter(nn.init.xavier_uniform_(torch.empty_like(empty)))
@@ -147,3 +115,27 @@ class LinformerAttention(MultiHeadAttention):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See :func:`linformer_attention`."""
         return linformer_attention(q, k, v, self.e, self.e if self.f is None else self.f)
+
+
+class LinformerConfig(AttentionConfig):
+    """How far, and how shared, keys and values are compressed."""
+
+    module = LinformerAttention
+
+    kind: Literal["linformer"] = "linformer"
+    length: int = Field(128, ge=1, description="tokens k that the N keys and values become")
+    projection: Literal["learned", "dct", "pool"] = Field(
+        "learned", description="E: learned (paper), or fixed: low frequencies, means of blocks"
+    )
+    share_projection: bool = Field(True, description="one matrix for keys and values, E = F")
+    one_kv_head: bool = Field(False, description="one head of keys and values for all queries")
+    share_kv: bool = Field(False, description="the values are the keys (and E = F)")
+
+    @model_validator(mode="after")
+    def _one_fixed_projection(self) -> Self:
+        if self.projection != "learned" and not self.share_projection:
+            raise ValueError(
+                f"projection {self.projection} is the same for keys and values: leave out "
+                "share_projection: false, or set projection to learned"
+            )
+        return self

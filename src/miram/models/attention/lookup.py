@@ -21,17 +21,6 @@ from miram.models.attention.nystrom import block_shape, grid_landmarks
 from miram.models.attention.softmax import softmax_attention
 
 
-class LookupConfig(AttentionConfig):
-    """How many tokens the grid is pooled to."""
-
-    kind: Literal["lookup"] = "lookup"
-    length: int = Field(49, ge=1, description="pooled tokens m; a square number for a square grid")
-
-    def module(self) -> "type[LookupAttention]":
-        """The class of the layers that these settings make."""
-        return LookupAttention
-
-
 def lookup_attention(q: Tensor, k: Tensor, v: Tensor, p: Tensor) -> Tensor:
     """softmax(q pᵀ / √D) softmax(p kᵀ / √D) v, without either matrix.
 
@@ -43,11 +32,22 @@ def lookup_attention(q: Tensor, k: Tensor, v: Tensor, p: Tensor) -> Tensor:
 class LookupAttention(MultiHeadAttention):
     """Lookup attention for a fixed grid; an axis shorter than its blocks gives one per token."""
 
-    def __init__(self, dim: int, num_heads: int = 8, *, config: LookupConfig, **block: Any) -> None:
+    def __init__(
+        self, dim: int, num_heads: int = 8, *, config: "LookupConfig", **block: Any
+    ) -> None:
         super().__init__(dim, num_heads, config=config, **block)
-        self.blocks = block_shape(config.length, self.grid_size)
+        self.blocks = block_shape(config.length, self.grid.size)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Pool the queries of the grid; see :func:`lookup_attention`."""
-        p = grid_landmarks(q[:, :, self.num_prefix_tokens :], self.blocks, self.grid_size)
+        p = grid_landmarks(q[:, :, self.grid.prefix :], self.blocks, self.grid.size)
         return lookup_attention(q, k, v, p)
+
+
+class LookupConfig(AttentionConfig):
+    """How many tokens the grid is pooled to."""
+
+    module = LookupAttention
+
+    kind: Literal["lookup"] = "lookup"
+    length: int = Field(49, ge=1, description="pooled tokens m; a square number for a square grid")

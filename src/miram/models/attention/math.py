@@ -5,21 +5,11 @@ of ``softmax`` and keeps the matrix for the backward pass, as code from before f
 That is the baseline which papers on linear attention, MIRAM's among them, measure memory against.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
 from miram.models.attention.base import AttentionConfig, MultiHeadAttention
-
-
-class MathConfig(AttentionConfig):
-    """The formula has nothing to set."""
-
-    kind: Literal["math"] = "math"
-
-    def module(self) -> "type[MathAttention]":
-        """The class of the layers that these settings make."""
-        return MathAttention
 
 
 def math_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -31,8 +21,16 @@ def math_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class MathAttention(MultiHeadAttention):
     """Materialized softmax attention; any number of tokens."""
 
-    needs_grid: ClassVar[bool] = False
+    needs_grid = False
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See :func:`math_attention`."""
         return math_attention(q, k, v)
+
+
+class MathConfig(AttentionConfig):
+    """The formula has nothing to set."""
+
+    module = MathAttention
+
+    kind: Literal["math"] = "math"

@@ -67,32 +67,6 @@ def block_shape(landmarks: int, grid_size: GridSize) -> tuple[int, int]:
     return min(rows, height), min(landmarks // rows, width)
 
 
-class NystromConfig(AttentionConfig):
-    """Landmarks, pseudo-inverse and convolution of Nyström attention."""
-
-    kind: Literal["nystrom"] = "nystrom"
-    num_landmarks: int = Field(64, ge=1, description="landmarks m, at most the grid's tokens")
-    landmarks: Literal["sequence", "grid"] = Field(
-        "sequence",
-        description="means of runs of the sequence (paper) or of blocks of the grid",
-    )
-    pinv_steps: int = Field(6, ge=1, le=50, description="iterations of the pseudo-inverse")
-    conv: Literal["sequence", "grid", "none"] = Field(
-        "sequence",
-        description="depthwise convolution of the values that is added to the output",
-    )
-    conv_kernel: int = Field(
-        33,
-        ge=1,
-        le=129,
-        description="its taps on the sequence (33: paper), its side on the grid",
-    )
-
-    def module(self) -> "type[NystromAttention]":
-        """The class of the layers that these settings make."""
-        return NystromAttention
-
-
 def iterative_pinv(a: Tensor, steps: int) -> Tensor:
     """Moore-Penrose inverse by the third-order iteration of Razavi et al. (2014).
 
@@ -141,11 +115,11 @@ class NystromAttention(MultiHeadAttention):
     """
 
     def __init__(
-        self, dim: int, num_heads: int = 8, *, config: NystromConfig, **block: Any
+        self, dim: int, num_heads: int = 8, *, config: "NystromConfig", **block: Any
     ) -> None:
         super().__init__(dim, num_heads, config=config, **block)
-        self.num_landmarks = min(config.num_landmarks, self.num_tokens - self.num_prefix_tokens)
-        self.blocks = block_shape(config.num_landmarks, self.grid_size)
+        self.num_landmarks = min(config.num_landmarks, math.prod(self.grid.size))
+        self.blocks = block_shape(config.num_landmarks, self.grid.size)
         self.conv: nn.Conv2d | None = None
         if config.conv != "none":
             # On the sequence every head has one kernel (paper), on the grid every channel.
@@ -164,14 +138,38 @@ class NystromAttention(MultiHeadAttention):
 
     def landmarks(self, x: Tensor) -> Tensor:
         """Means of grid tokens: (B, H, N, D) -> (B, H, m, D)."""
-        x = x[:, :, self.num_prefix_tokens :]
+        x = x[:, :, self.grid.prefix :]
         if self.config.landmarks == "grid":
-            return grid_landmarks(x, self.blocks, self.grid_size)
+            return grid_landmarks(x, self.blocks, self.grid.size)
         return segment_means(x, self.num_landmarks, 2)  # runs in reading order
 
     def convolve(self, v: Tensor, conv: nn.Conv2d) -> Tensor:
         """Depthwise convolution of the values: (B, H, N, D) -> (B, H, N, D)."""
         if self.config.conv == "sequence":
             return conv(v)
-        image = conv(to_image(v, self.num_prefix_tokens, self.grid_size))  # -> (B, H*D, h, w)
-        return from_image(image, self.num_prefix_tokens, self.num_heads)
+        image = conv(to_image(v, self.grid))  # -> (B, H*D, h, w)
+        return from_image(image, self.grid, self.num_heads)
+
+
+class NystromConfig(AttentionConfig):
+    """Landmarks, pseudo-inverse and convolution of Nyström attention."""
+
+    module = NystromAttention
+
+    kind: Literal["nystrom"] = "nystrom"
+    num_landmarks: int = Field(64, ge=1, description="landmarks m, at most the grid's tokens")
+    landmarks: Literal["sequence", "grid"] = Field(
+        "sequence",
+        description="means of runs of the sequence (paper) or of blocks of the grid",
+    )
+    pinv_steps: int = Field(6, ge=1, le=50, description="iterations of the pseudo-inverse")
+    conv: Literal["sequence", "grid", "none"] = Field(
+        "sequence",
+        description="depthwise convolution of the values that is added to the output",
+    )
+    conv_kernel: int = Field(
+        33,
+        ge=1,
+        le=129,
+        description="its taps on the sequence (33: paper), its side on the grid",
+    )

@@ -9,7 +9,7 @@ exp(wᵀq - |q|²/2) · exp(wᵀk - |k|²/2): attention becomes a product of two
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,34 +20,12 @@ from miram.models.attention.base import (
     AttentionConfig,
     GridSize,
     MultiHeadAttention,
+    TokenGrid,
     at_least_float32,
     bind,
     kernel_attention,
     no_autocast,
 )
-
-
-class PerformerConfig(AttentionConfig):
-    """How many random features, and how often new ones are drawn."""
-
-    kind: Literal["performer"] = "performer"
-    features: int | None = Field(None, ge=1, description="random features m; null: int(D ln D)")
-    redraw_every: int = Field(1000, ge=0, description="training steps between draws; 0: never")
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of the draws, the same on all ranks")
-
-    def module(self) -> "type[PerformerAttention]":
-        """The class of the layers that these settings make."""
-        return PerformerAttention
-
-    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
-        """What to pass as ``attn_layer`` to timm's ``Block``; each layer made of it draws anew."""
-        return bind(
-            self.module(),
-            config=self,
-            places=itertools.count(),
-            num_prefix_tokens=num_prefix_tokens,
-            grid_size=grid_size,
-        )
 
 
 def orthogonal_features(features: int, dim: int, generator: torch.Generator) -> Tensor:
@@ -104,7 +82,7 @@ class PerformerAttention(MultiHeadAttention):
     one, and evaluation is deterministic.
     """
 
-    needs_grid: ClassVar[bool] = False
+    needs_grid = False
     projection: Tensor
 
     def __init__(
@@ -112,7 +90,7 @@ class PerformerAttention(MultiHeadAttention):
         dim: int,
         num_heads: int = 8,
         *,
-        config: PerformerConfig,
+        config: "PerformerConfig",
         places: Iterator[int],
         **block: Any,
     ) -> None:
@@ -142,3 +120,23 @@ class PerformerAttention(MultiHeadAttention):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See :func:`performer_attention`."""
         return performer_attention(q, k, v, self.projection)
+
+
+class PerformerConfig(AttentionConfig):
+    """How many random features, and how often new ones are drawn."""
+
+    module = PerformerAttention
+
+    kind: Literal["performer"] = "performer"
+    features: int | None = Field(None, ge=1, description="random features m; null: int(D ln D)")
+    redraw_every: int = Field(1000, ge=0, description="training steps between draws; 0: never")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the draws, the same on all ranks")
+
+    def layer(self, num_prefix_tokens: int, grid_size: GridSize) -> type[nn.Module]:
+        """What to pass as ``attn_layer`` to timm's ``Block``; each layer made of it draws anew."""
+        return bind(
+            self.module,
+            config=self,
+            places=itertools.count(),
+            grid=TokenGrid(num_prefix_tokens, grid_size),
+        )

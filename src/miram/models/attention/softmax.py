@@ -4,22 +4,12 @@ Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv 1706.03762. PyT
 (Dao et al., "FlashAttention", NeurIPS 2022) never keeps the N x N matrix: O(N²) time, O(N) memory.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from miram.models.attention.base import AttentionConfig, MultiHeadAttention
-
-
-class SoftmaxConfig(AttentionConfig):
-    """Exact attention has nothing to set."""
-
-    kind: Literal["softmax"] = "softmax"
-
-    def module(self) -> "type[SoftmaxAttention]":
-        """The class of the layers that these settings make."""
-        return SoftmaxAttention
 
 
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -30,8 +20,16 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class SoftmaxAttention(MultiHeadAttention):
     """timm's ``Attention`` under the interface of the family; any number of tokens."""
 
-    needs_grid: ClassVar[bool] = False
+    needs_grid = False
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Exact attention, see :func:`softmax_attention`."""
         return softmax_attention(q, k, v)
+
+
+class SoftmaxConfig(AttentionConfig):
+    """Exact attention has nothing to set."""
+
+    module = SoftmaxAttention
+
+    kind: Literal["softmax"] = "softmax"

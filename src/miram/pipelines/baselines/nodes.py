@@ -1,17 +1,11 @@
 """Nodes of the baselines pipeline: one row per lesion, `lesion_id` and `f0`, `f1`..."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from miram.integrations.deferred import deferred
+from miram.integrations.deferred import HandcraftedConfig
 from miram.mammography.crops.store import CropStore
-
-if TYPE_CHECKING:
-    from miram.evaluation.features.handcrafted import HandcraftedConfig
-else:
-    HandcraftedConfig = deferred("miram.evaluation.features.handcrafted", "HandcraftedConfig")
 
 _BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]
 

@@ -2,17 +2,10 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from miram.integrations.deferred import deferred
+from miram.integrations.deferred import EmbeddingConfig, FeatureConfig
 from miram.mammography.crops.cut import CropConfig
-
-if TYPE_CHECKING:
-    from miram.evaluation.features.pooling import FeatureConfig
-    from miram.serving.embed import EmbeddingConfig
-else:
-    EmbeddingConfig = deferred("miram.serving.embed", "EmbeddingConfig")
-    FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
 
 
 def embed_mammograms(

@@ -3,14 +3,10 @@
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from miram.integrations.deferred import EncoderCheckpoint
 from miram.models.export.export import ExportConfig, export_all
-
-if TYPE_CHECKING:
-    from miram.models.checkpoints.files import EncoderCheckpoint
-else:
-    EncoderCheckpoint = Any
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,38 @@
-"""From encoders to fine-tuned classifiers and their metrics, one namespace per method."""
+"""From encoders to fine-tuned classifiers and their metrics, one namespace per method.
 
-from miram.pipelines.finetune.pipeline import create_pipeline
+`kedro run --pipeline finetune --namespaces mae`; no part of the study.
+"""
 
-__all__ = ["create_pipeline"]
+from kedro.pipeline import Node, Pipeline
+
+from miram.models.methods import METHODS
+from miram.pipelines.finetune.nodes import evaluate_finetuned, finetune_encoder
+from miram.pipelines.namespaces import for_each
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Fine-tune every method's encoder by the same recipe; evaluate it on the same patients."""
+    data = ["crops", "splits", "lesions"]
+    parameters = ["finetuning", "training", "evaluation", "engine"]
+    template = Pipeline(
+        [
+            Node(
+                finetune_encoder,
+                inputs=[
+                    "encoder",
+                    *data,
+                    *(f"params:{name}" for name in parameters),
+                    "finetuning_folder",
+                ],
+                outputs=["finetuned", "finetuning_history"],
+                name="finetune_encoder",
+            ),
+            Node(
+                evaluate_finetuned,
+                inputs=["finetuned", *data, "params:evaluation"],
+                outputs="finetuned_evaluation",
+                name="evaluate_finetuned",
+            ),
+        ]
+    )
+    return for_each(template, METHODS)

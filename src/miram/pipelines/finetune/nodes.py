@@ -1,27 +1,20 @@
 """Nodes of the finetune pipeline; torch is imported when a node runs."""
 
-from typing import TYPE_CHECKING, Any
-
 import pandas as pd
 
 from miram.errors import MiramError
 from miram.evaluation.results import Evaluation
-from miram.integrations.deferred import deferred
+from miram.integrations.deferred import (
+    AssessmentConfig,
+    EncoderCheckpoint,
+    FinetuningConfig,
+    PretrainedCheckpoint,
+    TrainingConfig,
+)
 from miram.mammography.crops.store import CropStore
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.distributed.cluster import EngineConfig
 from miram.training.distributed.launch import launch
-
-if TYPE_CHECKING:
-    from miram.evaluation.config import AssessmentConfig
-    from miram.finetuning.config import FinetuningConfig
-    from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
-    from miram.training.config import TrainingConfig
-else:
-    AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
-    FinetuningConfig = deferred("miram.finetuning.config", "FinetuningConfig")
-    TrainingConfig = deferred("miram.training.config", "TrainingConfig")
-    EncoderCheckpoint = PretrainedCheckpoint = Any
 
 
 def finetune_encoder(

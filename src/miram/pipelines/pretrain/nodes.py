@@ -2,12 +2,21 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.integrations.deferred import deferred
+from miram.integrations.datasets.training_record import TrainingRecord
+from miram.integrations.deferred import (
+    AssessmentConfig,
+    EncoderCheckpoint,
+    EncoderConfig,
+    MethodConfig,
+    PretrainedCheckpoint,
+    SupervisedConfig,
+    TrainingConfig,
+)
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import pretraining_crops
 from miram.pipelines.pretrain.validation import EncoderValidation
@@ -15,22 +24,6 @@ from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.distributed.cluster import EngineConfig
 from miram.training.distributed.launch import launch
 from miram.training.logging.telemetry import log_prefix
-from miram.training.record import TrainingRecord
-
-if TYPE_CHECKING:
-    from miram.evaluation.config import AssessmentConfig
-    from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
-    from miram.models.encoder import EncoderConfig
-    from miram.models.method_config import MethodConfig
-    from miram.models.supervised import SupervisedConfig
-    from miram.training.config import TrainingConfig
-else:
-    AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
-    EncoderConfig = deferred("miram.models.encoder", "EncoderConfig")
-    MethodConfig = deferred("miram.models.method_kinds", "METHOD_KINDS")
-    SupervisedConfig = deferred("miram.models.supervised", "SupervisedConfig")
-    TrainingConfig = deferred("miram.training.config", "TrainingConfig")
-    EncoderCheckpoint = PretrainedCheckpoint = Any
 
 
 def pretrain_encoder(

@@ -1,5 +1,24 @@
 """From encoders to metrics with intervals, one namespace per method."""
 
-from miram.pipelines.probe.pipeline import create_pipeline
+from kedro.pipeline import Node, Pipeline
 
-__all__ = ["create_pipeline"]
+from miram.models.methods import METHODS
+from miram.pipelines.namespaces import for_each
+from miram.pipelines.probe.nodes import encode_lesions, evaluate_encoder
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Evaluate every method's encoder by the same probes on the same patients."""
+    encode = Node(
+        encode_lesions,
+        inputs=["encoder", "crops", "splits", "params:features", "stored_features"],
+        outputs="features",
+        name="encode_lesions",
+    )
+    evaluate = Node(
+        evaluate_encoder,
+        inputs=["features", "lesions", "splits", "params:evaluation"],
+        outputs="evaluation",
+        name="evaluate_encoder",
+    )
+    return for_each(Pipeline([encode, evaluate]), METHODS)

@@ -2,22 +2,12 @@
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from miram.evaluation.results import Evaluation
-from miram.integrations.deferred import deferred
+from miram.integrations.deferred import AssessmentConfig, EncoderCheckpoint, FeatureConfig
 from miram.mammography.crops.store import CropStore
-
-if TYPE_CHECKING:
-    from miram.evaluation.config import AssessmentConfig
-    from miram.evaluation.features.pooling import FeatureConfig
-    from miram.models.checkpoints.files import EncoderCheckpoint
-else:
-    AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
-    FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
-    EncoderCheckpoint = Any
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +70,9 @@ def evaluate_features(
     from miram.evaluation.probes.scoring import features_to_evaluate
 
     by_seed = features_to_evaluate(features, splits, config.seeds)
-    assessment = assess_seeds(by_seed, lesions, splits, config)
+    found = assess_seeds(by_seed, lesions, splits, config)
     # Which encoder, crops and settings the metrics are of; empty for features from elsewhere.
-    metrics = {**assessment.metrics, "features": features.attrs.get("origin", {})}
-    return Evaluation(metrics, assessment.predictions)
+    return replace(found, metrics={**found.metrics, "features": features.attrs.get("origin", {})})
 
 
 def evaluate_encoder(

@@ -1,5 +1,49 @@
-"""From an evaluated method to a version in the registry, as champion or as challenger."""
+"""From an evaluated method to a version in the registry, as champion or as challenger.
 
-from miram.pipelines.promote.pipeline import create_pipeline
+`kedro run --pipeline promote --params promote.method=miram_nystrom`
+"""
 
-__all__ = ["create_pipeline"]
+from kedro.pipeline import Node, Pipeline
+
+from miram.pipelines.promote.nodes import build_predictor, register_model
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Fit the probe that is served, then register it with its encoder.
+
+    The method is a run-time parameter that the catalog reads, since a pipeline names its
+    datasets before parameters are known.
+    """
+    return Pipeline(
+        [
+            Node(
+                build_predictor,
+                inputs=[
+                    "candidate",
+                    "candidate_encoder",
+                    "candidate_features",
+                    "candidate_evaluation",
+                    "crops",
+                    "lesions",
+                    "splits",
+                    "params:features",
+                    "params:evaluation",
+                    "params:promote",
+                ],
+                outputs="predictor",
+                name="build_predictor",
+            ),
+            Node(
+                register_model,
+                inputs=[
+                    "candidate",
+                    "predictor",
+                    "candidate_evaluation",
+                    "params:evaluation",
+                    "params:promote",
+                ],
+                outputs="promotion",
+                name="register_model",
+            ),
+        ]
+    )

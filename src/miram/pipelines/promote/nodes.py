@@ -1,25 +1,19 @@
 """Nodes of the promote pipeline; torch is imported when a node runs."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from miram.errors import MiramError
 from miram.evaluation.results import Evaluation
-from miram.integrations.deferred import deferred
+from miram.integrations.deferred import (
+    AssessmentConfig,
+    EncoderCheckpoint,
+    FeatureConfig,
+    Predictor,
+    PromotionConfig,
+)
 from miram.mammography.crops.store import CropStore
-
-if TYPE_CHECKING:
-    from miram.evaluation.config import AssessmentConfig
-    from miram.evaluation.features.pooling import FeatureConfig
-    from miram.models.checkpoints.files import EncoderCheckpoint
-    from miram.serving.predictor import Predictor
-    from miram.serving.registry.decision import PromotionConfig
-else:
-    AssessmentConfig = deferred("miram.evaluation.config", "AssessmentConfig")
-    FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
-    PromotionConfig = deferred("miram.serving.registry.decision", "PromotionConfig")
-    EncoderCheckpoint = Predictor = Any
 
 
 def build_predictor(

@@ -1,5 +1,53 @@
 """From all methods to one leaderboard and one page."""
 
-from miram.pipelines.report.pipeline import create_pipeline
+import warnings
+from collections.abc import Collection
 
-__all__ = ["create_pipeline"]
+from kedro.pipeline import Node, Pipeline
+
+from miram.models.methods import BASELINES, METHODS
+from miram.pipelines.report.nodes import build_leaderboard, write_report
+
+_SHARED = ["lesions", "ingest_audit", "crops", "splits", "finetuned_results"]
+
+
+def create_pipeline(
+    methods: Collection[str] = METHODS, baselines: Collection[str] = BASELINES, **_: object
+) -> Pipeline:
+    """Compare methods and baselines; write the page, the cards and the checklist.
+
+    Args:
+        methods: Whose results there are.
+        baselines: Likewise.
+    """
+    evaluations = {f"{name}_evaluation": f"{name}.evaluation" for name in (*methods, *baselines)}
+    rest = {
+        f"{name}_{part}": f"{name}.{part}"
+        for name in methods
+        for part in ("training_record", "features")
+    }
+    asked = ["finetuned_results", "params:methods"]
+    names = [*_SHARED, "leaderboard", "parameters", *evaluations, *rest]
+    template = [
+        Node(
+            build_leaderboard,
+            inputs={_argument(name): name for name in (*asked, *evaluations)},
+            outputs="leaderboard",
+            name="build_leaderboard",
+        ),
+        Node(
+            write_report,
+            inputs={name: name for name in names},
+            outputs=["report", "model_cards", "claim_checklist", "costs"],
+            name="write_report",
+        ),
+    ]
+    with warnings.catch_warnings():
+        # A fan-in has to name the datasets of other namespaces, which Kedro advises against.
+        warnings.filterwarnings("ignore", "One or more dataset names contain")
+        # As the registry tags it: a session makes this pipeline anew, for the methods there are.
+        return Pipeline(template, inputs=evaluations | rest, tags="report")
+
+
+def _argument(name: str) -> str:
+    return name.removeprefix("params:")

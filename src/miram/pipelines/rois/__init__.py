@@ -1,5 +1,32 @@
 """From mammograms to the crop store and the splits."""
 
-from miram.pipelines.rois.pipeline import create_pipeline
+from kedro.pipeline import Node, Pipeline
 
-__all__ = ["create_pipeline"]
+from miram.pipelines.rois.nodes import cut_crops, split_lesions
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Cut the lesions and split them by patient."""
+    return Pipeline(
+        [
+            Node(
+                cut_crops,
+                inputs=[
+                    "lesions",
+                    "mammograms",
+                    "params:rois",
+                    "params:engine",
+                    "crop_folder",
+                    "identities",
+                ],
+                outputs="crops",
+                name="cut_crops",
+            ),
+            Node(
+                split_lesions,
+                inputs=["lesions", "crops", "params:splits", "identities"],
+                outputs="splits",
+                name="split_lesions",
+            ),
+        ]
+    )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig, ComparisonConfig
-from miram.evaluation.results import one_policy, policy_of, words
+from miram.evaluation.results import Evaluation, one_policy, policy_of, words
 from miram.mammography.crops.store import CropStore
 from miram.models.methods import METHODS
 from miram.reporting.facts.leaderboard import LINEAR
@@ -17,29 +17,19 @@ from miram.reporting.styles import MAIN_METRICS
 
 
 @dataclass(frozen=True)
-class MethodResult:
+class MethodResult(Evaluation):
     """What one method left behind; tables that were not made are empty.
 
     Attributes:
         history: Training history, one row per logged step; empty where nothing was trained.
         reconstructions: `scale<s>_target`, `_masked`, `_prediction`: (n, H, H) uint8.
-        metrics: Metrics of `miram.evaluation.assess.assess_features`.
-        predictions: Predictions behind the metrics.
-        calibration: Reliability curves of `miram.evaluation.predictions`.
-        subgroups: Metrics by subgroup, from there as well.
-        label_efficiency: Table of `miram.evaluation.label_efficiency`.
         features: Features of the lesions; see `miram.evaluation.features.extract`.
         fidelity: Table of `miram.training.pretrain.score_reconstructions`, with the `part` of the
             splits that its crops are of.
     """
 
-    history: pd.DataFrame
-    reconstructions: dict[str, NDArray[np.uint8]]
-    metrics: dict[str, Any]
-    predictions: pd.DataFrame
-    calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
-    subgroups: pd.DataFrame = field(default_factory=pd.DataFrame)
-    label_efficiency: pd.DataFrame = field(default_factory=pd.DataFrame)
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    reconstructions: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     features: pd.DataFrame = field(default_factory=pd.DataFrame)
     fidelity: pd.DataFrame = field(default_factory=pd.DataFrame)
 

@@ -6,6 +6,7 @@ from attention_checks import exact, heads
 from torch import Tensor
 
 from miram.models.attention import pyramid_attention
+from miram.models.attention.base import TokenGrid
 
 
 def cell_of(grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -18,9 +19,7 @@ def cell_of(grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
 @pytest.mark.parametrize(("cell", "cells"), [(7, 1), (3, 2), (2, 3)])
 def test_a_window_that_covers_the_grid_gives_softmax(cell: int, cells: int, prefix: int) -> None:
     q, k, v = heads(2, 3, 5 * 6 + prefix, 4)
-    out = pyramid_attention(
-        q, k, v, cell=cell, cells=cells, num_prefix_tokens=prefix, grid_size=(5, 6)
-    )
+    out = pyramid_attention(q, k, v, cell=cell, cells=cells, grid=TokenGrid(prefix, (5, 6)))
     torch.testing.assert_close(out, exact(q, k, v))
 
 
@@ -35,7 +34,7 @@ def test_keys_that_are_alike_within_cells_give_softmax(
     number = cell_of(grid, size)
     first = torch.stack([(number == one).nonzero()[0, 0] for one in number])
     k = torch.cat([k[:, :, :1], k[:, :, 1 + first]], 2)  # its cell's first
-    out = pyramid_attention(q, k, v, cell=cell, cells=cells, num_prefix_tokens=1, grid_size=grid)
+    out = pyramid_attention(q, k, v, cell=cell, cells=cells, grid=TokenGrid(1, grid))
     torch.testing.assert_close(out, exact(q, k, v))
 
 
@@ -48,8 +47,7 @@ def test_far_tokens_are_read_through_the_mean_of_their_cell_and_near_ones_alone(
         torch.eye(64).double()[None, None],  # the output is the attention matrix
         cell=2,
         cells=1,
-        num_prefix_tokens=0,
-        grid_size=grid,
+        grid=TokenGrid(0, grid),
     )[0, 0]
     number = cell_of(grid, (2, 2))
     corner = reach[0]  # near are the cells 0, 1, 4, 5 of 4 x 4
@@ -63,6 +61,6 @@ def test_gradient_of_far_tokens_is_that_of_finite_differences() -> None:
     inputs = tuple(x.requires_grad_() for x in heads(1, 1, 13, 2))
 
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return pyramid_attention(q, k, v, cell=1, cells=1, num_prefix_tokens=1, grid_size=(3, 4))
+        return pyramid_attention(q, k, v, cell=1, cells=1, grid=TokenGrid(1, (3, 4)))
 
     assert torch.autograd.gradcheck(run, inputs)

@@ -6,6 +6,7 @@ from attention_checks import DIM, exact, heads
 
 from miram.errors import MiramError
 from miram.models.attention import NeighborhoodConfig, neighborhood_attention
+from miram.models.attention.base import TokenGrid
 
 
 @pytest.mark.parametrize("kernel", [7, 20])
@@ -13,7 +14,7 @@ from miram.models.attention import NeighborhoodConfig, neighborhood_attention
 def test_a_kernel_that_covers_the_grid_gives_softmax(kernel: int, prefix: int) -> None:
     q, k, v = heads(2, 3, 5 * 7 + prefix, 4)
     out = neighborhood_attention(
-        q, k, v, kernel=kernel, dilations=(1,), num_prefix_tokens=prefix, grid_size=(5, 7)
+        q, k, v, kernel=kernel, dilations=(1,), grid=TokenGrid(prefix, (5, 7))
     )
     torch.testing.assert_close(out, exact(q, k, v))
 
@@ -40,8 +41,7 @@ def test_every_query_has_its_nearest_keys_alone(
         torch.eye(height * width + 1).double().expand(1, 2, -1, -1),  # gives the matrix
         kernel=kernel,
         dilations=(1, dilation),
-        num_prefix_tokens=1,
-        grid_size=grid,
+        grid=TokenGrid(1, grid),
     )[0, 1]
     for query in range(height * width):
         rows = neighbors(query // width, height, kernel, dilation)

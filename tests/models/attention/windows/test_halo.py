@@ -5,13 +5,14 @@ import torch
 from attention_checks import exact, heads
 
 from miram.models.attention import halo_attention
+from miram.models.attention.base import TokenGrid
 
 
 @pytest.mark.parametrize("prefix", [0, 2])
 @pytest.mark.parametrize("grid", [(4, 6), (5, 7)])
 def test_a_halo_that_covers_the_grid_gives_softmax(grid: tuple[int, int], prefix: int) -> None:
     q, k, v = heads(2, 3, grid[0] * grid[1] + prefix, 4)
-    out = halo_attention(q, k, v, window=2, halo=9, num_prefix_tokens=prefix, grid_size=grid)
+    out = halo_attention(q, k, v, window=2, halo=9, grid=TokenGrid(prefix, grid))
     torch.testing.assert_close(out, exact(q, k, v))
 
 
@@ -25,8 +26,7 @@ def test_every_query_sees_its_block_and_halo_alone(grid: tuple[int, int]) -> Non
         torch.eye(height * width + 1).double()[None, None],  # the output is the attention matrix
         window=2,
         halo=1,
-        num_prefix_tokens=1,
-        grid_size=grid,
+        grid=TokenGrid(1, grid),
     )[0, 0]
     row, column = (x.flatten() for x in torch.meshgrid(*map(torch.arange, grid), indexing="ij"))
     near = torch.ones(height * width, height * width, dtype=torch.bool)

@@ -5,24 +5,23 @@ import torch
 from attention_checks import exact, heads
 
 from miram.models.attention import varying_window_attention
-from miram.models.attention.windows import axis_attention
+from miram.models.attention.base import TokenGrid
+from miram.models.attention.windows.base import axis_attention
 
 
 @pytest.mark.parametrize("prefix", [0, 2])
 def test_a_ratio_of_one_gives_block_attention(prefix: int) -> None:
     q, k, v = heads(2, 3, 4 * 6 + prefix, 4)
-    place = {"num_prefix_tokens": prefix, "grid_size": (4, 6)}
-    out = varying_window_attention(q, k, v, window=2, ratio=1, **place)
-    torch.testing.assert_close(out, axis_attention(q, k, v, "block", window=(2, 2), **place))
+    grid = TokenGrid(prefix, (4, 6))
+    out = varying_window_attention(q, k, v, grid=grid, window=2, ratio=1)
+    torch.testing.assert_close(out, axis_attention(q, k, v, grid=grid, axis="block", window=(2, 2)))
 
 
 @pytest.mark.parametrize(("grid", "ratio"), [((6, 6), 2), ((6, 8), 3), ((5, 7), 2), ((5, 7), 5)])
 def test_keys_are_means_of_the_tokens_on_the_grid(grid: tuple[int, int], ratio: int) -> None:
     height, width = grid
     q, k, v = heads(1, 2, 1 + height * width, 4)
-    out = varying_window_attention(
-        q, k, v, window=2, ratio=ratio, num_prefix_tokens=1, grid_size=grid
-    )
+    out = varying_window_attention(q, k, v, window=2, ratio=ratio, grid=TokenGrid(1, grid))
     number = torch.arange(height * width).view(grid)
     for top in range(0, height, 2):
         for left in range(0, width, 2):

@@ -18,56 +18,28 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from miram.models.attention.base import AttentionConfig, GridSize, MultiHeadAttention
-from miram.models.attention.windows import block_attention, even_window, surroundings, within
-
-
-class VaryingWindowConfig(AttentionConfig):
-    """Size of the windows, and how much wider they look."""
-
-    kind: Literal["varying_window"] = "varying_window"
-    window: int = Field(7, ge=1, le=64, description="tokens w per side of a window, at most")
-    ratio: int = Field(2, ge=1, le=16, description="sides R of the context, in windows")
-
-    def module(self) -> "type[VaryingWindowAttention]":
-        """The class of the layers that these settings make."""
-        return VaryingWindowAttention
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention, TokenGrid
+from miram.models.attention.windows.base import block_attention, even_window, surroundings, within
 
 
 def varying_window_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    window: int,
-    ratio: int,
-    num_prefix_tokens: int,
-    grid_size: GridSize,
+    q: Tensor, k: Tensor, v: Tensor, grid: TokenGrid, *, window: int, ratio: int
 ) -> Tensor:
     """Exact attention of each window to its rescaled context: (B, H, N, D) -> (B, H, N, D)."""
-    block = even_window(grid_size, window)
+    block = even_window(grid.size, window)
     context = ratio * block[0], ratio * block[1]
 
     def rescale(x: Tensor) -> Tensor:  # (..., R*w * R*w, D) -> (..., w*w, D), sums over R x R
         cells = x.unflatten(-2, (block[0], ratio, block[1], ratio))
         return cells.sum((-4, -2)).flatten(-3, -2)
 
-    count = rescale(within(grid_size, block, context, q.device).mT)  # (G, w*w, 1)
+    count = rescale(within(grid.size, block, context, q.device).mT)  # (G, w*w, 1)
 
     def gather(x: Tensor) -> Tensor:
-        sums = rescale(surroundings(x, grid_size, block, context))  # (B, H, G, w*w, D)
+        sums = rescale(surroundings(x, grid.size, block, context))  # (B, H, G, w*w, D)
         return sums / count.clamp(min=1).to(x.dtype)
 
-    return block_attention(
-        q,
-        k,
-        v,
-        gather,
-        count.mT > 0,
-        window=block,
-        num_prefix_tokens=num_prefix_tokens,
-        grid_size=grid_size,
-    )
+    return block_attention(q, k, v, grid, block, gather, count.mT > 0)
 
 
 class VaryingWindowAttention(MultiHeadAttention):
@@ -76,11 +48,15 @@ class VaryingWindowAttention(MultiHeadAttention):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See :func:`varying_window_attention`."""
         return varying_window_attention(
-            q,
-            k,
-            v,
-            window=self.config.window,
-            ratio=self.config.ratio,
-            num_prefix_tokens=self.num_prefix_tokens,
-            grid_size=self.grid_size,
+            q, k, v, self.grid, window=self.config.window, ratio=self.config.ratio
         )
+
+
+class VaryingWindowConfig(AttentionConfig):
+    """Size of the windows, and how much wider they look."""
+
+    module = VaryingWindowAttention
+
+    kind: Literal["varying_window"] = "varying_window"
+    window: int = Field(7, ge=1, le=64, description="tokens w per side of a window, at most")
+    ratio: int = Field(2, ge=1, le=16, description="sides R of the context, in windows")

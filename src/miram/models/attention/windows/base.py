@@ -9,15 +9,20 @@ a mask hides where they are keys, and which are cut off where they are queries.
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from miram.errors import MiramError
-from miram.models.attention.base import GridSize, require_grid
+from miram.models.attention.base import (
+    AttentionConfig,
+    GridSize,
+    MultiHeadAttention,
+    TokenGrid,
+)
 from miram.models.attention.softmax import softmax_attention
 
 Axis = Literal["block", "grid"]
@@ -94,65 +99,46 @@ def within(grid_size: GridSize, window: Size, context: Size, device: torch.devic
     return both(*seen)
 
 
-@dataclass(frozen=True)
-class Windows:
-    """How the tokens of a grid are cut into windows, and what each of them reads.
+def window_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    grid: TokenGrid,
+    *,
+    cut: Callable[[Tensor], Tensor],
+    join: Callable[[Tensor], Tensor],
+    gather: Callable[[Tensor], Tensor],
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Exact attention of every window to its keys, and of the prefix tokens to all tokens.
 
-    Attributes:
-        num_prefix_tokens: P, of N = P + h * w.
-        grid_size: (h, w).
+    Args:
+        q: (B, H, N, D), as k and v.
+        k: Keys.
+        v: Values.
+        grid: Where the tokens lie.
         cut: From grid tokens (B, H, T, D) to the queries of each window (B, H, G, S, D).
         join: The way back.
         gather: From grid tokens to the keys of each window (B, H, G, M, D).
         bias: (G, 1 or S, M), which of these a query sees, or what is added to its logits; None
             where it sees all. It always sees the prefix.
+
+    Returns:
+        (B, H, N, D).
     """
-
-    num_prefix_tokens: int
-    grid_size: GridSize
-    cut: Callable[[Tensor], Tensor]
-    join: Callable[[Tensor], Tensor]
-    gather: Callable[[Tensor], Tensor]
-    bias: Tensor | None = None
-
-
-def window_attention(q: Tensor, k: Tensor, v: Tensor, windows: Windows) -> Tensor:
-    """Exact attention of every window to its keys, and of the prefix tokens to all tokens.
-
-    q, k, v (B, H, N, D) -> (B, H, N, D).
-    """
-    prefix = windows.num_prefix_tokens
-    require_grid(q.shape[2], prefix, windows.grid_size)
-    queries = windows.cut(q[:, :, prefix:])  # (B, H, T, D) -> (B, H, G, S, D)
+    prefix = grid.prefix
+    grid.require(q.shape[2])
+    queries = cut(q[:, :, prefix:])  # (B, H, T, D) -> (B, H, G, S, D)
     keys, values = (
-        with_prefix(x[:, :, :prefix], windows.gather(x[:, :, prefix:])) for x in (k, v)
+        with_prefix(x[:, :, :prefix], gather(x[:, :, prefix:])) for x in (k, v)
     )  # (B, H, G, P + M, D)
-    bias = windows.bias
     if bias is not None:
         bias = F.pad(bias, (prefix, 0), value=1 if bias.dtype == torch.bool else 0)[None]
     # Windows take the place of heads: one bias does for all samples and heads, without a copy.
     queries, keys, values = (x.flatten(0, 1) for x in (queries, keys, values))
     out = F.scaled_dot_product_attention(queries, keys, values, bias)
-    out = windows.join(out.unflatten(0, q.shape[:2]))  # (B, H, G, S, D) -> (B, H, T, D)
+    out = join(out.unflatten(0, q.shape[:2]))  # (B, H, G, S, D) -> (B, H, T, D)
     return out if not prefix else torch.cat([softmax_attention(q[:, :, :prefix], k, v), out], 2)
-
-
-def block_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    gather: Callable[[Tensor], Tensor],
-    bias: Tensor | None = None,
-    *,
-    window: Size,
-    num_prefix_tokens: int,
-    grid_size: GridSize,
-) -> Tensor:
-    """:func:`window_attention` with neighbors as the queries of a window."""
-    sizes: dict[str, Any] = {"axis": "block", "grid_size": grid_size, "window": window}
-    cut, join = functools.partial(group, **sizes), functools.partial(ungroup, **sizes)
-    windows = Windows(num_prefix_tokens, grid_size, cut, join, gather, bias)
-    return window_attention(q, k, v, windows)
 
 
 def with_prefix(prefix: Tensor, groups: Tensor) -> Tensor:
@@ -160,26 +146,52 @@ def with_prefix(prefix: Tensor, groups: Tensor) -> Tensor:
     return torch.cat([prefix[:, :, None].expand(-1, -1, groups.shape[2], -1, -1), groups], 3)
 
 
-def axis_attention(
+def block_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    axis: Axis,
-    *,
+    grid: TokenGrid,
     window: Size,
-    num_prefix_tokens: int,
-    grid_size: GridSize,
+    gather: Callable[[Tensor], Tensor],
+    bias: Tensor,
+) -> Tensor:
+    """:func:`window_attention` with neighbors as the queries of a window."""
+    sizes: dict[str, Any] = {"axis": "block", "grid_size": grid.size, "window": window}
+    cut, join = functools.partial(group, **sizes), functools.partial(ungroup, **sizes)
+    return window_attention(q, k, v, grid, cut=cut, join=join, gather=gather, bias=bias)
+
+
+def axis_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, grid: TokenGrid, axis: Axis, window: Size
 ) -> Tensor:
     """Exact attention within every group of one axis, and of the prefix tokens to all tokens.
 
     q, k, v (B, H, N, D) -> (B, H, N, D). Groups of ``window`` rows and columns, which must divide
     the grid, are of neighbors on the axis ``block``, spread over the image on the axis ``grid``.
     """
-    if grid_size[0] % window[0] or grid_size[1] % window[1]:
-        raise MiramError(f"a window of {window} does not divide a grid of {grid_size}")
-    sizes: dict[str, Any] = {"axis": axis, "grid_size": grid_size, "window": window}
+    if grid.size[0] % window[0] or grid.size[1] % window[1]:
+        raise MiramError(f"a window of {window} does not divide a grid of {grid.size}")
+    sizes: dict[str, Any] = {"axis": axis, "grid_size": grid.size, "window": window}
     cut, join = functools.partial(group, **sizes), functools.partial(ungroup, **sizes)
-    return window_attention(q, k, v, Windows(num_prefix_tokens, grid_size, cut, join, cut))
+    return window_attention(q, k, v, grid, cut=cut, join=join, gather=cut)
+
+
+class AxisAttention(MultiHeadAttention):
+    """What attends within groups of an axis, for a fixed grid of tokens.
+
+    A side of the grid that ``window`` does not divide takes its largest divisor below it.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 8, *, config: "AxisConfig", **block: Any) -> None:
+        super().__init__(dim, num_heads, config=config, **block)
+        height, width = self.grid.size
+        self.window = fit_window(height, config.window), fit_window(width, config.window)
+
+
+class AxisConfig(AttentionConfig):
+    """Size of the groups in which tokens attend to each other."""
+
+    window: int = Field(7, ge=2, le=64, description="tokens per side of a group, at most")
 
 
 def fit_window(side: int, window: int) -> int:

@@ -21,8 +21,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from miram.models.attention.base import AttentionConfig, GridSize, MultiHeadAttention
-from miram.models.attention.windows import (
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention, TokenGrid
+from miram.models.attention.windows.base import (
     block_attention,
     both,
     even_window,
@@ -31,52 +31,25 @@ from miram.models.attention.windows import (
 )
 
 
-class PyramidConfig(AttentionConfig):
-    """Size of the cells that far tokens are pooled to, and of the windows of queries."""
-
-    kind: Literal["pyramid"] = "pyramid"
-    cell: int = Field(4, ge=1, le=64, description="tokens c per side of a cell, at most")
-    cells: int = Field(2, ge=1, le=64, description="cells n per side of a window of queries")
-
-    def module(self) -> "type[PyramidAttention]":
-        """The class of the layers that these settings make."""
-        return PyramidAttention
-
-
 def pyramid_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    cell: int,
-    cells: int,
-    num_prefix_tokens: int,
-    grid_size: GridSize,
+    q: Tensor, k: Tensor, v: Tensor, grid: TokenGrid, *, cell: int, cells: int
 ) -> Tensor:
     """Exact attention to near tokens and to means of far cells: (B, H, N, D) -> (B, H, N, D)."""
-    size = even_window(grid_size, cell)
+    size = even_window(grid.size, cell)
     window = cells * size[0], cells * size[1]
     context = window[0] + 2 * size[0], window[1] + 2 * size[1]
-    count = within(grid_size, size, size, q.device).sum((1, 2))  # (m,) tokens of each cell
+    count = within(grid.size, size, size, q.device).sum((1, 2))  # (m,) tokens of each cell
 
     def gather(x: Tensor) -> Tensor:
-        near = surroundings(x, grid_size, window, context)  # (B, H, G, M, D)
-        means = surroundings(x, grid_size, size, size).sum(3) / count[:, None].to(x.dtype)
+        near = surroundings(x, grid.size, window, context)  # (B, H, G, M, D)
+        means = surroundings(x, grid.size, size, size).sum(3) / count[:, None].to(x.dtype)
         return torch.cat([near, means[:, :, None].expand(-1, -1, near.shape[2], -1, -1)], 3)
 
-    sides = zip(grid_size, size, strict=True)
+    sides = zip(grid.size, size, strict=True)
     far = ~both(*(touching(side, length, cells, q.device) for side, length in sides))
-    weight = torch.cat([within(grid_size, window, context, q.device), far * count], 2)
-    return block_attention(
-        q,
-        k,
-        v,
-        gather,
-        weight.to(q.dtype).log(),  # of keys that a window has: 1 or the count; of others: 0
-        window=window,
-        num_prefix_tokens=num_prefix_tokens,
-        grid_size=grid_size,
-    )
+    weight = torch.cat([within(grid.size, window, context, q.device), far * count], 2)
+    # The weight of a key that a window has is 1 or the count, of others 0.
+    return block_attention(q, k, v, grid, window, gather, weight.to(q.dtype).log())
 
 
 def touching(side: int, cell: int, cells: int, device: torch.device) -> Tensor:
@@ -91,12 +64,14 @@ class PyramidAttention(MultiHeadAttention):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See :func:`pyramid_attention`."""
-        return pyramid_attention(
-            q,
-            k,
-            v,
-            cell=self.config.cell,
-            cells=self.config.cells,
-            num_prefix_tokens=self.num_prefix_tokens,
-            grid_size=self.grid_size,
-        )
+        return pyramid_attention(q, k, v, self.grid, cell=self.config.cell, cells=self.config.cells)
+
+
+class PyramidConfig(AttentionConfig):
+    """Size of the cells that far tokens are pooled to, and of the windows of queries."""
+
+    module = PyramidAttention
+
+    kind: Literal["pyramid"] = "pyramid"
+    cell: int = Field(4, ge=1, le=64, description="tokens c per side of a cell, at most")
+    cells: int = Field(2, ge=1, le=64, description="cells n per side of a window of queries")

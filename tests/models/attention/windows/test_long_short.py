@@ -6,12 +6,13 @@ from attention_checks import DIM, exact, heads
 
 from miram.errors import MiramError
 from miram.models.attention import LongShortConfig, long_short_attention
+from miram.models.attention.base import TokenGrid
 
 
 @pytest.mark.parametrize("prefix", [0, 2])
 def test_one_block_of_the_whole_grid_gives_softmax(prefix: int) -> None:
     q, k, v = heads(2, 3, 4 * 6 + prefix, 4)
-    out = long_short_attention(q, k, v, window=(4, 6), num_prefix_tokens=prefix, grid_size=(4, 6))
+    out = long_short_attention(q, k, v, window=(4, 6), grid=TokenGrid(prefix, (4, 6)))
     torch.testing.assert_close(out, exact(q, k, v))
 
 
@@ -22,8 +23,7 @@ def test_first_heads_read_neighbors_and_the_others_tokens_apart() -> None:
         k,
         torch.eye(17).double().expand(1, 4, -1, -1),  # the output is the attention matrix
         window=(2, 2),
-        num_prefix_tokens=1,
-        grid_size=(4, 4),
+        grid=TokenGrid(1, (4, 4)),
     )[0]
     for head, group in (
         (0, [0, 1, 4, 5]),

@@ -23,9 +23,8 @@ from pydantic import Field
 from torch import Tensor
 
 from miram.errors import MiramError
-from miram.models.attention.base import AttentionConfig, GridSize, MultiHeadAttention
-from miram.models.attention.windows import (
-    Windows,
+from miram.models.attention.base import AttentionConfig, MultiHeadAttention, TokenGrid
+from miram.models.attention.windows.base import (
     both,
     even_window,
     group,
@@ -36,51 +35,30 @@ from miram.models.attention.windows import (
 )
 
 
-class NeighborhoodConfig(AttentionConfig):
-    """Size of the neighborhoods, and how far apart their tokens lie."""
-
-    kind: Literal["neighborhood"] = "neighborhood"
-    kernel: int = Field(7, ge=1, le=63, description="keys k per side of a neighborhood, at most")
-    dilations: tuple[int, ...] = Field(
-        (1, 2), min_length=1, description="one per group of heads, divisors of the grid's sides"
-    )
-
-    def module(self) -> "type[NeighborhoodAttention]":
-        """The class of the layers that these settings make."""
-        return NeighborhoodAttention
-
-
 def neighborhood_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    kernel: int,
-    dilations: tuple[int, ...],
-    num_prefix_tokens: int,
-    grid_size: GridSize,
+    q: Tensor, k: Tensor, v: Tensor, grid: TokenGrid, *, kernel: int, dilations: tuple[int, ...]
 ) -> Tensor:
     """Exact attention of each token to kernel x kernel neighbors; a dilation per group of heads.
 
     q, k, v (B, H, N, D) -> (B, H, N, D). Dilations must divide the sides of the grid.
     """
     parts = (x.tensor_split(len(dilations), dim=1) for x in (q, k, v))
-    found = []
-    for group_q, group_k, group_v, dilation in zip(*parts, dilations, strict=True):
-        windows = neighborhoods(kernel, dilation, num_prefix_tokens, grid_size, q.device)
-        found.append(window_attention(group_q, group_k, group_v, windows))
+    found = [
+        dilated_attention(*heads, grid=grid, kernel=kernel, dilation=dilation)
+        for *heads, dilation in zip(*parts, dilations, strict=True)
+    ]
     return torch.cat(found, 1)
 
 
-def neighborhoods(
-    kernel: int, dilation: int, num_prefix_tokens: int, grid_size: GridSize, device: torch.device
-) -> Windows:
+def dilated_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, grid: TokenGrid, kernel: int, dilation: int
+) -> Tensor:
     """Tiles of queries with the keys of all, within the tokens of each pair of remainders."""
-    coarse = grid_size[0] // dilation, grid_size[1] // dilation  # the tokens of one pair
+    coarse = grid.size[0] // dilation, grid.size[1] // dilation  # the tokens of one pair
     tile = even_window(coarse, kernel)
-    sides = [near(*sizes, kernel, device) for sizes in zip(coarse, tile, strict=True)]
+    sides = [near(*sizes, kernel, q.device) for sizes in zip(coarse, tile, strict=True)]
     context = sides[0].shape[2], sides[1].shape[2]
-    apart: dict[str, Any] = {"axis": "grid", "grid_size": grid_size, "window": coarse}
+    apart: dict[str, Any] = {"axis": "grid", "grid_size": grid.size, "window": coarse}
 
     def in_each(cut: Callable[..., Tensor], x: Tensor, *sizes: Any) -> Tensor:
         x = group(x, **apart)  # (B, H, T, D) -> (B, H, d*d, T/d/d, D)
@@ -91,9 +69,11 @@ def neighborhoods(
         image = ungroup(x.flatten(1, 2), "block", coarse, tile).unflatten(1, x.shape[1:3])
         return ungroup(image, **apart)  # (B, H, d*d, T/d/d, D) -> (B, H, T, D)
 
-    return Windows(
-        num_prefix_tokens,
-        grid_size,
+    return window_attention(
+        q,
+        k,
+        v,
+        grid,
         cut=lambda x: in_each(group, x, "block", coarse, tile),
         join=join,
         gather=lambda x: in_each(surroundings, x, coarse, tile, context),
@@ -116,7 +96,7 @@ class NeighborhoodAttention(MultiHeadAttention):
     """Dilated neighborhood attention for a fixed grid of tokens."""
 
     def __init__(
-        self, dim: int, num_heads: int = 8, *, config: NeighborhoodConfig, **block: Any
+        self, dim: int, num_heads: int = 8, *, config: "NeighborhoodConfig", **block: Any
     ) -> None:
         super().__init__(dim, num_heads, config=config, **block)
         dilations = config.dilations
@@ -125,7 +105,7 @@ class NeighborhoodAttention(MultiHeadAttention):
                 f"{num_heads} heads cannot share {len(dilations)} neighborhood.dilations: "
                 "take more heads or fewer dilations"
             )
-        height, width = self.grid_size
+        height, width = self.grid.size
         for dilation in dilations:
             if dilation < 1 or height % dilation or width % dilation:
                 raise MiramError(
@@ -136,11 +116,17 @@ class NeighborhoodAttention(MultiHeadAttention):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See :func:`neighborhood_attention`."""
         return neighborhood_attention(
-            q,
-            k,
-            v,
-            kernel=self.config.kernel,
-            dilations=self.config.dilations,
-            num_prefix_tokens=self.num_prefix_tokens,
-            grid_size=self.grid_size,
+            q, k, v, self.grid, kernel=self.config.kernel, dilations=self.config.dilations
         )
+
+
+class NeighborhoodConfig(AttentionConfig):
+    """Size of the neighborhoods, and how far apart their tokens lie."""
+
+    module = NeighborhoodAttention
+
+    kind: Literal["neighborhood"] = "neighborhood"
+    kernel: int = Field(7, ge=1, le=63, description="keys k per side of a neighborhood, at most")
+    dilations: tuple[int, ...] = Field(
+        (1, 2), min_length=1, description="one per group of heads, divisors of the grid's sides"
+    )

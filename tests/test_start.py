@@ -1,0 +1,40 @@
+"""What is set, and what is not yet loaded, when miram starts."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+_ASK = "import os, miram; print(os.environ['OMP_WAIT_POLICY'])"
+_ASK_SPAWNED = """
+import multiprocessing, os
+import miram
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.apply(os.getenv, ["OMP_WAIT_POLICY"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")]
+)
+def test_threads_sleep_while_they_wait_unless_the_user_wants_otherwise(before, after):
+    assert _fresh_process("-c", _ASK, **before) == after
+
+
+def test_spawned_workers_wait_alike(tmp_path):
+    (tmp_path / "ask.py").write_text(_ASK_SPAWNED)
+    assert _fresh_process(tmp_path / "ask.py") == "passive"
+
+
+def _fresh_process(*arguments, **variables):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    run = subprocess.run(
+        [sys.executable, *arguments],
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return run.stdout.strip()
