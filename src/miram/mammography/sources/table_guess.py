@@ -31,8 +31,8 @@ _NAMES = {
     "laterality": ("side", "breast"),
     "view": ("projection", "view position"),
     "pathology": ("diagnosis", "label", "class", "malignancy", "outcome", "histology", "target"),
-    "abnormality_type": ("lesion type", "finding type", "type"),
-    "density": ("acr", "breast density"),
+    "abnormality_type": ("lesion type", "finding type", "type", "lesion", "finding", "abnormality"),
+    "density": ("acr", "breast density", "acr density"),
     "assessment": ("birads", "bi rads"),
     "subtlety": (),
     "mass_shape": ("shape",),
@@ -56,6 +56,8 @@ _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "abnormality_type": {"mass": ("mass", "masses"), "calcification": ("calc", "calcifications")},
     "density": {"1": ("a",), "2": ("b",), "3": ("c",), "4": ("d",)},
 }
+_NUMBERED = {"id", "no", "nr", "number", "code", "name"}  # at the end of a column's name
+_SEPARATORS = ("", "/", "|", "+", ";", ",", "-")
 _BOXES = (
     ("corners", BOX),
     ("corners", ("x0", "y0", "x1", "y1")),
@@ -104,7 +106,7 @@ def guess_table(path: Path, raw_root: Path) -> Guess:
         free = [column for column in free if column not in box[1]]
     columns: dict[str, str] = {}
     for wanted, others in _NAMES.items():
-        column = _named_like(wanted, others, free)
+        column = _named_like(wanted, others, [one for one in free if _may_be(wanted, table[one])])
         if column:
             columns[wanted] = column
             free.remove(column)
@@ -121,6 +123,12 @@ def guess_table(path: Path, raw_root: Path) -> Guess:
     if box:
         form, names = box
         found.options |= {} if names == BOX else {"box_columns": list(names), "box_format": form}
+    lists = [name for wanted, name in columns.items() if _SCHEMAS[wanted].kind == "labels"]
+    if separator := _label_separator(table[lists]):
+        found.options["label_separator"] = separator
+        found.doubts.append(
+            f"{', '.join(map(repr, lists))}: cells are split at {separator!r}: are they?"
+        )
     labels = [name for name in free if 2 <= table[name].nunique() <= _MOST_VALUES]
     found.options |= {"label_columns": labels} if labels else {}
     if "patient_id" not in columns:
@@ -145,10 +153,38 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", " ", name).strip().lower()
 
 
+def _unnumbered(name: str) -> str:
+    """`case` of `Case No`."""
+    *words, last = _plain(name).split() or [""]
+    return " ".join([*words, *([] if words and last in _NUMBERED else [last])])
+
+
+def _may_be(wanted: str, texts: pd.Series) -> bool:
+    """Whether cells fit a column whose name says too little: `lesion` is a number or a type."""
+    if wanted == "lesion_id":
+        return bool(texts.notna().all() and texts.is_unique)
+    if wanted == "abnormality_type":
+        known = {word for words in _WORDS[wanted].values() for word in words}
+        return {_plain(text) for text in texts.dropna()} <= known
+    return True
+
+
+def _label_separator(cells: pd.DataFrame) -> str:
+    """The mark at which cells fall into the fewest different labels; empty for none."""
+    texts = {text for column in cells for text in cells[column].dropna()}
+
+    def labels(mark: str) -> int:
+        parts = (text.split(mark) if mark else [text] for text in texts)
+        return len({part.strip() for several in parts for part in several})
+
+    return min(_SEPARATORS, key=labels)
+
+
 def _named_like(wanted: str, others: Collection[str], free: list[str]) -> str | None:
     if wanted in free:
         return wanted
-    spellings = {_plain(name): name for name in free}
+    spellings = {_unnumbered(name): name for name in reversed(free)}
+    spellings |= {_plain(name): name for name in free}
     for other in (wanted.replace("_", " "), *others):
         if other in spellings:
             return spellings[other]
