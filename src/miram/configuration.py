@@ -47,14 +47,11 @@ class Config(BaseModel):
 
     A subclass stands beside the class or function it configures. A name that the
     subclass does not declare is an error, so that a typo in a parameter cannot pass.
-
-    Attributes:
-        renamed: New name of each setting that once had another; the error names the new one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    renamed: ClassVar[dict[str, str]] = {}
+    renamed: ClassVar[dict[str, str]] = {}  # new names of settings, which errors tell
 
     @model_validator(mode="before")
     @classmethod
@@ -197,9 +194,7 @@ def _configs_in(*declared: Any) -> set[type[BaseModel]]:
 def flatten(values: Any, name: str = "") -> dict[str, Any]:
     """Nested settings as dotted names and single values, such as `training.optimizer.base_lr`.
 
-    Args:
-        values: Mappings, models and lists of these; any other value, or list, is a single one.
-        name: Of the whole.
+    Mappings, models and lists of these are nested; `name` is that of the whole.
     """
     if isinstance(values, BaseModel):
         values = values.model_dump(mode="json")

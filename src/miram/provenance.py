@@ -42,12 +42,9 @@ def git_commit() -> str:
 
 @cache
 def code_digest(*packages: str, root: Path = Path(__file__).parent) -> str:
-    """Digest of what code does: comments, layout and docstrings do not count.
+    """Digest of what packages do: comments, layout and docstrings do not count.
 
-    Args:
-        packages: Folders such as those of `TRAINING_CODE`, on which trained weights depend, or
-            of `FEATURE_CODE`, on which features do.
-        root: Where the folders are.
+    Trained weights depend on `TRAINING_CODE`, features on `FEATURE_CODE`.
     """
     digest = hashlib.sha256()
     for package in packages:

@@ -62,10 +62,7 @@ class StudySession(KedroSession):
 def of_methods(pipeline: Pipeline, methods: Collection[str], exists: Any) -> Pipeline:
     """Leave out the nodes of other methods; compare and report what there is of these.
 
-    Args:
-        pipeline: What was asked for.
-        methods: The methods that are run.
-        exists: Tells whether a dataset is there already.
+    `exists` tells whether a dataset is there already.
 
     Raises:
         MiramError: A report is asked for, and no method has been evaluated.

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+from contextlib import chdir
 from urllib.parse import quote
 
 import pytest
@@ -26,6 +27,11 @@ BESIDE = """name => {
 }"""
 
 
+def config_of(project):
+    with chdir(project):
+        return load_mlflow()
+
+
 @pytest.fixture(scope="module")
 def free_port():
     with socket.socket() as probe:
@@ -37,7 +43,7 @@ def free_port():
 def server(finished_project, free_port):
     """Address of an MLflow server on the records of the finished study."""
     address = f"http://{HOST}:{free_port}"
-    process = start_mlflow(load_mlflow(start=finished_project), free_port)
+    process = start_mlflow(config_of(finished_project), free_port)
     try:
         wait_for(address, process)
         yield address
@@ -116,7 +122,7 @@ def test_the_list_shows_the_run_of_each_method_below_its_parent(
     finished_project, server, runs, open_page
 ):
     parent, methods = runs
-    page = open_page(runs_page(server, load_mlflow(start=finished_project))).page
+    page = open_page(runs_page(server, config_of(finished_project))).page
     page.get_by_text(f"{1 + len(methods)} matching runs").wait_for()
     link = page.get_by_role("link", name=parent.info.run_name, exact=True)
     link.wait_for()

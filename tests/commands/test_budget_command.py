@@ -1,24 +1,21 @@
 """`miram budget`: for people, for machines, and for what does not fit."""
 
 import json
+from functools import partial
 
 import pytest
+from miram_command import call_miram
 from project_paths import PROJECT
 
-from miram.commands.app import main
 from miram.commands.budget import plan_methods
 from miram.integrations.parameters import load_parameters
+
+run = partial(call_miram, "budget")
 
 
 @pytest.fixture(autouse=True)
 def in_the_project(monkeypatch):
     monkeypatch.chdir(PROJECT)
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as caught:
-        main(["budget", *map(str, arguments)])
-    return caught.value.code or 0
 
 
 def budget(capsys, *arguments):

@@ -9,10 +9,10 @@ from importlib.metadata import version
 import nbia_server
 import numpy as np
 import pytest
+from miram_command import call_miram as run
 from PIL import Image
 
-from miram.commands.app import main
-from miram.commands.study import Stopped, resumable
+from miram.commands.options import Stopped, resumable
 from miram.files import recorded_path
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
@@ -36,12 +36,6 @@ def store(tmp_path):
     lesions = source.ingest(tmp_path).lesions
     plan = plan_crops(lesions, tmp_path, CropConfig(image_size=16, context=1.0))
     return build_crop_store(plan, tmp_path / "crops").folder
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as caught:
-        main([str(argument) for argument in arguments])
-    return caught.value.code or 0
 
 
 def test_a_sound_store_is_ok(store, capsys):

@@ -1,13 +1,14 @@
 """`miram compare`: the paired tests of a finished study, from its files."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 from forty_patients import lesions_of_40_patients
+from miram_command import call_miram
 
-from miram.commands.app import main
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig, ComparisonConfig
 from miram.evaluation.probes.linear import LinearProbeConfig
@@ -15,6 +16,7 @@ from miram.evaluation.probes.scoring import WHOLE
 from miram.mammography.splits import SplitConfig, assign_splits
 from miram.reporting.facts.findings import paired_with_reference
 
+run = partial(call_miram, "compare")
 DRAWS = 200
 FINE_TUNED = ("mae", "odd")
 STRENGTHS = {"random": 0.0, "mae": 2.0, "hog": 1.0, "odd": 0.5}
@@ -48,12 +50,6 @@ def write(folder, prefix, metrics, predictions):
     version.mkdir(parents=True)
     predictions.to_parquet(folder / f"{prefix}predictions.parquet")
     (version / f"{prefix}metrics.json").write_text(json.dumps(metrics))
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as caught:
-        main(["compare", *map(str, arguments)])
-    return caught.value.code or 0
 
 
 def test_the_comparisons_are_those_of_the_report(data_root, capsys):

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from miram_command import call_miram as run
 from project_paths import PROJECT
 
-from miram.commands.app import main
 from miram.commands.describe import describe_methods, markdown_table, renew
 from miram.errors import MiramError
 from miram.integrations.parameters import load_parameters
@@ -16,12 +16,6 @@ PAGE = PROJECT / "docs" / "methods.md"
 @pytest.fixture(autouse=True)
 def in_the_project(monkeypatch):
     monkeypatch.chdir(PROJECT)
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as caught:
-        main([str(argument) for argument in arguments])
-    return caught.value.code or 0
 
 
 @pytest.mark.slow
@@ -66,9 +60,10 @@ def test_unknown_names_are_reported_with_those_there_are(arguments, message, cap
     assert message in capsys.readouterr().err
 
 
-def test_outside_of_a_project_the_place_is_reported(tmp_path):
-    with pytest.raises(MiramError, match="is in no Kedro project"):
-        load_parameters(start=tmp_path)
+def test_outside_of_a_project_the_place_is_reported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MiramError, match=f"{tmp_path} is in no Kedro project"):
+        load_parameters()
 
 
 def test_renewing_a_page_changes_nothing_but_the_table(tmp_path):

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from forty_patients import lesions_of_40_patients
+from miram_command import call_miram as run
 from project_paths import PROJECT
 
-from miram.commands.app import main
 from miram.evaluation.assess import assess_features
 from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.probes.linear import LinearProbeConfig
@@ -22,12 +22,6 @@ from miram.mammography.pseudonyms import pseudonymize, with_pseudonyms
 from miram.mammography.splits import SplitConfig, assign_splits
 
 DRAWS = 100
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as caught:
-        main([str(argument) for argument in arguments])
-    return caught.value.code or 0
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,17 @@
 """`miram export`: the newest encoder, found and written where it was asked for."""
 
 import json
+from functools import partial
 
 import pytest
 import timm
 import torch
+from miram_command import call_miram
 
-from miram.commands.app import main
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
 
+run = partial(call_miram, "export")
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
     image_size=32,
@@ -29,12 +31,6 @@ def data_root(tmp_path_factory):
     # A run that was interrupted leaves a folder without a file.
     (root / "06_models" / "mae" / "encoder.safetensors" / "2026-12-01T00.00.00.000Z").mkdir()
     return root
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as caught:
-        main(["export", *map(str, arguments)])
-    return caught.value.code or 0
 
 
 @pytest.mark.parametrize(("options", "seed"), [((), 1), (("--version", OLD), 0)])

@@ -1,17 +1,20 @@
 """`miram predict`: a table of probabilities for people, the same for machines."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
+from miram_command import call_miram
 from PIL import Image
 from project_paths import PROJECT
 from small_predictor import make_predictor
 
-from miram.commands.app import main
 from miram.evaluation.features.crop_encoder import CropEncoder, encode_crops
 from miram.mammography.crops.cut import ImageTask, LesionTask, cut_image
 from miram.mammography.crops.geometry import Box
+
+run = partial(call_miram, "predict")
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +31,6 @@ def image(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(texture).save(path)
     return path
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as ended:
-        main(["predict", *map(str, arguments)])
-    return ended.value.code or 0
 
 
 def test_the_probabilities_are_those_of_the_probe_for_the_crop_of_the_box(model, image, capsys):

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
+from miram_command import call_miram
 
-from miram.commands.app import main
+run = partial(call_miram, "report")
 
 
 @pytest.fixture
@@ -16,12 +18,6 @@ def data_root(tmp_path):
     page.parent.mkdir(parents=True)
     page.write_text("<title>metrics</title>")
     return tmp_path / "a study"
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as caught:
-        main(["report", *map(str, arguments)])
-    return caught.value.code or 0
 
 
 def test_the_place_of_the_page_is_printed_for_people_and_machines(data_root, capsys):

@@ -1,14 +1,17 @@
 """`miram table check`: what was taken, and settings that a study reads."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import yaml
+from miram_command import call_miram
 from PIL import Image
 
-from miram.commands.app import main
 from miram.mammography.sources import make_source
+
+run = partial(call_miram, "table", "check")
 
 
 @pytest.fixture
@@ -19,12 +22,6 @@ def lab(tmp_path):
     rows = ["patient,file,x,y,w,h,diagnosis", "p,a.png,1,2,20,30,cancer", "q,gone.png,1,2,3,4,b"]
     (folder / "findings.csv").write_text("\n".join(rows))
     return folder
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as ended:
-        main(["table", "check", *map(str, arguments)])
-    return ended.value.code or 0
 
 
 def test_the_printed_settings_read_the_table(lab, capsys):

@@ -7,9 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import timm
 import torch
-from sklearn.metrics import log_loss, roc_auc_score
 from tiny import logged_losses, make_store
 from typer.testing import CliRunner
 
@@ -21,18 +19,15 @@ from miram.finetuning.evaluate import ClassifierMetrics, assess_finetuned
 from miram.finetuning.model import (
     ABOUT,
     VALIDATION_AUC,
-    AttentiveHead,
     FineTuned,
     classify,
     split_models,
 )
 from miram.finetuning.split import cut_by_patient, finetuning_splits
 from miram.finetuning.train import LabeledCrops, finetune
-from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds
 from miram.models.encoder import EncoderConfig
-from miram.models.pixels import Pixels
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.config import CheckpointConfig, TrainingConfig
@@ -286,7 +281,7 @@ def test_each_fold_starts_from_the_encoder_that_has_not_seen_its_labels(store):
         run(data(store), join_folds(own), config=config)
 
 
-def test_validation_is_cut_by_patient_and_shows_every_class(store):
+def test_validation_is_cut_by_patient_and_shows_every_class():
     random = np.random.default_rng(1)
     for labels in (LABELS, (random.random((COUNT, 3)) < 0.3).astype(np.int64)):
         train, validate = cut_by_patient(labels, PATIENTS, 0.25, seed=0)
@@ -338,54 +333,6 @@ def test_a_saved_model_answers_as_it_did_and_its_encoder_loads_alone(store, enco
         split_models(replace(loaded, metadata={"timm": loaded.metadata["timm"]}))
 
 
-def test_an_encoder_gets_the_pixels_it_was_made_for(store):
-    """The same grey levels, told by another header, give what the header says."""
-    plain = start()
-    shifted = replace(
-        plain, metadata=plain.metadata | {"pixels": "fixed", "pixel_mean": 0.25, "pixel_std": 0.125}
-    )
-    images = torch.rand(2, 1, 16, 16)
-    models = [
-        FineTuned(each, "patches", torch.ones(2), several=False).eval() for each in (plain, shifted)
-    ]
-    assert models[0].pixels != models[1].pixels == Pixels(0.25, 0.125)
-    assert torch.equal(*(model.logits(images) for model in models))
-
-
-def test_drop_path_acts_in_training_only_and_other_models_pool_in_their_own_way(store):
-    model = FineTuned(start(), "patches", torch.ones(2), several=False, drop_path=0.9)
-    torch.manual_seed(0)
-    images = torch.rand(64, 1, 16, 16)
-    assert not torch.equal(model.train().logits(images), model.logits(images))
-    assert torch.equal(model.eval().logits(images), model.logits(images))
-    backbone = TimmBackboneConfig(name="resnet10t", image_size=32)
-    header = {"timm": backbone.timm_arguments, "image_size": 32}
-    checkpoint = EncoderCheckpoint.of(backbone.build_encoder(0), header)
-    other = FineTuned(checkpoint, "patches", torch.ones(3), several=False).eval()
-    assert other.logits(torch.rand(2, 1, 32, 32)).shape == (2, 3)
-
-
-def test_an_attentive_head_without_a_preference_reads_the_mean():
-    torch.manual_seed(0)
-    head, tokens = AttentiveHead(24, 3), torch.randn(4, 9, 24)
-    assert sum(value.numel() for value in head.parameters()) == 24 * 8 + 24 * 3 + 3
-    with torch.no_grad():
-        assert not torch.allclose(head(tokens), head.linear(tokens.mean(dim=1)), atol=1e-3)
-        head.queries.zero_()
-        torch.testing.assert_close(head(tokens), head.linear(tokens.mean(dim=1)))
-
-
-def test_each_query_gathers_its_own_channels_from_the_token_it_asks_for():
-    head = AttentiveHead(16, 1)
-    tokens = torch.zeros(1, 3, 16)
-    tokens[0, 1, 0], tokens[0, 2, 2] = 1.0, 1.0  # channels 0-1 are of query 0, 2-3 of query 1
-    with torch.no_grad():
-        head.queries.zero_()
-        head.queries[0, 0], head.queries[1, 2] = 1e3, 1e3
-        head.linear.weight.fill_(1.0)
-        torch.testing.assert_close(head(tokens).squeeze() - head.linear.bias, torch.tensor([2.0]))
-
-
 def test_a_frozen_encoder_stays_as_it_is_and_its_head_learns(store, encoder):
     config = with_recipe(frozen=True, pooling="attentive")
     checkpoint, _ = run(data(store), encoder, config=config)
@@ -396,24 +343,6 @@ def test_a_frozen_encoder_stays_as_it_is_and_its_head_learns(store, encoder):
     fresh = FineTuned(start(), "attentive", torch.ones(2), several=False).head.queries
     assert not torch.equal(model.head.queries, fresh)
     assert checkpoint.metadata[ABOUT]["frozen"] is True
-
-
-def test_a_model_without_tokens_cannot_be_attended_to():
-    backbone = TimmBackboneConfig(name="resnet10t", image_size=32)
-    header = {"timm": backbone.timm_arguments, "image_size": 32}
-    checkpoint = EncoderCheckpoint.of(backbone.build_encoder(0), header)
-    with pytest.raises(MiramError, match="needs a vision transformer"):
-        FineTuned(checkpoint, "attentive", torch.ones(2), several=False)
-
-
-def test_a_model_whose_head_is_wider_than_its_last_layer_is_fine_tuned():
-    arguments = {"model_name": "mobilenetv3_small_050", "in_chans": 1, "num_classes": 0}
-    torch.manual_seed(0)
-    wide = timm.create_model(**arguments).eval()
-    checkpoint = EncoderCheckpoint.of(wide, {"timm": arguments, "image_size": 32})
-    model = FineTuned(checkpoint, "patches", torch.ones(3), several=False).eval()
-    images = torch.rand(2, 1, 32, 32)
-    torch.testing.assert_close(model.logits(images), model.head(wide(images)))
 
 
 def test_what_cannot_work_is_reported_before_training(store, encoder):
@@ -432,22 +361,6 @@ def test_arguments_travel_to_a_worker(store, encoder):
     assert same(pickle.loads(pickle.dumps(encoder)).state, encoder.state)
     lesions = pickle.loads(pickle.dumps(data(store)))
     np.testing.assert_array_equal(lesions.rows, data(store).rows)
-
-
-def test_the_metrics_take_the_classes_that_validation_shows():
-    random = np.random.default_rng(0)
-    labels = np.repeat([0, 1], 10)  # the third class is not there
-    scores = random.dirichlet(np.ones(3), 20)
-    patients = np.arange(20)
-    found = ClassifierMetrics("single", 0)(labels, scores, patients)
-    expected = np.mean([roc_auc_score(labels == k, scores[:, k]) for k in (0, 1)])
-    assert found[VALIDATION_AUC] == pytest.approx(expected)
-    assert found[f"{VALIDATION_AUC}.lower"] <= found[VALIDATION_AUC]
-    two = np.column_stack([1 - scores[:, 0], scores[:, 0]])
-    binary = ClassifierMetrics("binary", 0)(labels, two, patients)
-    assert binary[VALIDATION_AUC] == pytest.approx(roc_auc_score(labels, scores[:, 0]))
-    assert binary["validation_lesions"] == 20
-    assert binary["validation_log_loss"] == pytest.approx(log_loss(labels, scores[:, 0]))
 
 
 @pytest.mark.parametrize("several", [False, True])

@@ -119,12 +119,13 @@ def test_a_file_that_nothing_reads_is_named_with_the_name_that_it_should_have(ch
     assert f"move it into {tmp_path / 'local'}" in check()
 
 
-def test_commands_refuse_a_name_that_nothing_reads(tmp_path):
+def test_commands_refuse_a_name_that_nothing_reads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").symlink_to(PROJECT / "pyproject.toml")
     (tmp_path / "src").mkdir()
     (tmp_path / "conf" / "own").mkdir(parents=True)
     (tmp_path / "conf" / "base").symlink_to(PROJECT / "conf" / "base")
-    assert load_parameters("own", tmp_path)["training"]
+    assert load_parameters("own")["training"]
     (tmp_path / "conf" / "own" / "parameters.yml").write_text("encodr: {depth: 3}")
     with pytest.raises(MiramError, match="unknown parameter 'encodr': did you mean encoder"):
-        load_parameters("own", tmp_path)
+        load_parameters("own")

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import yaml
 from dicom_files import dicom
+from miram_command import call_miram
 from pandas.testing import assert_frame_equal
 from PIL import Image
 
-from miram.commands.app import main
 from miram.mammography.pseudonyms import with_own_names
 
 PATIENTS = 24
@@ -138,9 +138,7 @@ def planted_in(folder):
 
 
 def scan(folder, capsys, *options):
-    with pytest.raises(SystemExit) as caught:
-        main(["scan-phi", str(folder / "data"), *options])
-    return caught.value.code or 0, capsys.readouterr().out
+    return call_miram("scan-phi", folder / "data", *options), capsys.readouterr().out
 
 
 def test_nothing_that_a_study_writes_names_a_patient(lab):
@@ -169,8 +167,7 @@ def test_the_scan_finds_nothing_with_pseudonyms_and_everything_without(lab, open
 
 
 def test_a_scan_without_anything_to_search_for_is_refused(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        main(["scan-phi", str(tmp_path)])
+    call_miram("scan-phi", tmp_path)
     assert "no identifier is known" in capsys.readouterr().err
 
 

@@ -25,10 +25,10 @@ import pydicom
 import pytest
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
+from miram_command import call_miram
 from mlflow import MlflowClient
 from project_paths import PROJECT
 
-from miram.commands.app import main
 from miram.errors import MiramError
 from miram.mammography.crops.store import CropStore
 from miram.serving.predictor import Predictor
@@ -255,11 +255,7 @@ def test_the_server_answers_crops_and_dicom_files_as_the_study_did(post, study, 
     answers = content["predictions"]
     assert [answer["kind"] for answer in answers] == ["crop"] * 3 + ["lesion", "tissue"]
     assert all(NOTICE in answer["notice"] for answer in answers)
-    for answer, expected, malignant in zip(
-        answers[:3], study.features, study.malignant, strict=True
-    ):
-        np.testing.assert_allclose(answer["features"], expected, atol=1e-4)
-        assert answer["probabilities"]["malignant"] == pytest.approx(malignant, abs=1e-4)
+    assert_answers(answers[:3], study)
     # The lesion's box in the file gives the crop of the study, so the same features.
     np.testing.assert_allclose(answers[3]["features"], study.features[0], atol=1e-4)
     assert answers[3]["squares"] == [
@@ -351,11 +347,9 @@ def test_the_command_embeds_with_a_registered_model_and_with_an_encoders_file(
     tables = {}
     for name, model in (("registered", CHAMPION), ("file", str(encoder))):
         out = tmp_path / f"{name}.parquet"
-        arguments = ["embed", str(tmp_path / "new"), "--model", model, "--out", str(out)]
-        arguments += ["--env", "test", "--data-root", str(evaluated), "--workers", "1", "--json"]
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        assert not ended.value.code
+        place = ("--env", "test", "--data-root", evaluated)
+        command = ("embed", tmp_path / "new", "--model", model, "--out", out, *place)
+        assert call_miram(*command, "--workers", 1, "--json") == 0
         result = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert (result["mammograms"], result["rows"], result["left_out"]) == (1, 1, 0)
         tables[name] = pd.read_parquet(out)

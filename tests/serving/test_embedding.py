@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pydicom
 import pytest
 import small_predictor as small
+from miram_command import call_miram
 
-from miram.commands.app import main
 from miram.errors import MiramError
 from miram.evaluation.features.extract import extract_features
 from miram.integrations.embedding import find_mammograms, plan_folder
@@ -273,9 +273,8 @@ def test_a_folder_is_searched_for_what_the_model_reads(folder, tmp_path):
 def test_a_table_that_is_not_named_parquet_is_refused_before_anything_is_done(
     folder, tmp_path, capsys
 ):
-    with pytest.raises(SystemExit) as ended:
-        main(["embed", str(folder), "--model", "any", "--out", str(tmp_path / "g.csv")])
-    assert ended.value.code == 1 and "name it g.parquet" in capsys.readouterr().err
+    assert call_miram("embed", folder, "--model", "any", "--out", tmp_path / "g.csv") == 1
+    assert "name it g.parquet" in capsys.readouterr().err
     assert not list(tmp_path.glob("g*"))
 
 

@@ -12,7 +12,7 @@ from miram.mammography.crops.cut import ImageTask, LesionTask, cut_image
 from miram.mammography.crops.geometry import Box
 from miram.mammography.decoding.headers import read_header
 from miram.mammography.sources import make_source
-from miram.serving.requests import cut_dicom, cut_posted
+from miram.serving.requests import cut_posted
 
 SETTINGS = small.make_predictor().settings()
 
@@ -24,25 +24,27 @@ def mammogram(tiny_phantom):
 
 def test_a_box_is_cut_as_for_training(mammogram):
     box = [200, 150, 260, 230]
-    crops, masks, squares = cut_dicom(mammogram.read_bytes(), box, SETTINGS)
+    found = cut_posted(mammogram.read_bytes(), box, SETTINGS)
     task = ImageTask("any", mammogram.name, "", (LesionTask("lesion", (), Box(*box)),))
     config = small.CROPS.model_copy(update={"backgrounds_per_image": 0})
     expected = cut_image(task, mammogram.parent, config)
-    np.testing.assert_array_equal(crops, expected.crops)
-    np.testing.assert_array_equal(masks, expected.masks)
-    assert squares == [[expected.rows[0][f"crop_{side}"] for side in ("x0", "y0", "x1", "y1")]]
-    assert masks.any()
+    np.testing.assert_array_equal(found.crops, expected.crops)
+    np.testing.assert_array_equal(found.masks, expected.masks)
+    assert found.squares == [
+        [expected.rows[0][f"crop_{side}"] for side in ("x0", "y0", "x1", "y1")]
+    ]
+    assert found.masks.any()
 
 
 def test_without_a_box_it_is_patches_of_the_breast_always_the_same(mammogram):
-    crops, masks, squares = cut_dicom(mammogram.read_bytes(), None, SETTINGS)
-    again, _, _ = cut_dicom(mammogram.read_bytes(), None, SETTINGS)
-    np.testing.assert_array_equal(crops, again)
-    assert len(crops) == len(squares) == 4 and not masks.any()
+    found = cut_posted(mammogram.read_bytes(), None, SETTINGS)
+    again = cut_posted(mammogram.read_bytes(), None, SETTINGS)
+    np.testing.assert_array_equal(found.crops, again.crops)
+    assert len(found.crops) == len(found.squares) == 4 and not found.masks.any()
     name = read_header(mammogram).sop_instance_uid
     task = ImageTask(name, mammogram.name, "", ())
     expected = cut_image(task, mammogram.parent, small.CROPS)
-    np.testing.assert_array_equal(crops, expected.crops)
+    np.testing.assert_array_equal(found.crops, expected.crops)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_without_a_box_it_is_patches_of_the_breast_always_the_same(mammogram):
 )
 def test_a_box_that_is_none_is_refused(mammogram, box, words):
     with pytest.raises(MiramError, match=words):
-        cut_dicom(mammogram.read_bytes(), box, SETTINGS)
+        cut_posted(mammogram.read_bytes(), box, SETTINGS)
 
 
 def test_what_the_audit_of_crops_would_say_is_in_the_notes(mammogram):
@@ -128,7 +130,7 @@ def saved(dataset):
 @pytest.mark.parametrize("box", [None, [200, 150, 260, 230]])
 def test_what_the_folder_source_leaves_out_is_refused(mammogram, tags, words, box):
     with pytest.raises(MiramError, match=words):
-        cut_dicom(changed(mammogram, **tags), box, SETTINGS)
+        cut_posted(changed(mammogram, **tags), box, SETTINGS)
 
 
 def test_a_model_says_which_images_it_reads(mammogram):
@@ -137,14 +139,14 @@ def test_a_model_says_which_images_it_reads(mammogram):
     for tags in ({"Modality": "CR"}, {"PresentationIntentType": "FOR PROCESSING"}):
         assert len(cut_posted(changed(mammogram, **tags), None, settings).crops) == 4
     with pytest.raises(MiramError, match="modality CT: this model reads MG, CR"):
-        cut_dicom(changed(mammogram, Modality="CT"), None, settings)
+        cut_posted(changed(mammogram, Modality="CT"), None, settings)
 
 
 def test_a_model_registered_before_it_could_say_reads_mammograms_alone(mammogram):
     before = {name: value for name, value in SETTINGS.items() if name != "wanted"}
-    assert len(cut_dicom(mammogram.read_bytes(), None, before)[0]) == 4
+    assert len(cut_posted(mammogram.read_bytes(), None, before).crops) == 4
     with pytest.raises(MiramError, match="modality CT"):
-        cut_dicom(changed(mammogram, Modality="CT"), None, before)
+        cut_posted(changed(mammogram, Modality="CT"), None, before)
 
 
 def test_no_real_image_of_another_kind_gets_crops(shared_data):
@@ -153,7 +155,7 @@ def test_no_real_image_of_another_kind_gets_crops(shared_data):
     assert len(paths) > 20
     for path in paths:
         with pytest.raises(MiramError):
-            cut_dicom(path.read_bytes(), None, SETTINGS)
+            cut_posted(path.read_bytes(), None, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -162,15 +164,15 @@ def test_no_real_image_of_another_kind_gets_crops(shared_data):
 )
 def test_what_is_no_mammogram_is_refused_without_a_path_of_the_server(content, words):
     with pytest.raises(MiramError, match=words) as caught:
-        cut_dicom(content, None, SETTINGS)
+        cut_posted(content, None, SETTINGS)
     assert "/tmp" not in str(caught.value) and "posted" not in str(caught.value)
 
 
 def test_a_file_that_breaks_off_is_refused(mammogram):
     with pytest.raises(MiramError, match="download it again"):
-        cut_dicom(mammogram.read_bytes()[:-2000], None, SETTINGS)
+        cut_posted(mammogram.read_bytes()[:-2000], None, SETTINGS)
 
 
 def test_a_model_for_other_crops_is_refused(mammogram):
     with pytest.raises(MiramError, match="made for crops of version 1"):
-        cut_dicom(mammogram.read_bytes(), None, {**SETTINGS, "cropping_version": 1})
+        cut_posted(mammogram.read_bytes(), None, {**SETTINGS, "cropping_version": 1})

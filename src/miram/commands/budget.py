@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miram.commands.study import OneOrAllMethods
+from miram.commands.options import AsJson, Env, OneOrAllMethods, given
+from miram.errors import MiramError
 
 if TYPE_CHECKING:
     from miram.training.memory_budget import Budget
@@ -17,7 +18,7 @@ Budgets = dict[str, "Budget | str"]
 
 def budget(
     method: OneOrAllMethods = None,
-    env: Annotated[str | None, typer.Option(help="environment of the parameters")] = None,
+    env: Env = None,
     memory: Annotated[
         str | None,
         typer.Option(help="such as 12GB; default: training.memory, or what the device has free"),
@@ -28,9 +29,7 @@ def budget(
     precision: Annotated[
         str | None, typer.Option(help="bf16, fp16 or fp32; default: training.precision")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Choose how many samples of a step go through the model at once, for a given memory.
 
@@ -39,10 +38,9 @@ def budget(
 
     Example: miram budget miram_nystrom --env paper --memory 12GB --effective-batch 1024
     """
-    from miram.errors import MiramError
     from miram.integrations.parameters import load_parameters
 
-    asked = {"memory": memory, "effective_batch": effective_batch, "precision": precision}
+    asked = given(memory=memory, effective_batch=effective_batch, precision=precision)
     budgets = plan_methods(load_parameters(env), method, asked)
     if method is not None and isinstance(fault := budgets[method], str):
         raise MiramError(f"{method}: {fault}")
@@ -59,7 +57,6 @@ def plan_methods(parameters: dict[str, Any], method: str | None, asked: dict[str
     Raises:
         MiramError: There is no such method, or a setting is impossible.
     """
-    from miram.errors import MiramError
     from miram.models.encoder import EncoderConfig
     from miram.models.method_kinds import build_on_meta_device, methods_of
     from miram.training.config import TrainingConfig, recipe_of
@@ -67,8 +64,7 @@ def plan_methods(parameters: dict[str, Any], method: str | None, asked: dict[str
     from miram.training.memory_budget import plan_budget
 
     shared = TrainingConfig.model_validate(parameters["training"])
-    given = {name: value for name, value in asked.items() if value is not None}
-    settings = {"effective_batch": shared.samples_per_step, **given, "batch_size": "auto"}
+    settings = {"effective_batch": shared.samples_per_step, **asked, "batch_size": "auto"}
     training = TrainingConfig.model_validate(shared.model_dump() | settings)
     encoder = EncoderConfig.model_validate(parameters["encoder"])
     device = find_device(training.device)

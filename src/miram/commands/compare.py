@@ -1,46 +1,64 @@
 """`miram compare`: is a method of a finished study better than another one?"""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from miram.commands.study import Protocol, complete_result
+from miram.commands.options import (
+    AsJson,
+    ComparedMetric,
+    DataRoot,
+    Draws,
+    DrawsSeed,
+    complete_result,
+    given,
+)
+from miram.errors import MiramError
+from miram.files import check, versions_of
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from miram.evaluation.config import AssessmentConfig
+    from miram.evaluation.results import Evaluation
     from miram.evaluation.statistics.comparison import Comparison
+
+
+class Protocol(StrEnum):
+    """How methods were evaluated: by a probe on frozen features, or fine-tuned."""
+
+    linear = "linear"
+    finetuned = "finetuned"
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline that evaluates so."""
+        return "finetune" if self is Protocol.finetuned else "probe"
+
+    def file(self, name: str) -> str:
+        """Name of a file that this pipeline left, such as `metrics.json`."""
+        return f"finetuned_{name}" if self is Protocol.finetuned else name
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Methods of a study against a reference, on one task.
-
-    Attributes:
-        task: Name of the task.
-        metric: The metric compared.
-        protocol: How methods were evaluated: `linear` or `finetuned`.
-        strategy: How patients were split.
-        leakage: What became of patients in both parts of the split.
-        repeats: Number of cross-validations; metrics are means over these.
-        data_digests: Name of the crop store that each was evaluated on; None where unknown.
-        seed: Seed of the draws.
-        comparisons: One per method, paired; Holm over all of them.
-        left_out: Methods of the study that were not evaluated on the task.
-    """
+    """Methods of a study against a reference, on one task."""
 
     task: str
     metric: str
     protocol: str
-    strategy: str
-    leakage: str
-    repeats: int
-    data_digests: dict[str, str | None]
-    seed: int
-    comparisons: "tuple[Comparison, ...]"
-    left_out: tuple[str, ...]
+    strategy: str  # how patients were split
+    leakage: str  # what became of patients in both parts of the split
+    repeats: int  # cross-validations; metrics are means over these
+    data_digests: dict[str, str | None]  # of the crops of each method; None where unknown
+    seed: int  # of the draws
+    comparisons: "tuple[Comparison, ...]"  # paired; Holm over all of them
+    left_out: tuple[str, ...]  # methods that were not evaluated on the task
 
 
 def compare(
@@ -59,18 +77,14 @@ def compare(
         ),
     ] = None,
     task: Annotated[str, typer.Option(help="name of the task")] = "pathology",
-    metric: Annotated[
-        str | None, typer.Option(help="metric compared; ROC AUC if not given")
-    ] = None,
+    metric: ComparedMetric = None,
     protocol: Annotated[
         Protocol, typer.Option(help="linear: probes on frozen features; or finetuned")
     ] = Protocol.linear,
-    data_root: Annotated[Path, typer.Option(help="folder of the study's data")] = Path("data"),
-    draws: Annotated[int | None, typer.Option(help="bootstrap draws")] = None,
-    seed: Annotated[int | None, typer.Option(help="seed of the draws")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    data_root: DataRoot = Path("data"),
+    draws: Draws = None,
+    seed: DrawsSeed = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare methods of a finished study with one of them, on the same patients.
 
@@ -82,11 +96,9 @@ def compare(
     from miram.evaluation.config import AssessmentConfig
     from miram.evaluation.score_files import json_values
 
-    given = {"bootstrap_draws": draws, "seed": seed}
-    comparison = {"reference": reference, "metric": metric}
-    settings = {name: value for name, value in given.items() if value is not None}
-    chosen = {name: value for name, value in comparison.items() if value is not None}
-    config = AssessmentConfig.model_validate({**settings, "comparison": chosen})
+    comparison = given(reference=reference, metric=metric)
+    settings = given(bootstrap_draws=draws, seed=seed, comparison=comparison)
+    config = AssessmentConfig.model_validate(settings)
     found = compare_study(data_root, tuple(methods or ()), task, config, protocol)
     if as_json:
         typer.echo(json.dumps(json_values(asdict(found)), allow_nan=False))
@@ -99,31 +111,22 @@ def compare_study(
     methods: tuple[str, ...],
     task: str,
     config: "AssessmentConfig",
-    protocol: Protocol = Protocol.linear,
+    protocol: Protocol,
 ) -> Compared:
-    """Compare methods of a study with `config.comparison.reference`.
-
-    Args:
-        data_root: Folder of the study's data.
-        methods: Their names; empty for all that were evaluated on the task.
-        task: Name of the task.
-        config: Reference, metric, draws and seed.
-        protocol: How methods were evaluated.
+    """Compare methods, or all that were evaluated, with `config.comparison.reference`.
 
     Raises:
         MiramError: There is no such method or task, nothing to compare, or methods were evaluated
             under different splits or on different lesions.
         StatisticsError: The task has no such metric.
     """
-    from miram.commands.study import read_results
-    from miram.errors import MiramError
     from miram.evaluation.results import data_digest, one_policy
     from miram.evaluation.statistics.metrics import require_metric
     from miram.reporting.facts.findings import paired_with_reference
 
     comparison = config.comparison
     wanted = _wanted(data_root, methods, comparison.reference, protocol)
-    results = {name: read_results(data_root, name, protocol) for name in wanted}
+    results = {name: _read(data_root, name, protocol) for name in wanted}
     found = {name: item for name, item in results.items() if task in item.metrics["tasks"]}
     missing = [name for name in (comparison.reference, *methods) if name not in found]
     if missing:
@@ -165,11 +168,9 @@ def _wanted(
     data_root: Path, methods: tuple[str, ...], reference: str, protocol: Protocol
 ) -> tuple[str, ...]:
     """The methods to read, the reference among them, each once."""
-    from miram.commands.study import methods_of
-    from miram.errors import MiramError
     from miram.models.methods import BASELINES
 
-    there = methods_of(data_root, protocol)
+    there = _methods_of(data_root, protocol)
     # As in the report, baselines take no part unless they are named: Holm counts every model.
     usual = [name for name in there if name not in BASELINES]
     wanted = tuple(dict.fromkeys((reference, *(methods or usual))))
@@ -184,10 +185,52 @@ def _wanted(
     return wanted
 
 
+def _methods_of(data_root: Path, protocol: Protocol) -> list[str]:
+    """Names of the methods that a study has predictions of, in the order of the reports."""
+    from miram.models.methods import BASELINES, METHODS
+
+    there = _outputs(data_root).glob(f"*/{protocol.file('predictions.parquet')}")
+    found = {path.parent.name for path in there}
+    if not found:
+        raise MiramError(
+            f"no {protocol.file('predictions')} under {_outputs(data_root)}: kedro run --pipeline "
+            f"{protocol.pipeline} makes them, or name another folder with --data-root"
+        )
+    known = [name for name in (*METHODS, *BASELINES) if name in found]
+    return [*known, *sorted(found - set(known))]
+
+
+def _read(data_root: Path, method: str, protocol: Protocol) -> "Evaluation":
+    """Metrics and predictions of a method, checked to be what was written."""
+    import pandas as pd
+
+    from miram.evaluation.results import Evaluation
+
+    folder, metrics = _outputs(data_root) / method, protocol.file("metrics.json")
+    versions = versions_of(folder / metrics)
+    if not versions:
+        raise MiramError(
+            f"{folder} holds predictions without {metrics}: "
+            f"kedro run --pipeline {protocol.pipeline} --namespaces {method} makes both"
+        )
+    table = folder / protocol.file("predictions.parquet")
+    check(versions[-1])
+    check(table)
+    metrics = json.loads(versions[-1].read_text(encoding="utf-8"))
+    predictions = pd.read_parquet(table)
+    if protocol is Protocol.finetuned:
+        # There is but one protocol, which readers of the table do not know by name.
+        predictions = predictions.drop(columns="protocol")
+    return Evaluation(metrics, predictions)
+
+
+def _outputs(data_root: Path) -> Path:
+    return data_root / "07_model_output"
+
+
 def _print(found: Compared) -> None:
     from rich.console import Console
 
-    from miram.commands.comparison_table import comparison_table, metric_notes
     from miram.reporting.facts.words import counted
 
     first = found.comparisons[0]
@@ -214,3 +257,59 @@ def _print(found: Compared) -> None:
     ]
     for line in lines:
         console.print(line, markup=False)
+
+
+def comparison_table(
+    rows: "Sequence[Comparison]", where: str, delong: Mapping[str, float] | None = None
+) -> "Table":
+    """One row per method: difference, interval and p-values; of DeLong's test by method."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from miram.reporting.facts.words import interval, number, p_value
+
+    title = f"{rows[0].metric} minus that of {rows[0].reference}: {where}"
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("model", overflow="fold")
+    heads = ["difference", "95 % interval", "p", "p, Holm", *(["p, DeLong"] if delong else [])]
+    for name in heads:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        cells = [number(row.difference), interval(row.lower, row.upper)]
+        cells += [p_value(row.p_value), p_value(row.p_holm)]
+        if delong:
+            cells += [p_value(delong[row.method])] if row.method in delong else [""]
+        table.add_row(Text(row.method), *cells)
+    return table
+
+
+def metric_notes(
+    rows: "Sequence[Comparison]",
+    trainings: Mapping[str, int],
+    patients: int,
+    *,
+    draws: int,
+    seed: int,
+) -> list[str]:
+    """Lines that say what intervals and p-values are, and what they rest on."""
+    from miram.evaluation.statistics.subgroups import MIN_PATIENTS
+    from miram.reporting.facts.words import counted, listed
+
+    lines = [
+        "Intervals: 95 % percentile intervals of a bootstrap over patients, "
+        f"{draws} draws, seed {seed}."
+    ]
+    if rows:
+        models = counted(len(rows), "model")
+        lines.append(
+            f"Differences: paired bootstrap over patients, two-sided p, Holm over {models}."
+        )
+    several = {name: count for name, count in trainings.items() if count > 1}
+    if len(several) == len(trainings) and len(set(several.values())) == 1:
+        lines.append(f"Metrics: mean over {next(iter(several.values()))} trainings of each model.")
+    elif several:
+        counts = listed(f"{count} of {name}" for name, count in several.items())
+        lines.append(f"Metrics: mean over trainings, {counts}.")
+    if patients < MIN_PATIENTS:
+        lines.append(f"{patients} patients are too few for a verdict.")
+    return lines

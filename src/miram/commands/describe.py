@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miram.commands.study import OneOrAllMethods
+from miram.commands.options import AsJson, Env, OneOrAllMethods
+from miram.errors import MiramError
 
 if TYPE_CHECKING:
     from miram.models.describe import Part
@@ -20,13 +21,11 @@ _BEGIN, _END = "<!-- begin: miram describe -->", "<!-- end: miram describe -->"
 
 def describe(
     method: OneOrAllMethods = None,
-    env: Annotated[str | None, typer.Option(help="environment of the parameters")] = None,
+    env: Env = None,
     page: Annotated[
         Path | None, typer.Option(help="Markdown page whose table of costs is renewed")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Count trained parameters, multiplications and activation memory of each part of a method.
 
@@ -66,7 +65,6 @@ def renew(page: Path, costs: Costs) -> None:
     Raises:
         MiramError: The page has no marks.
     """
-    from miram.errors import MiramError
     from miram.files import atomic_path
 
     text = page.read_text(encoding="utf-8") if page.is_file() else ""

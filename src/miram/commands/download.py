@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miram.commands.study import resumable
+from miram.commands.options import AsJson, given, resumable
+from miram.errors import MiramError
 
 if TYPE_CHECKING:
     from miram.mammography.download.fetch import DownloadReport, Progress
@@ -39,9 +40,7 @@ def download(
         typer.Option("--recheck", help="compare the hashes of finished files again"),
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="another NBIA server, up to /v4")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch a collection of mammograms from The Cancer Imaging Archive.
 
@@ -49,7 +48,6 @@ def download(
 
     Example: miram download cbis_ddsm --to data/01_raw/cbis_ddsm --collection-subset mass
     """
-    from miram.errors import MiramError
     from miram.mammography.download.fetch import download_collection
 
     if collection not in _COLLECTIONS:
@@ -75,15 +73,13 @@ def download(
         raise typer.Exit(1)
 
 
-def _config(**given: Any) -> Any:
-    """Check what was given; what was not keeps the default of the configuration."""
+def _config(**options: Any) -> Any:
     from pydantic import ValidationError
 
-    from miram.errors import MiramError
     from miram.mammography.download.plan import DownloadConfig
 
     try:
-        return DownloadConfig(**{name: value for name, value in given.items() if value is not None})
+        return DownloadConfig(**given(**options))
     except ValidationError as error:
         fault = error.errors()[0]
         option = str(fault["loc"][0]).replace("subset", "collection-subset").replace("_", "-")

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from miram.commands.study import resumable
+from miram.commands.options import AsJson, Env, RegistryRoot, resumable
+from miram.errors import MiramError
 
 
 def embed(
@@ -31,13 +32,9 @@ def embed(
     workers: Annotated[
         int | None, typer.Option(help="processes that decode; all cores if not given")
     ] = None,
-    env: Annotated[str | None, typer.Option(help="environment of the parameters")] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="folder of the project's data, where its registry lies")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    env: Env = None,
+    data_root: RegistryRoot = None,
+    as_json: AsJson = False,
 ) -> None:
     """Embed mammograms: one row each, or one for each lesion that a source marks.
 
@@ -48,8 +45,6 @@ def embed(
 
     Example: miram embed /data/new --model models:/miram-miram_nystrom@champion --out new.parquet
     """
-    from miram.errors import MiramError
-
     if out.suffix.lower() != ".parquet":
         raise MiramError(
             f"--out {out}: the table is a Parquet file, name it {out.stem}.parquet; "

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from miram.commands.options import AsJson, ComparedMetric, Draws, DrawsSeed, given
+from miram.errors import MiramError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -43,14 +46,12 @@ def evaluate(
     reference: Annotated[
         str | None, typer.Option(help="model that the others are compared with, in pairs")
     ] = None,
-    compare_by: Annotated[
-        str | None, typer.Option(help="metric compared; ROC AUC if not given")
-    ] = None,
+    compare_by: ComparedMetric = None,
     without_callback: Annotated[
         str | None, typer.Option(help="benign or drop: lesions that were not recalled")
     ] = None,
-    draws: Annotated[int | None, typer.Option(help="bootstrap draws")] = None,
-    seed: Annotated[int | None, typer.Option(help="seed of the draws")] = None,
+    draws: Draws = None,
+    seed: DrawsSeed = None,
     identities: Annotated[
         Path | None,
         typer.Option(
@@ -61,9 +62,7 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option(help="CSV file for the metrics, one row per model and metric")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Give any model's scores the metrics, intervals and paired tests of a study.
 
@@ -80,10 +79,16 @@ def evaluate(
     from miram.evaluation.score_files import ScoreFilesConfig, evaluate_scores, read_table
     from miram.mammography.pseudonyms import with_pseudonyms
 
-    given = {"protocol": protocol, "part": part, "reference": reference, "draws": draws}
-    given |= {"without_callback": without_callback, "compare_by": compare_by, "seed": seed}
     config = ScoreFilesConfig.model_validate(
-        {name: value for name, value in given.items() if value is not None}
+        given(
+            protocol=protocol,
+            part=part,
+            reference=reference,
+            compare_by=compare_by,
+            without_callback=without_callback,
+            draws=draws,
+            seed=seed,
+        )
     )
     asked = _task(task, column, classes)
     models = _read_models(predictions)
@@ -106,7 +111,6 @@ def evaluate(
 
 def _task(name: str | None, column: str | None, classes: str | None) -> "TaskConfig":
     """The task that the options describe, or that miram or the project has."""
-    from miram.errors import MiramError
     from miram.evaluation.config import AssessmentConfig
     from miram.evaluation.tasks.definitions import TASKS, TaskConfig
     from miram.integrations.parameters import load_parameters
@@ -137,7 +141,6 @@ def _read_models(arguments: list[str]) -> "dict[str, tuple[pd.DataFrame, Path]]"
     Without a name, and without a column `method`, a model is called like its file, or like the
     folder of a file named `predictions`.
     """
-    from miram.errors import MiramError
     from miram.evaluation.score_files import read_table
 
     models: dict[str, tuple[pd.DataFrame, Path]] = {}
@@ -157,18 +160,17 @@ def _read_models(arguments: list[str]) -> "dict[str, tuple[pd.DataFrame, Path]]"
     return models
 
 
-def _identities(given: Path | None, labels: Path) -> "pd.DataFrame":
+def _identities(asked: Path | None, labels: Path) -> "pd.DataFrame":
     """The identities that are given, or lie beside the labels; else none."""
     import pandas as pd
 
-    from miram.errors import MiramError
     from miram.mammography.pseudonyms import no_identities
 
-    path = given or labels.with_name("identities.parquet")
+    path = asked or labels.with_name("identities.parquet")
     if path.is_file():
         return pd.read_parquet(path)
-    if given is not None:
-        raise MiramError(f"there is no file {given}: --identities is 02_intermediate/{path.name}")
+    if asked is not None:
+        raise MiramError(f"there is no file {asked}: --identities is 02_intermediate/{path.name}")
     return no_identities()
 
 
@@ -196,7 +198,7 @@ def _print(found: "Evaluation") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from miram.commands.comparison_table import comparison_table, metric_notes
+    from miram.commands.compare import comparison_table, metric_notes
     from miram.reporting.facts.words import interval, number
 
     console = Console(highlight=False)

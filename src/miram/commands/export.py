@@ -6,7 +6,8 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from miram.commands.study import complete_method
+from miram.commands.options import AsJson, DataRoot, complete_method
+from miram.errors import MiramError
 
 # Those of `miram.models.export.export`, without importing it for every command.
 Format = Literal["timm", "onnx", "hugging_face"]
@@ -22,16 +23,14 @@ def export(
         ),
     ],
     to: Annotated[Path, typer.Option(help="folder for the export; made where missing")],
-    data_root: Annotated[Path, typer.Option(help="folder of the project's data")] = Path("data"),
+    data_root: DataRoot = Path("data"),
     version: Annotated[
         str | None, typer.Option(help="timestamp of a run; the newest if not given")
     ] = None,
     format: Annotated[
         str, typer.Option(help=f"one of: {', '.join(FORMATS)}, all; or several, joined by +")
     ] = "timm",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a pretrained encoder for timm, ONNX Runtime or Hugging Face transformers.
 
@@ -58,8 +57,6 @@ def export(
 
 
 def _formats(asked: str) -> tuple[Format, ...]:
-    from miram.errors import MiramError
-
     names = {name.strip() for name in asked.replace(",", "+").split("+")}
     unknown = sorted(names - {*FORMATS, "all"})
     if unknown:
@@ -74,7 +71,6 @@ def find_encoder(data_root: Path, method: str, version: str | None) -> Path:
     Raises:
         MiramError: There is none; the message names those that are there.
     """
-    from miram.errors import MiramError
     from miram.files import versions_of
 
     models = data_root / "06_models"

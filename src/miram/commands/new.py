@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from miram.commands.options import AsJson
+from miram.errors import MiramError, writing
+
 # In the checkout these are links to `conf` and `notebooks`; the wheel holds what they point to.
 _PROJECT = Path(__file__).parents[1] / "project"
 _PYPROJECT = """[tool.kedro]
@@ -33,9 +36,7 @@ results go to `data`. `notebooks` show how to look at them and how to bring your
 
 def new(
     folder: Annotated[Path, typer.Argument(help="folder to make")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the folder of a study: settings, notebooks and a page, no code.
 
@@ -52,8 +53,6 @@ def make_study(folder: Path) -> None:
     Raises:
         MiramError: The folder holds something already, or it cannot be written.
     """
-    from miram.errors import MiramError, writing
-
     with writing(folder):
         if folder.exists() and any(folder.iterdir()):
             raise MiramError(f"{folder} holds something already: name a folder that is new")

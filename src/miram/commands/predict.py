@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from miram.commands.options import AsJson, Env, RegistryRoot
+from miram.errors import MiramError
+
 if TYPE_CHECKING:
     from miram.serving.predictor import Predictor
 
@@ -23,13 +26,9 @@ def predict(
         list[str] | None,
         typer.Option(help="x0,y0,x1,y1 of the lesion in pixels; once for each image, in order"),
     ] = None,
-    env: Annotated[str | None, typer.Option(help="environment of the parameters")] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="folder of the study's data, where its registry lies")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    env: Env = None,
+    data_root: RegistryRoot = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show the probabilities that a registered model gives for images. Research use only.
 
@@ -39,7 +38,6 @@ def predict(
 
     Example: miram predict a.dcm --model models:/miram-mae@champion --box 610,1200,840,1460
     """
-    from miram.errors import MiramError
     from miram.integrations.embedding import load_model
 
     boxes: list[list[float] | None] = [_numbers(text) for text in box or []]
@@ -82,7 +80,6 @@ def predict_files(
     Raises:
         MiramError: An image cannot be read, or a box does not lie in it.
     """
-    from miram.errors import MiramError
     from miram.evaluation.features.crop_encoder import CropEncoder, encode_crops
     from miram.serving.requests import cut_file
 
@@ -109,8 +106,6 @@ def predict_files(
 
 
 def _numbers(text: str) -> list[float]:
-    from miram.errors import MiramError
-
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:

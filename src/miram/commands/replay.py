@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from miram.commands.options import AsJson
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 def replay(
     folder: Annotated[Path, typer.Argument(help="a folder nonfinite-step-..., left by a training")],
-    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take a step again and name the first place that is not finite.
 

@@ -10,6 +10,9 @@ from typing import Annotated
 
 import typer
 
+from miram.commands.options import AsJson, DataRoot
+from miram.errors import MiramError
+
 _BROWSERS = (
     "chromium",
     "chromium-browser",
@@ -20,16 +23,14 @@ _BROWSERS = (
 
 
 def report(
-    data_root: Annotated[Path, typer.Option(help="folder of the study's data")] = Path("data"),
+    data_root: DataRoot = Path("data"),
     open_page: Annotated[
         bool, typer.Option("--open", help="show the page in the web browser")
     ] = False,
     as_pdf: Annotated[
         bool, typer.Option("--pdf", help="print the answer on two pages, report.pdf beside it")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell where the report of a finished study is, and open or print it.
 
@@ -53,8 +54,6 @@ def report(
 
 
 def _find(data_root: Path) -> Path:
-    from miram.errors import MiramError
-
     page = data_root / "08_reporting" / "report.html"
     if not page.is_file():
         raise MiramError(
@@ -65,7 +64,6 @@ def _find(data_root: Path) -> Path:
 
 
 def _print(page: Path) -> Path:
-    from miram.errors import MiramError
     from miram.files import atomic_path
 
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
@@ -98,8 +96,6 @@ def _print(page: Path) -> Path:
 
 def _show(page: Path) -> None:
     import webbrowser
-
-    from miram.errors import MiramError
 
     if not webbrowser.open(page.as_uri()):
         raise MiramError(

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from miram.commands.options import AsJson
+from miram.errors import MiramError
+
 
 def scan_phi(
     folder: Annotated[Path, typer.Argument(help="what is to be searched, such as data")],
@@ -18,9 +21,7 @@ def scan_phi(
         Path | None,
         typer.Option(help="raw data: also search for names and dates of their DICOM headers"),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search every byte of a folder for identifiers of patients; exit status 1 where one is found.
 
@@ -30,7 +31,6 @@ def scan_phi(
 
     Example: miram scan-phi data --raw-root /data/my_lab
     """
-    from miram.errors import MiramError
     from miram.mammography import identifiers
 
     study = data_root or folder

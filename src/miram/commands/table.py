@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from miram.commands.options import AsJson
+from miram.errors import MiramError
+
 if TYPE_CHECKING:
     from miram.mammography.sources.table_guess import Guess
 
@@ -27,9 +30,7 @@ def check(
         Path | None,
         typer.Option(help="new YAML file for the settings, such as conf/my_lab/parameters.yml"),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Guess what the columns and words of a table mean, try it, and print the settings to paste.
 
@@ -39,7 +40,6 @@ def check(
     """
     import yaml
 
-    from miram.errors import MiramError
     from miram.mammography.sources.table_guess import guess_table
 
     folder = raw_root or file.absolute().parent
@@ -76,7 +76,6 @@ def try_table(guess: "Guess", raw_root: Path) -> dict[str, Any]:
         `lesions`, `patients`, `mammograms`, `pathology` (rows by value) and `audit` (rows by
         code); or `fault`, why it cannot be read.
     """
-    from miram.errors import MiramError
     from miram.mammography.lesion_table import has_place
     from miram.mammography.sources import make_source
 

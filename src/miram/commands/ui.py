@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
+from miram.commands.options import AsJson, Env
+
 
 def ui(
     data_root: Annotated[
         Path | None, typer.Option(help="folder of the study's data; default: of the parameters")
     ] = None,
-    env: Annotated[str | None, typer.Option(help="environment of the parameters")] = None,
+    env: Env = None,
     mlflow_port: Annotated[int, typer.Option(help="port of MLflow")] = 5000,
     viz_port: Annotated[int, typer.Option(help="port of Kedro-Viz")] = 4141,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the addresses for machines, on one line")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Serve MLflow and Kedro-Viz of a study until Ctrl-C.
 

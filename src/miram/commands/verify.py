@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
+from miram.commands.options import AsJson
+from miram.errors import MiramError
+
 
 def verify(
     folder: Annotated[Path, typer.Argument(help="folder of a study's data, or a crop store")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Hash every file that a later step reads again; exit status 1 where one has changed.
 
@@ -33,7 +34,6 @@ def find_problems(folder: Path) -> list[str]:
     Raises:
         MiramError: Nothing under the folder says what was written.
     """
-    from miram.errors import MiramError
     from miram.files import RAW_SUMS, SUMS, changed
     from miram.mammography.crops.store import DIGEST, verify_store
 

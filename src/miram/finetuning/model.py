@@ -146,12 +146,7 @@ def _build(start: EncoderCheckpoint, drop_path: float) -> Any:
 def classify(
     model: FineTuned, crops: NDArray[np.uint16], rows: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """Classify crops without augmentation.
-
-    Args:
-        model: In evaluation mode, on any device.
-        crops: (N, H, H) uint16, perhaps an array in a file.
-        rows: (n,) positions of those to classify.
+    """Classify those of (N, H, H) crops at (n,) rows, without augmentation.
 
     Returns:
         (n, K) probabilities: of classes that exclude each other, or of every label by itself.

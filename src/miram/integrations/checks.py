@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DatasetError
@@ -14,6 +13,9 @@ from miram.errors import MiramError
 from miram.integrations.parameters import warn_of_ignored
 from miram.models.methods import METHODS, SUPERVISED
 from miram.pipeline_registry import STUDY
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LESIONS = "lesions"
 _CROPS = "crops"
@@ -76,10 +78,6 @@ def check_models(pipeline: Pipeline, catalog: Any) -> None:
 
     Otherwise a setting that fits nothing would be found after hours of cropping and training.
 
-    Args:
-        pipeline: What is to run.
-        catalog: Holds the parameters, and the crop store if an earlier run has made it.
-
     Raises:
         MiramError: The parts of a model do not fit each other, or the crops do not fit it.
     """
@@ -120,15 +118,10 @@ def _check_method(method: Any, encoder: Any, size: int, *, cut: bool) -> None:
         )
 
 
-def check_labels(lesions: pd.DataFrame, learners: Iterable[str], catalog: Any) -> None:
-    """Look for the labels of the tasks that are to be learned.
+def check_labels(lesions: "pd.DataFrame", learners: Iterable[str], catalog: Any) -> None:
+    """Look for the labels of the tasks that settings, the `learners`, name as their `task`.
 
     Otherwise all other methods would be trained first, for hours.
-
-    Args:
-        lesions: The lesion table.
-        learners: The settings that name a task as their `task`.
-        catalog: Holds the parameters.
 
     Raises:
         MiramError: The lesions cannot answer a task.

@@ -19,15 +19,10 @@ def plan_folder(
     env: str | None = None,
     data_root: Path | None = None,
 ) -> "EmbeddingPlan":
-    """Plan the embedding of a folder.
+    """Plan the embedding of a folder, with the options that the project gives the source.
 
-    Args:
-        folder: Folder of the raw data.
-        source: Name of the source.
-        config: Which model, and what becomes a row.
-        env: Environment of the project's parameters. Outside of a project the source has its
-            own defaults, and only a model that brings its settings can be used.
-        data_root: Folder of the project's data, where a local registry lies.
+    Outside of a project the source has its own defaults, and only a model that brings its
+    settings can be used. `data_root` is where a local registry lies.
 
     Raises:
         MiramError: The model or the folder cannot be read.
@@ -40,12 +35,7 @@ def plan_folder(
 
 
 def load_model(model: str, *, env: str | None = None, data_root: Path | None = None) -> "Predictor":
-    """Load a model, with the registry and, for an encoder alone, the parameters of the project.
-
-    Args:
-        model: See `miram.serving.registry.versions.load_predictor`.
-        env: Environment of the project's parameters.
-        data_root: Folder of the project's data, where a local registry lies.
+    """Load a model, see `load_predictor`, with the registry and the parameters of the project.
 
     Raises:
         MiramError: There is no such model, or it cannot be read.
@@ -61,12 +51,8 @@ def find_mammograms(
 ) -> "Ingested":
     """Find the mammograms of a folder that a model answers for.
 
-    Args:
-        folder: Folder of the raw data.
-        source: Name of the source.
-        options: Its options. A folder of DICOM files without any is searched for the kinds of
-            images that the model reads.
-        predictor: The model.
+    A folder of DICOM files, if no option says otherwise, is searched for the kinds of images
+    that the model reads.
 
     Returns:
         What was found, with the audit. Where nothing was, the lesion table is empty, so that the

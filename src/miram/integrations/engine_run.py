@@ -9,6 +9,7 @@ from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
 from miram.errors import MiramError
+from miram.integrations.parameters import config_loader
 from miram.training.checkpointing.interruption import passing_signals_on
 from miram.training.distributed.cluster import EngineConfig, shared_cluster
 
@@ -21,9 +22,6 @@ def on_engine(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     With `engine.parallel_methods` above 1 nodes run in that many threads; each training among
     them has processes of its own. Without Ray, a runner that is asked for is taken instead.
-
-    Args:
-        options: Of `kedro run`.
 
     Raises:
         MiramError: The engine's parameters are impossible, or a runner is given besides.
@@ -47,10 +45,6 @@ def on_engine(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _engine(options: dict[str, Any]) -> EngineConfig:
     project = find_kedro_project(Path.cwd()) or Path.cwd()
-    loader = settings.CONFIG_LOADER_CLASS(
-        conf_source=options.get("conf_source") or str(Path(project) / settings.CONF_SOURCE),
-        env=options.get("env"),
-        runtime_params=options.get("params"),
-        **settings.CONFIG_LOADER_ARGS,
-    )
+    conf = options.get("conf_source") or Path(project) / settings.CONF_SOURCE
+    loader = config_loader(conf, options.get("env"), options.get("params"))
     return EngineConfig.model_validate(loader["parameters"].get("engine", {}))

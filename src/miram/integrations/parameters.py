@@ -27,21 +27,14 @@ _LOCAL = "local"
 _MOST_NAMED = 10
 
 
-def load_parameters(env: str | None = None, start: Path | None = None) -> dict[str, Any]:
-    """Read the parameters of an environment.
-
-    Args:
-        env: Folder under `conf` that goes over `base`; None for the default one.
-        start: Folder in the project; None for the current one.
-
-    Returns:
-        Plain values by name, not validated.
+def load_parameters(env: str | None = None) -> dict[str, Any]:
+    """Read the parameters of an environment: plain values by name, not validated.
 
     Raises:
         MiramError: The folder is in no project, there is no such environment, or a setting has a
             name that nothing reads.
     """
-    project = _project(start or Path.cwd())
+    project = _project()
     loader = _loader(project, env)
     try:
         parameters: dict[str, Any] = loader["parameters"]
@@ -51,22 +44,15 @@ def load_parameters(env: str | None = None, start: Path | None = None) -> dict[s
     return parameters
 
 
-def load_mlflow(
-    env: str | None = None, data_root: Path | None = None, start: Path | None = None
-) -> "MlflowConfig":
-    """Read `mlflow.yml`.
-
-    Args:
-        env: Folder under `conf` that goes over `base`; None for the default one.
-        data_root: Folder of the project's data, where a local store is.
-        start: Folder in the project; None for the current one.
+def load_mlflow(env: str | None = None, data_root: Path | None = None) -> "MlflowConfig":
+    """Read `mlflow.yml`; `data_root` is where a local store lies.
 
     Raises:
         MiramError: The folder is in no project, or there is no such environment.
     """
     from miram.serving.registry.tracking import MlflowConfig
 
-    project = _project(start or Path.cwd())
+    project = _project()
     params = {"data_root": str(data_root)} if data_root else {}
     values = _loader(project, env, params)["mlflow"]
     return MlflowConfig.model_validate(values).within(project)
@@ -197,10 +183,10 @@ def warn_of_ignored(conf: Path, env: str | None) -> None:
             )
 
 
-def _project(start: Path) -> Path:
-    project: Path | None = find_kedro_project(start)
+def _project() -> Path:
+    project: Path | None = find_kedro_project(Path.cwd())
     if project is None:
-        raise MiramError(f"{start} is in no Kedro project: run this where conf/ and src/ are")
+        raise MiramError(f"{Path.cwd()} is in no Kedro project: run this where conf/ and src/ are")
     return project
 
 
@@ -209,15 +195,18 @@ def _loader(project: Path, env: str | None, runtime_params: dict[str, Any] | Non
     if env is not None and not (folder / env).is_dir():
         known = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise MiramError(f"there is no environment {env!r}: one of {', '.join(known)}")
-    # Importing these sets up logging, which only a project should do.
-    from kedro.framework.project import settings
+    # Importing this sets up logging, which only a project should do.
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(project)
     warn_of_ignored(folder, env)
+    return config_loader(folder, env, runtime_params)
+
+
+def config_loader(conf: str | Path, env: str | None, params: dict[str, Any] | None = None) -> Any:
+    """Kedro's loader of a configuration, as the settings of the project want it."""
+    from kedro.framework.project import settings
+
     return settings.CONFIG_LOADER_CLASS(
-        conf_source=str(folder),
-        env=env,
-        runtime_params=runtime_params or {},
-        **settings.CONFIG_LOADER_ARGS,
+        conf_source=str(conf), env=env, runtime_params=params, **settings.CONFIG_LOADER_ARGS
     )

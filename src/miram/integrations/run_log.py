@@ -60,12 +60,7 @@ class RunLog:
 def summary(pipeline: Pipeline, catalog: Any) -> str:
     """What a run has made, where it is and what comes next, in one line.
 
-    Args:
-        pipeline: What was run.
-        catalog: Its datasets.
-
-    Returns:
-        The line; empty where nothing was made that somebody looks for.
+    Empty where nothing was made that somebody looks for.
     """
     made = pipeline.all_outputs()
     if "promotion" in made:

@@ -26,13 +26,9 @@ def serve(
     ports: tuple[int, int],
     show: Callable[[str, str], None],
 ) -> None:
-    """Start both servers, show their addresses, and stop them with Ctrl-C or SIGTERM.
+    """Start MLflow and Kedro-Viz, show both addresses, and stop them with Ctrl-C or SIGTERM.
 
-    Args:
-        data_root: Folder of a study's data; None for that of the parameters.
-        env: Environment of the parameters.
-        ports: Of MLflow and of Kedro-Viz.
-        show: Is called with the addresses of MLflow and Kedro-Viz, once both answer.
+    `show` is called once both answer.
 
     Raises:
         MiramError: There is no such folder, or a server does not start.

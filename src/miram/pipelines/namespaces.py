@@ -12,10 +12,6 @@ def for_each(template: Pipeline, names: Iterable[str]) -> Pipeline:
 
     Crops, splits, lesions and the parameters of the template are shared; all else is each
     namespace's own. `params:method` is a parameter of the namespace.
-
-    Args:
-        template: The nodes of one method.
-        names: The namespaces.
     """
     inputs = template.inputs()
     parameters = {name for name in inputs if name.startswith("params:")} - {"params:method"}

@@ -38,94 +38,71 @@ from miram.provenance import git_commit, versions
 from miram.serving.predictor import RESEARCH_USE_ONLY, Predictor
 from miram.serving.requests import cut_regions
 
-_TEXTS = ("region_id", "image_id", "patient_id", "image_path", "kind")
-_NUMBERS = ("patches", "x0", "y0", "x1", "y1")
+log = logging.getLogger(__name__)
+
+Unit = Literal["image", "patches"]
+
+_QUEUE = 8  # mammograms per worker that may be cut and wait to be encoded
 _ROW_GROUP = 1024  # rows held before they are written
+_PLACE = ("x0", "y0", "x1", "y1")
+_TEXTS = ("region_id", "image_id", "patient_id", "image_path", "kind")
+_NUMBERS = ("patches", *_PLACE)
 _PANDAS = "PANDAS_ATTRS"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What an embedding gave.
+    """What an embedding gave."""
 
-    Attributes:
-        mammograms: Number of mammograms with at least one row.
-        rows: Number of rows.
-        left_out: Number of files and lesions that gave none; the audit names them.
-    """
-
-    mammograms: int
+    mammograms: int  # with at least one row
     rows: int
-    left_out: int
+    left_out: int  # files and lesions that gave none; the audit names them
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of the table.
+    """Rows of the table."""
 
-    Attributes:
-        names: What each row is: `region_id` and so on.
-        features: (n, D).
-        probabilities: (n, K).
-    """
-
-    names: list[dict[str, Any]]
-    features: NDArray[np.float32]
-    probabilities: NDArray[np.float64]
+    names: list[dict[str, Any]]  # what each row is: `region_id` and so on
+    features: NDArray[np.float32]  # (n, D)
+    probabilities: NDArray[np.float64]  # (n, K)
 
 
-@dataclass(frozen=True)
-class Part:
-    """What one mammogram gave, in one file.
-
-    Attributes:
-        path: The file.
-    """
-
-    path: Path
-
-    def save(self, rows: Rows, problems: list[dict[str, str]]) -> None:
-        """Write the file, whole or not at all."""
-        arrays: dict[str, Any] = {
-            "features": rows.features,
-            "probabilities": rows.probabilities,
-            "text": np.array(json.dumps([rows.names, problems])),
-        }
-        with atomic_path(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-
-    def load(self) -> tuple[Rows, list[dict[str, str]]]:
-        """Read the rows of a mammogram and its audit rows."""
-        with np.load(self.path, allow_pickle=False) as file:
-            names, problems = json.loads(str(file["text"]))
-            return Rows(names, file["features"], file["probabilities"]), problems
+def _save_part(path: Path, rows: Rows, problems: list[dict[str, str]]) -> None:
+    """Write what one mammogram gave, whole or not at all."""
+    arrays: dict[str, Any] = {
+        "features": rows.features,
+        "probabilities": rows.probabilities,
+        "text": np.array(json.dumps([rows.names, problems])),
+    }
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
-def join_parts(
-    parts: Iterable[Part],
+def _load_part(path: Path) -> tuple[Rows, list[dict[str, str]]]:
+    """Read the rows of a mammogram and its audit rows."""
+    with np.load(path, allow_pickle=False) as file:
+        names, problems = json.loads(str(file["text"]))
+        return Rows(names, file["features"], file["probabilities"]), problems
+
+
+def _join_parts(
+    parts: Iterable[Path],
     path: Path,
     classes: tuple[str, ...],
     audit: pd.DataFrame,
     facts: dict[str, str],
 ) -> Summary:
-    """Write the rows of all parts into one table, and all problems into one audit.
+    """Write the rows of all parts, a few at a time, into one table, and all problems into an audit.
 
-    Args:
-        parts: In the final order; a few of them are held at a time.
-        path: Parquet file to write. The audit is written first, as `<name>.audit.csv`.
-        classes: Names of the classes that there are probabilities of.
-        audit: Audit rows from before.
-        facts: What made the table, kept in its schema.
-
-    Raises:
-        MiramError: There is not one row.
+    The audit is written first; `facts` stand in the schema of the table.
     """
     problems: list[dict[str, str]] = []
     mammograms = 0
     with atomic_path(path) as temporary:
         with _TableWriter(temporary, classes, facts) as writer:
             for part in parts:
-                rows, its_problems = part.load()
+                rows, its_problems = _load_part(part)
                 problems += its_problems
                 if rows.names:
                     writer.add(rows)
@@ -194,14 +171,6 @@ class _TableWriter:
         self.file.write_table(table)
 
 
-log = logging.getLogger(__name__)
-
-Unit = Literal["image", "patches"]
-
-_QUEUE = 8  # mammograms per worker that may be cut and wait to be encoded
-_PLACE = ("x0", "y0", "x1", "y1")
-
-
 class EmbeddingConfig(Config):
     """Which model embeds, and what becomes a row.
 
@@ -225,36 +194,20 @@ class EmbeddingConfig(Config):
 
 @dataclass(frozen=True)
 class EmbeddingPlan:
-    """What is to be embedded.
+    """What is to be embedded."""
 
-    Attributes:
-        tasks: One per mammogram, in the final order.
-        raw_root: Folder of the raw data.
-        predictor: What embeds them.
-        audit: What was left out before.
-        rows: What becomes a row.
-        workers: Processes that decode; each needs up to 0.5 GB for a film of full size.
-    """
-
-    tasks: tuple[ImageTask, ...]
+    tasks: tuple[ImageTask, ...]  # one per mammogram, in the final order
     raw_root: Path
     predictor: Predictor
-    audit: pd.DataFrame
-    rows: Unit = "image"
-    workers: int = 1
+    audit: pd.DataFrame  # what was left out before
+    rows: Unit  # what becomes a row
+    workers: int  # processes that decode; each needs up to 0.5 GB for a film of full size
 
 
 def plan_embedding(
     ingested: Ingested, raw_root: Path, predictor: Predictor, config: EmbeddingConfig
 ) -> EmbeddingPlan:
-    """Group what a source found by mammogram.
-
-    Args:
-        ingested: Lesion table and audit of a source; labels are not needed.
-        raw_root: Folder that its paths are relative to.
-        predictor: What embeds.
-        config: What becomes a row.
-    """
+    """Group what a source found, labels or not, by mammogram."""
     if config.patches:
         crops = predictor.crops.model_copy(update={"backgrounds_per_image": config.patches})
         predictor = replace(predictor, crops=crops)
@@ -276,31 +229,24 @@ def embed(plan: EmbeddingPlan, path: str | Path) -> Summary:
     `y1` in pixels of the mammogram (empty for a mean), `p_<class>` for each class, and the
     features `f0`, `f1` and so on. What made it is in the metadata of its schema. The probe was
     fitted on lesions: for tissue its probabilities are answers to a question that it was not
-    taught.
-
-    Args:
-        plan: What to embed.
-        path: Parquet file to write; the audit stands beside it, as `<name>.audit.csv`.
-
-    Returns:
-        How many mammograms were embedded and left out.
+    taught. The audit stands beside the table, as `<name>.audit.csv`.
 
     Raises:
         MiramError: Not one mammogram could be embedded; the audit says why.
     """
     path = Path(path)
     parts = _Parts(plan, path)
-    todo = [task for task in plan.tasks if not parts.of(task).path.is_file()]
+    todo = [task for task in plan.tasks if not parts.of(task).is_file()]
     log.info("%d of %d mammograms to embed", len(todo), len(plan.tasks))
     if todo:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         encoder = CropEncoder(plan.predictor.encoder, plan.predictor.features).eval().to(device)
         cut = track(_cut(todo, plan), "embedded mammograms", total=len(todo))
         for task, crops in zip(todo, cut, strict=True):
-            parts.of(task).save(_rows(task, crops, encoder, plan), crops.problems)
+            _save_part(parts.of(task), _rows(task, crops, encoder, plan), crops.problems)
     classes = plan.predictor.probe.classes if plan.predictor.probe else ()
     finished = (parts.of(task) for task in plan.tasks)
-    summary = join_parts(finished, path, classes, plan.audit, _facts(plan))
+    summary = _join_parts(finished, path, classes, plan.audit, _facts(plan))
     shutil.rmtree(parts.folder, ignore_errors=True)
     return summary
 
@@ -335,7 +281,6 @@ def _cut(tasks: list[ImageTask], plan: EmbeddingPlan) -> Iterator[ImageCrops]:
 
 
 def _rows(task: ImageTask, cut: ImageCrops, encoder: CropEncoder, plan: EmbeddingPlan) -> Rows:
-    """The rows of one mammogram."""
     probe = plan.predictor.probe
     if not cut.rows:
         return Rows([], np.empty((0, 0), np.float32), np.empty((0, 0)))
@@ -371,8 +316,8 @@ class _Parts:
         self.folder = path.with_name(f".{path.name}.parts")
         self.prefix = f"{plan.predictor.digest()} {plan.rows} "
 
-    def of(self, task: ImageTask) -> Part:
-        """The part of a mammogram, by a hash of all that it follows from.
+    def of(self, task: ImageTask) -> Path:
+        """The file of a mammogram, by a hash of all that it follows from.
 
         Files count by name, size and time of change; reading them takes as long as decoding.
         """
@@ -380,4 +325,4 @@ class _Parts:
         stats = [path.stat() if path.exists() else None for path in paths]
         states = [stat and (stat.st_size, stat.st_mtime_ns) for stat in stats]
         text = self.prefix + json.dumps([asdict(task), states])
-        return Part(self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz")
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"

@@ -40,13 +40,10 @@ ENCODER, PROBE, SETTINGS = "encoder.safetensors", "probe.npz", "settings.json"
 
 @dataclass(frozen=True)
 class ServedProbe:
-    """A fitted probe with the names of its task and classes.
+    """A fitted probe with the names of its task and of its K classes.
 
-    Attributes:
-        task: Name of the task.
-        classes: K names.
-        classifier: The fitted probe, its coefficients and intercepts divided by its
-            temperature: what it predicts is calibrated.
+    The classifier's coefficients and intercepts are divided by its temperature: what it predicts
+    is calibrated.
     """
 
     task: str
@@ -54,14 +51,7 @@ class ServedProbe:
     classifier: LinearClassifier
 
     def probabilities(self, features: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Probabilities of every class, also of both classes of a binary task.
-
-        Args:
-            features: (n, d).
-
-        Returns:
-            (n, K), in the order of `classes`.
-        """
+        """Probabilities of every class, both of a binary task as well: (n, d) -> (n, K)."""
         scores = self.classifier.predict(features)
         return np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores
 
@@ -204,7 +194,7 @@ class Predictor:
         probe = folder / PROBE
         return cls(
             encoder=EncoderCheckpoint.load(folder / ENCODER),
-            features=FeatureConfig.model_validate(_renamed(features)),
+            features=FeatureConfig.model_validate(features),
             crops=CropConfig.from_stored(crops),
             probe=ServedProbe.load(probe) if probe.is_file() else None,
             about=about,
@@ -212,21 +202,10 @@ class Predictor:
         )
 
 
-def _renamed(features: dict[str, Any]) -> dict[str, Any]:
-    """Settings of features as they are named now; predictors of before 2026-12 have `layer`."""
-    if "layer" not in features:
-        return features
-    others = {name: value for name, value in features.items() if name != "layer"}
-    layers = [features["layer"]] if features["layer"] else []
-    return {**others, "layers": layers, "symmetries": 8 if features["symmetries"] else 1}
-
-
 def crop_settings(store: CropStore, patches: int) -> CropConfig:
     """How the crops of a store were cut, for cutting new ones alike.
 
-    Args:
-        store: The crop store.
-        patches: Patches that stand for a mammogram in which nothing is marked.
+    `patches` stand for a mammogram in which nothing is marked.
 
     Raises:
         MiramError: The store was cut by another version of the cropping.
@@ -250,15 +229,8 @@ def check_origin(
 ) -> None:
     """Check that stored features and metrics are those of this encoder and of these crops.
 
-    Else a probe fitted on an older encoder's features, or its metrics, would be registered with
-    a newer one.
-
-    Args:
-        encoder: The encoder.
-        store: The crop store.
-        features: Table of features, which says what it came from.
-        metrics: Metrics, which say the same.
-        config: How tokens become one vector.
+    Both say what they came from. Else a probe fitted on an older encoder's features, or its
+    metrics, would be registered with a newer one.
 
     Raises:
         MiramError: They are not.
@@ -289,14 +261,7 @@ def fit_served_probe(
     With the official split these are its training and validation lesions, so that the probe is
     the very one whose test metrics are reported. Under cross-validation they are all lesions:
     the reported metrics are those of the procedure, each fold evaluated without its patients.
-
-    Args:
-        features: Table of `feature_table`: `lesion_id` and the features.
-        lesions: Lesion table.
-        splits: Which lesion is in which part.
-        task: Name of the task.
-        config: What the task means, and the settings of the probe.
-        seed: Of the training whose features are read.
+    `seed` is that of the training whose features are read.
 
     Raises:
         MiramError: The lesions at hand cannot answer the task, or there is an encoder per fold.

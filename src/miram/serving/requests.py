@@ -1,7 +1,7 @@
 """What of a mammogram is encoded: its marked lesions, else patches of its breast tissue.
 
-Registered models keep a copy of the code that calls `cut_posted` and `cut_dicom`, so their
-arguments and results stay.
+Registered models keep a copy of the code that calls `cut_posted`, so its arguments and results
+stay.
 """
 
 import hashlib
@@ -40,13 +40,8 @@ def cut_regions(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCro
     A marked lesion is cut as for training. A mammogram in which nothing is marked has no crop
     of its own in training, and a whole breast scaled down to one is at a scale that the encoder
     never saw. It gives patches instead, as pretraining takes them from such images: of the
-    size of a lesion, inside the breast, at places that follow from `image_id`.
-
-    Args:
-        task: The mammogram and its marked lesions.
-        raw_root: Folder of the raw data.
-        config: How crops were cut for training; `backgrounds_per_image` is the number of
-            patches of an unmarked mammogram.
+    size of a lesion, inside the breast, at places that follow from `image_id`;
+    `backgrounds_per_image` is their number.
 
     Returns:
         The crops. A mammogram without a single one has an audit row with the action `left out`.
@@ -61,10 +56,7 @@ def cut_regions(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCro
 
 
 def require_cropping(version: int) -> None:
-    """Check that crops are cut here as they were cut for a model.
-
-    Args:
-        version: `CROPPING_VERSION` when the model was made.
+    """Check that crops are cut here as they were for a model, by its `CROPPING_VERSION`.
 
     Raises:
         MiramError: They are not: its features would not be those it was evaluated on.
@@ -79,20 +71,12 @@ def require_cropping(version: int) -> None:
 
 @dataclass(frozen=True)
 class PostedCrops:
-    """What was cut from a posted file.
+    """What was cut from a posted file."""
 
-    Attributes:
-        crops: (n, H, H) uint16.
-        masks: (n, h, h) uint8, lesion coverage with 255 for all of a cell.
-        squares: [x0, y0, x1, y1] of each crop in pixels of the mammogram.
-        notes: What the sender should know, such as that the box was clipped or lies outside of the
-            breast: what the audit of crops would say.
-    """
-
-    crops: NDArray[np.uint16]
-    masks: NDArray[np.uint8]
-    squares: list[list[int]]
-    notes: list[str]
+    crops: NDArray[np.uint16]  # (n, H, H)
+    masks: NDArray[np.uint8]  # (n, h, h), lesion coverage with 255 for all of a cell
+    squares: list[list[int]]  # [x0, y0, x1, y1] of each crop in pixels of the mammogram
+    notes: list[str]  # what the sender should know: what the audit of crops would say
 
 
 def cut_posted(content: bytes, box: Any, settings: dict[str, Any]) -> PostedCrops:
@@ -120,14 +104,10 @@ def cut_posted(content: bytes, box: Any, settings: dict[str, Any]) -> PostedCrop
 def cut_file(path: Path, box: Any, config: CropConfig, wanted: WantedImages) -> PostedCrops:
     """Cut a lesion, or patches of breast tissue, from a DICOM file, or a PNG, TIFF or JPEG.
 
-    Args:
-        path: The file.
-        box: As for `cut_posted`.
-        config: How crops are cut.
-        wanted: Which DICOM files are answered for; a picture does not say what it is.
+    A picture does not say what it is, so `wanted` is asked of DICOM files alone.
 
     Raises:
-        MiramError: As for `cut_posted`.
+        MiramError: As for `cut_posted`, whose `box` this is.
     """
     try:
         if not is_picture_file(path):
@@ -171,14 +151,6 @@ def _cut(path: Path, box: Any, config: CropConfig, image: _Image) -> PostedCrops
         raise MiramError("; ".join(reasons))
     squares = [[int(row[f"crop_{side}"]) for side in ("x0", "y0", "x1", "y1")] for row in cut.rows]
     return PostedCrops(cut.crops, cut.masks, squares, notes + reasons)
-
-
-def cut_dicom(
-    content: bytes, box: Any, settings: dict[str, Any]
-) -> tuple[NDArray[np.uint16], NDArray[np.uint8], list[list[int]]]:
-    """Crops, coverage and squares of `cut_posted`, for models registered before it."""
-    cut = cut_posted(content, box, settings)
-    return cut.crops, cut.masks, cut.squares
 
 
 def _wanted_header(path: Path, wanted: WantedImages) -> Header:

@@ -171,14 +171,9 @@ def reconstruct_examples(
     image_size: int,
     seed: int,
 ) -> dict[str, NDArray[np.uint8]]:
-    """Reconstruct crops at every scale, in true grey levels.
+    """Reconstruct crops, (n, H, H) with (n, h, h) coverage, at every scale in true grey levels.
 
-    Args:
-        model: The trained model.
-        crops: (n, H, H) uint16.
-        coverage: (n, h, h) uint8 lesion coverage.
-        image_size: Of the images the model takes, in pixels.
-        seed: Of the masks.
+    `image_size` is that of the images the model takes, in pixels, `seed` that of the masks.
 
     Returns:
         `scale<s>_target`, `scale<s>_masked`, `scale<s>_prediction`: (n, s*S, s*S) uint8.

@@ -111,7 +111,7 @@ def test_resume_false_starts_afresh(keep):
 
 
 def test_afresh_is_once_so_that_workers_that_start_again_resume(keep):
-    part = keep.part("fold1")
+    part = replace(keep, folder=keep.folder.part("fold1"))
     for kept in (keep, part):
         interrupt(kept, 1)
     config, _ = start_afresh_once(CONFIG.model_copy(update={"resume": False}), keep.folder)
@@ -150,11 +150,13 @@ def test_after_a_start_afresh_the_message_names_the_command_that_resumes(keep):
         run(keep, validate=stop_after(2), validate_every=1, resume=False)
     _, folder = start_afresh_once(CONFIG.model_copy(update={"resume": False}), keep.folder)
     assert not folder.unfinished
-    part = replace(keep, folder=folder).part("fold1")  # of a pipeline, in whose workers it goes on
+    # As a pipeline gives it to its workers, where the training goes on.
+    part = replace(keep, folder=folder.part("fold1"))
     with pytest.raises(TrainingInterrupted, match=told):
         run(part, validate=stop_after(2), validate_every=1)
     expected, _ = run()
-    assert_same(run(keep.part("fold1"))[0], expected)
+    again = replace(keep, folder=keep.folder.part("fold1"))
+    assert_same(run(again)[0], expected)
 
 
 def test_a_damaged_result_is_trained_again(keep, caplog):

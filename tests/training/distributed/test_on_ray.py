@@ -6,15 +6,14 @@ import threading
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 import psutil
 import pytest
 import torch
+from tiny import make_store
 
 from miram.errors import MiramError
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
-from miram.mammography.crops.store import CropStore, write_store
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
@@ -99,15 +98,7 @@ def listen():
 @pytest.fixture
 def store(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 2**16, (24, 32, 32), np.uint16)
-    write_store(
-        tmp_path / "crops",
-        [{"crops": pixels, "masks": np.full((24, 4, 4), 255, np.uint8)}],
-        manifest=pd.DataFrame({"crop_id": range(24), "kind": "lesion", "patient_id": "P"}),
-        audit=pd.DataFrame({"code": []}),
-        parameters={},
-        tasks={},
-    )
-    return CropStore.open(tmp_path / "crops")
+    return make_store(tmp_path / "crops", pixels)
 
 
 def flat(weights):

@@ -3,15 +3,15 @@
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pandas as pd
-from kedro.io.core import DatasetError
 from kedro_datasets._typing import JSONPreview
 
 from miram.evaluation.results import Evaluation
-from miram.files import check, harmless_table, recorded_path, versions_of
-from miram.integrations.datasets.files import FileDataset, VersionedFileDataset
+from miram.files import check, recorded_path, versions_of
+from miram.integrations.datasets.files import ReadOnlyDataset, VersionedFileDataset
+from miram.integrations.datasets.tables import write_table
 from miram.models.methods import METHODS
 
 _METRICS = "metrics.json"
@@ -51,11 +51,7 @@ class EvaluationDataset(VersionedFileDataset):
             if not len(table.columns):
                 path.unlink(missing_ok=True)
                 continue
-            with recorded_path(path) as temporary:
-                if path.suffix == ".parquet":
-                    table.to_parquet(temporary, index=False)
-                else:
-                    harmless_table(table).to_csv(temporary, index=False)
+            write_table(table, path)
         with recorded_path(str(self._get_save_path())) as temporary:
             temporary.write_text(json.dumps(data.metrics), encoding="utf-8")
 
@@ -74,10 +70,11 @@ class EvaluationDataset(VersionedFileDataset):
         return JSONPreview(Path(str(self._get_load_path())).read_text(encoding="utf-8"))
 
 
-class FinetunedMetrics(FileDataset):
+class FinetunedMetrics(ReadOnlyDataset):
     """The newest `finetuned_metrics.json` of every method that was fine-tuned, perhaps of none.
 
-    Fine-tuning is no part of the study, so a report needs none of them.
+    Fine-tuning is no part of the study, so a report needs none of them. The finetune pipeline
+    writes them, method by method.
     """
 
     def load(self) -> dict[str, dict[str, Any]]:
@@ -86,17 +83,6 @@ class FinetunedMetrics(FileDataset):
             name: versions_of(self._filepath / name / f"finetuned_{_METRICS}") for name in METHODS
         }
         return {name: _read_metrics(versions[-1]) for name, versions in files.items() if versions}
-
-    def save(self, data: NoReturn) -> NoReturn:
-        """Refuse.
-
-        Raises:
-            DatasetError: Always: the finetune pipeline writes them, method by method.
-        """
-        raise DatasetError(f"{self._filepath} is written by the finetune pipeline")
-
-    def _exists(self) -> bool:
-        return True
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import glob
 import json
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, AbstractVersionedDataset
 from kedro.io.core import DatasetError, Version
@@ -13,12 +13,7 @@ from miram.files import atomic_path
 
 
 class FileDataset(AbstractDataset[Any, Any]):
-    """A file or a folder; subclasses say how it is loaded and saved.
-
-    Args:
-        filepath: The file or folder.
-        metadata: For Kedro plugins.
-    """
+    """A file or a folder; subclasses say how it is loaded and saved."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(str(filepath))  # a folder may be called 2024
@@ -31,14 +26,23 @@ class FileDataset(AbstractDataset[Any, Any]):
         return {"filepath": str(self._filepath)}
 
 
-class VersionedFileDataset(AbstractVersionedDataset[Any, Any]):
-    """A file or a folder of which Kedro may keep every version.
+class ReadOnlyDataset(FileDataset):
+    """What a node is given whether it is there or not, and what no node saves."""
 
-    Args:
-        filepath: The file, or with `version` the folder of its versions.
-        version: Set by Kedro for `versioned: true`.
-        metadata: For Kedro plugins.
-    """
+    def save(self, data: NoReturn) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            DatasetError: Always.
+        """
+        raise DatasetError(f"{self._filepath} is no output of a node: it is only read")
+
+    def _exists(self) -> bool:
+        return True
+
+
+class VersionedFileDataset(AbstractVersionedDataset[Any, Any]):
+    """A file or a folder of which Kedro, with `versioned: true`, keeps every version."""
 
     def __init__(
         self,

@@ -1,33 +1,20 @@
 """Folders that the work of a node needs, and names that follow from a folder."""
 
 from pathlib import Path
-from typing import Any, NoReturn
-
-from kedro.io.core import DatasetError
+from typing import Any
 
 from miram.errors import MiramError
-from miram.integrations.datasets.files import FileDataset
+from miram.integrations.datasets.files import ReadOnlyDataset
 from miram.models.methods import METHODS
 from miram.training.checkpointing.folder import TrainingFolder
 
 
-class WorkFolder(FileDataset):
-    """Where a node keeps unfinished work; loading names it, whether it is there or not."""
+class WorkFolder(ReadOnlyDataset):
+    """Where a node keeps unfinished work and writes itself; loading names it."""
 
     def load(self) -> Any:
         """Name the folder."""
         return self._filepath
-
-    def save(self, data: NoReturn) -> NoReturn:
-        """Refuse.
-
-        Raises:
-            DatasetError: Always.
-        """
-        raise DatasetError(f"{self._filepath} is written by the node itself")
-
-    def _exists(self) -> bool:
-        return True
 
 
 class TrainingFolderDataset(WorkFolder):

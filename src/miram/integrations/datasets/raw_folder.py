@@ -14,10 +14,6 @@ class RawFolder(FileDataset):
 
     Saving takes files by relative name. It writes only into a folder that is empty or that
     holds nothing but what an earlier save wrote, so that nobody's data can be lost.
-
-    Args:
-        filepath: The folder.
-        metadata: For Kedro plugins.
     """
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:

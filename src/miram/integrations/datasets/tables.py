@@ -16,20 +16,22 @@ from miram.integrations.datasets.files import VersionedFileDataset
 log = logging.getLogger(__name__)
 
 
-class Table(VersionedFileDataset):
-    """A table as Parquet, which keeps its `attrs`, or as CSV: by the suffix of the file.
+def write_table(table: pd.DataFrame, path: Path, mode: int | None = None) -> None:
+    """Write a table as Parquet or CSV, by the suffix of the file, whole or not at all.
 
-    Args:
-        filepath: The file, or with `version` the folder of its versions.
-        load_args: Of `pandas.read_parquet` or `pandas.read_csv`.
-        version: Set by Kedro for `versioned: true`.
-        metadata: For Kedro plugins.
-
-    Attributes:
-        mode: Permissions of the file, where they are not those of any new file.
+    `mode` are the permissions of the file, where they are not those of any new file.
     """
+    with recorded_path(path, mode) as temporary:
+        if path.suffix == ".parquet":
+            table.to_parquet(temporary, index=False)
+        else:
+            harmless_table(table).to_csv(temporary, index=False)
 
-    mode: int | None = None
+
+class Table(VersionedFileDataset):
+    """A table as Parquet, which keeps its `attrs`, or as CSV: by the suffix of the file."""
+
+    mode: int | None = None  # permissions of the file, see `write_table`
 
     def __init__(
         self,
@@ -57,19 +59,10 @@ class Table(VersionedFileDataset):
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table without its index."""
-        path = Path(str(self._get_save_path()))
-        with recorded_path(path, self.mode) as temporary:
-            if path.suffix == ".parquet":
-                data.to_parquet(temporary, index=False)
-            else:
-                harmless_table(data).to_csv(temporary, index=False)
+        write_table(data, Path(str(self._get_save_path())), self.mode)
 
     def preview(self, nrows: int = 5) -> TablePreview:
-        """The first rows for Kedro-Viz, which takes neither lists nor missing values.
-
-        Args:
-            nrows: How many rows.
-        """
+        """The first rows for Kedro-Viz, which takes neither lists nor missing values."""
         table: dict[str, Any] = self.load().head(nrows).to_dict("split")
         table["data"] = [[_cell(value) for value in row] for row in table["data"]]
         return TablePreview(table)

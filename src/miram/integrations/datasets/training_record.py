@@ -10,8 +10,9 @@ import pandas as pd
 from kedro_datasets._typing import ImagePreview
 from numpy.typing import NDArray
 
-from miram.files import check, harmless_table, recorded_path
+from miram.files import check, recorded_path
 from miram.integrations.datasets.files import FileDataset
+from miram.integrations.datasets.tables import write_table
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,8 @@ class TrainingRecordDataset(FileDataset):
         if data.fidelity.empty:
             self._fidelity.unlink(missing_ok=True)  # of a method that had decoders
         else:
-            with recorded_path(self._fidelity) as temporary:
-                harmless_table(data.fidelity).to_csv(temporary, index=False)
-        with recorded_path(self._filepath) as temporary:
-            harmless_table(data.history).to_csv(temporary, index=False)
+            write_table(data.fidelity, self._fidelity)
+        write_table(data.history, self._filepath)
 
     def preview(self) -> ImagePreview:
         """Target, visible part and reconstructions for Kedro-Viz."""

@@ -108,11 +108,7 @@ class Store:
             self._lock.acquire()
 
     def update(self, retry: bool = False) -> None:
-        """Log what MLflow misses of the command, and note it.
-
-        Args:
-            retry: Whether to ask a server again that was away.
-        """
+        """Log what MLflow misses of the command, and note it; `retry` a server that was away."""
         if self.away and retry:
             with suppress(Exception):  # the warning is out
                 self._wait_for_steps()

@@ -32,22 +32,14 @@ class EncoderValidation:
     Only the labeled lesions of training patients are encoded besides, since the probe has to be
     fitted. Without validation patients, as under cross-validation, there is no probe, and rank
     and reconstructions are those of crops that are trained on. Test patients are never encoded.
-
-    Attributes:
-        store: The crop store.
-        rows: Positions of the crops that are trained on.
-        image_size: Of the images the method takes, in pixels.
-        splits: The split of each lesion.
-        lesions: The lesion table.
-        evaluation: Its first task is probed.
     """
 
     store: CropStore
-    rows: NDArray[np.int64]
-    image_size: int
+    rows: NDArray[np.int64]  # positions of the crops that are trained on
+    image_size: int  # of the images the method takes, in pixels
     splits: pd.DataFrame
     lesions: pd.DataFrame
-    evaluation: "AssessmentConfig"
+    evaluation: "AssessmentConfig"  # its first task is probed
 
     def __call__(self, model: "nn.Module") -> "Validation":
         """Validate a model in evaluation mode."""

@@ -21,13 +21,7 @@ def encode_lesions(
 ) -> pd.DataFrame:
     """Encode every lesion of the splits once for all tasks, or take what an earlier run encoded.
 
-    Args:
-        encoder: The frozen encoder.
-        crops: The crop store.
-        splits: Which lesions.
-        config: How tokens become one vector.
-        stored: Features of an earlier run; taken over if encoder, crops, lesions and settings
-            are the same.
+    `stored` features are taken over if encoder, crops, lesions and settings are the same.
 
     Returns:
         One row per lesion and `seed`: `lesion_id` and `f0`, `f1` and so on; for a method with one
@@ -61,11 +55,7 @@ def encode_lesions(
 def evaluate_features(
     features: pd.DataFrame, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
 ) -> Evaluation:
-    """Fit probes on features and evaluate them on patients they have not seen.
-
-    Returns:
-        Metrics with intervals, and predictions.
-    """
+    """Fit probes on features and evaluate them on patients they have not seen."""
     from miram.evaluation.assess import assess_seeds
     from miram.evaluation.probes.scoring import features_to_evaluate
 

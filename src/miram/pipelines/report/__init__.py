@@ -14,12 +14,7 @@ _SHARED = ["lesions", "ingest_audit", "crops", "splits", "finetuned_results"]
 def create_pipeline(
     methods: Collection[str] = METHODS, baselines: Collection[str] = BASELINES, **_: object
 ) -> Pipeline:
-    """Compare methods and baselines; write the page, the cards and the checklist.
-
-    Args:
-        methods: Whose results there are.
-        baselines: Likewise.
-    """
+    """Compare the methods and baselines that have results; write page, cards and checklist."""
     evaluations = {f"{name}_evaluation": f"{name}.evaluation" for name in (*methods, *baselines)}
     rest = {
         f"{name}_{part}": f"{name}.{part}"

@@ -58,10 +58,7 @@ def build_leaderboard(
 
 
 def write_report(**results: Any) -> tuple[str, dict[str, str], str, pd.DataFrame]:
-    """Write all that a reader of the study wants.
-
-    Args:
-        results: As `gather_study`.
+    """Write all that a reader of the study wants, from what `gather_study` takes.
 
     Returns:
         A self-contained HTML page; the card of each method and the CLAIM 2024 checklist, in

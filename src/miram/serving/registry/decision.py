@@ -14,7 +14,6 @@ from miram.configuration import Config
 from miram.errors import MiramError
 from miram.evaluation.predictions import evaluated_lesions, task_scores
 from miram.evaluation.statistics import StatisticsError
-from miram.evaluation.statistics.bootstrap import DRAWS
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
 from miram.evaluation.statistics.inputs import Kind
 from miram.mammography.sources.dicom_folder import WantedImages
@@ -45,17 +44,11 @@ class PromotionConfig(Config):
 
 @dataclass(frozen=True)
 class Decision:
-    """Which alias a new version gets, and why.
-
-    Attributes:
-        alias: `champion` or `challenger`.
-        reason: In words.
-        comparison: With the champion of before, None where there was nothing to compare.
-    """
+    """Which alias a new version gets, and why."""
 
     alias: Alias
     reason: str
-    comparison: Comparison | None = None
+    comparison: Comparison | None = None  # with the champion of before, if there was one
 
 
 def decide(
@@ -64,18 +57,12 @@ def decide(
     config: PromotionConfig,
     *,
     kind: Kind,
-    draws: int = DRAWS,
-    seed: int = 0,
+    draws: int,
+    seed: int,
 ) -> Decision:
     """Decide by the paired patient-cluster bootstrap of the difference to the champion.
 
-    Args:
-        candidate: Predictions of the new model, as `assess_features` gives them.
-        champion: Predictions of the champion; None where there is no champion.
-        config: Task, metric and force.
-        kind: Kind of the task: `binary`, `single` or `multi`.
-        draws: Number of draws.
-        seed: Seed of the draws.
+    The models are given by their predictions, as `assess_features` makes them.
 
     Returns:
         `champion` for the first model, for one whose interval of the difference lies above
@@ -84,11 +71,11 @@ def decide(
     if champion is None:
         return Decision(CHAMPION, "the first model of its name")
     try:
-        comparison = compare(candidate, champion, config, kind=kind, draws=draws, seed=seed)
+        comparison = _compare(candidate, champion, config, kind=kind, draws=draws, seed=seed)
     except (MiramError, StatisticsError) as error:
         alias, word = (CHAMPION, "forced") if config.force else (CHALLENGER, "not promoted")
         return Decision(alias, f"{word}: cannot be compared with the champion: {error}")
-    summary = describe(comparison)
+    summary = _describe(comparison)
     if comparison.lower > 0:
         return Decision(CHAMPION, f"better: {summary}", comparison)
     if config.force:
@@ -96,7 +83,7 @@ def decide(
     return Decision(CHALLENGER, f"not shown to be better: {summary}", comparison)
 
 
-def compare(
+def _compare(
     candidate: pd.DataFrame,
     champion: pd.DataFrame,
     config: PromotionConfig,
@@ -105,11 +92,7 @@ def compare(
     draws: int,
     seed: int,
 ) -> Comparison:
-    """Compare two models on the lesions that both have been evaluated on.
-
-    Raises:
-        MiramError: They share too few lesions, or were evaluated by other labels.
-    """
+    """Compare two models on the lesions that both have been evaluated on."""
     tables = [candidate, champion]
     shared = set.intersection(*(set(evaluated_lesions(table, config.task)) for table in tables))
     if not shared:
@@ -135,7 +118,7 @@ def compare(
     return found
 
 
-def describe(found: Comparison) -> str:
+def _describe(found: Comparison) -> str:
     """A comparison in words, with its interval and what it rests on."""
     return (
         f"{found.metric} differs by {found.difference:+.3f} "

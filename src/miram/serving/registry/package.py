@@ -26,12 +26,7 @@ _REQUIREMENTS = ("mlflow", "numpy", "pandas", "torch")
 
 
 def save_model(path: str | Path, predictor: Predictor, mlflow_model: "Model") -> None:
-    """Write a predictor as an MLflow model.
-
-    Args:
-        path: Folder to write.
-        predictor: It needs a probe.
-        mlflow_model: The entry that describes it; the flavors are added.
+    """Write a predictor, which needs a probe, as an MLflow model, and its flavors into the entry.
 
     Raises:
         MiramError: The exported graph gives other features than the encoder.

@@ -53,12 +53,7 @@ class ServedModel(PythonModel):
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Answer each row.
-
-        Args:
-            context: Not read.
-            model_input: `image` and `mask`, or `dicom` and `box`, one kind in each row.
-            params: There are none.
+        """Answer each row: `image` and `mask`, or `dicom` and `box`.
 
         Raises:
             MlflowException: A row is no crop and no readable DICOM file; the server answers 400.

@@ -47,7 +47,6 @@ class MlflowConfig(Config):
         "data/mlflow/unfinished",
         description="folder of notes on runs that MLflow does not have in full",
     )
-
     images: bool = Field(
         False, description="also give a server reconstructions and crops, which show patients"
     )
@@ -110,8 +109,7 @@ def experiment_id(client: Any, config: MlflowConfig) -> str:
 def time_to_upload(path: Path) -> Iterator[None]:
     """Wait longer for a server that stores large files: a second more for each megabyte.
 
-    Args:
-        path: A file, or a folder of files. A user's own MLFLOW_HTTP_REQUEST_TIMEOUT stays.
+    A user's own MLFLOW_HTTP_REQUEST_TIMEOUT stays.
     """
     usual = str(_SECONDS)
     if os.environ.get(_TIMEOUT) != usual:
@@ -128,9 +126,6 @@ def time_to_upload(path: Path) -> Iterator[None]:
 def require_store(uri: str) -> None:
     """Check that a local store exists before it is opened: MLflow would make one.
 
-    Args:
-        uri: Address of a server, of which nothing is checked, or of a local store.
-
     Raises:
         MiramError: There is no such file.
     """
@@ -144,11 +139,7 @@ def require_store(uri: str) -> None:
 
 @contextmanager
 def registry_at(uri: str) -> Iterator[None]:
-    """Let `models:/` mean the registry of a server.
-
-    Args:
-        uri: Address of the server.
-    """
+    """Let `models:/` mean the registry of a server."""
     import mlflow
 
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
@@ -163,9 +154,6 @@ def flatten_metrics(metrics: dict[str, Any]) -> dict[str, float]:
     """Metrics with intervals as single MLflow metrics: `pathology.auc`, `.auc.lower`, `.auc.upper`.
 
     With several seeds or repeats there are `.auc.seed_deviation` and `.auc.repeat_deviation`, too.
-
-    Args:
-        metrics: Metrics of `miram.evaluation.assess.assess_features`.
     """
     flat: dict[str, float] = {}
     for task, found in metrics["tasks"].items():

@@ -43,25 +43,15 @@ Settings = Callable[[], tuple[CropConfig, FeatureConfig]]
 
 @dataclass(frozen=True)
 class Release:
-    """A model that asks for a place in the registry.
-
-    Attributes:
-        method: Name of the method.
-        predictor: The model.
-        metrics: Metrics of `assess_features`.
-        predictions: Predictions behind them.
-        config: Task, metric, force and reason.
-        draws: Draws of the comparison.
-        seed: Seed of the draws.
-    """
+    """A model that asks for a place in the registry."""
 
     method: str
     predictor: Predictor
-    metrics: dict[str, Any]
-    predictions: pd.DataFrame
+    metrics: dict[str, Any]  # of `assess_features`
+    predictions: pd.DataFrame  # behind them
     config: PromotionConfig
-    draws: int
-    seed: int
+    draws: int  # of the comparison
+    seed: int  # of the draws
 
 
 def registered_name(method: str) -> str:
@@ -72,12 +62,8 @@ def registered_name(method: str) -> str:
 def register(release: Release, config: MlflowConfig, parent: str = "") -> dict[str, Any]:
     """Register a model as a new version and give it an alias, with the reason.
 
-    The alias is moved last: whatever fails before, the champion stays the same.
-
-    Args:
-        release: The model and its predictions.
-        config: Where models are recorded.
-        parent: Id of the run that this one belongs to.
+    The alias is moved last: whatever fails before, the champion stays the same. `parent` is the
+    id of the run that this one belongs to.
 
     Returns:
         What was done: `name`, `version`, `alias`, `uri`, `reason`, `comparison`, `tracking_uri`.
@@ -126,7 +112,7 @@ def roll_back(method: str, version: int, because: str, tracking_uri: str | None 
         tracking_uri: Address of the registry; MLFLOW_TRACKING_URI by default.
 
     Returns:
-        URI of the version.
+        Address of the version.
 
     Raises:
         MiramError: There is no registry, no such version, or it is the champion.

@@ -68,8 +68,8 @@ class TrainingFolder:
             write_state(self.finished, state)
         except (OSError, RuntimeError) as error:
             raise MiramError(
-                f"the finished training cannot be written to {self.path} ({error}): make room, "
-                f"then run {again}, which resumes from the last state kept"
+                f"the finished training could not be kept: {error}. Then {again} resumes from the "
+                "last state kept"
             ) from error
         for old in self._newest_first():
             old.unlink(missing_ok=True)

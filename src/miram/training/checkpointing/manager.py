@@ -39,10 +39,6 @@ class Checkpoints:
     identity: dict[str, Any]
     code: tuple[str, ...] = TRAINING_CODE
 
-    def part(self, name: str, **identity: Any) -> "Checkpoints":
-        """Of one of several trainings of a method, such as a fold."""
-        return replace(self, folder=self.folder.part(name), identity={**self.identity, **identity})
-
 
 def start_afresh_once(
     training: TrainingConfig, folder: TrainingFolder

@@ -70,21 +70,13 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Samples:
-    """All samples of a run.
+    """All samples of a run."""
 
-    Attributes:
-        crops: (N, H, H) uint16 on the device, or an array on the host, perhaps in a file.
-        rows: (n,) positions of the samples among the crops.
-        labels: (n,) or (n, K) int64 on the device, if there are any.
-        lesion: (n, h, h) uint8 coverage on the device, if there is any.
-        device: Where batches are made.
-    """
-
-    crops: Tensor | NDArray[np.uint16]
-    rows: NDArray[np.int64]
-    labels: Tensor | None
-    lesion: Tensor | None
-    device: torch.device
+    crops: Tensor | NDArray[np.uint16]  # (N, H, H) on the device, or on the host, perhaps in a file
+    rows: NDArray[np.int64]  # (n,) positions of the samples among the crops
+    labels: Tensor | None  # (n,) or (n, K) int64 on the device
+    lesion: Tensor | None  # (n, h, h) uint8 coverage on the device
+    device: torch.device  # where batches are made
 
     @classmethod
     def place(
@@ -96,15 +88,9 @@ class Samples:
         device: torch.device,
         cache: str,
     ) -> "Samples":
-        """Put the samples where they are cached.
+        """Put arrays of the host where `cache` says: `device`, `host`, or `auto`.
 
-        Args:
-            crops: (N, H, H), perhaps an array in a file.
-            rows: (n,) positions of the samples among the crops.
-            labels: (n,) or (n, K).
-            lesion: (n, h, h).
-            device: Where batches are made.
-            cache: `device`, `host`, or `auto`: on the device if they fit.
+        That is the device if they fit.
         """
 
         def move(values: NDArray | None) -> Tensor | None:

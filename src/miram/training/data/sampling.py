@@ -46,14 +46,7 @@ def sample_uniforms(
 ) -> NDArray[np.float32]:
     """Uniform numbers of each sample, from a counter-based generator (Philox, Salmon 2011).
 
-    Args:
-        seed: Of the run.
-        epoch: Number of the epoch.
-        samples: (B,) which samples.
-        count: m, how many numbers for each.
-
-    Returns:
-        (B, m) in [0, 1).
+    Of the (B,) samples each gets `count` numbers: (B, count) in [0, 1).
     """
     uniforms = np.empty((len(samples), count), np.float32)
     for row, sample in zip(uniforms, samples, strict=True):

@@ -19,11 +19,7 @@ def normalized_together(model: nn.Module, wanted: bool = True) -> Iterator[None]
     """Let every batch normalization take mean and variance over all processes, within the block.
 
     Weights keep their names and types. In evaluation mode, and in a process that is alone,
-    nothing is changed.
-
-    Args:
-        model: With batch normalization anywhere inside; every process normalizes as many samples.
-        wanted: Otherwise nothing is changed.
+    nothing is changed. Every process has to normalize as many samples.
     """
     norms = [part for part in model.modules() if isinstance(part, _BatchNorm)] if wanted else []
     norms = [norm for norm in norms if not isinstance(norm, nn.SyncBatchNorm)]

@@ -171,10 +171,9 @@ def _end(ray: ModuleType, fit: Any) -> None:
 
 
 def _fit(call: _Call, engine: EngineConfig) -> tuple[Any, Exception | None]:
-    """Let Ray Train run the workers; in a task, where Ctrl-C can be sent to it.
+    """Let Ray Train run the workers, in a task, where Ctrl-C can be sent to it.
 
-    Returns:
-        What rank 0 returned, or the error that ended the training.
+    Gives what rank 0 returned, or the error that ended the training.
     """
     for name, value in _TRAIN_SETTINGS.items():
         os.environ.setdefault(name, value)

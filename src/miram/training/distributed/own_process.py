@@ -39,13 +39,7 @@ class _Done(NamedTuple):
 def in_own_process(
     function: Callable[..., Result], args: tuple[Any, ...], kwargs: dict[str, Any], threads: int
 ) -> Result:
-    """Call a function in a new process, and log what it logs on the calling thread.
-
-    Args:
-        function: What to call.
-        args: Its arguments; picklable.
-        kwargs: Its named arguments; picklable.
-        threads: Of the process.
+    """Call a function in a new process of some threads, and log what it logs on the calling thread.
 
     Raises:
         MiramError: The function raised it, or the process died.
