@@ -57,7 +57,7 @@ def test_predictions_come_back_as_they_were(assessed, given):
     np.testing.assert_array_equal(labels + 1, table["density"])
     np.testing.assert_allclose(scores.sum(axis=1), 1)
     other = task_scores(assessed.predictions, "density", protocol="knn")
-    assert np.abs(other.each()[0] - scores).max() > 0.01
+    assert np.abs(other.seeds.each[0] - scores).max() > 0.01
 
 
 def test_the_curve_has_the_error_of_the_metrics_and_counts_every_answer(curves, assessed):

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
 
 import pytest
+from reports import with_parameters
 
 from miram.reporting.cards import ClaimItem, Status, _item, claim_checklist, claim_markdown
 from miram.reporting.facts.study import Study
@@ -32,10 +32,6 @@ SECTIONS = {  # as published, with the number of items
 SOURCES = ["phantom", "cbis_ddsm", "dicom_folder", "image_table", None]
 # Title, abstract, aims, sample size, registration, failures, discussion, protocol, funding.
 AUTHORS = {1, 2, 3, 4, 6, 21, 30, 33, 34, 39, 40, 41, 42, 43, 44}
-
-
-def with_parameters(study: Study, **parameters: Any) -> Study:
-    return replace(study, parameters={**study.parameters, **parameters})
 
 
 def filled(study: Study) -> dict[int, ClaimItem]:

@@ -1,10 +1,10 @@
 """Fine-tuned encoders stand on the page beside the probes, and only under the same splits."""
 
-import re
 from dataclasses import replace
 
 import pandas as pd
 import pytest
+from reports import words
 
 from miram.errors import MiramError
 from miram.reporting.facts.findings import study_findings
@@ -24,8 +24,7 @@ def tuned(study: Study) -> Study:
 
 
 def test_the_page_shows_its_metrics_with_their_protocol(tuned: Study) -> None:
-    page = render_report(tuned)
-    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    text = words(render_report(tuned))
     figure = tuned.fine_tuned["mae"]["tasks"]["pathology"]["metrics"]["auc"]
     assert f"mae, fine-tuned {figure['estimate']:.3f}" in text
 

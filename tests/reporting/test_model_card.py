@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from reports import with_parameters
 from sklearn.metrics import roc_auc_score
 
 from miram.errors import MiramError
@@ -34,10 +35,6 @@ ENCODER = EncoderConfig(
     overrides={"embed_dim": 32, "depth": 2, "num_heads": 2},
 )
 BACKBONE = {"kind": "timm_backbone", "name": "resnet10t", "image_size": 32}
-
-
-def with_parameters(study: Study, **parameters: Any) -> Study:
-    return replace(study, parameters={**study.parameters, **parameters})
 
 
 def with_metrics(study: Study, method: str, metrics: dict[str, Any]) -> Study:

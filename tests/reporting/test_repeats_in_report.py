@@ -1,10 +1,10 @@
 """A repeated cross-validation: page, card and checklist report it, and what no interval covers."""
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from reports import words
 
 from miram.errors import MiramError
 from miram.evaluation.config import ComparisonConfig
@@ -28,10 +28,6 @@ def once(make_study: MakeStudy) -> Study:
 @pytest.fixture(scope="module")
 def repeated(make_study: MakeStudy) -> Study:
     return make_study(strategy="cv", repeats=2)
-
-
-def words(page: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
 def test_the_page_reports_repeats_and_their_spread(once: Study, repeated: Study) -> None:

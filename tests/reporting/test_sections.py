@@ -1,13 +1,13 @@
 """A section is one class with its template; studies of any subset of methods have a page."""
 
 import importlib.util
-import re
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
+from reports import words
 
 from miram.errors import MiramError
 from miram.models.methods import METHODS
@@ -36,11 +36,6 @@ class Tallest(Section):
 TEMPLATE = """{% from "macros.html" import chart with context %}
 <p>It is {{ name }}, & more.</p>{{ chart("tallest-chart", "Names") }}
 """
-
-
-def words(html: str) -> str:
-    html = re.sub(r"(?s)<script.*?</script>|<style.*?</style>", " ", html)
-    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
 @pytest.fixture

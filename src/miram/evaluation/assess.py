@@ -84,7 +84,7 @@ def task_metrics(
         runs: The scores of the same lesions by the seed of the training they come from, of each
             as many as the cross-validation has repeats.
         draws: Bootstrap draws per metric.
-        seed: Seed of the draws.
+        seed: Of the draws.
 
     Returns:
         What `metrics_entry` gives for the linear probe; `without_callback`, `seeds`; `training`,

@@ -59,8 +59,8 @@ def label_efficiency_table(
         `COLUMNS`, one row per task, metric and share. `estimate` is the mean over the draws,
         `lower` and `upper` the 2.5 and 97.5 % points of the draws and `deviation` their standard
         deviation, each draw evaluated by its mean over seeds; a share of all patients has one draw.
-        `redrawn` counts draws thrown away because they had nothing to learn
-        from. Training patients and lesions are means over draws and folds.
+        `redrawn` counts draws thrown away because they had nothing to learn from. Training
+        patients and lesions are means over draws and folds.
     """
     rows: list[dict[str, Any]] = []
     for task in config.all_tasks():
@@ -132,14 +132,9 @@ def drawn_pairs(
 ) -> tuple[list[Pair] | None, int]:
     """Keep a share of the training patients of every pair, the evaluation rows untouched.
 
-    Args:
-        pairs: Training and evaluation rows.
-        groups: (n,) patients.
-        labels: (n,) classes, or (n, K) of 0 and 1.
-        share: Share of the training patients, rounded up, at least two patients.
-        seed: Seed of the draws.
-        draw: Number of the draw; its patients at a share are among those at a larger one, as long
-            as neither had to be drawn again.
+    The share is rounded up, to at least two of the (n,) patients; labels are (n,) or (n, K). The
+    patients of a draw are among those that it has at a larger share, as long as neither had to be
+    drawn again.
 
     Returns:
         The pairs, None if no draw had two classes, and how many draws were thrown away.

@@ -56,10 +56,6 @@ class TaskScores:
     seeds: SeedScores
     patients: npt.NDArray[np.object_]
 
-    def each(self) -> tuple[Array, ...]:
-        """(n, K) scores of every seed and repeat."""
-        return self.seeds.each
-
     def by_classifier(self) -> list[tuple[npt.NDArray[np.int64], Array]]:
         """(m, K) labels and scores of the lesions that one classifier scored, by classifier."""
         found = []
@@ -118,15 +114,11 @@ def _tables(task: ScoredTask) -> list[pd.DataFrame]:
 def task_scores(
     predictions: pd.DataFrame, task: str, *, protocol: str = MAIN, column: str = "score"
 ) -> TaskScores:
-    """Take one task out of a table of predictions.
+    """The `score` or another column of one task and protocol.
 
-    Args:
-        predictions: `lesion_id`, `patient_id`, `task`, `class`, `label`, `score`, one row per
-            lesion and class, and by protocol, seed and repeat if there are several; `fold`
-            where there are several classifiers.
-        task: Name of the task.
-        protocol: Whose scores.
-        column: `score`, or `calibrated`.
+    The table has `lesion_id`, `patient_id`, `task`, `class`, `label`, `score`, one row per lesion
+    and class, and by protocol, seed and repeat if there are several; `fold` where there are several
+    classifiers.
     """
     rows = predictions[predictions["task"] == task]
     if "protocol" in rows:
@@ -201,9 +193,7 @@ _SCALINGS = {"none": "score", "temperature": "calibrated"}
 def calibration_table(predictions: pd.DataFrame, metrics: dict[str, Any]) -> pd.DataFrame:
     """The reliability curve of the linear probe on every task, before and after its temperature.
 
-    Args:
-        predictions: Table of `prediction_table`.
-        metrics: What `assess_features` gave with it.
+    Predictions and metrics are those of `assess_seeds`.
 
     Returns:
         `CALIBRATION_COLUMNS`, one row per bin. `answers` counts the probabilities in the bin:
@@ -234,11 +224,7 @@ def subgroup_metrics(
 ) -> pd.DataFrame:
     """Metrics of the linear probe in every subgroup of every task.
 
-    Args:
-        predictions: Table of `prediction_table`.
-        lesions: Lesion table.
-        metrics: What `assess_features` gave with the predictions.
-        config: Which subgroups, and how many draws.
+    Predictions and metrics are those of `assess_seeds`.
 
     Returns:
         `SUBGROUP_COLUMNS`, one row per task, subgroup, value and metric. The main metric has the

@@ -1,7 +1,4 @@
-"""What the evaluation of a method gives, and on which splits and data it rests.
-
-Metrics of several methods stand in one table where the splits are the same.
-"""
+"""What the evaluation of a method gives, and on which splits and data it rests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

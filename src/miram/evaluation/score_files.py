@@ -160,12 +160,8 @@ def evaluate_scores(
 ) -> Evaluation:
     """Evaluate the scores of any models on the same lesions.
 
-    Args:
-        scores: Table of scores by model.
-        labels: One row per lesion: `lesion_id`, `patient_id` and the columns of the task; a
-            lesion table, or any table with these names and values.
-        task: The task.
-        config: Statistics.
+    The labels have one row per lesion: `lesion_id`, `patient_id` and the columns of the task; they
+    are a lesion table, or any table with these names and values.
 
     Raises:
         MiramError: A table is not in order, models are not scored on the same lesions and

@@ -105,17 +105,12 @@ def claim_markdown(items: list[ClaimItem]) -> str:
 
 
 def model_card(study: Study, method: str, subgroups: pd.DataFrame | None = None) -> str:
-    """Write the model card of one method's encoder.
+    """Write the model card of one method's encoder, the same for the same study.
 
-    Args:
-        study: The finished study.
-        method: Name of a method of the study.
-        subgroups: Table of `miram.evaluation.predictions.subgroup_metrics` for this method;
-            without it the subgroups are computed, which takes seconds per task.
+    Without a table of `subgroup_metrics` the subgroups are computed, which takes seconds per task.
 
     Returns:
-        Markdown with a head that `huggingface_hub.ModelCard` reads. The same study gives the same
-        card.
+        Markdown with a head that `huggingface_hub.ModelCard` reads.
 
     Raises:
         MiramError: The study has no such method.

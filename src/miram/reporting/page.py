@@ -31,15 +31,8 @@ def render_report(
 ) -> str:
     """Write the page of a study.
 
-    The page needs no network and no other file, and the same study gives the same page.
-
-    Args:
-        study: The finished study.
-        sections: What the page shows, in this order, as far as it applies.
-        day: The date that it bears.
-
-    Returns:
-        HTML.
+    The page needs no network and no other file, and the same study gives the same page. It shows
+    the sections that apply, in their order.
 
     Raises:
         MiramError: Two sections share an anchor or the place of a chart.

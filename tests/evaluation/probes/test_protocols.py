@@ -31,10 +31,9 @@ def probe(train, features, classes=2, config=CONFIG):
 
 
 @pytest.mark.parametrize("kind", ["binary", "single", "multi"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_probabilities_of_every_kind_tell_the_classes_apart(kind, optimizer):
+def test_probabilities_of_every_kind_tell_the_classes_apart(kind):
     train, features, labels = data(kind)
-    config = CONFIG.model_copy(update={"optimizer": optimizer, "base_lr": 0.3})
+    config = CONFIG.model_copy(update={"base_lr": 0.3})
     scores = probe(train, features, 2 if kind == "binary" else 3, config)
     found = compute_metrics(labels, scores)
     assert found["auc" if kind == "binary" else "auc_macro"] > 0.97

@@ -123,19 +123,6 @@ def test_whole_weights_equal_repeated_samples(kind, seed, ties):
             assert found[name][draw] == pytest.approx(value, abs=1e-9, nan_ok=True), name
 
 
-@given(seed=SEEDS, ties=TIES)
-@settings(max_examples=25, deadline=None)
-def test_weighted_ranking_equals_scikit_learn_with_sample_weights(seed, ties):
-    labels, scores = make_binary(seed, ties)
-    weights = np.random.default_rng(seed).integers(1, 5, len(labels))
-    predictions, names = prepare(labels, scores, ["auc", "average_precision"])
-    (area,), (average_precision,) = evaluate(predictions, names, weights[:, None])
-    assert area == pytest.approx(sk.roc_auc_score(labels, scores, sample_weight=weights), abs=1e-9)
-    assert average_precision == pytest.approx(
-        sk.average_precision_score(labels, scores, sample_weight=weights), abs=1e-9
-    )
-
-
 def test_a_missing_class_makes_a_macro_metric_undefined_instead_of_smaller():
     labels = np.array([0, 1, 1, 0])
     scores = np.full((4, 3), 1 / 3)

@@ -93,12 +93,6 @@ def test_the_row_of_a_binary_task_is_of_the_positive_class():
     assert found == pytest.approx(expected)
 
 
-def test_confusion_of_labels_equals_scikit_learn():
-    labels, scores, _ = predictions("multi")
-    expected = sk.multilabel_confusion_matrix(labels, scores > 0.5)
-    np.testing.assert_array_equal(confusion_matrix(labels, scores), expected)
-
-
 def test_precision_of_a_class_never_called_is_undefined_and_its_f1_is_0():
     rows = class_rows(
         np.array([0, 0, 1, 1]),

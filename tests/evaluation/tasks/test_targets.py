@@ -127,14 +127,6 @@ def test_a_lesion_with_several_labels_has_them_all():
     np.testing.assert_array_equal(targets.labels[:3], [[1, 1], [1, 0], [0, 1]])
 
 
-def test_a_task_that_the_data_cannot_answer_is_skipped_with_the_reason():
-    table = small_table()
-    targets = task_targets(table[table["abnormality_type"] == "mass"], TASKS["pathology4"])
-    assert not targets.supported and not len(targets.rows)
-    assert targets.skipped[-1].what == "task"
-    assert "benign calc: 0 patients" in targets.skipped[-1].reason
-
-
 def test_a_class_missing_on_one_side_of_the_split_ends_a_single_label_task():
     table = small_table()
     split = np.where(table["density"] == 4, "train", np.where(np.arange(12) < 6, "train", "test"))

@@ -7,22 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from kedro_datasets.plotly import JSONDataset
 from PIL import Image
 
 from miram.models.methods import METHODS
 from miram.reporting.charts.drawing import spread
 from miram.reporting.charts.reconstructions import picture
 from miram.reporting.charts.training import (
-    NOT_TRAINED,
-    loss_curve,
     loss_figure,
     loss_panels,
     reconstruction_sheet,
     scales_of,
 )
 from miram.reporting.styles import method_style
-from miram.training.logging.history import join_histories
 
 
 @pytest.fixture
@@ -43,34 +39,6 @@ def _luminance(color: str) -> float:
     parts = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-def test_loss_curve_draws_every_scale_and_the_sum(history: pd.DataFrame) -> None:
-    traces = {trace.name: list(trace.y) for trace in loss_curve(history).data}
-    assert traces == {"sum of scales": [3.0, 2.0], "scale 1": [1.0, 0.5], "scale 2": [2.0, 1.5]}
-
-
-def test_loss_curve_draws_every_seed_in_the_color_of_its_loss(history: pd.DataFrame) -> None:
-    seeds = {seed: history.assign(loss=history["loss"] + seed) for seed in (5, 7)}
-    figure = loss_curve(join_histories(seeds, "seed"))
-    traces = figure.data
-    assert (figure.layout.hovermode, loss_curve(history).layout.hovermode) == (
-        "closest",
-        "x unified",
-    )
-    sums = [trace for trace in traces if trace.legendgroup == "sum of scales"]
-    assert len(traces) == 6
-    assert [list(trace.y) for trace in sums] == [[8.0, 7.0], [10.0, 9.0]]
-    assert [list(trace.x) for trace in sums] == [[5, 10], [5, 10]]
-    assert [trace.showlegend for trace in sums] == [True, False]
-    assert sums[0].line == sums[1].line
-    assert ["seed 7" in trace.hovertemplate for trace in sums] == [False, True]
-
-
-def test_loss_curve_of_an_untrained_method_says_so(history: pd.DataFrame) -> None:
-    figure = loss_curve(history.iloc[:0])
-    assert not figure.data
-    assert figure.layout.annotations[0].text == NOT_TRAINED
 
 
 def test_losses_stand_together_by_scale_and_are_named_at_their_ends(history: pd.DataFrame) -> None:
@@ -108,17 +76,6 @@ def test_labels_are_moved_apart_no_further_than_they_need(
     places: list[float], expected: list[float]
 ) -> None:
     assert spread(places, 2) == pytest.approx(expected, abs=1e-3)
-
-
-def test_figures_can_be_saved_by_the_catalog(history: pd.DataFrame, tmp_path: Path) -> None:
-    for figure in (
-        loss_curve(history),
-        loss_curve(history.iloc[:0]),
-        loss_figure({"mae": history}),
-    ):
-        dataset = JSONDataset(filepath=str(tmp_path / "figure.json"))
-        dataset.save(figure)
-        assert len(dataset.load().data) == len(figure.data)
 
 
 def test_reconstruction_sheet_shows_true_grey_levels_of_every_scale() -> None:

@@ -1,6 +1,5 @@
 """The findings follow from the metrics, and the settings from the parameters."""
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from reports import words
 
 from miram.evaluation.config import AssessmentConfig, ComparisonConfig
 from miram.evaluation.predictions import TaskScores
@@ -220,8 +220,7 @@ def test_the_best_baseline_is_compared_with_the_best_pretrained_method(study: St
     )
     # The same scores as the untrained encoder's: the same difference.
     assert finding.over_baseline.difference == finding.over_untrained.difference
-    text = " ".join(re.sub(r"<[^>]+>", " ", render_report(found)).split())
-    assert "hog highest of 2 hand-crafted" in text
+    assert "hog highest of 2 hand-crafted" in words(render_report(found))
 
 
 def test_tasks_come_in_the_order_asked(make_study: Callable[..., Study]) -> None:

@@ -1,13 +1,11 @@
 """Costs appear beside metrics as they were counted, and nothing unknown is drawn."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from kedro_datasets.plotly import JSONDataset
 
 from miram.models.describe import describe
 from miram.models.encoder import EncoderConfig
@@ -133,14 +131,6 @@ def test_a_method_missing_from_the_first_panel_is_named_all_the_same(study: Stud
     table = table[~((table["task"] == "pathology") & (table["method"] == "mae"))]
     labels = [one.text for one in cost_figure(table).layout.annotations if one.textangle == -90]
     assert sorted(labels) == ["mae", "random"]
-
-
-def test_charts_can_be_saved_by_the_catalog(study: Study, tmp_path: Path) -> None:
-    for table in (cost_table(study, COSTS), cost_table(study, {})):
-        figure = cost_figure(table)
-        dataset = JSONDataset(filepath=str(tmp_path / "figure.json"))
-        dataset.save(figure)
-        assert len(dataset.load().data) == len(figure.data)
 
 
 def test_nothing_to_draw_is_said(study: Study) -> None:

@@ -9,7 +9,7 @@ from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
 from miram.errors import MiramError
 from miram.evaluation.config import ComparisonConfig
-from miram.evaluation.predictions import TaskScores, task_scores
+from miram.evaluation.predictions import TaskScores
 from miram.evaluation.statistics.comparison import Comparison
 from miram.evaluation.statistics.inputs import SeedScores
 from miram.evaluation.statistics.metrics import compute_metrics
@@ -18,7 +18,7 @@ from miram.reporting.facts.findings import paired_with_reference
 from miram.reporting.facts.study import Study
 from miram.reporting.sections.curves import (
     Points,
-    precision_recall_figure,
+    curve_figure,
     precision_recall_points,
     roc_points,
 )
@@ -36,47 +36,32 @@ def tables(study: Study) -> Tables:
     return {name: result.predictions for name, result in study.methods.items()}
 
 
+def _scores(seeds: int, classes: int, *, ties: bool = False) -> TaskScores:
+    random = np.random.default_rng(3)
+    labels = np.eye(max(classes, 2), dtype=np.int64)[random.integers(0, max(classes, 2), 60)]
+    labels = labels[:, -classes:]
+    each = [labels + random.normal(0, 1.2, labels.shape) for _ in range(seeds)]
+    each = [one.round() if ties else one for one in each]
+    patients = np.arange(60).astype(object)
+    names = tuple(f"class {k}" for k in range(classes))
+    return TaskScores(names, labels, SeedScores(tuple(each)), patients)
+
+
 @pytest.fixture
 def scores() -> TaskScores:
-    generator = np.random.default_rng(0)
-    labels = np.eye(3, dtype=np.int64)[generator.integers(0, 3, 400)]
-    noisy = labels + generator.normal(size=labels.shape)
-    seeds = SeedScores((noisy,))
-    return TaskScores(("a", "b", "c"), labels, seeds, np.repeat(np.arange(200), 2).astype(object))
-
-
-def test_predictions_come_back_in_one_row_per_lesion(scores: TaskScores) -> None:
-    frames = [
-        pd.DataFrame(
-            {
-                "lesion_id": [f"L{row:03d}" for row in range(len(scores.labels))],
-                "patient_id": scores.patients,
-                "task": "t",
-                "class": name,
-                "label": scores.labels[:, place],
-                "score": scores.each()[0][:, place],
-            }
-        ).sample(frac=1, random_state=place)
-        for place, name in enumerate(scores.classes)
-    ]
-    other = frames[0].assign(task="other")
-    found = task_scores(pd.concat([other, *frames]), "t")
-    assert found.classes == scores.classes
-    np.testing.assert_array_equal(found.labels, scores.labels)
-    np.testing.assert_array_equal(found.each(), scores.each())
-    np.testing.assert_array_equal(found.patients, scores.patients)
+    return _scores(1, 3)
 
 
 def test_area_under_the_class_curve_is_the_auc(scores: TaskScores) -> None:
     for index in range(3):
         x, y = roc_points(scores, index)
-        expected = roc_auc_score(scores.labels[:, index], scores.each()[0][:, index])
+        expected = roc_auc_score(scores.labels[:, index], scores.seeds.each[0][:, index])
         assert np.trapezoid(y, x) == pytest.approx(expected, abs=1e-12)
 
 
 def test_area_under_the_macro_curve_is_the_macro_auc(scores: TaskScores) -> None:
     x, y = roc_points(scores)
-    expected = roc_auc_score(scores.labels, scores.each()[0], average="macro")
+    expected = roc_auc_score(scores.labels, scores.seeds.each[0], average="macro")
     assert np.trapezoid(y, x) == pytest.approx(expected, abs=1e-12)
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
     assert all(a <= b for a, b in pairwise(y))
@@ -163,17 +148,6 @@ def test_the_curve_of_several_folds_has_the_area_of_the_tables() -> None:
     assert auc(*roc_points(found, 0)) == pytest.approx(np.mean(areas), abs=1e-12)
 
 
-def _scores(seeds: int, classes: int, *, ties: bool = False) -> TaskScores:
-    random = np.random.default_rng(3)
-    labels = np.eye(max(classes, 2), dtype=np.int64)[random.integers(0, max(classes, 2), 60)]
-    labels = labels[:, -classes:]
-    each = [labels + random.normal(0, 1.2, labels.shape) for _ in range(seeds)]
-    each = [one.round() if ties else one for one in each]
-    patients = np.arange(60).astype(object)
-    names = tuple(f"class {k}" for k in range(classes))
-    return TaskScores(names, labels, SeedScores(tuple(each)), patients)
-
-
 def _area(points: Points) -> float:
     """Area as the chart draws it: up or down first, then on."""
     recall, precision = points
@@ -183,7 +157,7 @@ def _area(points: Points) -> float:
 @pytest.mark.parametrize("ties", [False, True])
 def test_area_under_the_curve_is_the_average_precision(ties: bool) -> None:
     found = _scores(1, 1, ties=ties)
-    expected = average_precision_score(found.labels[:, 0], found.each()[0][:, 0])
+    expected = average_precision_score(found.labels[:, 0], found.seeds.each[0][:, 0])
     recall, precision = precision_recall_points(found, 0)
     assert _area((recall, precision)) == pytest.approx(expected)
     assert (recall[0], recall[-1]) == (0, 1)
@@ -205,7 +179,7 @@ def test_area_over_runs_and_classes_is_the_mean_average_precision() -> None:
     single = [
         average_precision_score(found.labels[:, k], one[:, k])
         for k in range(3)
-        for one in found.each()
+        for one in found.seeds.each
     ]
     assert _area(precision_recall_points(found)) == pytest.approx(np.mean(single))
     assert _area(precision_recall_points(found, 1)) == pytest.approx(np.mean(single[2:4]))
@@ -215,7 +189,7 @@ def test_area_over_runs_and_classes_is_the_mean_average_precision() -> None:
 def test_area_over_folds_is_the_average_precision_of_the_tables() -> None:
     random = np.random.default_rng(4)
     plain, folds = _scores(2, 1, ties=True), random.integers(4, size=60)
-    each = tuple(one / (1 + folds[:, None]) for one in plain.each())
+    each = tuple(one / (1 + folds[:, None]) for one in plain.seeds.each)
     found = TaskScores(("a",), plain.labels, SeedScores(each, folds), plain.patients)
     name = "average_precision"
     expected = [compute_metrics(plain.labels[:, 0], one[:, 0], [name], folds)[name] for one in each]
@@ -233,7 +207,7 @@ def test_precision_recall_chart_draws_steps_and_the_share_of_the_class() -> None
     found = _scores(1, 1)
     curves = {name: precision_recall_points(found, 0) for name in ("mae", "moco_v3")}
     areas = dict.fromkeys(curves, "0.7 (0.6 to 0.8)")
-    figure = precision_recall_figure(curves, areas, ("mae",), found.labels.mean())
+    figure = curve_figure(curves, areas, ("mae",), found.labels.mean())
     other, curve, level = figure.data
     assert (other.showlegend, curve.showlegend) == (False, True)
     assert (other.line.color, curve.line.color) == (PALE, method_style("mae").color)

@@ -52,7 +52,7 @@ def test_neighbors_are_of_other_patients_that_the_probe_learned_from(
     request: pytest.FixtureRequest, which: str
 ) -> None:
     study = _with_features(request.getfixturevalue(which))
-    found = neighborhoods(study, "mae", "pathology", chosen=50)
+    found = neighborhoods(study, "mae", "pathology")
     _check(study, found)
     side = dict(zip(study.splits["lesion_id"], study.splits["split"], strict=True))
     for item in found:
@@ -113,8 +113,7 @@ def test_most_confident_answers_come_first_one_per_patient() -> None:
     right = np.array([True, True, True, True, False, False])
     confidence = np.array([0.6, 0.9, 0.8, 0.7, 0.55, 0.95])
     patients = np.array(["a", "b", "b", "c", "d", "b"], dtype=object)
-    assert most_confident(right, confidence, patients, count=2) == [1, 3, 5, 4]
-    assert most_confident(right, confidence, patients, count=1) == [1, 5]
+    assert most_confident(right, confidence, patients) == [1, 3, 5, 4]
 
 
 def test_answers_of_each_kind_of_task() -> None:
@@ -129,6 +128,6 @@ def test_answers_of_each_kind_of_task() -> None:
 
 def test_nearest_is_by_angle_and_not_by_length() -> None:
     features = np.array([[1.0, 0.0], [100.0, 1.0], [1.0, 1.0], [-1.0, 0.0]])
-    rows, cosines = nearest(features, np.array([1, 2, 3]), 0, count=9)
+    rows, cosines = nearest(features, np.array([1, 2, 3]), 0)
     assert rows.tolist() == [1, 2, 3]
     assert cosines == pytest.approx([100 / np.hypot(100, 1), np.sqrt(0.5), -1])

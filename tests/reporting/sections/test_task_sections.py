@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from reports import words
 from sample_lesions import FEW_FITS
 
 from miram.evaluation.config import AssessmentConfig
@@ -79,8 +80,7 @@ def html(filled: Study) -> str:
 
 @pytest.fixture(scope="module")
 def text(html: str) -> str:
-    html = re.sub(r"(?s)<script.*?</script>|<style.*?</style>", " ", html)
-    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    return words(html)
 
 
 def test_reliability_curves_show_every_bin_with_its_interval(filled: Study) -> None:

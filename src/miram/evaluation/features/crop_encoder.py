@@ -31,13 +31,8 @@ def batch_that_fits(encoder: nn.Module, row: tuple[Tensor, ...], free: int, at_m
     """How many rows memory holds, by what the layers give out for one of them.
 
     It is an estimate, since layers also work with memory that they do not give out:
-    `encode_in_batches` goes on in smaller batches where it was too high.
-
-    Args:
-        encoder: In evaluation mode, on its device.
-        row: What it takes, for one row.
-        free: Bytes.
-        at_most: Rows.
+    `encode_in_batches` goes on in smaller batches where it was too high. `row` is what the encoder
+    takes for one, `free` counts bytes.
     """
     largest = 1
 
@@ -64,15 +59,7 @@ def batch_that_fits(encoder: nn.Module, row: tuple[Tensor, ...], free: int, at_m
 def encode_in_batches(
     encode: Callable[[slice], Tensor], count: int, batch_size: int
 ) -> list[Tensor]:
-    """Encode rows in batches, in smaller ones from where memory no longer suffices.
-
-    Args:
-        encode: Takes rows, gives their features.
-        count: Number of rows.
-        batch_size: Rows at once, at most.
-
-    Returns:
-        The features of all rows in order, in pieces.
+    """Features of `count` rows in pieces, smaller ones from where memory no longer suffices.
 
     Raises:
         MiramError: Memory does not suffice for a single row.
@@ -182,15 +169,9 @@ def center_crop(images: Tensor, share: float) -> Tensor:
 def encode_crops(
     encoder: CropEncoder, crops: NDArray[np.uint16], masks: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Encode crops in batches on the device of the encoder.
+    """Encode crops (n, H, H) with masks (n, h, h) in batches on the device of the encoder.
 
-    Args:
-        encoder: In evaluation mode.
-        crops: (n, H, H) uint16.
-        masks: (n, h, h) uint8 lesion coverage.
-
-    Returns:
-        (n, D) float32.
+    The encoder is in evaluation mode. The features are (n, D) float32.
     """
     device = next(encoder.parameters()).device
 
@@ -218,13 +199,8 @@ def export_graph(encoder: CropEncoder, image_size: int, cells: int, path: str | 
 
     The graph is called as `graph(images)`, and as `graph(images, coverage)` if the features
     depend on the lesion mask. Its batch size is free. The format belongs to a version of
-    torch; the weights that last are the safetensors file beside it.
-
-    Args:
-        encoder: On the CPU, in evaluation mode.
-        image_size: H.
-        cells: h.
-        path: File to write.
+    torch; the weights that last are the safetensors file beside it. The encoder is on the CPU, in
+    evaluation mode.
 
     Raises:
         MiramError: The graph gives other features than the module.

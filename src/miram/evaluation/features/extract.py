@@ -57,14 +57,9 @@ def feature_table(
     masks: NDArray[np.uint8],
     config: FeatureConfig,
 ) -> pd.DataFrame:
-    """Encode lesions into a table.
+    """Encode lesions into a table, by the encoders of all seeds and folds.
 
-    Args:
-        checkpoint: The encoder, or the encoders of all seeds and folds.
-        lesion_ids: (n,) names of the lesions.
-        crops: (n, H, H) uint16.
-        masks: (n, h, h) uint8 lesion coverage.
-        config: Pooling.
+    Arguments as `extract_features`, with (n,) names of the lesions.
 
     Returns:
         `lesion_id`, the `seed` of the training, and the features `f0`, `f1` and so on, one row
@@ -85,15 +80,8 @@ def feature_table(
 
 
 ORIGIN, TRAINED_ON = "origin", "trained_on"
-_READS = (
-    "timm",
-    "image_size",
-    "pixels",
-    "pixel_mean",
-    "pixel_std",
-    "folds",
-    "seeds",
-)  # of an encoder's header
+# Of an encoder's header.
+_READS = ("timm", "image_size", "pixels", "pixel_mean", "pixel_std", "folds", "seeds")
 
 
 @dataclass(frozen=True)
@@ -120,13 +108,7 @@ class FeaturePlan:
 def plan_features(
     checkpoint: EncoderCheckpoint, crops: CropStore, lesion_ids: pd.Series, config: FeatureConfig
 ) -> FeaturePlan:
-    """Plan to encode lesions.
-
-    Args:
-        checkpoint: The encoder, or the encoders of all seeds and folds.
-        crops: The crop store.
-        lesion_ids: (n,) names of the lesions.
-        config: How tokens become one vector.
+    """Plan to encode lesions by the encoders of all seeds and folds.
 
     Raises:
         MiramError: There are no lesions.
@@ -137,10 +119,11 @@ def plan_features(
         rows = crops.rows(lesion_ids)
         return feature_table(checkpoint, lesion_ids, crops.crops[rows], crops.masks[rows], config)
 
+    names = "\n".join(sorted(map(str, lesion_ids)))
     origin = {
         "encoder": encoder_digest(checkpoint),
         "crops": crops.digest,
-        "lesions": _digest("\n".join(sorted(map(str, lesion_ids))).encode()),
+        "lesions": hashlib.sha256(names.encode()).hexdigest()[:16],
         # The batch size is a matter of memory, not of the result.
         "settings": config.model_dump(mode="json", exclude={"batch_size"}),
         "code": code_digest(*FEATURE_CODE)[:16],
@@ -157,7 +140,3 @@ def encoder_digest(checkpoint: EncoderCheckpoint) -> str:
     """Name of an encoder: a hash of its weights and of how it reads pixels."""
     header = {name: checkpoint.metadata.get(name) for name in _READS}
     return weights_digest(checkpoint.state, json.dumps(header, sort_keys=True).encode())
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]

@@ -119,12 +119,7 @@ class HandcraftedConfig(Config):
 
 
 def hog(lesion_ids: pd.Series, crops: Crops, config: HogConfig) -> pd.DataFrame:
-    """Describe crops by histograms of oriented gradients: edges, their directions and places.
-
-    Args:
-        lesion_ids: (n,) names of the lesions.
-        crops: (n, H, H) uint16.
-        config: Sizes.
+    """Describe (n, H, H) crops by histograms of oriented gradients: edges and their directions.
 
     Returns:
         `lesion_id` and, with c = image_size // cell and b = block, (c - b + 1)² · b² · orientations
@@ -143,12 +138,7 @@ def hog(lesion_ids: pd.Series, crops: Crops, config: HogConfig) -> pd.DataFrame:
 
 
 def lbp(lesion_ids: pd.Series, crops: Crops, config: LbpConfig) -> pd.DataFrame:
-    """Describe crops by histograms of uniform local binary patterns: their fine texture.
-
-    Args:
-        lesion_ids: (n,) names of the lesions.
-        crops: (n, H, H) uint16.
-        config: Sizes.
+    """Describe (n, H, H) crops by histograms of uniform local binary patterns: fine texture.
 
     Returns:
         `lesion_id` and 8 · radius + 2 frequencies per radius, summing to 1 for each.
@@ -174,13 +164,9 @@ def _patterns(levels: Crops, radius: int) -> Array:
 def intensity(
     lesion_ids: pd.Series, crops: Crops, masks: npt.NDArray[np.uint8], config: IntensityConfig
 ) -> pd.DataFrame:
-    """Describe crops by the distribution of their grey levels, whatever their places.
+    """Describe (n, H, H) crops by the distribution of their grey levels, whatever their places.
 
-    Args:
-        lesion_ids: (n,) names of the lesions.
-        crops: (n, H, H) uint16.
-        masks: (n, h, h) uint8 lesion coverage, 255 for all of a cell; h divides H.
-        config: Regions and percentiles.
+    The masks are (n, h, h) lesion coverage, 255 for all of a cell; h divides H.
 
     Returns:
         `lesion_id` and, for each region, mean, standard deviation, skewness, excess kurtosis
@@ -220,9 +206,7 @@ def mean_grey(lesion_ids: pd.Series, crops: Crops) -> pd.DataFrame:
 def mask_shape(lesion_ids: pd.Series, masks: npt.NDArray[np.uint8]) -> pd.DataFrame:
     """Describe the outlines of lesions, which a reader has drawn; no pixel is seen.
 
-    Args:
-        lesion_ids: (n,) names of the lesions.
-        masks: (n, h, h) uint8 lesion coverage, 255 for all of a cell.
+    The masks are (n, h, h) lesion coverage, 255 for all of a cell.
 
     Returns:
         `lesion_id` and the share of the crop that is lesion, its solidity (area over that of its
@@ -242,13 +226,7 @@ def box_size(
 ) -> pd.DataFrame:
     """Describe lesions by the size of their boxes alone; no pixel is seen.
 
-    Args:
-        lesion_ids: (n,) names of the lesions.
-        boxes: (n, 4) x0, y0, x1, y1 in pixels of the mammogram, half-open.
-        config: Which measures.
-
-    Returns:
-        `lesion_id` and the measures.
+    The boxes are (n, 4) x0, y0, x1, y1 in pixels of the mammogram, half-open.
 
     Raises:
         MiramError: A box is empty.

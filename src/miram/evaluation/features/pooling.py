@@ -193,16 +193,9 @@ class FeatureConfig(Config):
 def encode_parts(
     encoder: nn.Module, images: Tensor, coverage: Tensor, config: FeatureConfig
 ) -> Tensor:
-    """Encode images and pool their tokens.
+    """Encode images (B, C, S, S) with coverage (B, h, h), and pool their tokens: (B, D).
 
-    Args:
-        encoder: A timm model in evaluation mode.
-        images: (B, C, S, S).
-        coverage: (B, h, h) uint8.
-        config: Pooling.
-
-    Returns:
-        (B, D), layer by layer.
+    The encoder is a timm model in evaluation mode; its layers follow one another.
     """
     total = torch.zeros((), device=images.device)
     turns_of = range(4 if config.symmetries == 8 else 1)

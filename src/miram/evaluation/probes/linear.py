@@ -171,12 +171,7 @@ def inner_validation(
 ) -> InnerValidation:
     """Score training lesions by classifiers that have not seen their patients.
 
-    Args:
-        features: (n, d) of the training lesions.
-        hot: (n, K) their labels; one column for `binary`.
-        groups: (n,) their patients.
-        kind: Kind of the task.
-        config: Folds, and the C values tried.
+    Features are (n, d), labels (n, K) with one column for `binary`, and patients (n,).
     """
     grid, folds = config.regularization, _inner_folds(hot, groups, config)
     auc = np.full((len(folds), len(grid)), np.nan)

@@ -9,7 +9,7 @@ when a probe is fitted, not before.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ from miram.errors import MiramError
 from miram.evaluation.probes.protocols import Probe, ProbeScores, TrainingLesions
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 _EPSILON = 1e-6  # of the normalization, as in the official code
@@ -35,12 +34,11 @@ class MaeProbeConfig(Probe):
 
     protocol: ClassVar[str] = "mae_probe"
 
-    optimizer: Literal["sgd", "adam"] = "sgd"
     epochs: int = Field(90, ge=1)
     warmup_epochs: int = Field(10, ge=0, description="linear rise, then half a cosine")
     batch_size: int = Field(256, ge=2)
     base_lr: float = Field(0.1, gt=0, description="learning rate per 256 lesions of a batch")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
     weight_decay: float = Field(0.0, ge=0)
     seed: int = Field(0, ge=0, description="of the order of lesions and the initial weights")
 
@@ -90,7 +88,12 @@ def _trained(
     probe = nn.Sequential(nn.BatchNorm1d(width, affine=False, eps=_EPSILON), layer)
     batch = min(config.batch_size, count)
     steps = count // batch  # per epoch; lesions beyond a whole batch wait for another epoch
-    optimizer = _optimizer(probe, config, config.base_lr * batch / 256)
+    optimizer = torch.optim.SGD(
+        probe.parameters(),
+        lr=config.base_lr * batch / 256,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
     total, warmup = config.epochs * steps, config.warmup_epochs * steps
     rate = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _rate_factor(step, warmup, total)
@@ -109,16 +112,6 @@ def _trained(
             optimizer.step()
             rate.step()
     return probe.eval()
-
-
-def _optimizer(probe: "nn.Module", config: MaeProbeConfig, rate: float) -> "torch.optim.Optimizer":
-    import torch
-
-    if config.optimizer == "adam":
-        return torch.optim.Adam(probe.parameters(), lr=rate, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        probe.parameters(), lr=rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
 
 
 def _rate_factor(step: int, warmup: int, total: int) -> float:

@@ -34,14 +34,9 @@ KEYS = ("lesion_id", "fold", "seed")  # columns of a table of features that are 
 
 
 def features_by_fold(table: pd.DataFrame, lesion_ids: pd.Series) -> dict[str, npt.NDArray]:
-    """Take a table of features apart by encoder.
+    """(n, d) features of (n,) lesions by fold; {`WHOLE`: features} for an encoder that serves all.
 
-    Args:
-        table: `lesion_id`, features, and `fold` if there is an encoder per fold.
-        lesion_ids: (n,) the lesions wanted, in order.
-
-    Returns:
-        (n, d) features by fold; {`WHOLE`: features} for an encoder that serves all.
+    The table has `lesion_id`, features, and `fold` if there is an encoder per fold.
     """
     folds = table["fold"] if "fold" in table else pd.Series(WHOLE, index=table.index)
     values = table.drop(columns=list(KEYS), errors="ignore").set_index(table["lesion_id"])
@@ -54,13 +49,10 @@ def features_by_fold(table: pd.DataFrame, lesion_ids: pd.Series) -> dict[str, np
 def features_by_seed(
     table: pd.DataFrame, lesion_ids: pd.Series, seeds: Sequence[int] = ()
 ) -> dict[int, dict[str, npt.NDArray]]:
-    """Take a table of features apart by training, and each by encoder.
+    """`features_by_fold` of each training, by its seed.
 
-    Args:
-        table: As in `features_by_fold`, with `seed` if there are several trainings.
-        lesion_ids: (n,) the lesions wanted, in order.
-        seeds: The trainings wanted; all if empty. Features that no training made, which have no
-            `seed`, stand for any.
+    All of them if no seeds are named. Features that no training made, which have no `seed`, stand
+    for any.
 
     Raises:
         MiramError: There is no training with such a seed.
@@ -81,13 +73,9 @@ def features_by_seed(
 def features_to_evaluate(
     table: pd.DataFrame, splits: pd.DataFrame, seeds: Sequence[int] = ()
 ) -> dict[int, dict[str, npt.NDArray]]:
-    """Take a table of features apart as `features_by_seed`, to be evaluated under these splits.
+    """`features_by_seed` of the lesions of these splits.
 
-    Args:
-        table: As in `features_by_seed`; its origin says under which splits the encoder was
-            trained, if it was trained here.
-        splits: (n rows) which lesion is in which part.
-        seeds: The trainings wanted; all if empty.
+    The table's origin says under which splits the encoder was trained, if it was trained here.
 
     Raises:
         MiramError: The encoder was trained under other splits, or as `features_by_seed`.
@@ -97,11 +85,7 @@ def features_to_evaluate(
 
 
 def features_evaluating(features: Features, evaluated: npt.NDArray) -> npt.NDArray:
-    """The features in which lesions may be evaluated: (n, d) of the encoder that serves their fold.
-
-    Args:
-        features: (n, d) features by fold, see `features_by_fold`.
-        evaluated: Fold of each lesion to be evaluated.
+    """Those `features_by_fold` of the encoder that may evaluate lesions of these folds.
 
     Raises:
         MiramError: The lesions are of a fold without an encoder, or of several folds.
@@ -193,13 +177,9 @@ class ScoredTask:
 def score_task(
     features: Features, targets: TaskTargets, splits: pd.DataFrame, probes: Mapping[str, Probe]
 ) -> ScoredTask:
-    """Score the lesions of a task by every protocol.
+    """Score the lesions of a task by every protocol, the main one among them.
 
-    Args:
-        features: (n, d) features by the fold they may evaluate, one row per row of `splits`.
-        targets: Which of these lesions have which label.
-        splits: (n rows) which lesion is in which part.
-        probes: The protocols by name, the main one among them.
+    Features (n, d), by the fold they may evaluate, have a row per row of `splits`.
 
     Raises:
         MiramError: A patient is in both parts of a pair, or there is nothing to learn from.

@@ -32,9 +32,7 @@ class Interval:
     Attributes:
         estimate: The metric on the sample itself, NaN where undefined.
         lower: Lower end of the interval, NaN where the estimate is, or with fewer than 2 patients.
-        upper: Upper end of the interval.
-        lesions: Number of lesions.
-        patients: Number of patients.
+        upper: Upper end.
         draws: Number of draws that the interval rests on.
         undefined_draws: Draws in which the metric was undefined and which were redrawn.
     """

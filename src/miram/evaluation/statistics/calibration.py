@@ -74,11 +74,8 @@ class ReliabilityBin:
 
     Attributes:
         confidence: Mean stated probability.
-        frequency: Share of lesions for which the event came true.
-        lower: Lower end of the frequency's interval.
-        upper: Upper end of the frequency's interval.
-        lesions: Lesions in the bin.
-        patients: Patients of these.
+        frequency: Share of lesions for which the event came true, with its interval `lower` to
+            `upper`.
     """
 
     confidence: float

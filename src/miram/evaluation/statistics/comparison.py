@@ -24,17 +24,10 @@ class Comparison:
     """A method against the reference, on the same lesions.
 
     Attributes:
-        method: Name of the method.
-        reference: Name of the method compared with.
-        metric: The metric compared.
-        difference: Metric of the method minus metric of the reference.
-        lower: Lower end of the interval of the difference.
-        upper: Upper end of the interval of the difference.
+        difference: Metric of the method minus metric of the reference, with its interval `lower`
+            to `upper`.
         p_value: Two-sided.
         p_holm: The p-value after Holm's correction over the methods compared.
-        lesions: Number of lesions.
-        patients: Number of patients.
-        draws: Number of draws.
         undefined_draws: Number of draws redrawn because the metric was undefined.
         seeds: Number of trainings of the method that its metric is the mean over.
         reference_seeds: The same of the reference.

@@ -16,12 +16,9 @@ from miram.evaluation.statistics.weighted import Predictions
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class against the rest.
+    """One class against the rest: its lesions, and the patients with such a lesion.
 
     Attributes:
-        name: Name of the class.
-        lesions: Lesions of that class.
-        patients: Patients with such a lesion.
         metrics: Intervals of `class_metrics` by name; decisions are those of the whole task.
     """
 

@@ -41,8 +41,6 @@ class SubgroupRow:
     Attributes:
         subgroup: Name of the variable, such as `density`.
         value: Its value as text; `missing` where the table has none.
-        lesions: Number of lesions.
-        patients: Number of patients.
         intervals: Metrics with intervals by name; the interval is NaN under 5 patients, or
             where it would have no width.
         metric: The metric that the verdict is about.

@@ -29,16 +29,10 @@ class OutOfFold:
 
 
 def evaluation_pairs(splits: pd.DataFrame) -> list[Pair]:
-    """Which rows a probe learns from and which it is evaluated on.
+    """Rows of `splits` that a probe learns from and is evaluated on: a pair, or one per fold.
 
     With the official split the validation patients train as well: the probe chooses its penalty
     by an inner cross-validation. The test rows are read in one pair, once.
-
-    Args:
-        splits: Table with `strategy` and `split`.
-
-    Returns:
-        Positions of training and evaluation rows: one pair, or one per fold.
     """
     split = splits["split"].to_numpy()
     if (splits["strategy"] == "official").all():
@@ -61,27 +55,15 @@ def patients_apart(splits: pd.DataFrame) -> npt.NDArray[np.object_]:
 
 
 def ordered_rows(features: npt.NDArray, groups: npt.NDArray, rows: Rows) -> Rows:
-    """Rows in an order that follows from their content alone.
+    """Rows of (n, d) features in an order that follows from their content and patient alone.
 
     The same lesions in another order then give the same folds, batches and sums.
-
-    Args:
-        features: (n, d).
-        groups: (n,) patients.
-        rows: Rows to be put in order.
     """
     return rows[np.lexsort((*features[rows, :8].T, groups[rows]))]
 
 
 def check_pairs(groups: npt.ArrayLike, pairs: Sequence[Pair]) -> list[Pair]:
-    """Check that pairs of training and evaluation rows can give an honest evaluation.
-
-    Args:
-        groups: (n,) patient of each row.
-        pairs: Training and evaluation row numbers; one pair for a fixed split, k for k-fold.
-
-    Returns:
-        The pairs as arrays.
+    """The pairs as arrays, checked to give an honest evaluation of rows of (n,) patients.
 
     Raises:
         MiramError: If a patient is in both halves of a pair, a row is evaluated twice or does not
@@ -125,13 +107,7 @@ def out_of_fold(
 ) -> OutOfFold:
     """Score every evaluation row with a classifier fitted on the training rows of its pair.
 
-    Args:
-        groups: (n,) patient of each row.
-        pairs: Training and evaluation row numbers.
-        fit_predict: Takes training and evaluation rows, gives the scores of the latter.
-
-    Returns:
-        The scores of all evaluation rows.
+    `fit_predict` takes training and evaluation rows and gives the scores of the latter.
 
     Raises:
         MiramError: As `check_pairs`.

@@ -18,14 +18,7 @@ WithoutCallback = Literal["benign", "drop"]
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was left out of a task, and why.
-
-    Attributes:
-        task: Name of the task.
-        what: `task`, `class <name>` or `lesions`.
-        lesions: Number of lesions concerned.
-        reason: Why.
-    """
+    """What was left out of a task, and why: the `task`, a `class <name>`, or some `lesions`."""
 
     task: str
     what: str
@@ -65,17 +58,7 @@ def targets_of(
     task: TaskConfig,
     without_callback: WithoutCallback,
 ) -> TaskTargets:
-    """Which lesions of the splits answer a task, and with which labels.
-
-    Args:
-        lesions: Lesion table.
-        splits: (n rows) which lesion is in which part.
-        task: The task.
-        without_callback: How lesions without callback count.
-
-    Returns:
-        Targets whose `rows` are positions in `splits`.
-    """
+    """Which lesions of the splits answer a task; its `rows` are positions in `splits`."""
     table = lesions.set_index("lesion_id").loc[splits["lesion_id"]].reset_index()
     official = bool((splits["strategy"] == "official").all())
     split = splits["split"].to_numpy(dtype=object) if official else None
@@ -102,9 +85,6 @@ def task_targets(
         without_callback: Take BENIGN_WITHOUT_CALLBACK as benign, or drop these lesions.
         split: (n,) `train`, `val` or `test` per lesion; lesions with none of these are left out.
             None, for k-fold, asks for the patients of both in the whole table.
-
-    Returns:
-        The targets, with a row for everything left out.
 
     Raises:
         MiramError: If a column is missing.

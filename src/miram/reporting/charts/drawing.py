@@ -9,7 +9,6 @@ import pandas as pd
 from plotly.graph_objects import Figure
 
 from miram.models.methods import Method
-from miram.reporting.facts.words import counted
 
 TEMPLATE = "plotly_white"
 MARGIN = {"t": 16, "r": 16, "b": 16, "l": 16}
@@ -32,23 +31,6 @@ def legend_below(y: float) -> dict[str, Any]:
     return {"orientation": "h", "yanchor": "top", "y": -y}
 
 
-def direct_label(
-    figure: Figure, name: str, color: str, *, x: float, y: float, row: int | None = None
-) -> None:
-    """Write the name of a line to the right of its end, in its color."""
-    where = {"row": row, "col": 1} if row else {}
-    figure.add_annotation(
-        text=escaped(name),
-        x=x,
-        y=y,
-        xanchor="left",
-        xshift=6,
-        showarrow=False,
-        font={"color": color, "size": 12},
-        **where,
-    )
-
-
 def spread(places: Sequence[float], gap: float) -> list[float]:
     """Move places apart until neighbors are a gap away, as little as that takes."""
     order = np.argsort(places, kind="stable")
@@ -64,31 +46,6 @@ def context(style: Method, *, shown: bool) -> dict[str, Any]:
     return {"line": own if shown else {"color": PALE, "width": 1}, "showlegend": shown}
 
 
-def unit_square(figure: Figure, x: str, y: str) -> Figure:
-    """Lay a chart of two shares out as a square from 0 to 1, its legend below.
-
-    Args:
-        figure: The chart.
-        x: Title of the horizontal axis.
-        y: Title of the vertical axis.
-    """
-    axis = {"range": [-0.03, 1.03], "constrain": "domain"}
-    return figure.update_layout(
-        template=TEMPLATE,
-        xaxis={"title": x, **axis},
-        yaxis={"title": y, "scaleanchor": "x", **axis},
-        legend=legend_below(0.16),
-        margin=MARGIN,
-        height=560,
-    )
-
-
-def grey_line(figure: Figure, y: Sequence[float], name: str) -> None:
-    """Add the line from x = 0 to 1 that curves are compared with."""
-    line = {"color": GREY, "width": 1}
-    figure.add_scatter(x=[0, 1], y=list(y), mode="lines", line=line, name=name, hoverinfo="skip")
-
-
 def error_bars(rows: pd.DataFrame, estimate: str = "estimate", **style: Any) -> dict[str, Any]:
     """The intervals `lower` to `upper` of rows, as plotly's error bars."""
     return {
@@ -99,12 +56,6 @@ def error_bars(rows: pd.DataFrame, estimate: str = "estimate", **style: Any) -> 
         "thickness": 2,
         **style,
     }
-
-
-def panel_title(task: object, rows: pd.DataFrame) -> str:
-    """A task with the numbers of lesions and patients of its rows of the leaderboard."""
-    lesions, patients = int(rows["lesions"].iloc[0]), int(rows["patients"].iloc[0])
-    return f"{task}: {counted(lesions, 'lesion')}, {counted(patients, 'patient')}"
 
 
 def escaped(text: str) -> str:

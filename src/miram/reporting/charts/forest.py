@@ -44,13 +44,7 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class Forest:
-    """The rows of a forest plot, the highest metric first, and its axis.
-
-    Attributes:
-        finding: The task.
-        rows: The methods.
-        ticks: Values named on the axis, ascending.
-    """
+    """The methods of a forest plot, the highest metric first, and the values named on its axis."""
 
     finding: TaskFinding
     rows: tuple[ForestRow, ...]

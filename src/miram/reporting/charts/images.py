@@ -21,16 +21,9 @@ def data_uri(image: Image.Image) -> str:
 
 
 def contact_sheet(store: CropStore, columns: int, rows: int, size: int = 96) -> Image.Image:
-    """Lay out lesions evenly taken from a store.
+    """Lay out lesions evenly taken from a store, `size` pixels each, in grey.
 
-    Args:
-        store: The crop store; one without lesions shows its background patches.
-        columns: Crops side by side.
-        rows: Crops one below the other.
-        size: Size of a crop on the sheet in pixels.
-
-    Returns:
-        A grey image.
+    A store without lesions shows its background patches.
     """
     lesions = np.flatnonzero(store.manifest["kind"] == "lesion")
     shown = lesions if len(lesions) else np.arange(len(store.manifest))
@@ -47,13 +40,7 @@ def contact_sheet(store: CropStore, columns: int, rows: int, size: int = 96) -> 
 
 
 def lesion_tile(store: CropStore, lesion: str, size: int = 112) -> str:
-    """The crop of a lesion as a `data:` address.
-
-    Args:
-        store: The crop store.
-        lesion: Name of the lesion.
-        size: Largest size of the picture in pixels; smaller crops are not enlarged.
-    """
+    """The crop of a lesion as a `data:` address, of at most `size` pixels; none is enlarged."""
     position = int(pd.Index(store.manifest["crop_id"]).get_loc(lesion))
     image = Image.fromarray((store.crops[position] >> 8).astype(np.uint8))
     image.thumbnail((size, size), Image.Resampling.BOX)

@@ -1,69 +1,27 @@
 """Charts of a training: how losses fell, what decoders reconstructed."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
 from numpy.typing import NDArray
-from plotly.colors import qualitative
 from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
-from miram.reporting.charts.drawing import (
-    MARGIN,
-    TEMPLATE,
-    direct_label,
-    legend_below,
-    sentence,
-    spread,
-)
+from miram.reporting.charts.drawing import MARGIN, TEMPLATE, escaped, spread
 from miram.reporting.facts.methods import loss_columns, loss_label, trainings_of
 from miram.reporting.styles import method_style
 
 PARTS = ("target", "masked", "prediction")
-NOT_TRAINED = "Nothing is trained: the encoder keeps its initial weights."
 _PANEL_HEIGHT = 260  # pixels
-_LOSS_DASHES = ("solid", "dash", "dot", "dashdot")
-
-
-def loss_curve(history: pd.DataFrame) -> Figure:
-    """Draw how the losses of one method fell.
-
-    Args:
-        history: One row per logged step with `step`, `loss` and `loss_scale<s>`, of several
-            seeds with `seed`; empty for a method that does not train.
-
-    Returns:
-        For every seed one line for the sum and one per scale, or a sentence where nothing was
-        trained.
-    """
-    if history.empty:
-        return sentence(NOT_TRAINED)
-    figure = Figure()
-    for place, (training, part) in enumerate(trainings_of("", history).items()):
-        names = loss_columns([history])
-        for name, dash, color in zip(names, _LOSS_DASHES, qualitative.Plotly, strict=False):
-            figure.add_scatter(
-                x=list(part["step"]),
-                y=list(part[name]),
-                mode="lines",
-                line={"dash": dash, "color": color},
-                **_named(loss_label(name), training, place),
-            )
-    return _loss_layout(figure)
 
 
 def loss_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw the losses of all methods, each line named at its end.
 
-    Args:
-        histories: Training history by method.
-
-    Returns:
-        A panel for each scale that was reconstructed, and one for the methods without scales;
-        they share the axis of steps.
+    There is a panel for each scale that was reconstructed, and one for the methods without scales;
+    they share the axis of steps.
     """
     panels = loss_panels(histories)
     figure = make_subplots(
@@ -89,7 +47,17 @@ def loss_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
         gap = 17 / _PANEL_HEIGHT * (np.nanmax(drawn) - np.nanmin(drawn))
         heights = spread([end for _, end in ends.values()], gap)
         for (method, (x, _)), y in zip(ends.items(), heights, strict=True):
-            direct_label(figure, method, method_style(method).color, x=x, y=y, row=row)
+            figure.add_annotation(
+                text=escaped(method),
+                x=x,
+                y=y,
+                xanchor="left",
+                xshift=6,
+                showarrow=False,
+                font={"color": method_style(method).color, "size": 12},
+                row=row,
+                col=1,
+            )
         figure.update_yaxes(title=title, row=row, col=1)
     figure.update_xaxes(title="training step", row=len(panels), col=1)
     return figure.update_layout(
@@ -119,14 +87,6 @@ def loss_panels(histories: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, st
     return found | ({"loss, without scales": own} if own else {})
 
 
-def _named(name: str, training: str, place: int) -> dict[str, Any]:
-    """The name of a line; the legend names all seeds once, and shows or hides them together."""
-    if not training:
-        return {"name": name}
-    hover = f"{name}{training}: %{{y:.4g}}<extra></extra>"
-    return {"name": name, "legendgroup": name, "showlegend": not place, "hovertemplate": hover}
-
-
 def reconstruction_sheet(arrays: Mapping[str, NDArray[np.uint8]]) -> Sheet:
     """Draw target, its visible part, and reconstruction of a few crops at each scale.
 
@@ -136,9 +96,6 @@ def reconstruction_sheet(arrays: Mapping[str, NDArray[np.uint8]]) -> Sheet:
     Args:
         arrays: `scale<s>_target`, `_masked`, `_prediction`: (n, H, H) uint8 in true grey levels;
             empty for a method without decoders.
-
-    Returns:
-        A sheet with one column per crop and three rows per scale.
     """
     scales = scales_of(arrays)
     if not scales:
@@ -163,17 +120,3 @@ def scales_of(arrays: Mapping[str, NDArray[np.uint8]]) -> list[int]:
     """The scales that were reconstructed, ascending."""
     ends = (name.removeprefix("scale").split("_")[0] for name in arrays)
     return sorted({int(scale) for scale in ends})
-
-
-def _loss_layout(figure: Figure) -> Figure:
-    return figure.update_layout(
-        template=TEMPLATE,
-        xaxis_title="step",
-        yaxis_title="loss",
-        # With several seeds, one box with all lines would hide the chart.
-        hovermode="closest" if any(line.legendgroup for line in figure.data) else "x unified",
-        showlegend=True,
-        legend=legend_below(0.34),
-        margin=MARGIN,
-        height=360,
-    )

@@ -177,11 +177,7 @@ class SplitFacts:
 
 
 def split_facts(splits: pd.DataFrame) -> SplitFacts:
-    """Count how a study was split.
-
-    Args:
-        splits: Table of `miram.mammography.splits.assign_splits`.
-    """
+    """Count how a study was split, by the table of `assign_splits`."""
     strategy = str(splits["strategy"].iloc[0])
     names = _split_names(splits)
     patients = {name: set(splits.loc[splits["split"] == name, "patient_id"]) for name in names}

@@ -37,14 +37,9 @@ class TaskFinding:
     """What a study says about one task.
 
     Attributes:
-        task: Name of the task.
-        kind: `binary`, `single` or `multi`.
-        classes: Names of the classes.
         without_callback: How BENIGN_WITHOUT_CALLBACK was taken; None where it does not matter.
         metric: Main metric in words.
         chance: Its chance level, where there is one.
-        lesions: Lesions evaluated.
-        patients: Patients of these.
         standings: All methods, the highest main metric first.
         untrained: The random encoder, None where it was not run.
         trained: The best method that learned without labels, or the best with them where there is
@@ -151,11 +146,7 @@ def _gain(row: Comparison) -> tuple[float, float, float]:
 
 @lru_cache(maxsize=1)
 def study_findings(study: Study) -> tuple[TaskFinding, ...]:
-    """The findings of every task in the order asked, computed once for all sections of a page.
-
-    Args:
-        study: The finished study; its parameters say what is compared with what.
-    """
+    """The findings of every task in the order asked, computed once for all sections of a page."""
     main = study.main_metrics
     evaluated = set(main.loc[main["method"].isin(list(study.methods)), "task"])
     asked = [task.name for task in study.assessment.all_tasks()]
@@ -224,16 +215,10 @@ def _finding(study: Study, main: pd.DataFrame) -> TaskFinding:
 
 
 def majority_answer(study: Study, method: str, task: str) -> tuple[str, Interval]:
-    """The most frequent answer to a task, and how often it is right, with its interval.
+    """The most frequent answer to a task, and how often it is right on the lesions of a method.
 
-    Args:
-        study: The finished study.
-        method: On whose evaluated lesions.
-        task: Name of the task.
-
-    Returns:
-        The answer, and its accuracy. For several labels per lesion an empty text, and the share of
-        single labels that are right when each gets its more frequent value.
+    For several labels per lesion it is an empty text, and the share of single labels that are right
+    when each gets its more frequent value.
     """
     result, config = study.methods[method], study.assessment
     facts = result.metrics["tasks"][task]
@@ -272,13 +257,7 @@ def paired_with_reference(
 ) -> list[Comparison]:
     """Compare methods with the reference on the same patients.
 
-    Args:
-        results: Predictions by method.
-        task: Name of the task.
-        kind: `binary`, `single` or `multi`.
-        config: Reference, methods, tasks and metric.
-        draws: Bootstrap draws.
-        seed: Seed of the draws.
+    `results` are predictions by method.
 
     Returns:
         One comparison per other method; empty where the task is not to be compared, the

@@ -51,15 +51,11 @@ def file_name(text: str) -> str:
 
 
 def setting_tables(parameters: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Table]:
-    """All parameters but those of the methods, one table per group.
+    """All parameters but those of the methods, which are in `method_table`, one table per group.
 
     Folders describe a machine, not a study, and are left out, as are the files and columns of raw
     data that `sources` names, names that start with an underscore, which hold parts for use
     elsewhere, and methods that are not in the study.
-
-    Args:
-        parameters: Parameters of the run, as plain values or as configuration objects.
-        methods: Names of the methods, whose blocks are in `method_table`.
     """
     hidden = _PLACES | set(methods) | set(METHODS)
     groups = [name for name in parameters if name not in hidden and not name.startswith("_")]
@@ -187,12 +183,7 @@ def _labeled_exposure(facts: SplitFacts) -> str:
 
 
 def trainings_of(method: str, history: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The histories of the trainings of a method: `mae`, or of several seeds `mae, seed 1`.
-
-    Args:
-        method: Its name.
-        history: Of all its trainings, with `seed` where there are several.
-    """
+    """The histories of the trainings of a method: `mae`, or of several seeds `mae, seed 1`."""
     if "seed" not in history or history.empty:
         return {method: history}
     return {f"{method}, seed {seed}": part for seed, part in history.groupby("seed", sort=False)}
@@ -239,11 +230,7 @@ def _training_row(history: pd.DataFrame, losses: list[str]) -> tuple[Any, ...]:
 
 
 def runs_of(task: Mapping[str, Any]) -> dict[str, int]:
-    """Over how many seeds and repeats the metrics of a task are means: `{"seed": 2}`; one is none.
-
-    Args:
-        task: Of `metrics.json`.
-    """
+    """Over how many seeds and repeats metrics of a task are means: `{"seed": 2}`; one is none."""
     counts = {"seed": len(task.get("seeds", [0])), "repeat": int(task.get("repeats", 1))}
     return {name: count for name, count in counts.items() if count > 1}
 

@@ -1,5 +1,6 @@
 """All that a report is made from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,16 +35,20 @@ class MethodResult(Evaluation):
     fidelity: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
+def joined(methods: Mapping[str, MethodResult], table: str) -> pd.DataFrame:
+    """The rows of one table of every method, such as `subgroups`, with their `method`."""
+    tables = {name: getattr(result, table) for name, result in methods.items()}
+    parts = [one.assign(method=name) for name, one in tables.items() if not one.empty]
+    empty = pd.DataFrame(columns=["method", "task", "metric"])
+    return pd.concat(parts, ignore_index=True) if parts else empty
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
     """A finished study of one method or more.
 
     Attributes:
-        lesions: The lesion table.
         audit: What ingestion left out or repaired.
-        crops: The crop store.
-        splits: The split that each lesion is in.
-        leaderboard: All metrics with their intervals.
         parameters: All parameters of the run.
         methods: Results by method, in the order of the tables.
         baselines: Predictions from hand-crafted features, by baseline.

@@ -59,12 +59,7 @@ def listed(items: Iterable[object], none: str = "none") -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first cell of a row names the row.
-
-    Attributes:
-        columns: Column headings.
-        rows: Cells; None is an empty one.
-    """
+    """Column headings and cells; the first cell of a row names the row, None is an empty one."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]

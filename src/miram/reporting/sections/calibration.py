@@ -58,14 +58,7 @@ class Calibration(Section):
 def reliability_figure(method: str, result: MethodResult, task: str) -> Figure:
     """Draw observed frequency against predicted probability with 95 % intervals.
 
-    Args:
-        method: Name of the method.
-        result: Its results, with their calibration table.
-        task: Name of the task.
-
-    Returns:
-        Two panels that share their axes, before and after temperature scaling; a sentence where
-        there is no curve.
+    Two panels, before and after temperature scaling, share their axes.
     """
     curves = {scaling: _rows(result.calibration, task, scaling) for scaling in SCALINGS}
     if all(rows.empty for rows in curves.values()):

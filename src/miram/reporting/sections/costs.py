@@ -23,13 +23,12 @@ from miram.reporting.charts.drawing import (
     MARGIN,
     TEMPLATE,
     error_bars,
-    panel_title,
     sentence,
     spread,
 )
 from miram.reporting.facts.methods import is_trained, method_block, plain
 from miram.reporting.facts.study import Study
-from miram.reporting.facts.words import Table, interval, with_interval
+from miram.reporting.facts.words import Table, counted, interval, with_interval
 from miram.reporting.sections.section import Section
 from miram.reporting.styles import chance_level, method_style, metric_label
 
@@ -110,11 +109,7 @@ def study_costs(study: Study) -> dict[str, MethodCost]:
 
 
 def cost_table(study: Study, costs: Mapping[str, MethodCost] | None = None) -> pd.DataFrame:
-    """Put the cost of every method beside its main metric.
-
-    Args:
-        study: The finished study.
-        costs: Cost by method; counted if not given.
+    """Put the cost of every method, counted if not given, beside its main metric.
 
     Returns:
         `COLUMNS`, one row per task and method in the order of the leaderboard; unknown costs are
@@ -163,11 +158,7 @@ def _cells(row: Any) -> tuple[Any, ...]:
 def cost_figure(table: pd.DataFrame) -> Figure:
     """Draw every method's main metric with its 95 % interval over its cost, one panel per task.
 
-    Args:
-        table: Table of `cost_table`; methods of unknown cost are not drawn.
-
-    Returns:
-        A chart; a sentence where there is nothing to draw.
+    Methods of unknown cost are not drawn.
     """
     known = table[table["gmacs"].notna() & table["estimate"].notna()]
     if known.empty:
@@ -177,7 +168,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
         rows=len(groups),
         cols=1,
         shared_xaxes=True,
-        subplot_titles=[panel_title(task, rows) for task, rows in groups],
+        subplot_titles=[_panel_title(rows.iloc[0]) for _, rows in groups],
         vertical_spacing=0.06 / len(groups),
     )
     # Inside their panels, in the corner that the costly and bad would take.
@@ -207,11 +198,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
             row=1,
             col=1,
         )
-    figure.update_xaxes(
-        title="GMAC per image of a training step",
-        row=len(groups),
-        col=1,
-    )
+    figure.update_xaxes(title="GMAC per image of a training step", row=len(groups), col=1)
     levels = [chance_level(name) for name in known["metric"].unique()]
     low = min([known["lower"].min(), *(level for level in levels if level is not None)])
     figure.update_yaxes(range=[np.floor(10 * low) / 10, np.ceil(10 * known["upper"].max()) / 10])
@@ -221,6 +208,11 @@ def cost_figure(table: pd.DataFrame) -> Figure:
         showlegend=False,
         margin={**MARGIN, "t": 120},
     )
+
+
+def _panel_title(row: Any) -> str:
+    lesions, patients = counted(int(row.lesions), "lesion"), counted(int(row.patients), "patient")
+    return f"{row.task}: {lesions}, {patients}"
 
 
 def _mark(rows: pd.DataFrame) -> Scatter:

@@ -14,7 +14,7 @@ from plotly.graph_objects import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from miram.evaluation.predictions import TaskScores, task_scores
-from miram.reporting.charts.drawing import context, grey_line, unit_square
+from miram.reporting.charts.drawing import GREY, MARGIN, TEMPLATE, context, legend_below
 from miram.reporting.facts.findings import TaskFinding, study_findings
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import counted, with_interval
@@ -23,6 +23,7 @@ from miram.reporting.styles import MAIN_METRICS, chance_level, method_style
 
 Array = npt.NDArray[np.float64]
 Points = tuple[Array, Array]
+Curve = Callable[[npt.NDArray[np.int64], Array], tuple[Points, float] | None]
 Mean = Callable[[Sequence[Points], Sequence[float] | None], Points]
 _PALE_POINTS = 80
 _NOTHING: Points = (np.empty(0), np.empty(0))
@@ -104,81 +105,63 @@ def _charts(
     """ROC and precision-recall curves of one class, or of the task where `index` is None."""
     labels = next(iter(found.values())).labels
     areas = {
-        method: next(one[name] for name in MAIN_METRICS if name in one)
+        method: with_interval(next(one[name] for name in MAIN_METRICS if name in one))
         for method, one in metrics.items()
     }
-    precisions = {method: one["average_precision"] for method, one in metrics.items()}
-    return (
-        roc_figure(
-            {method: roc_points(scores, index) for method, scores in found.items()},
-            {method: with_interval(area) for method, area in areas.items()},
-            shown,
-        ),
-        precision_recall_figure(
-            {method: precision_recall_points(scores, index) for method, scores in found.items()},
-            {method: with_interval(area) for method, area in precisions.items()},
-            shown,
-            float((labels if index is None else labels[:, index]).mean()),
-        ),
-    )
+    precisions = {
+        method: with_interval(one["average_precision"]) for method, one in metrics.items()
+    }
+    prevalence = float((labels if index is None else labels[:, index]).mean())
+    roc = {method: roc_points(scores, index) for method, scores in found.items()}
+    steps = {method: precision_recall_points(scores, index) for method, scores in found.items()}
+    return curve_figure(roc, areas, shown), curve_figure(steps, precisions, shown, prevalence)
 
 
 def roc_points(found: TaskScores, index: int | None = None) -> Points:
-    """False- and true-positive rates of one class against the rest.
+    """False- and true-positive rates of one class against the rest, (m,) and (m,).
 
     Of several seeds, repeats, or folds whose scores are not comparable, the mean of their curves
     at equal false-positive rates (Fawcett, 2006); a fold is weighted by its pairs of a positive
-    and a negative, so that the area is the one in the tables.
-
-    Args:
-        found: Predictions of one method.
-        index: Number of the class; the mean over the classes if None.
-
-    Returns:
-        (m,) and (m,), empty where the class or the rest is missing.
+    and a negative, so that the area is the one in the tables. Without an index it is the mean over
+    the classes. Points are empty where the class or the rest is missing.
     """
-    if index is None:
-        return _over_classes(found, roc_points, _mean_roc)
-    curves, pairs = [], []
-    for known, scores in found.by_classifier():
-        labels = known[:, index]
-        if labels.min() < labels.max():
-            curves.append(roc_curve(labels, scores[:, index])[:2])
-            pairs.append(float(labels.sum() * (1 - labels).sum()))
-    return _mean_roc(curves, pairs)
+    return _points(found, index, _roc, _mean_roc)
 
 
 def precision_recall_points(found: TaskScores, index: int | None = None) -> Points:
-    """Recalls, ascending from 0, and precisions of one class against the rest.
+    """Recalls, ascending from 0, and precisions; as `roc_points`, the mean at equal recalls.
 
-    Of several seeds, repeats or folds the mean at equal recalls; a fold is weighted by its
-    positives, so that the area is the one in the tables.
-
-    Args:
-        found: Predictions of one method.
-        index: Number of the class; the mean over the classes if None.
-
-    Returns:
-        (m,) and (m,), empty where the class or the rest is missing.
+    A fold is weighted by its positives, so that the area is the one in the tables.
     """
+    return _points(found, index, _steps, _mean_steps)
+
+
+def _points(found: TaskScores, index: int | None, curve: Curve, mean: Mean) -> Points:
     if index is None:
-        return _over_classes(found, precision_recall_points, _mean_steps)
+        each = [_points(found, one, curve, mean) for one in range(len(found.classes))]
+        return mean([points for points in each if len(points[0])], None)
     if len(np.unique(found.labels[:, index])) < 2:
         return _NOTHING
-    curves, positives = [], []
-    for known, scores in found.by_classifier():
-        labels = known[:, index]
-        if labels.any():
-            curves.append(_steps(labels, scores[:, index]))
-            positives.append(float(labels.sum()))
-    return _mean_steps(curves, positives)
+    parts = [curve(labels[:, index], scores[:, index]) for labels, scores in found.by_classifier()]
+    known = [part for part in parts if part]
+    return mean([points for points, _ in known], [weight for _, weight in known])
 
 
-def _over_classes(
-    found: TaskScores, points: Callable[[TaskScores, int], Points], mean: Mean
-) -> Points:
-    curves = [points(found, index) for index in range(len(found.classes))]
-    return mean([curve for curve in curves if len(curve[0])], None)
+def _roc(labels: npt.NDArray[np.int64], scores: Array) -> tuple[Points, float] | None:
+    if labels.min() == labels.max():
+        return None
+    return roc_curve(labels, scores)[:2], float(labels.sum() * (1 - labels).sum())
+
+
+def _steps(labels: npt.NDArray[np.int64], scores: Array) -> tuple[Points, float] | None:
+    if not labels.any():
+        return None
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    # From the highest threshold on; the first precision at a recall is that of its step.
+    levels, first = np.unique(recall[::-1], return_index=True)
+    heights = precision[::-1][first]
+    heights[0] = heights[1]  # at recall 0 nothing was found: the first step begins there
+    return (levels, heights), float(labels.sum())
 
 
 def _mean_roc(curves: Sequence[Points], weights: Sequence[float] | None) -> Points:
@@ -203,38 +186,52 @@ def _mean_steps(curves: Sequence[Points], weights: Sequence[float] | None) -> Po
     return grid, np.average(steps, axis=0, weights=weights)
 
 
-def _steps(labels: npt.NDArray[np.int64], scores: Array) -> Points:
-    precision, recall, _ = precision_recall_curve(labels, scores)
-    # From the highest threshold on; the first precision at a recall is that of its step.
-    levels, first = np.unique(recall[::-1], return_index=True)
-    heights = precision[::-1][first]
-    heights[0] = heights[1]  # at recall 0 nothing was found: the first step begins there
-    return levels, heights
-
-
-def roc_figure(
-    curves: Mapping[str, Points], areas: Mapping[str, str], shown: Collection[str]
+def curve_figure(
+    curves: Mapping[str, Points],
+    areas: Mapping[str, str],
+    shown: Collection[str],
+    prevalence: float | None = None,
 ) -> Figure:
-    """Draw the ROC curves of several methods.
+    """Draw the ROC curves of several methods, or the precision-recall curves.
 
     Args:
-        curves: False- and true-positive rates by method.
+        curves: Points by method.
         areas: Area with its interval by method, as text.
         shown: Methods in color; the others are pale lines behind them.
+        prevalence: Of precision-recall curves the share of the class, the precision at chance
+            level.
     """
+    x, y = ("1 - specificity", "sensitivity") if prevalence is None else ("recall", "precision")
     figure = Figure()
     for method in sorted(curves, key=lambda name: name in shown):
-        false_positive, true_positive = _thinned(curves[method], whole=method in shown)
+        across, up = _thinned(curves[method], whole=method in shown)
         figure.add_scatter(
-            x=false_positive.round(3).tolist(),
-            y=true_positive.round(3).tolist(),
+            x=across.round(3).tolist(),
+            y=up.round(3).tolist(),
             mode="lines",
             **context(method_style(method), shown=method in shown),
+            line_shape=None if prevalence is None else "vh",
             name=f"{method}: {areas[method]}",
-            hovertemplate="sensitivity %{y:.3f} at 1 - specificity %{x:.3f}",
+            hovertemplate=f"{y} %{{y:.3f}} at {x} %{{x:.3f}}",
         )
-    grey_line(figure, (0, 1), f"chance level: {chance_level('auc')}")
-    return unit_square(figure, "1 - specificity", "sensitivity")
+    chance = f"{chance_level('auc')}" if prevalence is None else f"{prevalence:.3f}"
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1] if prevalence is None else [prevalence, prevalence],
+        mode="lines",
+        line={"color": GREY, "width": 1},
+        name=f"chance level: {chance}",
+        hoverinfo="skip",
+    )
+    axis = {"range": [-0.03, 1.03], "constrain": "domain"}
+    return figure.update_layout(
+        template=TEMPLATE,
+        xaxis={"title": x if prevalence is None else f"{x} (sensitivity)", **axis},
+        yaxis={"title": y, "scaleanchor": "x", **axis},
+        legend=legend_below(0.16),
+        margin=MARGIN,
+        height=560,
+    )
 
 
 def _thinned(points: Points, *, whole: bool) -> Points:
@@ -244,33 +241,3 @@ def _thinned(points: Points, *, whole: bool) -> Points:
         return points
     kept = np.linspace(0, count - 1, _PALE_POINTS).round().astype(int)
     return points[0][kept], points[1][kept]
-
-
-def precision_recall_figure(
-    curves: Mapping[str, Points],
-    areas: Mapping[str, str],
-    shown: Collection[str],
-    prevalence: float,
-) -> Figure:
-    """Draw the precision-recall curves of several methods.
-
-    Args:
-        curves: Recalls and precisions by method.
-        areas: Average precision with its interval by method, as text.
-        shown: Methods in color; the others are pale lines behind them.
-        prevalence: Share of the class, the precision at chance level.
-    """
-    figure = Figure()
-    for method in sorted(curves, key=lambda name: name in shown):
-        recall, precision = _thinned(curves[method], whole=method in shown)
-        figure.add_scatter(
-            x=recall.round(3).tolist(),
-            y=precision.round(3).tolist(),
-            mode="lines",
-            **context(method_style(method), shown=method in shown),
-            line_shape="vh",
-            name=f"{method}: {areas[method]}",
-            hovertemplate="precision %{y:.3f} at recall %{x:.3f}",
-        )
-    grey_line(figure, (prevalence, prevalence), f"chance level: {prevalence:.3f}")
-    return unit_square(figure, "recall (sensitivity)", "precision")

@@ -8,7 +8,7 @@ from plotly.graph_objects import Figure, Scatter
 
 from miram.reporting.charts.drawing import MARGIN, TEMPLATE, context, error_bars, legend_below
 from miram.reporting.facts.findings import study_findings
-from miram.reporting.facts.study import MethodResult, Study
+from miram.reporting.facts.study import MethodResult, Study, joined
 from miram.reporting.facts.words import Table, interval
 from miram.reporting.sections.section import Section
 from miram.reporting.styles import MAIN_METRICS, method_style, metric_label
@@ -22,11 +22,12 @@ class LabelEfficiency(Section):
 
     def applies(self, study: Study) -> bool:
         """Whether it was measured."""
-        return not _joined(study.methods).empty
+        return not joined(study.methods, "label_efficiency").empty
 
     def data(self, study: Study) -> dict[str, Any]:
         """Every task that was measured with its table, and the charts."""
         views, charts = [], {}
+        shares = joined(study.methods, "label_efficiency")["share"].nunique()
         for place, finding in enumerate(study_findings(study)):
             rows = label_rows(study.methods, finding.task)
             if rows.empty:
@@ -38,49 +39,29 @@ class LabelEfficiency(Section):
             "views": views,
             "charts": charts,
             "without_draws": tasks_without_draws(study.methods),
-            "line": f"Probes trained on {_joined(study.methods)['share'].nunique()} shares of the "
-            "training patients",
+            "line": f"Probes trained on {shares} shares of the training patients",
         }
 
 
 def label_rows(methods: Mapping[str, MethodResult], task: str) -> pd.DataFrame:
-    """Main metric by method and share of the training patients.
+    """Main metric by method and share of the training patients; empty where it was not measured.
 
-    Args:
-        methods: Results by method, with their tables of label efficiency.
-        task: Name of the task.
-
-    Returns:
-        Rows of these tables with their `method`; empty where it was not measured. A share with no
-        draw that held two classes has no row.
+    A share with no draw that held two classes has no row.
     """
-    table = _joined(methods)
+    table = joined(methods, "label_efficiency")
     return table[(table["task"] == task) & table["metric"].isin(MAIN_METRICS)]
 
 
 def tasks_without_draws(methods: Mapping[str, MethodResult]) -> list[str]:
     """Tasks that were measured, but had at no share a draw to learn from."""
-    tasks = dict.fromkeys(_joined(methods)["task"])
+    tasks = dict.fromkeys(joined(methods, "label_efficiency")["task"])
     return [str(task) for task in tasks if label_rows(methods, str(task)).empty]
 
 
-def _joined(methods: Mapping[str, MethodResult]) -> pd.DataFrame:
-    parts = [
-        result.label_efficiency.assign(method=name)
-        for name, result in methods.items()
-        if not result.label_efficiency.empty
-    ]
-    if not parts:
-        return pd.DataFrame(columns=["method", "task", "metric"])
-    return pd.concat(parts, ignore_index=True)
-
-
 def label_figure(rows: pd.DataFrame, shown: Collection[str]) -> Figure:
-    """Draw the main metric over the number of training patients.
+    """Draw the rows of `label_rows` over the number of training patients.
 
-    Args:
-        rows: Table of `label_rows`.
-        shown: Methods in color, with their spread; the others are pale lines behind them.
+    Methods that are not `shown` are pale lines behind the others, without their spread.
     """
     figure = Figure()
     by_method = {str(method): here for method, here in rows.groupby("method", sort=False)}

@@ -61,13 +61,7 @@ class Neighbors(Section):
 
 @dataclass(frozen=True)
 class Neighbor:
-    """A lesion near another one.
-
-    Attributes:
-        lesion: Its name.
-        label: Its class, or its labels, in words.
-        cosine: Of the angle between the features of the two.
-    """
+    """A lesion near another one, and the cosine of the angle between the features of the two."""
 
     lesion: str
     label: str
@@ -76,15 +70,13 @@ class Neighbor:
 
 @dataclass(frozen=True)
 class Neighborhood:
-    """A lesion with its nearest neighbors.
+    """A lesion with its nearest neighbors, the nearest first.
 
     Attributes:
-        lesion: Its name.
         label: Its class, or its labels, in words.
         answer: The class predicted by the probe.
         right: Whether that is the label.
         confidence: Probability of the answer; of several labels their mean.
-        neighbors: The nearest first.
         lesions: Lesions among which neighbors were searched.
         patients: Patients of these.
     """
@@ -99,16 +91,10 @@ class Neighborhood:
     patients: int
 
 
-def neighborhoods(
-    study: Study, method: str, task: str, *, chosen: int = CHOSEN
-) -> list[Neighborhood]:
+def neighborhoods(study: Study, method: str, task: str) -> list[Neighborhood]:
     """The nearest neighbors of the lesions that a method's probe classified most confidently.
 
-    Args:
-        study: The finished study.
-        method: Whose features and probe; of several seeds the first that was evaluated.
-        task: By whose answers lesions are chosen.
-        chosen: Lesions classified rightly, and as many wrongly, at most.
+    Of several seeds it is the first that was evaluated.
 
     Returns:
         Lesions classified rightly, then wrongly, the most confident first, at most one per patient
@@ -123,7 +109,7 @@ def neighborhoods(
     seeds = study.methods[method].metrics.get("seeds", ())[:1]
     (features,) = features_by_seed(table, splits["lesion_id"], seeds).values()
     found = task_scores(study.methods[method].predictions, task)
-    scores = found.each()[0]
+    scores = found.seeds.each[0]
     right, confidence = answers(found.labels, scores, targets.kind)
     names = evaluated_lesions(study.methods[method].predictions, task)
     place = pd.Index(splits["lesion_id"])
@@ -136,7 +122,7 @@ def neighborhoods(
             confidence=float(confidence[row]),
             **_nearest_lesions(features, splits, targets, int(place.get_loc(names[row]))),
         )
-        for row in most_confident(right, confidence, found.patients, chosen)
+        for row in most_confident(right, confidence, found.patients)
     ]
 
 
@@ -162,40 +148,32 @@ def answers(
 
 
 def most_confident(
-    right: npt.NDArray[np.bool_], confidence: Array, patients: npt.NDArray, count: int
+    right: npt.NDArray[np.bool_], confidence: Array, patients: npt.NDArray
 ) -> list[int]:
-    """The rows answered most confidently: `count` right ones, then `count` wrong ones.
+    """The rows answered most confidently: up to `CHOSEN` right ones, then as many wrong ones.
 
     Args:
         right: (n,) whether the answer is right.
         confidence: (n,) its probability; of equal ones the first row comes first.
         patients: (n,) patient of each row; each is taken once per group.
-        count: Rows of each group, at most.
     """
     found: list[int] = []
     for group in (right, ~right):
         rows = np.flatnonzero(group)
         rows = rows[np.argsort(-confidence[rows], kind="stable")]
         once = pd.Series(patients[rows]).drop_duplicates().index
-        found += rows[once][:count].tolist()
+        found += rows[once][:CHOSEN].tolist()
     return found
 
 
 def nearest(
-    features: npt.NDArray, rows: npt.NDArray[np.intp], row: int, count: int = NEIGHBORS
+    features: npt.NDArray, rows: npt.NDArray[np.intp], row: int
 ) -> tuple[npt.NDArray[np.intp], Array]:
-    """The rows nearest to another one by the cosine of their features.
+    """The `NEIGHBORS` of (m,) rows that are nearest to another row, and the cosines.
 
-    Args:
-        features: (n, d).
-        rows: (m,) rows to search.
-        row: The query.
-        count: Number of rows, at most m.
-
-    Returns:
-        The rows and their cosines, the nearest first.
+    The nearest is first, by the cosine of their (n, d) features.
     """
-    search = NearestNeighbors(n_neighbors=min(count, len(rows)), metric="cosine")
+    search = NearestNeighbors(n_neighbors=min(NEIGHBORS, len(rows)), metric="cosine")
     distances, places = search.fit(features[rows]).kneighbors(features[[row]])
     return rows[places[0]], 1 - distances[0].astype(np.float64)
 

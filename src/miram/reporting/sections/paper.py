@@ -34,21 +34,13 @@ _ALPHA = 0.05
 _NEAR = 0.95  # share of the test lesions from which a study counts as the same test
 
 
-@dataclass(frozen=True)
-class PublishedMetric:
-    """An accuracy that the paper states, and our method that reproduces it."""
-
-    name: str
-    accuracy: float
-    method: str
-
-
-PUBLISHED = (
-    PublishedMetric("MIRAM-Nyström", 0.610, "miram_nystrom"),
-    PublishedMetric("MoCo-v3", 0.602, "moco_v3"),
-    PublishedMetric("MAE", 0.589, "mae"),
-)
-"""Accuracies on CBIS-DDSM as the paper states them; the first is its own method's."""
+PUBLISHED = {
+    "miram_nystrom": ("MIRAM-Nyström", 0.610),
+    "moco_v3": ("MoCo-v3", 0.602),
+    "mae": ("MAE", 0.589),
+}
+"""Names and accuracies on CBIS-DDSM as the paper states them, by our method that reproduces each;
+the first is its own method's."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +54,7 @@ class PaperRow:
         lower: Lower end of the 95 % interval.
         upper: Upper end.
         lesions: Test lesions; of published accuracies, those of the official split.
-        patients: Patients of these; None where unknown.
-        interval: Kind of the interval: `binomial`, or a bootstrap over `patients`.
+        patients: Patients of these; None where unknown, and the interval is binomial.
         policy: Split and leakage policy in words.
         source: Where the accuracy is from.
         fine_tuned: Whether the encoder was fine-tuned; else a linear probe read it frozen.
@@ -76,7 +67,6 @@ class PaperRow:
     upper: float
     lesions: int
     patients: int | None
-    interval: Literal["binomial", "patients"]
     policy: str
     source: str
     fine_tuned: bool
@@ -95,7 +85,7 @@ class PaperRow:
         The number of lesions itself where the interval is binomial, undefined or narrower.
         """
         spread = (self.upper - self.lower) / (2 * stats.norm.ppf(1 - _ALPHA / 2))
-        if self.interval == "binomial" or not spread > 0:
+        if self.patients is None or not spread > 0:
             return float(self.lesions)
         independent = self.accuracy * (1 - self.accuracy) / spread**2
         return float(np.clip(independent, 1, self.lesions))
@@ -103,15 +93,9 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperDifference:
-    """The accuracy of one row minus that of another.
+    """The accuracy of one row minus that of another, its 95 % interval and two-sided p.
 
     Attributes:
-        first: The one row.
-        second: The other row.
-        difference: Difference of the accuracies.
-        lower: Lower end of its 95 % interval.
-        upper: Upper end.
-        p_value: Two-sided.
         p_holm: After Holm's correction over all differences of the table.
     """
 
@@ -155,28 +139,25 @@ class Paper(Section):
         }
 
 
-def published_row(item: PublishedMetric) -> PaperRow:
-    """A published accuracy with its binomial interval."""
+def _published_row(name: str, accuracy: float) -> PaperRow:
     lower, upper = proportion_confint(
-        item.accuracy * TEST_LESIONS, TEST_LESIONS, alpha=_ALPHA, method="wilson"
+        accuracy * TEST_LESIONS, TEST_LESIONS, alpha=_ALPHA, method="wilson"
     )
     return PaperRow(
         origin="published",
-        name=item.name,
-        accuracy=item.accuracy,
+        name=name,
+        accuracy=accuracy,
         lower=float(lower),
         upper=float(upper),
         lesions=TEST_LESIONS,
         patients=None,
-        interval="binomial",
         policy="official, taken as it is",
         source=PAPER,
         fine_tuned=True,
     )
 
 
-def our_row(method: str, found: Mapping[str, Any], *, fine_tuned: bool) -> PaperRow:
-    """An accuracy of a study with its interval over patients, from a `metrics.json` of the task."""
+def _our_row(method: str, found: Mapping[str, Any], *, fine_tuned: bool) -> PaperRow:
     task = found["tasks"][TASK]
     metric = task["metrics"][METRIC]
     return PaperRow(
@@ -187,14 +168,13 @@ def our_row(method: str, found: Mapping[str, Any], *, fine_tuned: bool) -> Paper
         upper=metric["upper"],
         lesions=task["lesions"],
         patients=task["patients"],
-        interval="patients",
         policy=f"{found['strategy']}, leakage {found['leakage']}",
         source="this study",
         fine_tuned=fine_tuned,
     )
 
 
-def tested_differences(pairs: list[tuple[PaperRow, PaperRow]]) -> tuple[PaperDifference, ...]:
+def _tested(pairs: list[tuple[PaperRow, PaperRow]]) -> tuple[PaperDifference, ...]:
     """Differences of accuracies, the first of a pair minus the second; Holm over all of them."""
     raw = [_difference(first, second) for first, second in pairs]
     corrected = holm([item.p_value for item in raw])
@@ -212,13 +192,7 @@ def _difference(first: PaperRow, second: PaperRow) -> PaperDifference:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """The paper's accuracies and ours.
-
-    Attributes:
-        rows: All accuracies, the paper's first.
-        differences: The paper's lead over its baselines, and ours against the paper's.
-        sentences: What they mean, in plain words.
-    """
+    """The paper's accuracies, then ours; the paper's lead over its baselines, and ours over it."""
 
     rows: tuple[PaperRow, ...]
     differences: tuple[PaperDifference, ...]
@@ -241,17 +215,14 @@ def paper_table(
         source: The study's source of data, such as `cbis_ddsm`.
         fine_tuned: `finetuned_metrics.json` by method. The paper's encoders are fine-tuned: where
             ours was on the paper's task, its accuracy replaces that of the linear probe.
-
-    Returns:
-        Rows, differences and sentences.
     """
-    published = {item.method: published_row(item) for item in PUBLISHED}
+    published = {method: _published_row(*stated) for method, stated in PUBLISHED.items()}
     ours = _our_rows(metrics, fine_tuned=False) | _our_rows(fine_tuned or {}, fine_tuned=True)
     leader, *others = published.values()
     pairs = [(leader, other) for other in others]
     if not (reasons := _not_the_same_test(ours, source)):
         pairs += [(ours[name], row) for name, row in published.items() if name in ours]
-    differences = tested_differences(pairs)
+    differences = _tested(pairs)
     sentences = [
         *_on_the_paper(leader),
         *map(_in_words, differences),
@@ -263,7 +234,7 @@ def paper_table(
 
 def _our_rows(metrics: Mapping[str, Mapping[str, Any]], *, fine_tuned: bool) -> dict[str, PaperRow]:
     return {
-        method: our_row(method, found, fine_tuned=fine_tuned)
+        method: _our_row(method, found, fine_tuned=fine_tuned)
         for method, found in metrics.items()
         if TASK in found["tasks"]
     }

@@ -10,7 +10,7 @@ from plotly.graph_objects import Figure
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS, TOO_FEW
 from miram.reporting.charts.drawing import LEVEL_LINE, TEMPLATE, error_bars, escaped, sentence
 from miram.reporting.facts.findings import study_findings
-from miram.reporting.facts.study import MethodResult, Study
+from miram.reporting.facts.study import MethodResult, Study, joined
 from miram.reporting.facts.words import Table, counted, interval, number, p_value
 from miram.reporting.sections.section import Section
 from miram.reporting.styles import MAIN_METRICS, chance_level, method_style
@@ -54,35 +54,20 @@ class Subgroups(Section):
 def subgroup_rows(
     methods: Mapping[str, MethodResult], task: str, names: Sequence[str]
 ) -> pd.DataFrame:
-    """Main metric of some methods in every subgroup of a task.
-
-    Args:
-        methods: Results by method, with their subgroup tables.
-        task: Name of the task.
-        names: Methods wanted.
-
-    Returns:
-        Rows of the subgroup tables with their `method`, grouped by subgroup.
-    """
-    parts = [
-        methods[name].subgroups.assign(method=name)
-        for name in names
-        if not methods[name].subgroups.empty
-    ]
-    if not parts:
-        return pd.DataFrame(columns=["subgroup", "value", "method"])
-    table = pd.concat(parts, ignore_index=True)
+    """Main metric of the methods named in every subgroup of a task, grouped by subgroup."""
+    table = joined({name: methods[name] for name in names}, "subgroups")
     table = table[(table["task"] == task) & table["metric"].isin(MAIN_METRICS)]
+    if table.empty:
+        return table
     order = {key: place for place, key in enumerate(dict.fromkeys(_keys(table)))}
     return table.iloc[np.argsort([order[key] for key in _keys(table)], kind="stable")]
 
 
 def subgroup_figure(rows: pd.DataFrame) -> Figure:
-    """Draw the main metric with its 95 % interval in every subgroup.
+    """Draw the rows of `subgroup_rows` with their 95 % intervals.
 
-    Args:
-        rows: Table of `subgroup_rows`. Subgroups with fewer patients than a verdict needs get an
-            open marker; those without an interval are left out.
+    Subgroups with fewer patients than a verdict needs get an open marker; those without an
+    interval are left out.
     """
     rows = rows[rows["lower"].notna()]
     if rows.empty:

@@ -5,8 +5,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from miram.evaluation.statistics.bootstrap import Interval
-from miram.reporting.facts.shortcuts import Separation, study_shortcuts
-from miram.reporting.sections.shortcuts import Shortcuts
+from miram.reporting.sections.shortcuts import Separation, Shortcuts, study_shortcuts
 
 
 def scored_by(study, score):
