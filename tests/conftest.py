@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from miram_command import run_kedro
 from project_paths import PROJECT, SHARED_DATA
 
 # Several test processes share the cores; threads that wait for each other would stall all.
@@ -120,9 +121,7 @@ def run_study(folder: Path) -> None:
     (folder / "src").mkdir(parents=True)  # Kedro looks for it; the package is installed
     for name in ("conf", "pyproject.toml"):
         (folder / name).symlink_to(PROJECT / name)
-    command = [sys.executable, "-m", "kedro", "run", "--env", "test"]
-    environment = {**os.environ, "DO_NOT_TRACK": "1"}
-    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    run = run_kedro("run", "--env", "test", folder=folder)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
 
 

@@ -4,7 +4,6 @@ import copy
 import re
 import signal
 import warnings
-from collections.abc import Iterator
 from typing import IO, Any
 
 import click
@@ -13,7 +12,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import KedroCliError, _split_params
 from kedro.validation.exceptions import ParameterValidationError
 
-from miram.errors import MiramError, refusal
+from miram.errors import MiramError, causes, refusal
 from miram.evaluation.statistics import StatisticsError
 from miram.integrations.engine_run import on_engine
 from miram.integrations.parameters import PATH_PARAMETERS
@@ -57,20 +56,6 @@ class ReadableFailure(click.ClickException):
         click.echo(self.message if stopped else f"Error: {self.message}", file=file, err=True)
 
 
-def exit_code(error: BaseException) -> int:
-    """Exit status of an error: its own, as that of an interrupted training, or 1."""
-    code = next((found.exit_code for found in causes(error) if hasattr(found, "exit_code")), 1)
-    return int(code)
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what caused it, Kedro's wrappers included."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
 def run_readably(**options: Any) -> Any:
     """Run `kedro run`; a mendable error becomes one message and exit status 1."""
     # Kedro 1.7 announces that --pipeline will go in 2.0; the project pins kedro below that.
@@ -89,7 +74,9 @@ def run_readably(**options: Any) -> Any:
         message = readable(error)
         if message is None:
             raise
-        raise ReadableFailure(message, exit_code(error)) from error
+        # That of an interrupted training, or 1.
+        code = next((found.exit_code for found in causes(error) if hasattr(found, "exit_code")), 1)
+        raise ReadableFailure(message, int(code)) from error
 
 
 def _parameters(context: click.Context, option: click.Parameter, given: Any) -> Any:

@@ -43,6 +43,14 @@ def writing(path: str | Path) -> Iterator[None]:
         raise CannotWrite(f"cannot write {path}: {os.strerror(number)}; {remedy}") from error
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it, Kedro's wrappers included."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
 def refusal(error: BaseException) -> str | None:
     """What a user can do about a full or closed disk; None for any other error."""
     if not isinstance(error, OSError) or error.errno not in _DISK:

@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from forty_patients import lesions_of_40_patients
 from miram_command import call_miram as run
+from miram_command import run_miram
 from project_paths import PROJECT
 
 from miram.evaluation.assess import assess_features
@@ -207,14 +205,7 @@ def test_the_own_tasks_of_a_project_can_be_asked_in_it(graded, tmp_path):
     (project / "conf" / "base" / "parameters.yml").write_text(
         f"evaluation:\n  own_tasks:\n    - {task}\n"
     )
-    code = "from miram.commands.app import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *graded, "--task", "grading", "--draws", str(DRAWS)],
-        cwd=project,
-        env={**os.environ, "DO_NOT_TRACK": "1"},
-        capture_output=True,
-        text=True,
-    )
+    done = run_miram(*graded, "--task", "grading", "--draws", DRAWS, folder=project)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["task"] == "grading"

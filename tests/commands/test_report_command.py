@@ -1,13 +1,10 @@
 """`miram report`: where the page is, the page itself, and who makes it where there is none."""
 
 import json
-import os
-import subprocess
-import sys
 from functools import partial
 
 import pytest
-from miram_command import call_miram
+from miram_command import call_miram, run_miram
 
 run = partial(call_miram, "report")
 
@@ -35,11 +32,8 @@ def open_with(browser, data_root, folder):
     script = folder / "browser"
     script.write_text(f"#!/bin/sh\n{browser}\n")
     script.chmod(0o755)
-    code = "from miram.commands.app import main; main()"
-    command = [sys.executable, "-c", code, "report", "--data-root", data_root, "--open"]
-    environment = {**os.environ, "BROWSER": f"{script} %s", "PATH": ""}
-    environment.pop("DISPLAY", None)
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+    environment = {"BROWSER": f"{script} %s", "PATH": "", "DISPLAY": ""}
+    return run_miram("report", "--data-root", data_root, "--open", **environment)
 
 
 def test_open_hands_the_page_to_the_browser_of_the_user(data_root, tmp_path):
@@ -57,10 +51,7 @@ def test_without_a_browser_the_place_of_the_page_is_reported_still(data_root, tm
 
 
 def print_with(data_root, path):
-    code = "from miram.commands.app import main; main()"
-    command = [sys.executable, "-c", code, "report", "--data-root", data_root, "--pdf"]
-    environment = {**os.environ, "PATH": str(path)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+    return run_miram("report", "--data-root", data_root, "--pdf", PATH=str(path))
 
 
 def test_printing_without_a_browser_says_which_to_install(data_root, tmp_path):

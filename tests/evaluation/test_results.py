@@ -3,7 +3,7 @@
 import pytest
 
 from miram.errors import MiramError
-from miram.evaluation.results import data_digest, one_policy, under
+from miram.evaluation.results import data_digest, one_policy
 
 DROP = {"strategy": "official", "leakage": "drop"}
 LEAKY = {"strategy": "official", "leakage": "official"}
@@ -24,11 +24,6 @@ def test_methods_under_several_policies_are_named_with_theirs():
         "moco_v3 under cv, leakage drop",
     ):
         assert words in str(caught.value)
-
-
-def test_only_metrics_under_the_policy_are_taken():
-    assert under(("official", "drop"), {"mae": LEAKY, "random": DROP}) == {"random": DROP}
-    assert under(None, {"mae": LEAKY}) == {"mae": LEAKY}
 
 
 def test_the_data_version_is_that_of_the_features():

@@ -126,16 +126,6 @@ def test_registers_are_learned_tokens_without_a_place():
     assert torch.equal(vit.pos_embed[:, 5:], CONFIG.build(seed=0).pos_embed[:, 1:])
 
 
-def test_an_encoder_with_registers_is_made_again_from_its_file(tmp_path):
-    config = CONFIG.model_copy(update={"registers": 4})
-    vit = config.build(seed=3).eval()
-    facts = {"timm": config.timm_arguments, "image_size": 32}
-    EncoderCheckpoint.of(vit, facts).save(tmp_path / "encoder.safetensors")
-    loaded = EncoderCheckpoint.load(tmp_path / "encoder.safetensors").build_vision_transformer()
-    images = torch.rand(1, 1, 32, 32)
-    assert torch.equal(loaded.forward_features(images), vit.forward_features(images))
-
-
 # Attentions of the encoder. Those that need the grid cannot do without the hidden patches.
 
 OF_SETS = [kind for kind, config in ATTENTIONS.items() if not config.module.needs_grid]
@@ -153,10 +143,9 @@ def masked(encoder):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("registers", [0, 2])
 @pytest.mark.parametrize("kind", sorted(ATTENTIONS))
-def test_an_encoder_of_any_attention_is_made_again_from_its_file(tmp_path, kind, registers):
-    config = with_attention(kind, registers=registers)
+def test_an_encoder_of_any_attention_is_made_again_from_its_file(tmp_path, kind):
+    config = with_attention(kind, registers=2)
     vit = config.build(seed=3).eval()
     facts = {"timm": config.timm_arguments, "image_size": 32}
     EncoderCheckpoint.of(vit, facts).save(tmp_path / "encoder.safetensors")
@@ -167,7 +156,7 @@ def test_an_encoder_of_any_attention_is_made_again_from_its_file(tmp_path, kind,
     expected = vit.forward_features(images)
     assert torch.equal(again.forward_features(images), expected)
     assert torch.equal(tuned.encoder.forward_features(images), expected)
-    softmax = with_attention("softmax", registers=registers).build(seed=3)
+    softmax = with_attention("softmax", registers=2).build(seed=3)
     softmax.load_state_dict(vit.state_dict(), strict=False)
     same = torch.allclose(softmax.eval().forward_features(images), expected, atol=1e-4)
     # Windows of these cover the grid of 4 x 4.

@@ -18,14 +18,6 @@ def test_the_gradient_of_a_slope_is_its_steepness_everywhere_inside():
     torch.testing.assert_close(found[..., 1:-1, 1:-1], torch.full((1, 1, 14, 14), 0.5))
 
 
-def test_a_flat_image_has_no_gradient_and_an_edge_has_one_only_there():
-    edge = torch.zeros(1, 1, 16, 16)
-    edge[..., 8:] = 1
-    found = gradient_map(edge)
-    assert found[..., 7:9].min() > 0.4
-    assert found[..., :7].max() < 0.01 and found[..., 9:].max() < 0.01
-
-
 def test_gradients_stay_in_float32_under_autocast():
     images = torch.rand(1, 1, 16, 16)
     with torch.autocast("cpu", torch.bfloat16):

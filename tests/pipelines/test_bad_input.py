@@ -1,17 +1,15 @@
 """Bad input ends in one clear message before any long work, with an exit status that is not 0."""
 
 import logging
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
+from miram_command import run_kedro
 from skimage.io import imsave
 
 from miram.cli import cli
@@ -73,9 +71,7 @@ def test_each_mistake_is_named(kedro, tmp_path):
 
 
 def test_a_mistake_ends_the_program_in_a_message_without_a_traceback(project, tmp_path):
-    command = [sys.executable, "-m", "kedro", "run", *params(sourc="x", data_root=tmp_path)]
-    environment = {**os.environ, "DO_NOT_TRACK": "1"}
-    run = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    run = run_kedro("run", *params(sourc="x", data_root=tmp_path), folder=project)
     assert run.returncode == 1
     assert "did you mean source" in run.stderr and "Traceback" not in run.stderr
 
@@ -137,19 +133,12 @@ def test_without_labels_nothing_is_trained_before_that_is_reported(kedro, tmp_pa
 
 
 def test_a_closed_or_full_disk_ends_a_run_in_one_sentence(project, small_disk, read_only_disk):
-    environment = {**os.environ, "DO_NOT_TRACK": "1"}
     for disk, words in (
         (small_disk, "No space left on device; make"),
         (read_only_disk, "Read-only"),
     ):
-        command = [sys.executable, "-m", "kedro", "run", "--pipeline", "phantom", "--env", "test"]
-        run = subprocess.run(
-            [*command, *params(data_root=disk)],
-            cwd=project,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        command = ("run", "--pipeline", "phantom", "--env", "test", *params(data_root=disk))
+        run = run_kedro(*command, folder=project)
         assert run.returncode == 1
         assert "Traceback" not in run.stdout + run.stderr
         assert f"Error: cannot write {disk}" in run.stderr and words in run.stderr

@@ -1,11 +1,8 @@
 """What a study of a lab's own data writes holds no name, number, date or file of a patient."""
 
 import json
-import os
 import shutil
 import stat
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -13,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from dicom_files import dicom
-from miram_command import call_miram
+from miram_command import call_miram, run_kedro
 from pandas.testing import assert_frame_equal
 from PIL import Image
 
@@ -88,15 +85,7 @@ def run_lab(folder, project, *asked, **options):
     parameters = {"sources": {"image_table": {**OPTIONS, **options}}}
     (folder / "conf/test/parameters_lab.yml").write_text(yaml.safe_dump(parameters))
     params = f"source=image_table,raw_root={LAB},methods=mae"
-    command = ["kedro", "run", "--env", "test", "--params", params, *asked]
-    environment = {**os.environ, "DO_NOT_TRACK": "1"}
-    run = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    run = run_kedro("run", "--env", "test", "--params", params, *asked, folder=folder)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
     (folder / "data/run.log").write_text(run.stdout + run.stderr)
     return folder

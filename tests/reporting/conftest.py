@@ -210,6 +210,12 @@ def leaking_study(make_study: MakeStudy) -> Study:
 
 
 @pytest.fixture(scope="session")
+def unanswered_study(make_study: MakeStudy) -> Study:
+    """The lesions have no density, and nothing else was asked."""
+    return make_study(tasks=("density",))
+
+
+@pytest.fixture(scope="session")
 def four_class_study(make_study: MakeStudy) -> Study:
     """Folds, and a task of four classes."""
     return make_study(strategy="cv", tasks=("pathology4",))

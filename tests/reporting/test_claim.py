@@ -162,8 +162,8 @@ def test_every_method_is_reported_with_its_interval_and_numbers(study: Study) ->
         assert numbers in items[number].answer
 
 
-def test_without_a_task_no_metric_is_claimed(make_study: MakeStudy) -> None:
-    items = filled(make_study(tasks=("density",)))
+def test_without_a_task_no_metric_is_claimed(unanswered_study: Study) -> None:
+    items = filled(unanswered_study)
     assert {items[number].status for number in (28, 37, 38)} == {Status.AUTHOR}
     assert "density" in items[12].answer
 

@@ -172,11 +172,11 @@ def test_data_are_described_by_digest_and_numbers(study: Study) -> None:
     assert f"of {seen['patient_id'].nunique()} patients, without labels" in text
 
 
-def test_leakage_policy_is_described_by_what_it_did(study: Study, make_study: MakeStudy) -> None:
+def test_leakage_policy_is_described_by_what_it_did(study: Study, leaking_study: Study) -> None:
     assert "1 training lesion of 1 patient in both parts of the official split were left out" in (
         sentences(model_card(study, "mae"))
     )
-    leaking = sentences(model_card(make_study(leakage="official"), "mae"))
+    leaking = sentences(model_card(leaking_study, "mae"))
     assert "1 patient with test lesions took part in training, which biases" in leaking
     assert "Pretraining saw images, not labels, of 1 of the 16 patients" in leaking
 
@@ -255,8 +255,8 @@ def test_names_from_the_data_cannot_become_markup(make_study: MakeStudy) -> None
         assert len(set(widths[head - 1 : end])) == 1
 
 
-def test_a_study_without_a_task_still_has_a_card(make_study: MakeStudy) -> None:
-    card = model_card(make_study(tasks=("density",)), "mae")
+def test_a_study_without_a_task_still_has_a_card(unanswered_study: Study) -> None:
+    card = model_card(unanswered_study, "mae")
     assert "No task could be evaluated" in sentences(card)
     assert not head(card).eval_results
 

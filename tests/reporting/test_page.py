@@ -85,8 +85,8 @@ def cv_page(four_class_study: Study) -> Page:
 
 
 @pytest.fixture(scope="module")
-def leaking_page(make_study: MakeStudy) -> Page:
-    return Page(render_report(make_study(leakage="official")))
+def leaking_page(leaking_study: Study) -> Page:
+    return Page(render_report(leaking_study))
 
 
 def test_sections_that_apply_are_there_in_their_order_and_all_but_the_answer_are_folded(
@@ -195,9 +195,8 @@ def test_skipped_tasks_are_listed_with_the_reason(make_study: MakeStudy) -> None
     assert "density task 0 no lesion has a value of density" in found.text
 
 
-def test_study_without_any_task_is_still_reported(make_study: MakeStudy) -> None:
-    found = Page(render_report(make_study(tasks=("density",))))
-    assert "No task could be evaluated" in found.text
+def test_study_without_any_task_is_still_reported(unanswered_study: Study) -> None:
+    assert "No task could be evaluated" in Page(render_report(unanswered_study)).text
 
 
 def test_cross_validation_says_that_encoders_saw_the_patients(cv_page: Page, page: Page) -> None:

@@ -21,17 +21,12 @@ ONCE = "Patients were assigned to folds once"
 
 
 @pytest.fixture(scope="module")
-def once(make_study: MakeStudy) -> Study:
-    return make_study(strategy="cv")
-
-
-@pytest.fixture(scope="module")
 def repeated(make_study: MakeStudy) -> Study:
     return make_study(strategy="cv", repeats=2)
 
 
-def test_the_page_reports_repeats_and_their_spread(once: Study, repeated: Study) -> None:
-    page, other = words(render_report(repeated)), words(render_report(once))
+def test_the_page_reports_repeats_and_their_spread(cv_study: Study, repeated: Study) -> None:
+    page, other = words(render_report(repeated)), words(render_report(cv_study))
     assert "4 folds by patient, 2 times; every lesion is evaluated once in each repeat" in page
     assert "4 folds by patient; every lesion is evaluated once, by" in other
     assert "SD " not in other
@@ -44,10 +39,10 @@ def test_the_page_reports_repeats_and_their_spread(once: Study, repeated: Study)
     assert "Estimates on this page are means over 2 repeats of the cross-validation." in page
 
 
-def test_what_no_interval_covers_is_said(study: Study, once: Study, repeated: Study) -> None:
-    assert ONCE in beside_intervals(once.methods)
-    assert any(ONCE in sentence for sentence in study_limits(once))
-    assert ONCE in words(render_report(once))
+def test_what_no_interval_covers_is_said(study: Study, cv_study: Study, repeated: Study) -> None:
+    assert ONCE in beside_intervals(cv_study.methods)
+    assert any(ONCE in sentence for sentence in study_limits(cv_study))
+    assert ONCE in words(render_report(cv_study))
     for other in (study, repeated):
         assert ONCE not in beside_intervals(other.methods)
         assert "one training at most" in beside_intervals(other.methods)
@@ -63,12 +58,12 @@ def test_seeds_and_repeats_are_reported_together(seeded: Study, repeated: Study)
     assert over_runs(seeded.methods) == "means over 2 seeds"
 
 
-def test_card_and_checklist_report_repeats(once: Study, repeated: Study) -> None:
+def test_card_and_checklist_report_repeats(cv_study: Study, repeated: Study) -> None:
     card = model_card(repeated, "mae")
     area = repeated.methods["mae"].metrics["tasks"]["pathology"]["metrics"]["auc"]
     assert "| Metric | Estimate | 95 % interval | SD over repeats |" in card
     assert f"{area['repeat_deviation']:.3f}" in card
-    assert "SD over" not in model_card(once, "mae")
+    assert "SD over" not in model_card(cv_study, "mae")
     result = next(r for r in card_data(repeated, "mae").eval_results if r.metric_type == "roc_auc")
     assert result.dataset_split == "cross-validation, 4 folds, 2 times"
     assert result.metric_args["repeats"] == 2
@@ -88,10 +83,10 @@ def test_a_fold_of_every_repeat_has_its_own_supervised_encoder(repeated: Study) 
     )
 
 
-def test_methods_of_different_folds_are_not_compared(once: Study, repeated: Study) -> None:
+def test_methods_of_different_folds_are_not_compared(cv_study: Study, repeated: Study) -> None:
     results = {
         "random": repeated.methods["random"].predictions,
-        "mae": once.methods["mae"].predictions,
+        "mae": cv_study.methods["mae"].predictions,
     }
     with pytest.raises(MiramError, match="mae and random were evaluated in different folds"):
         paired_with_reference(results, "pathology", "binary", ComparisonConfig(), draws=100, seed=0)

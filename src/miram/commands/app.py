@@ -65,9 +65,6 @@ def _options(
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; an error that the user can mend becomes one line and exit status 1.
 
-    Args:
-        arguments: What follows the name of the program; None for those of the process.
-
     Raises:
         SystemExit: Always, with the exit status.
     """

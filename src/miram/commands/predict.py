@@ -66,19 +66,11 @@ def predict(
 def predict_files(
     predictor: "Predictor", images: Sequence[Path], boxes: Sequence[list[float] | None]
 ) -> list[dict[str, Any]]:
-    """Probabilities of images.
-
-    Args:
-        predictor: A model with a probe.
-        images: The files.
-        boxes: [x0, y0, x1, y1] in pixels of each image, or None.
+    """Probabilities of images, each with a box [x0, y0, x1, y1] in pixels or None.
 
     Returns:
         For each image `image`, `kind` (`lesion` or `tissue`), `patches` (how many crops were
         averaged), `probabilities` by class and `notes`.
-
-    Raises:
-        MiramError: An image cannot be read, or a box does not lie in it.
     """
     from miram.evaluation.features.crop_encoder import CropEncoder, encode_crops
     from miram.serving.requests import cut_file

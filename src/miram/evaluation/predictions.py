@@ -4,7 +4,7 @@ One row per seed, repeat of the cross-validation, protocol, lesion, task and cla
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,8 @@ class TaskScores:
     def of_kind(self, kind: Kind) -> tuple[npt.NDArray[np.int64], SeedScores]:
         """Labels and scores in the shapes of `kinds`."""
         if kind == "binary":
-            return self.labels[:, 0], self.seeds.shaped(lambda one: one[:, 0])
+            each = tuple(one[:, 0] for one in self.seeds.each)
+            return self.labels[:, 0], replace(self.seeds, each=each)
         return (self.labels.argmax(axis=1) if kind == "single" else self.labels), self.seeds
 
 

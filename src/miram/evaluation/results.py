@@ -57,13 +57,6 @@ def one_policy(metrics: Mapping[str, Mapping[str, Any]]) -> Policy | None:
     return next(iter(found), None)
 
 
-def under(
-    policy: Policy | None, metrics: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Mapping[str, Any]]:
-    """Those methods that were evaluated under a policy; all if there is none."""
-    return {name: one for name, one in metrics.items() if policy in (None, policy_of(one))}
-
-
 def data_digest(metrics: Mapping[str, Any]) -> str | None:
     """Name of the crop store that a method was evaluated on, None where unknown."""
     found: str | None = metrics.get("features", {}).get("crops")

@@ -41,11 +41,8 @@ def finetuning_splits(
     patient, from the training patients of each fold; and so it is from training and validation
     patients where the split's own validation shows no class beside another.
 
-    Args:
-        table: (n rows) `patient_id`, `strategy` and `split`.
-        labels: (n,) or (n, K).
-        share: Of the training patients, that validate where they are cut here.
-        seed: Of the cuts.
+    The table has `patient_id`, `strategy` and `split`; labels are (n,) or (n, K). A `share` of the
+    training patients validates where they are cut here.
 
     Returns:
         {`WHOLE`: split}, or a split by fold.

@@ -111,11 +111,12 @@ COLUMNS = (
         "text",
         False,
         "what grey levels mean where the file does not say it: low ones are bright (MONOCHROME1) "
-        "or dark; only where a source is told",
+        "or dark; only where a source is given it",
         ("MONOCHROME1", "MONOCHROME2"),
         always=False,
     ),
 )
+BY_NAME = {column.name: column for column in COLUMNS}
 
 _DTYPES = {"text": "string", "integer": "Int64", "flag": "bool"}
 _MEANT: dict[Kind, str] = {

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
-from miram.evaluation.features.extract import ORIGIN, encoder_digest, plan_features
+from miram.evaluation.features.extract import ORIGIN, encoder_digest, feature_origin
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.probes.linear import (
     LinearClassifier,
@@ -112,24 +112,17 @@ class ServedProbe:
 class Predictor:
     """An encoder with all that its features and probabilities depend on.
 
-    Attributes:
-        encoder: The encoder.
-        features: How its tokens become one vector.
-        crops: How crops are cut; its `backgrounds_per_image` is the number of patches that
-            stand for a mammogram in which nothing is marked.
-        probe: The probe fitted on its features; None for features alone.
-        about: What else a user should know, such as `method` and `data_digest`.
-        wanted: Which DICOM files it answers for; others are refused.
-        origin: Where it was loaded from, such as `models:/miram-mae/3`; no part of it.
+    Of `crops`, which says how crops are cut, `backgrounds_per_image` is the number of patches that
+    stand for a mammogram in which nothing is marked.
     """
 
     encoder: EncoderCheckpoint
-    features: FeatureConfig
+    features: FeatureConfig  # how its tokens become one vector
     crops: CropConfig
-    probe: ServedProbe | None = None
-    about: dict[str, Any] = field(default_factory=dict)
-    wanted: WantedImages = field(default_factory=WantedImages)
-    origin: str = ""
+    probe: ServedProbe | None = None  # fitted on its features; None for features alone
+    about: dict[str, Any] = field(default_factory=dict)  # such as `method` and `data_digest`
+    wanted: WantedImages = field(default_factory=WantedImages)  # DICOM files it answers for
+    origin: str = ""  # where it was loaded from, such as models:/miram-mae/3; no part of it
 
     @property
     def mask_cells(self) -> int:
@@ -236,7 +229,7 @@ def check_origin(
         MiramError: They are not.
     """
     lesions = features["lesion_id"].drop_duplicates()
-    expected = plan_features(encoder, store, lesions, config).origin
+    expected = feature_origin(encoder, store, lesions, config)
     found = {"features": features.attrs.get(ORIGIN), "metrics": metrics.get("features")}
     for what, origin in found.items():
         if origin != expected:

@@ -170,12 +170,7 @@ Part = TypeVar("Part", bound=Config)
 
 
 def recipe_of(method: BaseModel, training: TrainingConfig) -> TrainingConfig:
-    """Put a method's own settings over the shared ones.
-
-    Args:
-        method: A method's configuration; what it has of `epochs`, `optimizer` and
-            `augmentation` goes over the fields of the same names.
-        training: What all methods share.
+    """Put what a method has of `epochs`, `optimizer` and `augmentation` over the shared settings.
 
     Raises:
         MiramError: A setting is unknown or out of range.

@@ -149,12 +149,8 @@ def describe_nonfinite(
 
     Of several workers only those at fault keep their share of it.
 
-    Args:
-        bad: The step.
-        model: A copy of the model on the CPU.
-        folder: Where to keep it; None keeps nothing.
-        lost: Whether this worker's own loss was not finite.
-        gather: Joins a list with those of the other workers.
+    `model` is a copy on the CPU, `lost` says whether this worker's own loss was not finite, and
+    `gather` joins a list with those of the other workers.
 
     Returns:
         What happened and what to change, the same in all workers.

@@ -64,7 +64,7 @@ def pretrain(
     Args:
         store: The crop store.
         rows: Positions of the crops that may be seen.
-        encoder: The encoder.
+        encoder: Its configuration.
         method: How it is trained.
         training: The budget that all methods share.
         folder: Where the training keeps its state to resume from; None keeps nothing.
@@ -107,7 +107,7 @@ def pretrain(
         metadata["license"] += f"; so do those of the weights it starts from, {start.source}"
     shown, scores = {}, pd.DataFrame()
     if isinstance(model, MaskedAutoencoder):
-        examples = rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]
+        examples = spread(rows, EXAMPLES)
         shown = reconstruct_examples(
             model, store.crops[examples], store.masks[examples], image_size, recipe.seed
         )
@@ -122,6 +122,11 @@ def pretrain(
         shown,
         scores,
     )
+
+
+def spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """So many of the rows, from all over them."""
+    return rows[:: max(1, len(rows) // count)][:count]
 
 
 def identity(

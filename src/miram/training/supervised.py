@@ -39,14 +39,10 @@ Result = TypeVar("Result")
 
 
 def training_rows(splits: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
-    """Which lesions may lend their labels to an encoder.
+    """Which lesions may lend their labels to an encoder, as positions in the splits of one repeat.
 
-    Args:
-        splits: Table with `strategy` and `split`, of one repeat.
-
-    Returns:
-        Positions in the table. Under the official split one set, the training patients without
-        those who validate. Under cross-validation a set for each fold: all other patients.
+    Under the official split one set, the training patients without those who validate. Under
+    cross-validation a set for each fold: all other patients.
     """
     split = splits["split"].to_numpy()
     if (splits["strategy"] == "official").all():
@@ -77,7 +73,7 @@ def train_supervised(
         rows: (m,) positions in `splits` of the lesions that have a label.
         labels: (m,) classes from 0, or (m, K) of 0 and 1 where a lesion may have several.
         classes: K.
-        encoder: The encoder.
+        encoder: Its configuration.
         method: Which task, and how it is trained.
         training: The budget that all methods share.
         folder: Where the training keeps its state; None keeps nothing.

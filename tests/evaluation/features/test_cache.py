@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from miram.evaluation.features import extract
-from miram.evaluation.features.extract import TRAINED_ON, encoder_digest, plan_features
+from miram.evaluation.features.extract import ORIGIN, TRAINED_ON, encoder_digest, feature_origin
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.checkpoints.files import EncoderCheckpoint
@@ -33,30 +33,35 @@ def store(folder, seed=0):
     return CropStore.open(folder)
 
 
+def splits(names=NAMES):
+    columns = {"split": "train", "strategy": "official", "leakage": "drop"}
+    return pd.DataFrame({"lesion_id": names}).assign(**columns)
+
+
 def test_the_table_is_of_the_lesions_asked_and_a_file_keeps_its_origin(checkpoint, tmp_path):
     crops = store(tmp_path / "crops")
-    plan = plan_features(checkpoint, crops, NAMES[[2, 0]], FeatureConfig())
-    table = plan.table()
+    table = encode_lesions(checkpoint, crops, splits(NAMES[[2, 0]]), FeatureConfig(), None)
     assert table["lesion_id"].tolist() == ["lesion2", "lesion0"]
     table.to_parquet(tmp_path / "features.parquet")
-    assert pd.read_parquet(tmp_path / "features.parquet").attrs["origin"] == plan.origin
+    origin = feature_origin(checkpoint, crops, NAMES[[2, 0]], FeatureConfig())
+    assert pd.read_parquet(tmp_path / "features.parquet").attrs[ORIGIN] == origin
 
 
 def test_a_change_of_encoder_crops_lesions_or_settings_changes_the_origin(checkpoint, tmp_path):
     crops, config = store(tmp_path / "crops"), FeatureConfig()
-    origin = plan_features(checkpoint, crops, NAMES, config).origin
+    origin = feature_origin(checkpoint, crops, NAMES, config)
     name, weights = next(iter(checkpoint.state.items()))
     turned = EncoderCheckpoint({**checkpoint.state, name: -weights}, checkpoint.metadata)
     pixels = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, "pixel_mean": 0.4})
     others = [
-        plan_features(turned, crops, NAMES, config),
-        plan_features(pixels, crops, NAMES, config),
-        plan_features(checkpoint, store(tmp_path / "other", seed=1), NAMES, config),
-        plan_features(checkpoint, crops, NAMES[:3], config),
-        plan_features(checkpoint, crops, NAMES, FeatureConfig(pooling="cls")),
-        plan_features(checkpoint, crops, NAMES, FeatureConfig(symmetries=8)),
+        feature_origin(turned, crops, NAMES, config),
+        feature_origin(pixels, crops, NAMES, config),
+        feature_origin(checkpoint, store(tmp_path / "other", seed=1), NAMES, config),
+        feature_origin(checkpoint, crops, NAMES[:3], config),
+        feature_origin(checkpoint, crops, NAMES, FeatureConfig(pooling="cls")),
+        feature_origin(checkpoint, crops, NAMES, FeatureConfig(symmetries=8)),
     ]
-    assert all(other.origin != origin for other in others)
+    assert all(other != origin for other in others)
 
 
 def test_an_older_store_that_the_encoder_was_trained_on_is_named(checkpoint, tmp_path):
@@ -68,43 +73,40 @@ def test_an_older_store_that_the_encoder_was_trained_on_is_named(checkpoint, tmp
     ):
         facts = {**checkpoint.metadata, "data_digest": digest, SPLITS: record}
         trained = EncoderCheckpoint(checkpoint.state, facts)
-        assert plan_features(trained, crops, NAMES, FeatureConfig()).origin.get(TRAINED_ON) == named
+        assert feature_origin(trained, crops, NAMES, FeatureConfig()).get(TRAINED_ON) == named
 
 
 def test_the_probe_warns_of_an_older_store(checkpoint, tmp_path, caplog):
-    columns = {"split": "train", "strategy": "official", "leakage": "drop"}
-    splits = pd.DataFrame({"lesion_id": NAMES}).assign(**columns)
-    facts = {"data_digest": "older", SPLITS: split_record(splits, labels=False)}
+    facts = {"data_digest": "older", SPLITS: split_record(splits(), labels=False)}
     trained = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, **facts})
     crops = store(tmp_path / "crops")
-    table = encode_lesions(trained, crops, splits, FeatureConfig(), None)
+    table = encode_lesions(trained, crops, splits(), FeatureConfig(), None)
     assert table.attrs["origin"][TRAINED_ON] == "older"
     assert f"trained on the crops older, those at hand are {crops.digest}" in caplog.text
 
 
 def test_a_change_of_the_code_of_features_changes_the_origin(checkpoint, tmp_path, monkeypatch):
     crops = store(tmp_path / "crops")
-    origin = plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
+    origin = feature_origin(checkpoint, crops, NAMES, FeatureConfig())
     monkeypatch.setattr(extract, "code_digest", lambda *packages: f"edited {packages}")
-    other = plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
+    other = feature_origin(checkpoint, crops, NAMES, FeatureConfig())
     assert {name for name in origin if origin[name] != other[name]} == {"code"}
 
 
 def test_what_does_not_change_features_does_not_change_the_origin(checkpoint, tmp_path):
     crops = store(tmp_path / "crops")
-    origin = plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
+    origin = feature_origin(checkpoint, crops, NAMES, FeatureConfig())
     told = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, "license": "x"})
-    again = plan_features(told, crops, NAMES[::-1], FeatureConfig(batch_size=2)).origin
+    again = feature_origin(told, crops, NAMES[::-1], FeatureConfig(batch_size=2))
     assert again == origin
 
 
 def test_the_origin_records_the_splits_under_which_the_encoder_was_trained(checkpoint, tmp_path):
     crops = store(tmp_path / "crops")
-    assert "splits" not in plan_features(checkpoint, crops, NAMES, FeatureConfig()).origin
+    assert "splits" not in feature_origin(checkpoint, crops, NAMES, FeatureConfig())
     record = {"strategy": "official", "leakage": "drop", "sides": "abc"}
     told = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, "splits": record})
-    plan_features(told, crops, NAMES, FeatureConfig()).table().to_parquet(tmp_path / "f.parquet")
-    assert pd.read_parquet(tmp_path / "f.parquet").attrs["origin"]["splits"] == record
+    assert feature_origin(told, crops, NAMES, FeatureConfig())["splits"] == record
 
 
 def test_the_digest_is_of_every_weight_whatever_its_type(checkpoint):

@@ -30,8 +30,7 @@ from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources import make_source
 from miram.mammography.splits import SplitConfig, assign_splits
 from miram.models.methods import BASELINES
-from miram.pipelines.baselines import create_pipeline
-from miram.pipelines.baselines.nodes import describing
+from miram.pipelines.baselines import create_pipeline, describing
 from miram.pipelines.probe.nodes import evaluate_features
 
 WHITE = 65_535

@@ -1,14 +1,12 @@
 """Growing, opening and filling regions: the same as the slow definitions."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
-from skimage.measure import label
 
-from miram.mammography.crops.breast import at_border, grown, without_holes, without_thin_parts
+from miram.mammography.crops.breast import grown, without_holes, without_thin_parts
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=24))
 RADII = st.integers(0, 9)
@@ -41,17 +39,3 @@ def test_what_no_disk_inside_the_picture_fits_into_is_thin(mask, radius):
 @given(MASKS)
 def test_holes_are_filled(mask):
     assert (without_holes(mask) == ndimage.binary_fill_holes(mask)).all()
-
-
-def test_components_at_the_border_are_distinguished_from_those_inside():
-    picture = np.zeros((9, 9), dtype=bool)
-    picture[0, 3] = picture[4, 4] = picture[6:9, 8] = True
-    components = label(picture, connectivity=1)
-    assert at_border(components).tolist() == [False, True, False, True]
-
-
-@pytest.mark.parametrize("edge", [np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]])
-def test_each_border_counts(edge):
-    components = np.zeros((5, 6), dtype=int)
-    components[edge] = 1
-    assert at_border(components).tolist() == [False, True]

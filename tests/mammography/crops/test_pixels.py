@@ -46,18 +46,6 @@ def test_averages_are_exact_to_the_last_bit(sizes):
     assert (area_means(pixels, new) == sums / old**2).all()
 
 
-@given(st.integers(1, 9), st.integers(1, 9))
-def test_whole_blocks_are_averaged(blocks, cells):
-    pixels = image(blocks * cells)
-    expected = pixels.reshape(cells, blocks, cells, blocks).mean(axis=(1, 3))
-    np.testing.assert_allclose(area_means(pixels, cells), expected, rtol=1e-9)
-
-
-def test_a_pixel_on_a_border_is_shared_out_by_area():
-    pixels = np.tile([0.0, 0.0, 90.0, 0.0, 0.0], (5, 1))
-    assert area_means(pixels, 2) == pytest.approx(np.full((2, 2), 45 / 2.5))
-
-
 def test_the_own_size_keeps_the_pixels():
     assert (resample(image(32), 32) == image(32)).all()
 

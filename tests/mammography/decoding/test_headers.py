@@ -4,7 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
-from dicom_files import dicom, write_dicom
+from dicom_files import dicom
 from PIL import Image
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
@@ -150,15 +150,6 @@ def test_a_damaged_dicom_file_keeps_its_own_fault(tmp_path):
     with pytest.raises(DecodingError) as caught:
         image_facts(tmp_path / "a.dcm")
     assert "neither DICOM nor" not in caught.value.detail
-
-
-def test_a_headless_dicom_file_is_still_dicom(tmp_path):
-    write_dicom(tmp_path / "whole.dcm", np.zeros((4, 3), np.uint16), bits=12)
-    content = (tmp_path / "whole.dcm").read_bytes()
-    meta = 144 + int.from_bytes(content[140:144], "little")
-    (tmp_path / "a.dcm").write_bytes(content[meta:])
-    facts = image_facts(tmp_path / "a.dcm")
-    assert (facts.rows, facts.columns, facts.bits) == (4, 3, 12)
 
 
 def test_a_limit_above_what_headers_are_read_of_is_refused():

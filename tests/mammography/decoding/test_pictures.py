@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 
 from miram.mammography.decoding.headers import image_facts
-from miram.mammography.decoding.read import DecodingConfig, DecodingError, read_frames, read_image
+from miram.mammography.decoding.read import DecodingError, read_frames, read_image
 
 GREY8 = np.arange(256, dtype=np.uint8).reshape(16, 16)
 GREY16 = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
@@ -15,12 +15,6 @@ GREY16 = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
 def saved(tmp_path, pixels, name, **options):
     Image.fromarray(pixels).save(tmp_path / name, **options)
     return tmp_path / name
-
-
-def code_of(path, **config):
-    with pytest.raises(DecodingError) as caught:
-        read_image(path, DecodingConfig(**config))
-    return caught.value.code
 
 
 @pytest.mark.parametrize("pixels", [GREY8, GREY16], ids=["8 bits", "16 bits"])
@@ -64,13 +58,13 @@ def test_white_is_zero_tiffs_are_turned(tmp_path):
         np.testing.assert_array_equal(read_image(path).pixels.ravel(), top - raw)
 
 
-def test_color_pages_and_depths_are_refused(tmp_path):
-    assert code_of(saved(tmp_path, np.dstack([GREY8] * 3), "rgb.jpg")) == "color"
+def test_color_pages_and_depths_are_refused(tmp_path, failure):
+    assert failure(saved(tmp_path, np.dstack([GREY8] * 3), "rgb.jpg")) == "color"
     Image.fromarray(GREY8).convert("P").save(tmp_path / "palette.png")
-    assert code_of(tmp_path / "palette.png") == "color"
+    assert failure(tmp_path / "palette.png") == "color"
     first = Image.fromarray(GREY8)
     first.save(tmp_path / "pages.tif", save_all=True, append_images=[first])
-    assert code_of(tmp_path / "pages.tif") == "multi_frame"
+    assert failure(tmp_path / "pages.tif") == "multi_frame"
 
 
 LEVELS = np.arange(256, dtype=np.uint16).reshape(16, 16) * 128  # up to 32,640
@@ -152,24 +146,24 @@ def test_levels_that_do_not_fit_are_refused_with_the_levels(tmp_path, levels, wo
 
 
 @pytest.mark.parametrize("options", [{"bigtiff": True, "byteorder": ">"}, {}])
-def test_several_pages_and_colors_of_any_tiff_are_refused(tmp_path, options):
+def test_several_pages_and_colors_of_any_tiff_are_refused(tmp_path, options, failure):
     tifffile.imwrite(
         tmp_path / "a.tif", np.stack([LEVELS] * 3), photometric="minisblack", **options
     )
-    assert code_of(tmp_path / "a.tif") == "multi_frame"
+    assert failure(tmp_path / "a.tif") == "multi_frame"
     tifffile.imwrite(tmp_path / "a.tif", np.stack([LEVELS] * 3, -1), photometric="rgb", **options)
-    assert code_of(tmp_path / "a.tif") == "color"
+    assert failure(tmp_path / "a.tif") == "color"
     tifffile.imwrite(tmp_path / "a.tif", LEVELS, **options)
-    assert code_of(tmp_path / "a.tif", max_pixels=100) == "too_large"
+    assert failure(tmp_path / "a.tif", max_pixels=100) == "too_large"
 
 
-def test_large_and_broken_pictures_are_refused(tmp_path):
+def test_large_and_broken_pictures_are_refused(tmp_path, failure):
     path = saved(tmp_path, np.tile(GREY8, (20, 20)), "a.jpg")
-    assert code_of(path, max_pixels=1000) == "too_large"
+    assert failure(path, max_pixels=1000) == "too_large"
     path.write_bytes(path.read_bytes()[:-3000])
-    assert code_of(path) == "truncated"
+    assert failure(path) == "truncated"
     path.write_bytes(b"\xff\xd8\xff" + bytes(100))
-    assert code_of(path) == "unreadable"
+    assert failure(path) == "unreadable"
 
 
 def test_a_picture_is_known_by_its_content_not_its_name(tmp_path):

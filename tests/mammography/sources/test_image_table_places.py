@@ -13,7 +13,7 @@ from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.pseudonyms import PseudonymKey
 from miram.mammography.sources import make_source
-from miram.pipelines.ingest.nodes import ingest_lesions
+from miram.pipelines.ingest import ingest_lesions
 
 BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
 CONFIG = CropConfig(image_size=32, context=1.0, backgrounds_per_image=2)

@@ -98,7 +98,26 @@ def test_several_labels_of_a_cell_are_split_and_that_is_asked(lab, cells, expect
     rows = "".join(f"{number},a.png,{cell}\n" for number, cell in enumerate(cells))
     guess = lab(f"case,image,margin\n{rows}", "a.png")
     assert guess.options.get("label_separator") == expected
-    assert any("cells are split at" in doubt for doubt in guess.doubts) == bool(expected)
+    assert any("are split into labels" in doubt for doubt in guess.doubts) == bool(expected)
+
+
+def test_labels_in_small_letters_are_those_that_the_tasks_ask_for(lab, tmp_path):
+    guess = lab(
+        "case,image,x,y,w,h,margin\n1,a.png,1,2,20,20,ill-defined/obscured\n"
+        "2,b.png,1,2,20,20,obscured\n2,b.png,9,2,20,20,OBSCURED\n"
+        "2,b.png,9,9,20,20,ill-defined\n",
+        *("a.png", "b.png"),
+    )
+    assert guess.options["values"] == {
+        "mass_margins": {"ill-defined": "ILL_DEFINED", "obscured": "OBSCURED"}
+    }
+    lesions = make_source("image_table", guess.options).ingest(tmp_path).lesions
+    assert [sorted(one) for one in lesions["mass_margins"]] == [
+        ["ILL_DEFINED", "OBSCURED"],
+        ["OBSCURED"],
+        ["OBSCURED"],
+        ["ILL_DEFINED"],
+    ]
 
 
 def test_a_standard_table_needs_no_entry(lab):

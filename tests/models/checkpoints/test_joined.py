@@ -22,17 +22,6 @@ def encoders(count=11):
     }
 
 
-def test_encoders_of_all_folds_come_back_from_one_file(tmp_path):
-    path = tmp_path / "encoder.safetensors"
-    join_folds(encoders()).save(path)
-    found = split_folds(EncoderCheckpoint.load(path))
-    assert list(found) == list(encoders())
-    images = torch.rand(1, 1, 16, 16)
-    for fold, expected in encoders().items():
-        assert found[fold].metadata == expected.metadata
-        assert torch.equal(found[fold].build()(images), expected.build()(images))
-
-
 def test_one_encoder_for_all_stays_as_it_is():
     whole = encoders(1)["fold0"]
     assert join_folds({WHOLE: whole}) is whole

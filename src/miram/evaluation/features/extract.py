@@ -6,8 +6,6 @@ as encoder, crops, lesions and settings are the same, it stays as it is.
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -84,43 +82,22 @@ ORIGIN, TRAINED_ON = "origin", "trained_on"
 _READS = ("timm", "image_size", "pixels", "pixel_mean", "pixel_std", "folds", "seeds")
 
 
-@dataclass(frozen=True)
-class FeaturePlan:
-    """Features that can be computed.
-
-    Attributes:
-        origin: What they depend on: digests of `encoder`, `crops` and `lesions`, and `settings`;
-            and `splits`, under which the encoder was trained, if it was trained here; and
-            `trained_on`, the digest of the crops it was trained on, if these are others.
-        compute: Encodes the lesions into a table.
-    """
-
-    origin: dict[str, Any]
-    compute: Callable[[], pd.DataFrame]
-
-    def table(self) -> pd.DataFrame:
-        """The features, with their origin in `attrs`, which a Parquet file keeps."""
-        found = self.compute()
-        found.attrs[ORIGIN] = self.origin
-        return found
-
-
-def plan_features(
+def feature_origin(
     checkpoint: EncoderCheckpoint, crops: CropStore, lesion_ids: pd.Series, config: FeatureConfig
-) -> FeaturePlan:
-    """Plan to encode lesions by the encoders of all seeds and folds.
+) -> dict[str, Any]:
+    """What the features of lesions depend on, by the encoders of all seeds and folds.
+
+    Returns:
+        Digests of `encoder`, `crops`, `lesions` and `code`, and `settings`; `splits`, under which
+        the encoder was trained, if it was trained here; and `trained_on`, the digest of the crops
+        it was trained on, if these are others.
 
     Raises:
         MiramError: There are no lesions.
     """
     require_lesions(lesion_ids)
-
-    def compute() -> pd.DataFrame:
-        rows = crops.rows(lesion_ids)
-        return feature_table(checkpoint, lesion_ids, crops.crops[rows], crops.masks[rows], config)
-
     names = "\n".join(sorted(map(str, lesion_ids)))
-    origin = {
+    origin: dict[str, Any] = {
         "encoder": encoder_digest(checkpoint),
         "crops": crops.digest,
         "lesions": hashlib.sha256(names.encode()).hexdigest()[:16],
@@ -133,7 +110,7 @@ def plan_features(
         trained_on = checkpoint.metadata.get("data_digest")
         if trained_on not in (None, crops.digest):
             origin[TRAINED_ON] = trained_on
-    return FeaturePlan(origin, compute)
+    return origin
 
 
 def encoder_digest(checkpoint: EncoderCheckpoint) -> str:

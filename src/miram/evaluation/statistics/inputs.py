@@ -12,7 +12,7 @@ repeats evaluated on the same draw; what depends on the seed and what depends on
 standard deviations beside it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -104,10 +104,6 @@ class SeedScores:
         """The scores of some lesions, as an index or a mask picks them."""
         folds = None if self.folds is None else self.folds[..., rows]
         return SeedScores(tuple(one[rows] for one in self.each), folds, self.repeats)
-
-    def shaped(self, shape: Callable[[Array], Array]) -> "SeedScores":
-        """The scores of every seed in another shape."""
-        return SeedScores(tuple(shape(one) for one in self.each), self.folds, self.repeats)
 
     def stacked(self) -> Array:
         """The scores of all S seeds and repeats next to each other, (n, S) or (n, S * K)."""

@@ -107,7 +107,8 @@ def task_targets(
     patients = lesions["patient_id"].to_numpy()[rows]
     lacking = _lacking(hot, patients, None if parts is None else parts.to_numpy()[rows], task)
     usable, problem = _usable_classes(names, lacking, task.kind)
-    skipped = _skipped_lesions(task.name, reasons[~kept])
+    counts = reasons[~kept].value_counts(sort=False).sort_index()
+    skipped = [Skipped(task.name, "lesions", int(n), str(reason)) for reason, n in counts.items()]
     if task.kind == "multi":
         skipped += [
             Skipped(task.name, f"class {names[index]}", int(hot[:, index].sum()), reason)
@@ -169,14 +170,6 @@ def _require_columns(lesions: pd.DataFrame, task: TaskConfig) -> None:
             f"task {task.name!r} needs {', '.join(missing)}, which the lesion table does not have: "
             f"its columns are {', '.join(map(str, lesions.columns))}"
         )
-
-
-def _skipped_lesions(task: str, reasons: pd.Series) -> list[Skipped]:
-    """A row per reason for which lesions were left out."""
-    return [
-        Skipped(task, "lesions", int(count), str(reason))
-        for reason, count in reasons.value_counts(sort=False).sort_index().items()
-    ]
 
 
 def _none_of(found: pd.Series, expected: Sequence[str], shown: int = 5) -> str:

@@ -20,7 +20,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from miram.configuration import flatten
-from miram.errors import MiramError
+from miram.errors import MiramError, causes
 from miram.integrations.mlflow.store import TRAINING, Run, Status, Store, now
 from miram.models.methods import BASELINES, METHODS
 from miram.provenance import command_line, git_commit
@@ -224,13 +224,10 @@ def running_hook() -> MlflowHook:
     raise MiramError("the registry is that of mlflow.yml: run this in the project, by kedro run")
 
 
-def status_after(error: BaseException | None) -> Status:
+def status_after(error: BaseException) -> Status:
     """How a run ends: an interruption is no failure, nor is what it caused."""
-    while error is not None:
-        if isinstance(error, TrainingInterrupted | KeyboardInterrupt):
-            return "KILLED"
-        error = error.__cause__ or error.__context__
-    return "FAILED"
+    stops = (TrainingInterrupted, KeyboardInterrupt)
+    return "KILLED" if any(isinstance(cause, stops) for cause in causes(error)) else "FAILED"
 
 
 def _name(run_params: dict[str, Any], source: str, nodes: dict[str, set[str]]) -> str:

@@ -252,7 +252,8 @@ class _Cutter:
             self.note("", self.task.image_path, "few_backgrounds", "went on", detail)
 
     def add_backgrounds(self) -> None:
-        random = np.random.default_rng(_seed_of(self.task.image_id))
+        name_hash = hashlib.sha256(self.task.image_id.encode()).digest()
+        random = np.random.default_rng(int.from_bytes(name_hash[:8], "big"))
         height, width = self.pixels.shape
         sizes = [max(box.width, box.height) for box in self.boxes]
         sizes = sizes or [max(1, round(self.config.background_size * height))]
@@ -319,7 +320,3 @@ class _Cutter:
         crops = np.array(self.crops, np.uint16).reshape(-1, size, size)
         masks = np.array(self.masks, np.uint8).reshape(-1, cells, cells)
         return ImageCrops(crops, masks, self.rows, self.audit.rows)
-
-
-def _seed_of(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -187,42 +187,32 @@ def write_store(
     try:
         with writing(folder):
             building.mkdir(parents=True)
-            digest = _write(building, pieces, manifest, audit, parameters, tasks)
+            _write_arrays(building, pieces, len(manifest))
+            manifest.to_parquet(building / "manifest.parquet", index=False)
+            audit.to_csv(building / _AUDIT, index=False)
+            (building / _TASKS).write_text(json.dumps(tasks, indent=0, sort_keys=True) + "\n")
+            info = _describe(building, manifest, parameters)
+            info[_AUDIT_HASH] = file_sha256(building / _AUDIT)
+            (building / DIGEST).write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
+            for path in building.iterdir():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
             _replace(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return digest
+    return str(info["digest"])
 
 
-def _write(
-    building: Path,
-    pieces: Iterable[dict[str, NDArray]],
-    manifest: pd.DataFrame,
-    audit: pd.DataFrame,
-    parameters: dict[str, Any],
-    tasks: dict[str, str],
-) -> str:
-    begun: set[str] = set()
+def _write_arrays(folder: Path, pieces: Iterable[dict[str, NDArray]], length: int) -> None:
     # Written and not mapped: where the disk is full, a mapped page ends the process (SIGBUS).
     for piece in pieces:
         for name, part in piece.items():
-            with (building / f"{name}.npy").open("ab") as file:
-                if name not in begun:
+            with (folder / f"{name}.npy").open("ab") as file:
+                if not file.tell():
                     header = np.lib.format.header_data_from_array_1_0(part)
-                    header["shape"] = (len(manifest), *part.shape[1:])
+                    header["shape"] = (length, *part.shape[1:])
                     np.lib.format.write_array_header_1_0(file, header)
-                    begun.add(name)
                 file.write(part.tobytes())
-    manifest.to_parquet(building / "manifest.parquet", index=False)
-    audit.to_csv(building / _AUDIT, index=False)
-    (building / _TASKS).write_text(json.dumps(tasks, indent=0, sort_keys=True) + "\n")
-    info = _describe(building, manifest, parameters)
-    info[_AUDIT_HASH] = file_sha256(building / _AUDIT)
-    (building / DIGEST).write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
-    for path in building.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-    return str(info["digest"])
 
 
 def _describe(folder: Path, manifest: pd.DataFrame, parameters: dict[str, Any]) -> dict[str, Any]:

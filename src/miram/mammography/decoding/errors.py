@@ -1,5 +1,7 @@
 """Why a file could not become an image: one short code per reason, fit for an audit row."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
@@ -44,3 +46,19 @@ class DecodingError(MiramError):
     def __str__(self) -> str:
         """Give `file: explanation (code)`."""
         return f"{self.path}: {self.detail} ({self.code})"
+
+
+@contextmanager
+def failing_as(code: DecodingFailure, path: Path, before: str = "") -> Iterator[None]:
+    """Turn what a library raises on a malformed file into a `DecodingError`.
+
+    Decoders let many kinds of error out; each must become an audit row, and none may end a run over
+    thousands of files.
+    """
+    try:
+        yield
+    except (DecodingError, MemoryError):
+        raise
+    except Exception as error:
+        detail = f"{before}{type(error).__name__}: {' '.join(str(error).split())}"
+        raise DecodingError(code, path, detail) from error

@@ -10,7 +10,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag, Tag
 
-from miram.mammography.decoding.errors import DecodingError, DecodingFailure
+from miram.mammography.decoding.errors import DecodingError, DecodingFailure, failing_as
 from miram.mammography.decoding.expendable import expendable
 from miram.mammography.decoding.guards import LARGEST_FILE, check_file, check_inflated, open_file
 from miram.mammography.decoding.pictures import READ, is_picture_file, picture_facts
@@ -108,25 +108,19 @@ def read_header(path: str | Path) -> Header:
     """
     path = Path(path)
     check_file(path, LARGEST_FILE)
-    try:
-        with warnings.catch_warnings():
-            # An odd value is not a reason to stop, and what matters is checked below.
-            warnings.simplefilter("ignore")
-            check_inflated(path, LARGEST_FILE)
-            with path.open("rb") as file:
-                dataset = pydicom.filereader.read_partial(
-                    file,
-                    stop_when=_is_past_header,
-                    force=True,
-                    specific_tags=_HEADER_TAGS,
-                )
-            header = _header(dataset)
-    except (DecodingError, MemoryError):
-        raise
-    # pydicom lets many kinds of error out on malformed files; each must become an audit row.
-    except Exception as error:
-        detail = f"the header cannot be read: {type(error).__name__}: {error}"
-        raise DecodingError(DecodingFailure.UNREADABLE, path, detail) from error
+    failing = failing_as(DecodingFailure.UNREADABLE, path, "the header cannot be read: ")
+    with failing, warnings.catch_warnings():
+        # An odd value is not a reason to stop, and what matters is checked below.
+        warnings.simplefilter("ignore")
+        check_inflated(path, LARGEST_FILE)
+        with path.open("rb") as file:
+            dataset = pydicom.filereader.read_partial(
+                file,
+                stop_when=_is_past_header,
+                force=True,
+                specific_tags=_HEADER_TAGS,
+            )
+        header = _header(dataset)
     if not (header.sop_class_uid or header.series_uid or header.rows):
         detail = "no DICOM header: neither SOP class nor series nor size; download it again"
         raise DecodingError(DecodingFailure.NOT_DICOM, path, detail)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from miram.mammography.decoding.errors import DecodingError, DecodingFailure
+from miram.mammography.decoding.errors import DecodingError, DecodingFailure, failing_as
 from miram.mammography.decoding.expendable import expendable
 from miram.mammography.decoding.guards import check_size, open_file
 
@@ -74,8 +74,7 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
         if _is_tiff(path):
             return _read_tiff(path, max_pixels)
         raise DecodingError(DecodingFailure.UNREADABLE, path, _BROKEN) from error
-    # Pillow lets many kinds of error out on malformed files; each must become an audit row.
-    except Exception as error:
+    except Exception as error:  # see `failing_as`
         cut = "truncated" in str(error).lower()
         code = DecodingFailure.TRUNCATED if cut else DecodingFailure.UNDECODABLE
         raise DecodingError(code, path, f"{type(error).__name__}: {error}") from error
@@ -91,40 +90,30 @@ def picture_facts(path: str | Path) -> tuple[int, int, int]:
         DecodingError: There is no such file, it is none of `FORMATS`, or it is colored.
     """
     path = Path(path)
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            if picture.mode not in _BITS:
-                detail = (
-                    f"Pillow mode {picture.mode}: not a grey picture of 8 or 16 bits; convert it"
-                )
-                raise DecodingError(DecodingFailure.COLOR, path, detail)
-            return picture.height, picture.width, _BITS[picture.mode]
-    except DecodingError:
-        raise
-    except FileNotFoundError as error:
-        raise DecodingError(DecodingFailure.NOT_FOUND, path, "no such file") from error
-    except UnidentifiedImageError as error:
-        if _is_tiff(path):
-            with _tiff_page(path) as page:
-                return page.shape[0], page.shape[1], 16
-        raise DecodingError(DecodingFailure.UNREADABLE, path, _BROKEN) from error
-    # Pillow lets many kinds of error out on malformed files; each must become an audit row.
-    except Exception as error:
-        detail = f"{type(error).__name__}: {error}"
-        raise DecodingError(DecodingFailure.UNREADABLE, path, detail) from error
+    with failing_as(DecodingFailure.UNREADABLE, path):
+        try:
+            with Image.open(path, formats=FORMATS) as picture:
+                if picture.mode not in _BITS:
+                    detail = f"Pillow mode {picture.mode}: not a grey picture of 8 or 16 bits"
+                    raise DecodingError(DecodingFailure.COLOR, path, f"{detail}; convert it")
+                return picture.height, picture.width, _BITS[picture.mode]
+        except FileNotFoundError as error:
+            raise DecodingError(DecodingFailure.NOT_FOUND, path, "no such file") from error
+        except UnidentifiedImageError as error:
+            if not _is_tiff(path):
+                raise DecodingError(DecodingFailure.UNREADABLE, path, _BROKEN) from error
+        with _tiff_page(path) as page:
+            return page.shape[0], page.shape[1], 16
 
 
 def read_thumbnail_of_picture(path: Path, size: int) -> np.ndarray:
     """Decode a picture to at least `size` pixels along each edge: (h, w) float64 in [0, 1]."""
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            picture.draft("L", (size, size))
-            return np.asarray(picture.convert("L")) / 255
-    except MemoryError:
-        raise
-    except Exception as error:
-        detail = f"{type(error).__name__}: {error}"
-        raise DecodingError(DecodingFailure.UNDECODABLE, path, detail) from error
+    with (
+        failing_as(DecodingFailure.UNDECODABLE, path),
+        Image.open(path, formats=FORMATS) as picture,
+    ):
+        picture.draft("L", (size, size))
+        return np.asarray(picture.convert("L")) / 255
 
 
 def _pixels_of(picture: ImageFile.ImageFile) -> np.ndarray:
@@ -189,21 +178,15 @@ def _tiff_page(path: Path) -> "Iterator[TiffPage]":
     """Open the one grey page of a TIFF of any kind of numbers, also a BigTIFF."""
     import tifffile  # most runs meet no such file
 
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            if len(file.pages) > 1:
-                detail = f"{len(file.pages)} pages; one image is expected"
-                raise DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
-            if not isinstance(page, tifffile.TiffPage) or len(page.shape) != 2:
-                detail = f"{page.shape}: not a grey picture; convert it to one channel"
-                raise DecodingError(DecodingFailure.COLOR, path, detail)
-            yield page
-    except (DecodingError, MemoryError):
-        raise
-    except Exception as error:
-        detail = f"{type(error).__name__}: {error}"
-        raise DecodingError(DecodingFailure.UNDECODABLE, path, detail) from error
+    with failing_as(DecodingFailure.UNDECODABLE, path), tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        if len(file.pages) > 1:
+            detail = f"{len(file.pages)} pages; one image is expected"
+            raise DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
+        if not isinstance(page, tifffile.TiffPage) or len(page.shape) != 2:
+            detail = f"{page.shape}: not a grey picture; convert it to one channel"
+            raise DecodingError(DecodingFailure.COLOR, path, detail)
+        yield page
 
 
 def _read_tiff(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:

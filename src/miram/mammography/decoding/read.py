@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from miram.configuration import Config
-from miram.mammography.decoding.errors import DecodingError, DecodingFailure
+from miram.mammography.decoding.errors import DecodingError, DecodingFailure, failing_as
 from miram.mammography.decoding.expendable import expendable
 from miram.mammography.decoding.guards import (
     LARGEST_FILE,
@@ -341,29 +341,23 @@ def _ask_gdcm_last(syntax: UID) -> None:
 @contextmanager
 def _failures(path: Path) -> Iterator[None]:
     """Turn whatever pydicom and its decoders raise into a `DecodingError`."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an odd but harmless value; harm shows as an error
+    with failing_as(DecodingFailure.UNREADABLE, path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an odd but harmless value; harm shows as an error
+        try:
             yield
-    except (DecodingError, MemoryError):
-        raise
-    except NoSuchVoiError as error:
-        raise DecodingError(DecodingFailure.NO_SUCH_VOI, path, str(error)) from error
-    except BadLookupTableError as error:
-        raise DecodingError(DecodingFailure.BAD_LOOKUP_TABLE, path, str(error)) from error
-    except NotImplementedError as error:
-        detail = str(error)
-        raise DecodingError(DecodingFailure.UNSUPPORTED_TRANSFER_SYNTAX, path, detail) from error
-    # Decoders raise ValueError, AttributeError, RuntimeError, struct.error and more on broken
-    # data; none of them may end a run over thousands of files.
-    except Exception as error:
-        detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise DecodingError(_code_of(path, error), path, detail) from error
+        except NoSuchVoiError as error:
+            raise DecodingError(DecodingFailure.NO_SUCH_VOI, path, str(error)) from error
+        except BadLookupTableError as error:
+            raise DecodingError(DecodingFailure.BAD_LOOKUP_TABLE, path, str(error)) from error
+        except NotImplementedError as error:
+            code = DecodingFailure.UNSUPPORTED_TRANSFER_SYNTAX
+            raise DecodingError(code, path, str(error)) from error
+        except RuntimeError:
+            with failing_as(_code_of_decoder(path), path):
+                raise
 
 
-def _code_of(path: Path, error: Exception) -> DecodingFailure:
-    if not isinstance(error, RuntimeError):
-        return DecodingFailure.UNREADABLE
+def _code_of_decoder(path: Path) -> DecodingFailure:
     # No free Python decoder opens 12-bit JPEG Extended: the syntax is at fault, not the file.
     header = read_header(path)
     if header.transfer_syntax == JPEGExtended12Bit and header.bits_stored > 8:

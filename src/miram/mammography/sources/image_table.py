@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 from miram.errors import MiramError
 from miram.mammography.lesion_table import (
     BOX,
-    COLUMNS,
+    BY_NAME,
     has_place,
     leaking_patients,
     mark_unplaced,
@@ -34,11 +34,12 @@ log = logging.getLogger(__name__)
 
 Note = Callable[[str, str, str, str, str], None]
 
-_KINDS = {column.name: column.kind for column in COLUMNS}
 # What the source finds out itself, from the files or from other columns.
-_FOUND_OUT = {"leaks", "source_bits", "image_rows", "image_columns", "repairs", "unplaced_lesion"}
-_COMPUTED = {*_FOUND_OUT, *BOX}
-_FROM_TABLE = tuple(name for name in _KINDS if name not in _COMPUTED)
+_FOUND_OUT = {
+    *("leaks", "source_bits", "image_rows", "image_columns", "repairs", "unplaced_lesion"),
+    *BOX,
+}
+_FROM_TABLE = tuple(name for name in BY_NAME if name not in _FOUND_OUT)
 _MALIGNANT = "MALIGNANT"
 _OVER_EDGE = 0.05  # share of the image by which a box in parts of it may leave it
 
@@ -112,7 +113,7 @@ class ImageTableSource(Source):
                 if name not in _FROM_TABLE:
                     raise ValueError(f"{option}: {name!r} is none of {', '.join(_FROM_TABLE)}")
         for name in self.label_columns:
-            if name in _KINDS:
+            if name in BY_NAME:
                 raise ValueError(
                     f"label_columns: {name} is a column of the lesion table; use columns"
                 )
@@ -187,7 +188,7 @@ class ImageTableSource(Source):
             texts = filled_in(table, recipe, f"{path}, columns.{name}")
         else:
             return None
-        if _KINDS[name] == "labels":
+        if BY_NAME[name].kind == "labels":
             labels = as_labels(texts, self.label_separator, values)
             return pd.Series(labels, index=table.index, dtype=object)
         source = "constants" if name in self.constants else f"column {recipe!r}"

@@ -11,11 +11,10 @@ from typing import Any
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.mammography.lesion_table import COLUMNS, LARGEST_NUMBER, Column
+from miram.mammography.lesion_table import BY_NAME, LARGEST_NUMBER, Column
 
 _MISSING = {"", "na", "n/a", "nan", "none", "null"}
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-_BY_NAME = {column.name: column for column in COLUMNS}
 _LONGEST_CELL = 2**31 - 1  # a report in a column that nothing reads; csv allows 131,072 by default
 
 
@@ -86,10 +85,15 @@ def filled_in(table: pd.DataFrame, recipe: str, where: str) -> pd.Series:
     return pd.Series(filled, index=table.index, dtype=object)
 
 
+def plain_name(name: str) -> str:
+    """A name in small letters, its words parted by single spaces."""
+    return re.sub(r"[\W_]+", " ", name).strip().lower()
+
+
 def like_name(wanted: str, names: Iterable[str]) -> str | None:
     """Find the name that is another spelling of one, such as `Pathology` or `breast density`."""
-    spellings = {re.sub(r"[\W_]+", " ", name).strip().lower(): name for name in names}
-    plain = wanted.replace("_", " ")
+    spellings = {plain_name(name): name for name in names}
+    plain = plain_name(wanted)
     holding = [found for found in spellings if set(plain.split()) <= set(found.split())]
     near = difflib.get_close_matches(plain, spellings, n=1, cutoff=0.8) or holding
     return spellings[near[0]] if near else None
@@ -116,7 +120,7 @@ def as_values(texts: pd.Series, column: str, values: Mapping[str, str], where: s
     Raises:
         MiramError: A value is not allowed; the message gives the lines that would map it.
     """
-    schema = _BY_NAME[column]
+    schema = BY_NAME[column]
     renamed = _without_missing(texts.map(lambda text: values.get(text, text)))
     wrong = sorted({text for text in renamed.dropna() if not fits(text, schema)})
     if wrong:

@@ -10,19 +10,19 @@ from typing import Any
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.mammography.lesion_table import BOX, COLUMNS
+from miram.mammography.lesion_table import BOX, BY_NAME
 from miram.mammography.sources.table_columns import (
     filled_in,
     fits,
     like_name,
     nearest,
+    plain_name,
     read_text_table,
 )
 
 _DELIMITERS = ",;\t|"
 _PICTURES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".dcm", ".dicom"}
 _MOST_VALUES = 12  # of a column that is kept as a further label
-_SCHEMAS = {column.name: column for column in COLUMNS}
 # Other names of columns, and other words for values, all in small letters.
 _NAMES = {
     "patient_id": ("patient", "case", "case id", "subject", "subject id", "pid", "study id"),
@@ -111,10 +111,25 @@ def guess_table(path: Path, raw_root: Path) -> Guess:
             columns[wanted] = column
             free.remove(column)
     _find_images(table, raw_root, columns, free, found)
+    lists = {
+        wanted: column
+        for wanted, column in columns.items()
+        if column in table and BY_NAME[wanted].kind == "labels"
+    }
+    separator = _label_separator(table[list(lists.values())])
+    if separator:
+        found.options["label_separator"] = separator
+        names = ", ".join(map(repr, lists.values()))
+        found.doubts.append(f"cells of {names} are split into labels at {separator!r}: are they?")
     values = {
         wanted: words
         for wanted, column in columns.items()
         if column in table and (words := _values(table[column], wanted, column, found.doubts))
+    }
+    values |= {
+        wanted: words
+        for wanted, column in lists.items()
+        if (words := _standard_labels(table[column], separator))
     }
     # A column that bears the name of the lesion table's needs no entry.
     named = {wanted: column for wanted, column in columns.items() if wanted != column}
@@ -123,12 +138,6 @@ def guess_table(path: Path, raw_root: Path) -> Guess:
     if box:
         form, names = box
         found.options |= {} if names == BOX else {"box_columns": list(names), "box_format": form}
-    lists = [name for wanted, name in columns.items() if _SCHEMAS[wanted].kind == "labels"]
-    if separator := _label_separator(table[lists]):
-        found.options["label_separator"] = separator
-        found.doubts.append(
-            f"{', '.join(map(repr, lists))}: cells are split at {separator!r}: are they?"
-        )
     labels = [name for name in free if 2 <= table[name].nunique() <= _MOST_VALUES]
     found.options |= {"label_columns": labels} if labels else {}
     if "patient_id" not in columns:
@@ -149,13 +158,9 @@ def _delimiter(path: Path) -> str:
     return max(_DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", " ", name).strip().lower()
-
-
 def _unnumbered(name: str) -> str:
     """`case` of `Case No`."""
-    *words, last = _plain(name).split() or [""]
+    *words, last = plain_name(name).split() or [""]
     return " ".join([*words, *([] if words and last in _NUMBERED else [last])])
 
 
@@ -165,26 +170,35 @@ def _may_be(wanted: str, texts: pd.Series) -> bool:
         return bool(texts.notna().all() and texts.is_unique)
     if wanted == "abnormality_type":
         known = {word for words in _WORDS[wanted].values() for word in words}
-        return {_plain(text) for text in texts.dropna()} <= known
+        return {plain_name(text) for text in texts.dropna()} <= known
     return True
+
+
+def _labels(cells: pd.Series, separator: str) -> set[str]:
+    parts = (text.split(separator) if separator else [text] for text in cells.dropna())
+    return {part.strip() for several in parts for part in several}
 
 
 def _label_separator(cells: pd.DataFrame) -> str:
     """The mark at which cells fall into the fewest different labels; empty for none."""
-    texts = {text for column in cells for text in cells[column].dropna()}
 
-    def labels(mark: str) -> int:
-        parts = (text.split(mark) if mark else [text] for text in texts)
-        return len({part.strip() for several in parts for part in several})
+    def count(mark: str) -> int:
+        return len(set().union(*(_labels(cells[column], mark) for column in cells)))
 
-    return min(_SEPARATORS, key=labels)
+    return min(_SEPARATORS, key=count)
+
+
+def _standard_labels(cells: pd.Series, separator: str) -> dict[str, str]:
+    """Spellings of the tasks, such as `ILL_DEFINED`, for labels in other ones."""
+    standard = {one: re.sub(r"\W+", "_", one).upper() for one in sorted(_labels(cells, separator))}
+    return {one: name for one, name in standard.items() if one != name}
 
 
 def _named_like(wanted: str, others: Collection[str], free: list[str]) -> str | None:
     if wanted in free:
         return wanted
     spellings = {_unnumbered(name): name for name in reversed(free)}
-    spellings |= {_plain(name): name for name in free}
+    spellings |= {plain_name(name): name for name in free}
     for other in (wanted.replace("_", " "), *others):
         if other in spellings:
             return spellings[other]
@@ -192,9 +206,9 @@ def _named_like(wanted: str, others: Collection[str], free: list[str]) -> str | 
 
 
 def _box(free: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:
-    spellings = {_plain(name): name for name in free}
+    spellings = {plain_name(name): name for name in free}
     for form, names in _BOXES:
-        plain = [_plain(name) for name in names]
+        plain = [plain_name(name) for name in names]
         if set(plain) <= set(spellings):
             return form, tuple(spellings[name] for name in plain)
     return None
@@ -271,14 +285,14 @@ def _joined(table: pd.DataFrame, files: list[str]) -> str | None:
 
 def _values(texts: pd.Series, wanted: str, column: str, doubts: list[str]) -> dict[str, str]:
     """New names of the values that the lesion table does not know."""
-    schema = _SCHEMAS[wanted]
+    schema = BY_NAME[wanted]
     if not schema.values and schema.kind != "integer":
         return {}
     renamed = {}
     for text in sorted(map(str, texts.dropna().unique())):
         if fits(text, schema):
             continue
-        plain = _plain(text)
+        plain = plain_name(text)
         known = {word: name for name, words in _WORDS.get(wanted, {}).items() for word in words}
         digits = re.search(r"\d", plain) if schema.kind == "integer" else None
         word = plain.split()[-1] if wanted == "density" and plain else plain  # of `DENSITY A`

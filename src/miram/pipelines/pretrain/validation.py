@@ -112,9 +112,9 @@ class EncoderValidation:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         from miram.reporting.charts.training import reconstruction_sheet
-        from miram.training.pretrain import reconstruct_examples
+        from miram.training.pretrain import reconstruct_examples, spread
 
-        some = rows[:: max(1, len(rows) // _EXAMPLES)][:_EXAMPLES]
+        some = spread(rows, _EXAMPLES)
         arrays = reconstruct_examples(
             model,
             self.store.crops[some],

@@ -30,26 +30,35 @@ def encode_lesions(
     Raises:
         MiramError: The encoder was trained under other splits.
     """
-    from miram.evaluation.features.extract import ORIGIN, TRAINED_ON, plan_features
+    from miram.evaluation.features.extract import (
+        ORIGIN,
+        TRAINED_ON,
+        feature_origin,
+        feature_table,
+    )
     from miram.models.checkpoints.split_record import SPLITS, require_same_splits
 
     require_same_splits(encoder.metadata.get(SPLITS), splits)
-    plan = plan_features(encoder, crops, splits["lesion_id"], config)
-    if TRAINED_ON in plan.origin:
+    lesions = splits["lesion_id"]
+    origin = feature_origin(encoder, crops, lesions, config)
+    if TRAINED_ON in origin:
         log.warning(
             "the encoder was trained on the crops %s, those at hand are %s: the data or the "
             "settings of rois changed; run pretrain again unless that is meant",
-            plan.origin[TRAINED_ON],
+            origin[TRAINED_ON],
             crops.digest,
         )
-    if stored is not None and stored.attrs.get(ORIGIN) == plan.origin:
+    if stored is not None and stored.attrs.get(ORIGIN) == origin:
         log.info(
             "the features of encoder %s on crops %s are there: nothing to encode",
-            plan.origin["encoder"],
-            plan.origin["crops"],
+            origin["encoder"],
+            origin["crops"],
         )
         return stored
-    return plan.table()
+    rows = crops.rows(lesions)
+    found = feature_table(encoder, lesions, crops.crops[rows], crops.masks[rows], config)
+    found.attrs[ORIGIN] = origin  # which a Parquet file keeps
+    return found
 
 
 def evaluate_features(

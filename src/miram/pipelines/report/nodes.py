@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from miram.evaluation.results import Evaluation, one_policy, policy_of, under, words
+from miram.evaluation.results import Evaluation, one_policy, policy_of, words
 from miram.mammography.crops.store import CropStore
 from miram.models.methods import BASELINES, METHODS, choose_methods
 from miram.reporting.facts.leaderboard import FINETUNED, leaderboard_table
@@ -44,7 +44,7 @@ def build_leaderboard(
         )
     policy = one_policy(metrics)
     tuned = {name: found for name, found in finetuned_results.items() if name in metrics}
-    comparable = under(policy, tuned)
+    comparable = {name: one for name, one in tuned.items() if policy in (None, policy_of(one))}
     for method in sorted(set(tuned) - set(comparable)):
         log.warning(
             "%s was fine-tuned under %s, the probes were evaluated under %s: its fine-tuned "

@@ -5,10 +5,8 @@ the name that all layouts share, so files are indexed by it and never by number 
 """
 
 import filecmp
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -32,15 +30,6 @@ _LOCATION = "File Location"
 _RETRIEVER_TABLE = "metadata.csv"
 _KAGGLE_TABLE = "dicom_info.csv"
 _ARCS = 3
-
-
-class Layout(StrEnum):
-    """The ways in which CBIS-DDSM lies on disk."""
-
-    NBIA_CLASSIC = "nbia_classic"
-    NBIA_DESCRIPTIVE = "nbia_descriptive"
-    TCIA_UTILS = "tcia_utils"
-    KAGGLE_JPEG = "kaggle_jpeg"
 
 
 @dataclass(frozen=True)
@@ -72,7 +61,6 @@ class SeriesIndex:
     """
 
     root: Path
-    layout_counts: Mapping[Layout, int]
     unplaced: tuple[UnplacedFile, ...]
     _files: Mapping[str, tuple[Path, ...]] = field(repr=False)
     _infos: Mapping[str, ImageInfo] = field(repr=False)
@@ -102,7 +90,7 @@ class SeriesIndex:
 class _Found:
     path: Path
     series_uid: str
-    layout: Layout
+    is_picture: bool
 
 
 def image_key(path: str | Path) -> str:
@@ -147,14 +135,12 @@ def index_series(raw_root: str | Path) -> SeriesIndex:
         elif placed is not None:
             unplaced.append(placed)
     files: dict[str, tuple[Path, ...]] = {}
-    counts: Counter[Layout] = Counter()
     for series_uid in sorted(found):
         kept, doubled = _without_copies(found[series_uid])
         files[series_uid] = tuple(file.path for file in kept)
-        counts.update(file.layout for file in kept)
         unplaced += doubled
     unplaced.sort(key=lambda file: str(file.path))
-    return SeriesIndex(root, dict(sorted(counts.items())), tuple(unplaced), files, infos)
+    return SeriesIndex(root, tuple(unplaced), files, infos)
 
 
 def _read_dicom_info(path: Path) -> dict[str, ImageInfo]:
@@ -199,7 +185,7 @@ def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFil
         return UnplacedFile(path, "archive", "unpack it; a download leaves it when interrupted")
     if suffix in PICTURE_SUFFIXES:
         if folder_is_uid:
-            return _Found(path, path.parent.name, Layout.KAGGLE_JPEG)
+            return _Found(path, path.parent.name, is_picture=True)
         return UnplacedFile(path, "no_series_uid", "a picture in a folder not named by its series")
     if suffix in OTHER_IMAGE_SUFFIXES:
         return UnplacedFile(path, "other_file", OTHER_FILE)
@@ -211,20 +197,18 @@ def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFil
     except OSError as error:
         return UnplacedFile(path, DecodingFailure.UNREADABLE, str(error))
     if folder_is_uid:
-        classic = _names_series(path.parent.parent)
-        layout = Layout.NBIA_CLASSIC if classic else Layout.TCIA_UTILS
-        return _Found(path, path.parent.name, layout)
+        return _Found(path, path.parent.name, is_picture=False)
     # Two series whose UIDs end alike share a folder: then only the header distinguishes them.
     uids = folders.get(path.parent, set())
     if len(uids) == 1:
-        return _Found(path, next(iter(uids)), Layout.NBIA_DESCRIPTIVE)
+        return _Found(path, next(iter(uids)), is_picture=False)
     try:
         series_uid = read_header(path).series_uid
     except DecodingError as error:
         return UnplacedFile(path, error.code, error.detail)
     if not series_uid:
         return UnplacedFile(path, "no_series_uid", "the header has no SeriesInstanceUID")
-    return _Found(path, series_uid, Layout.NBIA_DESCRIPTIVE)
+    return _Found(path, series_uid, is_picture=False)
 
 
 def _names_series(folder: Path) -> bool:
@@ -234,13 +218,13 @@ def _names_series(folder: Path) -> bool:
 
 def _without_copies(files: list[_Found]) -> tuple[list[_Found], list[UnplacedFile]]:
     """Leave out pictures beside DICOM files and equal files in other folders."""
-    if len({(file.path.parent, file.layout) for file in files}) == 1:
+    if len({(file.path.parent, file.is_picture) for file in files}) == 1:
         return files, []
-    dicom = any(file.layout != Layout.KAGGLE_JPEG for file in files)
+    dicom = any(not file.is_picture for file in files)
     kept: list[_Found] = []
     doubled: list[UnplacedFile] = []
     for file in files:
-        if dicom and file.layout == Layout.KAGGLE_JPEG:
+        if dicom and file.is_picture:
             detail = f"series {file.series_uid} is there as DICOM, which is preferred"
             doubled.append(UnplacedFile(file.path, "duplicate", detail))
             continue
