@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from miram.models.attention.base import TokenGrid
+
 DIM, HEADS, SIDE = 32, 4, 4
 
 
@@ -31,3 +33,12 @@ def heads(*shape: int, seed: int = 0, scale: float = 1.0) -> tuple[Tensor, Tenso
 def exact(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention by its formula."""
     return ((q @ k.mT) / math.sqrt(q.shape[-1])).softmax(-1) @ v
+
+
+def weights(attention: Any, grid: TokenGrid, count: int = 1, **settings: Any) -> Tensor:
+    """How much each token reads of each other under some settings: (count heads, N, N)."""
+    q, k, _ = heads(1, count, grid.num_tokens, 4)
+    eye = torch.eye(grid.num_tokens).double().expand(1, count, -1, -1)
+    matrix = attention(q, k, eye, grid, **settings)[0]
+    torch.testing.assert_close(matrix.sum(-1), torch.ones(matrix.shape[:2]).double())
+    return matrix

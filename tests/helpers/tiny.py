@@ -20,6 +20,9 @@ ENCODER = EncoderConfig(
     patch_size=4,
     overrides={"depth": 1, "embed_dim": 32, "num_heads": 2},
 )
+VIT_TINY = EncoderConfig(
+    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}
+)
 METHOD = MaskedAutoencoderConfig(
     decoder_dim=16,
     decoders=({"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),

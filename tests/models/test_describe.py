@@ -3,6 +3,7 @@
 import pytest
 import torch
 from model_checks import saved_bytes
+from tiny import VIT_TINY as SMALL
 
 from miram.models.attention import ATTENTIONS
 from miram.models.describe import describe
@@ -13,9 +14,6 @@ from miram.models.moco import MocoV3Config
 from miram.models.supervised import SupervisedConfig
 
 PAPER = EncoderConfig(name="vit_base_patch16_224", image_size=224, patch_size=16)
-SMALL = EncoderConfig(
-    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}
-)
 LOW = {"scale": 1, "attention": {"kind": "softmax"}}
 
 

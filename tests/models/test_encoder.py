@@ -2,6 +2,7 @@ import pytest
 import timm
 import torch
 from pydantic import ValidationError
+from tiny import VIT_TINY as CONFIG
 
 from miram.errors import MiramError
 from miram.finetuning.model import FineTuned
@@ -11,10 +12,6 @@ from miram.models.encoder import EncoderConfig, encode_levels
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.moco import MocoV3Config
 from miram.models.supervised import SupervisedConfig
-
-CONFIG = EncoderConfig(
-    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}
-)
 
 
 @pytest.mark.parametrize("registers", [0, 4])

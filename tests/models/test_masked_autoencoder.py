@@ -2,16 +2,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
+from tiny import VIT_TINY as ENCODER
 
 from miram.errors import MiramError
-from miram.models.encoder import EncoderConfig
 from miram.models.images import patchify
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.reconstruction import standardize, to_pixels
-
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 2}
-)
 
 
 def decoder(scale, kind="softmax", **values):

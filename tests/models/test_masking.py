@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import ENCODER
 
 from miram.errors import MiramError
-from miram.models.encoder import EncoderConfig
 from miram.models.images import gather_tokens
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.masking import (
@@ -90,14 +90,13 @@ def test_within_the_block_hidden_in_part_every_patch_is_as_likely():
 
 
 def test_blocks_that_do_not_tile_the_grid_are_refused_with_sides_that_do():
-    encoder = EncoderConfig(name="vit_tiny_patch16_224", image_size=32, patch_size=8)
     config = MaskedAutoencoderConfig(
         decoders=[{"scale": 1, "kind": "cross", "depth": 1, "heads": 2}],
         decoder_dim=32,
         masking={"kind": "block", "side": 3},
     )
     with pytest.raises(MiramError, match=r"side \(3\) does not divide .* 4 x 4.*: 2, 4"):
-        config.build(encoder, seed=0)
+        config.build(ENCODER, seed=0)
 
 
 def test_the_share_of_a_large_lesion_is_what_was_asked_for():

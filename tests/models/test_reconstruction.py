@@ -1,14 +1,10 @@
 import pytest
 import torch
+from tiny import ENCODER, METHOD
 
-from miram.models.encoder import EncoderConfig
 from miram.models.images import patchify
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.reconstruction import gradient_map, standardize
-
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_size=32, patch_size=8, overrides={"depth": 1}
-)
 
 
 def test_the_gradient_of_a_slope_is_its_steepness_everywhere_inside():
@@ -30,20 +26,19 @@ def test_the_gradient_loss_is_named_and_weighted():
     weights = {"weight": 3.0, "gradient_weight": 0.25}
     config = MaskedAutoencoderConfig(decoders=[{**decoder, **weights}], decoder_dim=32)
     model = config.build(ENCODER, seed=0)
-    images, noise = torch.randn(2, 1, 32, 32), torch.rand(2, 16)
+    images, noise = torch.randn(2, 1, 16, 16), torch.rand(2, 16)
     output = model(images, noise)
     pixels, gradient = output.losses["loss_scale1"], output.losses["loss_scale1_gradient"]
     torch.testing.assert_close(output.loss, 3 * (pixels + 0.25 * gradient))
-    target = standardize(patchify(gradient_map(images), 8)).values
+    target = standardize(patchify(gradient_map(images), 4)).values
     error = (output.decoded[0].gradients - target).square().mean(dim=-1)
     torch.testing.assert_close(gradient, error[output.mask.bool()].mean())
 
 
 def test_without_a_weight_there_is_no_gradient_head():
-    decoder = {"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2}
-    model = MaskedAutoencoderConfig(decoders=[decoder], decoder_dim=32).build(ENCODER, seed=0)
+    model = METHOD.build(ENCODER, seed=0)
     assert not [name for name in model.state_dict() if "gradient" in name]
-    output = model(torch.randn(2, 1, 32, 32), torch.rand(2, 16))
+    output = model(torch.randn(2, 1, 16, 16), torch.rand(2, 16))
     assert set(output.losses) == {"loss_scale1"}
 
 

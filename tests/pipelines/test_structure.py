@@ -11,7 +11,7 @@ from miram.mammography.sources import SOURCES
 from miram.models.methods import METHODS, SUPERVISED
 from miram.pipeline_registry import STUDY
 
-ENVIRONMENTS = ("base", "test", "paper", "medical_mae")
+ENVIRONMENTS = ("base", "test", "paper", "paper_improved", "medical_mae", "real_small")
 
 
 @pytest.fixture(scope="module")

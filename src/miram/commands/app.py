@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from miram.commands.benchmark import benchmark
 from miram.commands.budget import budget
 from miram.commands.compare import compare
 from miram.commands.describe import describe
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Tools around the pipelines of MIRAM, which run as `kedro run`.",
 )
+app.command("benchmark")(benchmark)
 app.command("budget")(budget)
 app.command("compare")(compare)
 app.command("describe")(describe)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from miram.evaluation.features.handcrafted import HandcraftedConfig
     from miram.evaluation.features.pooling import FeatureConfig
     from miram.finetuning.config import FinetuningConfig
+    from miram.models.attention_benchmark import AttentionBenchmarkConfig
     from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
     from miram.models.encoder import EncoderConfig
     from miram.models.method_config import MethodConfig
@@ -51,6 +52,9 @@ else:
     EncoderConfig = deferred("miram.models.encoder", "EncoderConfig")
     MethodConfig = deferred("miram.models.method_kinds", "METHOD_KINDS")
     SupervisedConfig = deferred("miram.models.supervised", "SupervisedConfig")
+    AttentionBenchmarkConfig = deferred(
+        "miram.models.attention_benchmark", "AttentionBenchmarkConfig"
+    )
     EmbeddingConfig = deferred("miram.serving.embed", "EmbeddingConfig")
     PromotionConfig = deferred("miram.serving.registry.decision", "PromotionConfig")
     TrainingConfig = deferred("miram.training.config", "TrainingConfig")

@@ -49,7 +49,7 @@ def test_the_exported_graph_gives_the_same_for_any_number_of_crops(config, tmp_p
     export_graph(encoder, 64, 8, tmp_path / "model.pt2")
     graph = torch.export.load(tmp_path / "model.pt2").module()
     for count in (1, 2, 7):
-        inputs = example_crops(64, 8, count)[: 1 + encoder.reads_masks]
+        inputs = example_crops(64, 8, count)[: 1 + config.reads_masks]
         with torch.inference_mode():
             torch.testing.assert_close(graph(*inputs), encoder(*inputs), atol=1e-5, rtol=1e-5)
 

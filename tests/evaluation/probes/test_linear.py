@@ -200,3 +200,20 @@ def test_what_cannot_be_learned_from_is_reported():
 def test_a_grid_that_is_not_positive_and_ascending_is_refused(values):
     with pytest.raises(ValidationError):
         LinearProbeConfig(regularization=values)
+
+
+def test_inner_folds_choose_the_block_of_features_that_knows_the_label():
+    features, labels, groups, pairs = data()
+    noise = np.random.default_rng(1).standard_normal((2, *features.shape))
+    layers = np.column_stack([noise[0], features, noise[1]])
+    chosen = CONFIG.model_copy(update={"blocks": 3})
+    found = scored(layers, labels, groups, pairs, chosen)
+    alone = scored(features, labels, groups, pairs)
+    np.testing.assert_allclose(found.scores, alone.scores, rtol=1e-6)
+
+
+def test_blocks_that_do_not_fit_the_features_are_refused():
+    features, labels, groups, pairs = data()
+    chosen = CONFIG.model_copy(update={"blocks": 5})
+    with pytest.raises(MiramError, match=r"blocks is 5, but 12 features .* features.layers"):
+        scored(features, labels, groups, pairs, chosen)

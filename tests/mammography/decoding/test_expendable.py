@@ -26,9 +26,8 @@ RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 
 
 @pytest.fixture
-def good(tmp_path):
-    dicom(RAMP, 12).save_as(tmp_path / "good.dcm", enforce_file_format=True)
-    return tmp_path / "good.dcm"
+def good(saved):
+    return saved(dicom(RAMP, 12), "good.dcm")
 
 
 def failure_of(script, text):

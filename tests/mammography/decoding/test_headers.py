@@ -29,9 +29,8 @@ def cbis_like(**values):
     return dicom(np.zeros((8, 4), np.uint16), **{**fields, **values})
 
 
-def test_all_fields_are_read(tmp_path):
-    cbis_like().save_as(tmp_path / "a.dcm", enforce_file_format=True)
-    header = read_header(tmp_path / "a.dcm")
+def test_all_fields_are_read(saved):
+    header = read_header(saved(cbis_like()))
     assert (header.rows, header.columns, header.frames, header.samples) == (8, 4, 1, 1)
     assert (header.bits_allocated, header.bits_stored) == (16, 16)
     assert (header.study_uid, header.series_uid) == ("1.3.6.1.3", "1.3.6.1.2")
@@ -52,31 +51,27 @@ def test_all_fields_are_read(tmp_path):
         ("", "1.2.840.10008.5.1.4.1.1.7", ""),
     ],
 )
-def test_the_intent_is_that_of_the_tag_else_of_the_class(tmp_path, tag, sop_class, intent):
-    dataset = cbis_like(PresentationIntentType=tag, SOPClassUID=sop_class)
-    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
-    assert read_header(tmp_path / "a.dcm").presentation_intent == intent
+def test_the_intent_is_that_of_the_tag_else_of_the_class(saved, tag, sop_class, intent):
+    path = saved(cbis_like(PresentationIntentType=tag, SOPClassUID=sop_class))
+    assert read_header(path).presentation_intent == intent
 
 
-def test_what_is_absent_or_blank_is_empty(tmp_path):
+def test_what_is_absent_or_blank_is_empty(saved):
     dataset = cbis_like(SeriesDescription="", Laterality=None)
     del dataset.PatientOrientation
-    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
-    header = read_header(tmp_path / "a.dcm")
+    header = read_header(saved(dataset))
     assert (header.series_description, header.laterality, header.view) == ("", "", "")
 
 
-def test_the_pixels_need_not_be_there(tmp_path):
-    path = tmp_path / "a.dcm"
-    cbis_like().save_as(path, enforce_file_format=True)
+def test_the_pixels_need_not_be_there(saved):
+    path = saved(cbis_like())
     whole = read_header(path)
     path.write_bytes(path.read_bytes()[:-40])
     assert read_header(path) == whole
 
 
-def test_a_malformed_number_gives_a_reason(tmp_path):
-    path = tmp_path / "a.dcm"
-    cbis_like(NumberOfFrames=12).save_as(path, enforce_file_format=True)
+def test_a_malformed_number_gives_a_reason(saved):
+    path = saved(cbis_like(NumberOfFrames=12))
     path.write_bytes(path.read_bytes().replace(b"IS\x02\x0012", b"IS\x02\x00x2"))
     with pytest.raises(DecodingError) as caught:
         read_header(path)
@@ -102,9 +97,8 @@ def view_code(value):
         ({"PatientOrientation": ["A", "F"]}, ""),
     ],
 )
-def test_the_view_is_found_wherever_a_vendor_puts_it(tmp_path, values, view):
-    cbis_like(**values).save_as(tmp_path / "a.dcm", enforce_file_format=True)
-    assert read_header(tmp_path / "a.dcm").view == view
+def test_the_view_is_found_wherever_a_vendor_puts_it(saved, values, view):
+    assert read_header(saved(cbis_like(**values))).view == view
 
 
 def save_npy(path):

@@ -118,11 +118,6 @@ class CropEncoder(nn.Module):
         self.channels, self.image_size, _ = checkpoint.input_shape
         self.pixels = checkpoint.pixels
 
-    @property
-    def reads_masks(self) -> bool:
-        """Whether the features depend on where in the crop the lesion is."""
-        return self.config.reads_masks
-
     def forward(self, images: Tensor, coverage: Tensor | None = None) -> Tensor:
         """Encode crops.
 
@@ -226,4 +221,4 @@ def export_graph(encoder: CropEncoder, image_size: int, cells: int, path: str | 
 
 def _arguments(encoder: CropEncoder, image_size: int, cells: int, batch: int) -> tuple[Tensor, ...]:
     images, coverage = example_crops(image_size, cells, batch)
-    return (images, coverage) if encoder.reads_masks else (images,)
+    return (images, coverage) if encoder.config.reads_masks else (images,)

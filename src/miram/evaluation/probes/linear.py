@@ -2,7 +2,8 @@
 
 Features are standardized on the training lesions. The inverse penalty C is chosen by a
 patient-grouped inner cross-validation on these lesions alone, and so is the temperature that
-mends the probabilities; evaluation lesions are only scored.
+mends the probabilities; evaluation lesions are only scored. Where features of several layers stand
+side by side, the same inner folds can choose the layer.
 """
 
 import warnings
@@ -39,6 +40,12 @@ class LinearProbeConfig(Probe):
     )
     inner_folds: int = Field(
         default=5, ge=2, le=20, description="Patient-grouped folds that choose C"
+    )
+    blocks: int = Field(
+        default=1,
+        ge=1,
+        description="number of equal parts that the features are made of, as of features.layers "
+        "with three layers: the inner folds choose one; 1 reads all of them side by side",
     )
     max_iterations: int = Field(default=500, ge=10, description="L-BFGS iterations per fit")
     tolerance: float = Field(default=1e-4, gt=0, description="L-BFGS tolerance on the gradient")
@@ -335,9 +342,8 @@ def fit_classifier(train: TrainingLesions, config: LinearProbeConfig) -> LinearC
             f"a probe cannot learn from {len(hot)} training lesions of {patients} patients: at "
             "least two patients and two classes are needed"
         )
-    inner = inner_validation(train.features, hot, train.patients, kind, config)
-    best = best_index(inner, hot)
-    mean, scale, standardized = standardize(train.features)
+    columns, inner, best = _choose_block(train, hot, kind, config)
+    mean, scale, standardized = standardize(train.features[:, columns])
     coefficients, intercepts, converged = next(
         regularization_path(
             standardized,
@@ -348,11 +354,12 @@ def fit_classifier(train: TrainingLesions, config: LinearProbeConfig) -> LinearC
             max_iterations=config.max_iterations,
         )
     )
+    width = train.features.shape[1]
     return LinearClassifier(
         kind=kind,
-        mean=mean,
-        scale=scale,
-        coefficients=coefficients,
+        mean=_widened(mean, columns, width),
+        scale=_widened(scale, columns, width, rest=1.0),
+        coefficients=_widened(coefficients, columns, width),
         intercepts=intercepts,
         regularization=config.regularization[best],
         inner_auc=dict(zip(config.regularization, inner.auc.tolist(), strict=True)),
@@ -361,6 +368,31 @@ def fit_classifier(train: TrainingLesions, config: LinearProbeConfig) -> LinearC
         patients=patients,
         temperature=inner_temperature(inner.scores[best], hot, kind),
     )
+
+
+def _choose_block(
+    train: TrainingLesions, hot: npt.NDArray[np.bool_], kind: Kind, config: LinearProbeConfig
+) -> tuple[slice, InnerValidation, int]:
+    """Columns of the block with the highest AUC in the inner folds, what these say, index of C."""
+    size, rest = divmod(train.features.shape[1], config.blocks)
+    if rest:
+        raise MiramError(
+            f"evaluation.linear_probe.blocks is {config.blocks}, but {train.features.shape[1]} "
+            "features are no multiple of it: give the number of features.layers"
+        )
+    found = []
+    for block in range(config.blocks):
+        columns = slice(block * size, (block + 1) * size)
+        inner = inner_validation(train.features[:, columns], hot, train.patients, kind, config)
+        found.append((columns, inner, best_index(inner, hot)))
+    return max(found, key=lambda one: np.nan_to_num(one[1].auc[one[2]], nan=-1.0))
+
+
+def _widened(values: Array, columns: slice, width: int, rest: float = 0.0) -> Array:
+    """(..., b) values of some of `width` columns, with `rest` for the others: (..., width)."""
+    wide = np.full((*values.shape[:-1], width), rest)
+    wide[..., columns] = values
+    return wide
 
 
 def require_finite(features: npt.NDArray) -> None:

@@ -140,9 +140,11 @@ class AttentionConfig(Config, ABC):
 
     Attributes:
         module: The class of the layers that these settings make.
+        untrained: Settings with which it approximates softmax before anything is learned.
     """
 
     module: ClassVar[type[MultiHeadAttention]]
+    untrained: ClassVar[dict[str, Any]] = {}
 
     kind: str
 

@@ -13,7 +13,7 @@ keys and values remain what tokens are; a smooth image is then kept exactly.
 """
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -121,6 +121,7 @@ class LinformerConfig(AttentionConfig):
     """How far, and how shared, keys and values are compressed."""
 
     module = LinformerAttention
+    untrained: ClassVar[dict[str, Any]] = {"projection": "pool"}
 
     kind: Literal["linformer"] = "linformer"
     length: int = Field(128, ge=1, description="tokens k that the N keys and values become")

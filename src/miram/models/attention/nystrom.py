@@ -11,7 +11,7 @@ F and B are N x m, but B v is exact attention of q̃ on (k, v), and F (·) exact
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -155,6 +155,7 @@ class NystromConfig(AttentionConfig):
     """Landmarks, pseudo-inverse and convolution of Nyström attention."""
 
     module = NystromAttention
+    untrained: ClassVar[dict[str, Any]] = {"conv": "none"}
 
     kind: Literal["nystrom"] = "nystrom"
     num_landmarks: int = Field(64, ge=1, description="landmarks m, at most the grid's tokens")

@@ -24,9 +24,7 @@ class DataFacts:
     """What a study was made from.
 
     Attributes:
-        lesions: Lesions with a crop.
-        patients: Patients of these.
-        mammograms: Mammograms of these.
+        lesions: Those with a crop; patients and mammograms are theirs.
         upsampled: Lesion crops that were enlarged to the stored size.
         backgrounds: Crops of breast tissue away from lesions.
         uncut: Lesions in the table without a crop.

@@ -47,9 +47,9 @@ class Calibration(Section):
         first = study_findings(study)[0]
         method = first.drawn[0]
         entry = study.methods[method].metrics["tasks"][first.task]
-        before, after = (one["metrics"]["ece"] for one in (entry, entry["calibration"]))
+        before, after = (one["metrics"]["brier"] for one in (entry, entry["calibration"]))
         line = (
-            f"{method} on {first.task}: calibration error {with_interval(before)} as predicted, "
+            f"{method} on {first.task}: Brier score {with_interval(before)} as predicted, "
             f"{with_interval(after)} after scaling, {counted(first.patients, 'patient')}"
         )
         return {"views": views, "charts": charts, "line": line}

@@ -141,11 +141,16 @@ def test_ingesting_twice_gives_the_same(ingested, raw_root):
     pd.testing.assert_frame_equal(validate_lesions(ingested.lesions), ingested.lesions)
 
 
+@pytest.fixture(scope="module")
+def tiny_lesions(tiny_phantom):
+    return CbisDdsmSource().ingest(tiny_phantom).lesions
+
+
 @pytest.fixture
-def copy(tiny_phantom, tmp_path):
+def copy(tiny_phantom, tiny_lesions, tmp_path):
     """A small phantom that may be damaged, and its lesions."""
     shutil.copytree(tiny_phantom, tmp_path / "raw")
-    return tmp_path / "raw", CbisDdsmSource().ingest(tiny_phantom).lesions
+    return tmp_path / "raw", tiny_lesions
 
 
 def left_out(ingested) -> dict[str, str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from attention_checks import DIM, HEADS, exact, heads
+from attention_checks import DIM, HEADS, exact, heads, weights
 
 from miram.errors import MiramError
 from miram.models.attention import MultiAxisConfig, multi_axis_attention
@@ -30,16 +30,8 @@ def test_a_token_attends_to_its_group_alone(axis: Any, group: list[int]) -> None
 def test_one_layer_reaches_everywhere_while_the_side_is_at_most_the_window_squared(
     side: int, window: int
 ) -> None:
-    q, k, _ = heads(1, 1, side * side, 2)
-    reach = multi_axis_attention(
-        q,
-        k,
-        torch.eye(side * side).double()[None, None],  # the output is the attention matrix
-        window=(window, window),
-        grid=TokenGrid(0, (side, side)),
-    )
-    assert (reach > 0).all()
-    torch.testing.assert_close(reach.sum(-1), torch.ones(1, 1, side * side).double())
+    grid = TokenGrid(0, (side, side))
+    assert (weights(multi_axis_attention, grid, window=(window, window)) > 0).all()
 
 
 def test_a_side_without_divisors_is_explained() -> None:

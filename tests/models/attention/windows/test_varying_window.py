@@ -6,15 +6,6 @@ from attention_checks import exact, heads
 
 from miram.models.attention import varying_window_attention
 from miram.models.attention.base import TokenGrid
-from miram.models.attention.windows.base import axis_attention
-
-
-@pytest.mark.parametrize("prefix", [0, 2])
-def test_a_ratio_of_one_gives_block_attention(prefix: int) -> None:
-    q, k, v = heads(2, 3, 4 * 6 + prefix, 4)
-    grid = TokenGrid(prefix, (4, 6))
-    out = varying_window_attention(q, k, v, grid=grid, window=2, ratio=1)
-    torch.testing.assert_close(out, axis_attention(q, k, v, grid=grid, axis="block", window=(2, 2)))
 
 
 @pytest.mark.parametrize(("grid", "ratio"), [((6, 6), 2), ((6, 8), 3), ((5, 7), 2), ((5, 7), 5)])

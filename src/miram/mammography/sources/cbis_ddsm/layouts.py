@@ -73,10 +73,6 @@ class SeriesIndex:
         """Give what Kaggle's header table says of a file, or None."""
         return self._infos.get(image_key(path))
 
-    def __contains__(self, series_uid: object) -> bool:
-        """Whether files of a series are here."""
-        return series_uid in self._files
-
     def __iter__(self) -> Iterator[str]:
         """Go through the series UIDs in sorted order."""
         return iter(self._files)
