@@ -3,13 +3,11 @@
 from typing import Annotated, ClassVar, Literal
 
 import pytest
-from kedro.framework.project import configure_project
 from pydantic import Field
 
 from miram.cli import cli
-from miram.configuration import Config, Listed, Seeds
+from miram.configuration import Config, Listed, Registry, Seeds
 from miram.errors import MiramError
-from miram.integrations.checks import check_parameters
 from miram.integrations.deferred import deferred
 
 
@@ -32,6 +30,14 @@ class Large(Config):
 class Outer(Config):
     part: Small = Small()
     parts: tuple[Annotated[Small | Large, Field(discriminator="kind")], ...] = ()
+
+
+KINDS = Registry("part", Small, Large)
+
+
+class Recipes(Config):
+    recipes: dict[str, Small] = Field(default_factory=dict)
+    any: Annotated[Config, KINDS] = Small()
 
 
 def test_a_path_with_a_comma_comes_in_by_a_file_of_the_command_line(tmp_path):
@@ -78,16 +84,24 @@ def test_an_old_name_of_a_setting_is_refused_with_the_new_one(config, given, pla
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("config", "given", "place", "near"),
     [
-        ("encoder.image_side", "image_size"),
-        ("encoder.patch_side", "patch_size"),
-        ("training.crops_wait", "crop_cache"),
-        ("training.watch_every", "validate_every"),
-        ("comparison.figure", "metric"),
+        (Small, {"sise": 2}, "sise", "size"),
+        (Outer, {"part": {"sise": 2}}, "part.sise", "size"),
+        (Outer, {"parts": [{"kind": "small", "sise": 2}]}, r"parts\.0\..*sise", "size"),
+        (Outer, {"pars": []}, "pars", "parts"),
+        (Recipes, {"recipes": {"paper": {"sise": 2}}}, "recipes.paper.sise", "size"),
+        (Recipes, {"any": {"kind": "small", "sise": 2}}, "any.sise", "size"),
+        (deferred(__name__, "Outer"), {"part": {"sise": 2}}, "part.sise", "size"),
     ],
 )
-def test_an_old_run_time_parameter_is_refused_with_the_new_name(old, new):
-    configure_project("miram")
-    with pytest.raises(MiramError, match=f"there is no setting {old}: it is now {new}"):
-        check_parameters({old: "1"}, {"encoder.image_size"})
+def test_a_name_that_a_group_does_not_know_is_refused_with_the_nearest_of_the_group(
+    config, given, place, near
+):
+    with pytest.raises(MiramError, match=f"^there is no setting {place}; did you mean {near}[?]$"):
+        config.model_validate(given)
+
+
+def test_no_name_of_another_group_is_suggested():
+    with pytest.raises(MiramError, match=r"^there is no setting part.parts$"):
+        Outer.model_validate({"part": {"parts": ()}})

@@ -14,8 +14,8 @@ from kedro.validation.exceptions import ParameterValidationError
 
 from miram.errors import MiramError, causes, refusal
 from miram.evaluation.statistics import StatisticsError
-from miram.integrations.checks import PATH_PARAMETERS
 from miram.integrations.engine_run import on_engine
+from miram.integrations.parameters import PATH_PARAMETERS
 
 STOPPED = "stopped; the same command goes on from what is finished"
 _SIGNALS = 128  # and the number of a signal: the exit status of what it ended

@@ -1,8 +1,8 @@
 """The base of every typed configuration: frozen, validated, closed to unknown names."""
 
 import difflib
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any, ClassVar, Self, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self, TypeVar, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -71,7 +71,7 @@ class Config(BaseModel):
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            raise MiramError(explain(error, tuple(cls.model_fields))) from None
+            raise MiramError(explain(error, cls)) from None
 
 
 Member = TypeVar("Member", bound=Config)
@@ -141,26 +141,8 @@ class Registry(dict[str, type[Member]]):
         return core_schema.no_info_plain_validator_function(self._validate)
 
 
-def new_name(name: str, known: Collection[str]) -> str | None:
-    """What a dotted setting is called now, by the classes imported so far, if it was renamed.
-
-    An old name that is still one elsewhere counts only where its new one is `known`.
-    """
-    group, _, last = name.rpartition(".")
-    classes: list[type[Config]] = [Config]
-    renamed: dict[str, str] = {}
-    fields: set[str] = set()
-    while classes:
-        one = classes.pop()
-        renamed |= one.renamed
-        fields |= one.model_fields.keys()
-        classes += one.__subclasses__()
-    new = renamed.get(last)
-    return new if f"{group}.{new}" in known or last not in fields else None
-
-
-def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
-    """The mistakes that pydantic found, in the user's words; suggestions come from `names`."""
+def explain(error: ValidationError, config: type[BaseModel]) -> str:
+    """The mistakes that pydantic found in the values of a configuration, in the user's words."""
     lines = []
     places = [item["loc"] for item in error.errors()]
     for item in error.errors():
@@ -172,7 +154,8 @@ def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
             lines.append(f"there is no setting {place}{'.' if place else ''}{old}: it is now {new}")
             continue
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(item["loc"][-1]), names, n=1)
+            *group, name = item["loc"]
+            near = difflib.get_close_matches(str(name), _names_in(config, group), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             lines.append(f"there is no setting {place}{hint}")
             continue
@@ -183,6 +166,29 @@ def explain(error: ValidationError, names: tuple[str, ...] = ()) -> str:
         given = "" if nested else f" (got {item['input']!r})"
         lines.append(f"{place}: {message}{given}" if place else message)
     return "; ".join(lines)
+
+
+def _names_in(config: type[BaseModel], group: Sequence[str | int]) -> list[str]:
+    """Names of the settings of a group, given by its place; of all kinds that it may be of."""
+    classes = {config}
+    for part in group:
+        fields = [one.model_fields[str(part)] for one in classes if part in one.model_fields]
+        if fields:  # otherwise the number of an item, the key of a mapping or a kind
+            classes = _configs_in(*((field.annotation, *field.metadata) for field in fields))
+    return sorted({name for one in classes for name in one.model_fields})
+
+
+def _configs_in(*declared: Any) -> set[type[BaseModel]]:
+    """The classes of configurations that a declaration of a field is made of."""
+    found: set[type[BaseModel]] = set()
+    for part in declared:
+        if isinstance(part, Registry):
+            found |= set(part.values())
+        elif isinstance(part, type) and issubclass(part, BaseModel):
+            found.add(part)
+        else:
+            found |= _configs_in(*(part if isinstance(part, tuple) else get_args(part)))
+    return found
 
 
 def flatten(values: Any, name: str = "") -> dict[str, Any]:

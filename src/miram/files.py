@@ -117,7 +117,7 @@ def _changed(path: Path, digests: set[str]) -> bool:
 def _damaged(path: Path, sums: Path) -> MiramError:
     return MiramError(
         f"{path} is damaged: it is not what was written there. Delete it and run again what made "
-        "it; in a study `kedro run` with the same --params makes what is missing and takes over "
+        "it; in a study `kedro run` with the same options makes what is missing and takes over "
         f"the rest. If you changed it on purpose, delete its lines in {sums}"
     )
 

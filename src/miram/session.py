@@ -12,6 +12,7 @@ from kedro.framework.session import KedroSession
 from kedro.pipeline import Pipeline
 
 from miram.errors import MiramError
+from miram.integrations.parameters import check_settings
 from miram.models.methods import BASELINES, METHODS, check_names, choose_methods
 
 _STUDY = "__default__"
@@ -27,7 +28,7 @@ class StudySession(KedroSession):
         comes before them, the baselines and the report.
 
         Raises:
-            MiramError: There is no such method.
+            MiramError: There is no such method, or a setting has a name that nothing reads.
         """
         names = options.get("pipeline_names") or [options.get("pipeline_name") or _STUDY]
         namespaces = list(options.get("namespaces") or ())
@@ -37,6 +38,8 @@ class StudySession(KedroSession):
             self._store["runtime_params"] = {**given, "methods": "+".join(namespaces)}
             options["namespaces"] = namespaces = []
         loader = self._get_config_loader()
+        pipelines.set_requested(None)  # also the settings of pipelines that are not run
+        check_settings(loader, self.store.get("runtime_params") or {})
         # One namespace of one pipeline is run whatever `methods` says.
         methods = METHODS if namespaces else choose_methods(loader["parameters"]["methods"])
         catalog = settings.DATA_CATALOG_CLASS.from_config(loader["catalog"], loader["credentials"])

@@ -20,7 +20,9 @@ def data_root(tmp_path):
 def test_the_place_of_the_page_is_printed_for_people_and_machines(data_root, capsys):
     page = data_root / "08_reporting" / "report.html"
     assert run("--data-root", data_root) == 0
-    assert capsys.readouterr().out == f"{page}\n"
+    place, advice = capsys.readouterr().out.splitlines()
+    assert place == f"report: {page}"
+    assert advice.startswith("next: ") and "--open" in advice and "--pdf" in advice
     assert run("--data-root", data_root, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"report": str(page)}
 
@@ -44,7 +46,7 @@ def test_open_hands_the_page_to_the_browser_of_the_user(data_root, tmp_path):
 def test_without_a_browser_the_place_of_the_page_is_reported_still(data_root, tmp_path):
     done = open_with("exit 1", data_root, tmp_path)
     assert done.returncode == 1
-    assert done.stdout.strip() == str(data_root / "08_reporting" / "report.html")
+    assert f"report: {data_root / '08_reporting' / 'report.html'}" in done.stdout
     assert "no web browser could be started here: copy" in done.stderr
 
 

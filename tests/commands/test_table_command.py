@@ -41,10 +41,21 @@ def test_settings_are_written_into_one_file_of_the_study_and_never_over_another(
     assert run(lab / "findings.csv", "--write", page) == 0
     assert "kedro run --env my_lab --params" in capsys.readouterr().out
     written = page.read_text()
+    assert written.startswith("# 1 lesions of 1 patients")
     assert "image_table" in yaml.safe_load(written)["sources"]
     assert run(lab / "findings.csv", "--write", page) == 1
     assert f"{page} exists" in capsys.readouterr().err
     assert page.read_text() == written
+
+
+def test_a_table_that_cannot_be_read_yet_is_not_said_to_be_ready(lab, tmp_path, capsys):
+    (lab / "findings.csv").write_text("file,x,y,w,h\na.png,1,2,20,30\n")
+    page = tmp_path / "conf" / "my_lab" / "parameters.yml"
+    assert run(lab / "findings.csv", "--write", page) == 0
+    assert "next: mend what cannot be read, then kedro run" in capsys.readouterr().out
+    written = page.read_text()
+    assert "cannot be read yet" in written and "decide: no column seems to name" in written
+    assert yaml.safe_load(written)["sources"]["image_table"]["table"] == "findings.csv"
 
 
 def test_machines_are_told_why_a_table_cannot_be_read_yet(lab, capsys):

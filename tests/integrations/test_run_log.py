@@ -23,7 +23,7 @@ def made(*outputs):
         (
             {"mae.encoder": "06_models/mae/e", "random.encoder": "06_models/random/e"},
             "encoders: {}/06_models/mae/e and 1 more; next: `kedro run --pipeline probe` with the "
-            "same --params",
+            "same options",
         ),
         ({"splits": "05_model_input/splits.parquet"}, ""),
     ],

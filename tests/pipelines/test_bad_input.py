@@ -55,6 +55,10 @@ def test_each_mistake_is_named(kedro, tmp_path):
         (params(**{"encoder.name": "vit_small_patch16_dinov3"}, **root), "class Eva"),
         (params(**{"encoder.image_size": 64}, **root), "a method that takes 128"),
         (["--pipeline", "pretrain", "--namespaces", "miram_nystrum", *params(**root)], "nystrum"),
+        (
+            ["--pipeline", "ingest", *params(**{"training.epochz": 3}, **root)],
+            "did you mean epochs",
+        ),
         (["--pipeline", "pretrian", *params(**root)], "pretrain"),
         (["--runner", "ParallelRunner", *params(**root)], "ParallelRunner"),
         (["--pipeline", "pretrain", *params(**root)], "crops"),

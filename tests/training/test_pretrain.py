@@ -8,6 +8,7 @@ from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import load_checkpoint
 from miram.models.checkpoints.split_record import split_record
 from miram.models.encoder import EncoderConfig
+from miram.models.fidelity import fidelity
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.method_kinds import RandomConfig
 from miram.models.moco import MocoV3Config
@@ -158,6 +159,35 @@ def test_the_whole_method_is_saved_and_made_again(store, tmp_path):
     assert np.array_equal(found["scale2_prediction"][0], first)
     encoder = result.pretrained.encoder().state
     assert all(torch.equal(value, encoder[name]) for name, value in result.encoder.state.items())
+
+
+def test_reconstructions_are_compared_with_their_targets_crop_by_crop(store):
+    result = pretrain(store, np.arange(24), ENCODER, MAE, TRAINING)
+    scores = result.fidelity
+    assert scores["crop_id"].tolist() == [f"lesion{number}" for number in range(24)]
+    assert set(scores["scale"]) == {2} and set(scores["part"]) == {"train"}
+    model = result.pretrained.build()
+    arrays = reconstruct_examples(model, store.crops, store.masks, 32, TRAINING.seed)
+    expected = fidelity(arrays, 2, ENCODER.grid_side)
+    np.testing.assert_allclose(scores[["psnr", "ssim"]], expected)
+
+
+def test_crops_of_validation_patients_are_compared_where_there_are_some(tmp_path):
+    store = make_store(tmp_path / "crops", CROPS, patients=[f"P{n // 2}" for n in range(24)])
+    splits = pd.DataFrame(
+        {
+            "lesion_id": store.manifest["crop_id"],
+            "patient_id": store.manifest["patient_id"],
+            "split": ["val"] * 6 + ["train"] * 18,
+            "strategy": "official",
+            "leakage": "drop",
+            "pretrain": [False] * 6 + [True] * 18,
+        }
+    )
+    rows = np.arange(6, 24)
+    scores = pretrain(store, rows, ENCODER, MAE, TRAINING, splits=splits).fidelity
+    assert sorted(set(scores["patient_id"])) == ["P0", "P1", "P2"] and len(scores) == 6
+    assert set(scores["part"]) == {"val"}
 
 
 def test_training_starts_from_the_checkpoint_that_is_named(store, tmp_path):

@@ -100,4 +100,6 @@ def text_table(budgets: Budgets) -> str:
         lines.append(f"{name:<18}{found.batch_size:>8}{found.accumulation:>16}{peak:>10}")
         how = "measured" if found.measured else "estimated"
         caption = f"{how} in {found.precision} for {show_size(found.limit)} of memory"
+    if caption:
+        caption += "; training.batch_size=auto finds it when a training starts"
     return "\n".join([*lines, caption, *faults])

@@ -42,7 +42,13 @@ def report(
     found = {"report": str(page)}
     if as_pdf:
         found["pdf"] = str(_print(page))
-    typer.echo(json.dumps(found) if as_json else "\n".join(found.values()))
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        lines = [f"{what}: {place}" for what, place in found.items()]
+        more = ["--open shows it in the browser"] * (not open_page)
+        more += ["--pdf prints its answer on two pages"] * (not as_pdf)
+        typer.echo("\n".join([*lines, *(["next: " + ", ".join(more)] * bool(more))]))
     if open_page:
         _show(page)
 

@@ -46,7 +46,8 @@ def check(
     guess = guess_table(file, folder)
     settings = {"sources": {"image_table": guess.options}}
     tried = try_table(guess, folder)
-    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    told = [f"# {line}\n" for line in (*_words(tried), *(f"decide: {d}" for d in guess.doubts))]
+    text = "".join([*told, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)])
     if write is not None:
         from miram.files import atomic_path
 
@@ -57,12 +58,15 @@ def check(
     if as_json:
         typer.echo(json.dumps({**settings, "doubts": guess.doubts, **tried}))
         return
-    lines = [f"# {line}" for line in (*_words(tried), *(f"decide: {d}" for d in guess.doubts))]
-    where = f"--env {write.parent.name} " if write is not None else ""
+    typer.echo(text.rstrip())
     params = f"source=image_table,raw_root={folder},data_root=data/{folder.absolute().name}"
-    saved = f"settings: {write}; " if write is not None else "paste this into conf/local/own.yml; "
-    typer.echo("\n".join([*lines, text.rstrip()]))
-    typer.echo(f"# {saved}next: kedro run {where}--params {params}")
+    if write is None:
+        typer.echo("# paste this into conf/local/parameters.yml, or have it written with --write")
+    else:
+        typer.echo(f"# settings: {write}")
+    mend = "mend what cannot be read, then " if "fault" in tried else ""
+    where = f"--env {write.parent.name} " if write is not None else ""
+    typer.echo(f"# next: {mend}kedro run {where}--params {params}")
 
 
 def try_table(guess: "Guess", raw_root: Path) -> dict[str, Any]:

@@ -22,7 +22,8 @@ def verify(
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), "ok": not problems, "problems": problems}))
     else:
-        typer.echo("\n".join(problems) if problems else f"{folder}: ok")
+        advice = "next: delete these files and run again what made them"
+        typer.echo("\n".join([*problems, advice]) if problems else f"{folder}: ok")
     if problems:
         raise typer.Exit(1)
 

@@ -1,45 +1,38 @@
 """What is checked before any long work starts."""
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import pipelines
 from kedro.io import DatasetError
 from kedro.pipeline import Pipeline
 
-from miram.configuration import new_name
 from miram.errors import MiramError
-from miram.integrations.deferred import import_deferred
-from miram.integrations.parameters import config_loader, warn_of_ignored
+from miram.integrations.parameters import warn_of_ignored
 from miram.models.methods import METHODS, SUPERVISED
 from miram.pipeline_registry import STUDY
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PATH_PARAMETERS = {"raw_root", "data_root"}
 _LESIONS = "lesions"
 _CROPS = "crops"
 _LEARNERS = (f"{SUPERVISED}.method", "finetuning")  # settings whose `task` is learned
 
 
 class ProjectChecks:
-    """Refuses what cannot work: unknown names, missing data, models that do not fit, no labels."""
+    """Refuses what cannot work: missing data, models that do not fit, labels that are not there."""
 
     def __init__(self) -> None:
         self.learners: list[str] = []
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Check the environment and the run-time parameters."""
+        """Check the environment and the source."""
         warn_of_ignored(Path(context.config_loader.conf_source), context.env)
         given = context._runtime_params or {}
-        loader = config_loader(context.config_loader.conf_source, context.env)
-        check_parameters(given, {*loader["parameters"], *PATH_PARAMETERS})
         if given.get("source", "phantom") != "phantom" and "raw_root" not in given:
             _require_source(str(given["source"]))  # an unknown name is reported first
             raise MiramError(
@@ -78,22 +71,6 @@ class ProjectChecks:
         """Check the labels of a lesion table that this run has made."""
         if _LESIONS in outputs:
             check_labels(outputs[_LESIONS], self.learners, catalog)
-
-
-def check_parameters(given: dict[str, Any], known: set[str]) -> None:
-    """Refuse a run-time parameter that nothing reads.
-
-    Raises:
-        MiramError: A name is unknown; the nearest known ones are suggested.
-    """
-    for name in given:
-        if name not in known:
-            list(pipelines)  # imports the nodes, and so the classes of their parameters
-            import_deferred()
-            if new := new_name(name, known):
-                raise MiramError(f"there is no setting {name}: it is now {new}")
-            near = difflib.get_close_matches(name, known, n=3) or sorted(known)
-            raise MiramError(f"unknown parameter {name!r}: did you mean {' or '.join(near)}?")
 
 
 def check_models(pipeline: Pipeline, catalog: Any) -> None:

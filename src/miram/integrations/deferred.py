@@ -13,18 +13,9 @@ from pydantic import BaseModel, ValidationError
 from miram.configuration import explain
 from miram.errors import MiramError
 
-_STOOD_FOR: set[tuple[str, str]] = set()
-
-
-def import_deferred() -> None:
-    """Import every class that a stand-in was made for."""
-    for module, _ in _STOOD_FOR:
-        import_module(module)
-
 
 def deferred(module: str, name: str) -> Any:
     """Make a stand-in, whose `model_validate` gives an instance of the class in the module."""
-    _STOOD_FOR.add((module, name))
 
     class Deferred(BaseModel):
         @classmethod
@@ -33,7 +24,7 @@ def deferred(module: str, name: str) -> Any:
             try:
                 return real.model_validate(obj, **options)
             except ValidationError as error:
-                raise MiramError(explain(error)) from None
+                raise MiramError(explain(error, real)) from None
 
     Deferred.__name__ = Deferred.__qualname__ = name
     return Deferred

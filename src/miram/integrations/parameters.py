@@ -1,7 +1,10 @@
 """The project's configuration, read as `kedro run` reads it."""
 
+import difflib
 import logging
 import os
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PATH_PARAMETERS = {"raw_root", "data_root"}
+_GLOBALS = {"source", *PATH_PARAMETERS}
 _LOCAL = "local"
 _MOST_NAMED = 10
 
@@ -26,13 +31,16 @@ def load_parameters(env: str | None = None) -> dict[str, Any]:
     """Read the parameters of an environment: plain values by name, not validated.
 
     Raises:
-        MiramError: The folder is in no project, or there is no such environment.
+        MiramError: The folder is in no project, there is no such environment, or a setting has a
+            name that nothing reads.
     """
     project = _project()
+    loader = _loader(project, env)
     try:
-        parameters: dict[str, Any] = _loader(project, env)["parameters"]
+        parameters: dict[str, Any] = loader["parameters"]
     except MissingConfigException as error:
         raise MiramError(f"there are no parameters under {project / 'conf'}") from error
+    check_names_of_settings(loader)
     return parameters
 
 
@@ -62,6 +70,99 @@ def registry_uri(env: str | None = None, data_root: Path | None = None) -> str:
             "names one"
         )
     return load_mlflow(env, data_root).tracking_uri
+
+
+def check_settings(loader: Any, given: Mapping[str, Any]) -> None:
+    """Refuse a setting that is wrong, also one that the pipelines of this run do not read.
+
+    Kedro validates what a run reads. A typo in the settings of a later pipeline would be found
+    only there, and one in the name of a group never.
+
+    Args:
+        loader: Reads the configuration, with the run-time parameters over it.
+        given: The run-time parameters.
+
+    Raises:
+        MiramError: A name is unknown, or an option of a source is wrong.
+        ParameterValidationError: A value is impossible, or a name within a group unknown.
+    """
+    from kedro.framework.project import pipelines
+    from kedro.validation.parameter_validator import ParameterValidator
+
+    from miram.mammography.sources import make_source
+
+    check_names_of_settings(loader, given)
+    ParameterValidator(dict(pipelines)).validate_raw_params(loader["parameters"])
+    for name, options in loader["parameters"]["sources"].items():
+        if options:  # without any, a source may be one that has to be given some
+            make_source(name, options)
+
+
+def check_names_of_settings(loader: Any, given: Mapping[str, Any] | None = None) -> None:
+    """Refuse files, groups and run-time parameters that nothing reads.
+
+    Args:
+        loader: Reads the configuration, with the run-time parameters over it.
+        given: The run-time parameters.
+
+    Raises:
+        MiramError: There is one; the nearest known names are suggested.
+    """
+    from kedro.framework.project import pipelines
+
+    names = (loader.base_env, loader.env or loader.default_run_env)
+    folders = [Path(loader.conf_source) / name for name in names]
+    _check_files(Path(loader.conf_source), folders, loader.config_patterns)
+    for name in loader["globals"]:
+        if name not in _GLOBALS and (near := difflib.get_close_matches(name, _GLOBALS, n=1)):
+            raise MiramError(f"unknown name {name!r} in globals.yml: did you mean {near[0]}?")
+    inputs = {name for pipeline in pipelines.values() for name in pipeline.inputs()}
+    read = {name.removeprefix("params:") for name in inputs if name.startswith("params:")}
+    for name in _unread(loader["parameters"], read | PATH_PARAMETERS & set(given or ())):
+        if name in PATH_PARAMETERS:
+            raise MiramError(
+                f"{name} is not read from a file of parameters: give it as --params {name}=..."
+            )
+        _refuse(name, read, loader["parameters"])
+
+
+def _check_files(
+    conf: Path, folders: Collection[Path], patterns: Mapping[str, Collection[str]]
+) -> None:
+    kinds = [pattern for kind in patterns.values() for pattern in kind]
+    for folder in folders:
+        for path in sorted(folder.rglob("*.y*ml")):
+            if not any(fnmatch(path.relative_to(folder).as_posix(), kind) for kind in kinds):
+                raise MiramError(
+                    f"{path} is not read: files of settings are told by the beginning of their "
+                    f"names ({', '.join(patterns)}). Call it parameters_{path.name}, if parameters "
+                    "stand in it"
+                )
+    for path in sorted(conf.glob("*.y*ml")):
+        if not path.name.startswith("logging"):
+            raise MiramError(f"{path} is not read: move it into {conf / _LOCAL}")
+
+
+def _unread(values: Mapping[str, Any], read: Collection[str], group: str = "") -> Iterator[str]:
+    """Names of settings, as far up as possible, in which nothing is read."""
+    for key, value in values.items():
+        name = f"{group}{key}"
+        if name in read or key.startswith("_"):  # an anchor, for other settings to refer to
+            continue
+        if isinstance(value, dict) and any(one.startswith(f"{name}.") for one in read):
+            yield from _unread(value, read, f"{name}.")
+        else:
+            yield name
+
+
+def _refuse(name: str, read: Collection[str], parameters: Mapping[str, Any]) -> None:
+    group, _, last = name.rpartition(".")
+    below = [one for one in flatten(parameters) if one.endswith(f".{last}") and one != name]
+    beside = {".".join(one.split(".")[: name.count(".") + 1]) for one in {*read, *PATH_PARAMETERS}}
+    beside = {one for one in beside if one.startswith(group)}
+    near = sorted(below, key=lambda one: one.count("."))[:3]
+    near = near or difflib.get_close_matches(name, beside, n=3) or sorted(beside)
+    raise MiramError(f"unknown parameter {name!r}: did you mean {' or '.join(near)}?")
 
 
 @cache

@@ -15,7 +15,7 @@ from kedro.pipeline.node import Node
 
 log = logging.getLogger(__name__)
 
-_THEN = "next: `kedro run --pipeline {}` with the same --params"
+_THEN = "next: `kedro run --pipeline {}` with the same options"
 # The first of these that a run has made is what it was run for. Methods have some of their own.
 _RESULTS = {
     "report": ("report", "open it with `miram report --data-root {root} --open`"),

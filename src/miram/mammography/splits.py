@@ -210,3 +210,9 @@ def pretraining_crops(manifest: pd.DataFrame, splits: pd.DataFrame) -> NDArray[n
     if (splits["strategy"] == "official").any():
         background &= ~manifest["official_split"].eq("test").fillna(False).astype(bool)
     return np.flatnonzero(manifest["crop_id"].isin(allowed) | background)
+
+
+def validation_crops(manifest: pd.DataFrame, splits: pd.DataFrame) -> NDArray[np.int64]:
+    """Positions in the crop store, by its manifest, of the crops of validation patients."""
+    patients = splits.loc[splits["split"] == "val", "patient_id"]
+    return np.flatnonzero(manifest["patient_id"].isin(patients))

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from miram.mammography.crops.store import CropStore
+from miram.mammography.splits import validation_crops
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
 from miram.models.checkpoints.split_record import SPLITS, split_record
 from miram.models.encoder import EncoderConfig
+from miram.models.fidelity import fidelity
 from miram.models.images import plain_views, to_unit
 from miram.models.masked_autoencoder import MaskedAutoencoder
 from miram.models.method_config import MethodConfig
@@ -29,6 +31,8 @@ from miram.training.loop import train
 log = logging.getLogger(__name__)
 
 EXAMPLES = 6  # crops whose reconstruction is shown
+SCORED = 512  # crops at most whose reconstruction is compared with the target, evenly spaced
+_BATCH = 64
 HISTORY = ("step", "epoch", "loss", "lr", "gradient_norm", "images_per_second")
 LICENSE_NOTE = "weights derived from the training data named in data_digest; its terms apply"
 
@@ -41,6 +45,7 @@ class PretrainingResult:
     pretrained: PretrainedCheckpoint  # all weights of the method, decoders included
     history: pd.DataFrame  # with the columns `HISTORY`; empty for a method that does not train
     reconstructions: dict[str, NDArray]  # see `reconstruct_examples`; empty without decoders
+    fidelity: pd.DataFrame  # see `score_reconstructions`; empty without decoders
 
 
 def pretrain(
@@ -80,6 +85,7 @@ def pretrain(
             PretrainedCheckpoint.of(model, metadata),
             pd.DataFrame(columns=list(HISTORY)),
             {},
+            pd.DataFrame(),
         )
     start = initialize_from(model, recipe.initialization)
     log.info("training on %d crops for %d epochs", len(rows), recipe.epochs)
@@ -99,17 +105,22 @@ def pretrain(
     metadata |= {"initialization": start.header()}
     if start.source:
         metadata["license"] += f"; so do those of the weights it starts from, {start.source}"
-    shown = {}
+    shown, scores = {}, pd.DataFrame()
     if isinstance(model, MaskedAutoencoder):
         examples = spread(rows, EXAMPLES)
         shown = reconstruct_examples(
             model, store.crops[examples], store.masks[examples], image_size, recipe.seed
         )
+        kept = rows[:0] if splits is None else validation_crops(store.manifest, splits)
+        asked, part = (kept, "val") if len(kept) else (rows, "train")
+        scores = score_reconstructions(model, store, asked, image_size, recipe.seed)
+        scores.insert(2, "part", part)
     return PretrainingResult(
         EncoderCheckpoint.of(model.encoder, metadata),
         PretrainedCheckpoint.of(model, metadata),
         trained.history,
         shown,
+        scores,
     )
 
 
@@ -185,3 +196,34 @@ def reconstruct_examples(
             grey = (getattr(item, name) * deviation + mean).clamp(0, 1).squeeze(1)
             shown[f"scale{item.scale}_{name}"] = (grey * 255).round().byte().cpu().numpy()
     return shown
+
+
+def score_reconstructions(
+    model: MaskedAutoencoder, store: CropStore, rows: NDArray[np.int64], image_size: int, seed: int
+) -> pd.DataFrame:
+    """Compare reconstructions of crops with their targets, on the hidden patches.
+
+    Args:
+        model: The trained model.
+        store: The crop store.
+        rows: Positions of the crops; of more than `SCORED`, as many are taken, evenly spaced.
+        image_size: Of the images the model takes, in pixels.
+        seed: Of the masks.
+
+    Returns:
+        One row per crop and scale: `crop_id`, `patient_id`, `scale`, `psnr` in dB, and `ssim`.
+    """
+    rows = rows[:: -(-len(rows) // SCORED)]
+    manifest = store.manifest[["crop_id", "patient_id"]]
+    found = []
+    for start in range(0, len(rows), _BATCH):
+        some = rows[start : start + _BATCH]
+        arrays = reconstruct_examples(
+            model, store.crops[some], store.masks[some], image_size, seed + start
+        )
+        for scale in sorted({decoder.scale for decoder in model.config.decoders}):
+            scores = fidelity(arrays, scale, model.encoder_config.grid_side)
+            found.append(
+                manifest.iloc[some].assign(scale=scale, psnr=scores[:, 0], ssim=scores[:, 1])
+            )
+    return pd.concat(found, ignore_index=True).dropna()

@@ -66,6 +66,60 @@ def test_images_are_found_by_name_in_whatever_folder(lab, name, image, expected)
     assert guess.options["columns"]["image_path"] == expected
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "expected"),
+    [
+        ("Case No,Image", "1,a.png", {"patient_id": "Case No", "image_path": "Image"}),
+        ("Patient Number,Image Name", "1,a.png", {"patient_id": "Patient Number"}),
+        ("case,image,Lesion", "1,a.png,mass", {"abnormality_type": "Lesion"}),
+        ("case,image,Lesion", "1,a.png,x7", {"lesion_id": "Lesion"}),
+    ],
+)
+def test_a_column_is_taken_for_what_its_name_and_cells_say(lab, header, row, expected):
+    columns = lab(f"{header}\n{row}\n", "a.png").options["columns"]
+    assert columns | expected == columns
+
+
+def test_what_is_the_same_in_two_rows_names_no_lesion(lab):
+    columns = lab("case,image,Lesion\n1,a.png,big\n1,a.png,big\n", "a.png").options["columns"]
+    assert "lesion_id" not in columns and "abnormality_type" not in columns
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (("obscured", "circumscribed", "circumscribed/obscured"), "/"),
+        (("OVAL-ROUND", "OVAL", "ROUND"), "-"),
+        (("ill-defined", "well-defined"), None),
+        (("oval", "round"), None),
+    ],
+)
+def test_several_labels_of_a_cell_are_split_and_that_is_asked(lab, cells, expected):
+    rows = "".join(f"{number},a.png,{cell}\n" for number, cell in enumerate(cells))
+    guess = lab(f"case,image,margin\n{rows}", "a.png")
+    assert guess.options.get("label_separator") == expected
+    assert any("are split into labels" in doubt for doubt in guess.doubts) == bool(expected)
+
+
+def test_labels_in_small_letters_are_those_that_the_tasks_ask_for(lab, tmp_path):
+    guess = lab(
+        "case,image,x,y,w,h,margin\n1,a.png,1,2,20,20,ill-defined/obscured\n"
+        "2,b.png,1,2,20,20,obscured\n2,b.png,9,2,20,20,OBSCURED\n"
+        "2,b.png,9,9,20,20,ill-defined\n",
+        *("a.png", "b.png"),
+    )
+    assert guess.options["values"] == {
+        "mass_margins": {"ill-defined": "ILL_DEFINED", "obscured": "OBSCURED"}
+    }
+    lesions = make_source("image_table", guess.options).ingest(tmp_path).lesions
+    assert [sorted(one) for one in lesions["mass_margins"]] == [
+        ["ILL_DEFINED", "OBSCURED"],
+        ["OBSCURED"],
+        ["OBSCURED"],
+        ["ILL_DEFINED"],
+    ]
+
+
 def test_a_standard_table_needs_no_entry(lab):
     guess = lab("patient_id,image_path,pathology,mask_paths\np,a.png,BENIGN,m.png\n", "a.png")
     assert guess.options == {"table": "findings.csv"}

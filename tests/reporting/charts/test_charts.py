@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from miram.models.methods import METHODS
 from miram.reporting.charts.drawing import spread
-from miram.reporting.charts.reconstructions import fidelity, hidden_patches, picture
+from miram.reporting.charts.reconstructions import picture
 from miram.reporting.charts.training import (
     loss_figure,
     loss_panels,
@@ -97,49 +96,6 @@ def test_reconstruction_sheet_of_a_method_without_decoders_says_so(tmp_path: Pat
     assert "reconstructs nothing" in sheet.texts[0].get_text()
     sheet.savefig(tmp_path / "sheet.png")
     assert scales_of({}) == []
-
-
-def examples() -> dict[str, np.ndarray]:
-    """One crop of 16 pixels in a grid of 2; the right upper patch is hidden and half right."""
-    target = np.random.default_rng(0).integers(0, 256, (1, 16, 16)).astype(np.uint8)
-    masked, prediction = target.copy(), target.copy()
-    masked[:, :8, 8:] = 128
-    prediction[:, :4, 8:] = 255 - prediction[:, :4, 8:]
-    return {
-        "scale1_target": target,
-        "scale1_masked": masked,
-        "scale1_prediction": prediction,
-    }
-
-
-def test_fidelity_is_of_the_hidden_patches_alone() -> None:
-    arrays = examples()
-    assert hidden_patches(arrays, 1, 2).tolist() == [[[False, True], [False, False]]]
-    target, prediction = (arrays[f"scale1_{part}"][0] for part in ("target", "prediction"))
-    part = np.s_[:8, 8:]
-    found = fidelity(arrays, 1, 2)
-    assert found is not None and found.crops == 1
-    expected = peak_signal_noise_ratio(target[part], prediction[part], data_range=255)
-    assert found.psnr.mean == pytest.approx(expected)
-    whole = structural_similarity(target, prediction, data_range=255)
-    assert found.ssim.mean < whole
-    assert found.psnr.lower == found.psnr.mean == found.psnr.upper
-
-
-def test_fidelity_spans_the_crops() -> None:
-    one = examples()
-    better = {**one, "scale1_prediction": one["scale1_target"] // 2 + 64}
-    both = {name: np.concatenate([one[name], better[name]]) for name in one}
-    found, first, second = (fidelity(arrays, 1, 2) for arrays in (both, one, better))
-    assert found is not None and first is not None and second is not None
-    assert found.crops == 2
-    assert found.psnr.mean == pytest.approx((first.psnr.mean + second.psnr.mean) / 2)
-    assert {found.psnr.lower, found.psnr.upper} == {first.psnr.mean, second.psnr.mean}
-
-
-def test_fidelity_of_nothing_hidden_is_unknown() -> None:
-    arrays = examples()
-    assert fidelity({**arrays, "scale1_masked": arrays["scale1_target"]}, 1, 2) is None
 
 
 def test_hidden_patches_are_outlined_and_nothing_else_is_colored() -> None:

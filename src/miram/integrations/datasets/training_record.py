@@ -23,35 +23,49 @@ class TrainingRecord:
         history: One row per logged step; empty for a method that does not train.
         reconstructions: `scale<s>_target`, `_masked`, `_prediction`: (n, H, H) uint8; empty for a
             method without decoders.
+        fidelity: One row per crop and scale, with PSNR and SSIM of its reconstruction; likewise.
     """
 
     history: pd.DataFrame
     reconstructions: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    fidelity: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 class TrainingRecordDataset(FileDataset):
-    """The history as a CSV file, and reconstructions as `reconstructions.npz` beside it."""
+    """The history as a CSV file; beside it `reconstructions.npz` and the table `fidelity.csv`."""
 
     @property
     def _arrays(self) -> Path:
         return self._filepath.with_name("reconstructions.npz")
 
+    @property
+    def _fidelity(self) -> Path:
+        return self._filepath.with_name("fidelity.csv")
+
     def load(self) -> TrainingRecord:
-        """Read history and reconstructions.
+        """Read what there is; methods without decoders have no `fidelity.csv`.
 
         Raises:
             MiramError: One of them is not what was written.
         """
         check(self._arrays)
         check(self._filepath)
+        fidelity = pd.DataFrame()
+        if self._fidelity.exists():
+            check(self._fidelity)
+            fidelity = pd.read_csv(self._fidelity, dtype={"crop_id": str, "patient_id": str})
         with np.load(self._arrays, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        return TrainingRecord(pd.read_csv(self._filepath), arrays)
+        return TrainingRecord(pd.read_csv(self._filepath), arrays, fidelity)
 
     def save(self, data: TrainingRecord) -> None:
-        """Write both, each whole or not at all; the history comes last."""
+        """Write each file whole or not at all; the history comes last."""
         with recorded_path(self._arrays) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **data.reconstructions)
+        if data.fidelity.empty:
+            self._fidelity.unlink(missing_ok=True)  # of a method that had decoders
+        else:
+            write_table(data.fidelity, self._fidelity)
         write_table(data.history, self._filepath)
 
     def preview(self) -> ImagePreview:

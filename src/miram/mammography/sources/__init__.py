@@ -45,8 +45,8 @@ def make_source(name: str, options: dict[str, Any] | None = None) -> Source:
     try:
         return SOURCES[name](**(options or {}))
     except ValidationError as error:
-        known = tuple(SOURCES[name].model_fields)
-        message = f"sources.{name}: {explain(error, known)} (options: {', '.join(known)})"
+        known = ", ".join(SOURCES[name].model_fields)
+        message = f"sources.{name}: {explain(error, SOURCES[name])} (options: {known})"
         raise MiramError(message) from error
 
 

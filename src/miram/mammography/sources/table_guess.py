@@ -31,8 +31,8 @@ _NAMES = {
     "laterality": ("side", "breast"),
     "view": ("projection", "view position"),
     "pathology": ("diagnosis", "label", "class", "malignancy", "outcome", "histology", "target"),
-    "abnormality_type": ("lesion type", "finding type", "type"),
-    "density": ("acr", "breast density"),
+    "abnormality_type": ("lesion type", "finding type", "type", "lesion", "finding", "abnormality"),
+    "density": ("acr", "breast density", "acr density"),
     "assessment": ("birads", "bi rads"),
     "subtlety": (),
     "mass_shape": ("shape",),
@@ -56,6 +56,8 @@ _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "abnormality_type": {"mass": ("mass", "masses"), "calcification": ("calc", "calcifications")},
     "density": {"1": ("a",), "2": ("b",), "3": ("c",), "4": ("d",)},
 }
+_NUMBERED = {"id", "no", "nr", "number", "code", "name"}  # at the end of a column's name
+_SEPARATORS = ("", "/", "|", "+", ";", ",", "-")
 _BOXES = (
     ("corners", BOX),
     ("corners", ("x0", "y0", "x1", "y1")),
@@ -104,15 +106,30 @@ def guess_table(path: Path, raw_root: Path) -> Guess:
         free = [column for column in free if column not in box[1]]
     columns: dict[str, str] = {}
     for wanted, others in _NAMES.items():
-        column = _named_like(wanted, others, free)
+        column = _named_like(wanted, others, [one for one in free if _may_be(wanted, table[one])])
         if column:
             columns[wanted] = column
             free.remove(column)
     _find_images(table, raw_root, columns, free, found)
+    lists = {
+        wanted: column
+        for wanted, column in columns.items()
+        if column in table and BY_NAME[wanted].kind == "labels"
+    }
+    separator = _label_separator(table[list(lists.values())])
+    if separator:
+        found.options["label_separator"] = separator
+        names = ", ".join(map(repr, lists.values()))
+        found.doubts.append(f"cells of {names} are split into labels at {separator!r}: are they?")
     values = {
         wanted: words
         for wanted, column in columns.items()
         if column in table and (words := _values(table[column], wanted, column, found.doubts))
+    }
+    values |= {
+        wanted: words
+        for wanted, column in lists.items()
+        if (words := _standard_labels(table[column], separator))
     }
     # A column that bears the name of the lesion table's needs no entry.
     named = {wanted: column for wanted, column in columns.items() if wanted != column}
@@ -141,10 +158,47 @@ def _delimiter(path: Path) -> str:
     return max(_DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
 
 
+def _unnumbered(name: str) -> str:
+    """`case` of `Case No`."""
+    *words, last = plain_name(name).split() or [""]
+    return " ".join([*words, *([] if words and last in _NUMBERED else [last])])
+
+
+def _may_be(wanted: str, texts: pd.Series) -> bool:
+    """Whether cells fit a column whose name says too little: `lesion` is a number or a type."""
+    if wanted == "lesion_id":
+        return bool(texts.notna().all() and texts.is_unique)
+    if wanted == "abnormality_type":
+        known = {word for words in _WORDS[wanted].values() for word in words}
+        return {plain_name(text) for text in texts.dropna()} <= known
+    return True
+
+
+def _labels(cells: pd.Series, separator: str) -> set[str]:
+    parts = (text.split(separator) if separator else [text] for text in cells.dropna())
+    return {part.strip() for several in parts for part in several}
+
+
+def _label_separator(cells: pd.DataFrame) -> str:
+    """The mark at which cells fall into the fewest different labels; empty for none."""
+
+    def count(mark: str) -> int:
+        return len(set().union(*(_labels(cells[column], mark) for column in cells)))
+
+    return min(_SEPARATORS, key=count)
+
+
+def _standard_labels(cells: pd.Series, separator: str) -> dict[str, str]:
+    """Spellings of the tasks, such as `ILL_DEFINED`, for labels in other ones."""
+    standard = {one: re.sub(r"\W+", "_", one).upper() for one in sorted(_labels(cells, separator))}
+    return {one: name for one, name in standard.items() if one != name}
+
+
 def _named_like(wanted: str, others: Collection[str], free: list[str]) -> str | None:
     if wanted in free:
         return wanted
-    spellings = {plain_name(name): name for name in free}
+    spellings = {_unnumbered(name): name for name in reversed(free)}
+    spellings |= {plain_name(name): name for name in free}
     for other in (wanted.replace("_", " "), *others):
         if other in spellings:
             return spellings[other]

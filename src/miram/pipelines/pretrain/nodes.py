@@ -40,8 +40,8 @@ def pretrain_encoder(
     """Train one encoder without labels, or one per seed of `training.seeds`.
 
     Returns:
-        The encoder, all weights of the method, and the history with reconstructions of a few
-        crops by the first seed.
+        The encoder, all weights of the method, and the history with reconstructions of crops by
+        the first seed.
     """
     from miram.models.checkpoints.joined import join_seeds
     from miram.training.logging.history import join_histories
@@ -58,12 +58,14 @@ def pretrain_encoder(
     # There is nothing to distribute where nothing is trained.
     where = engine if method.trained else EngineConfig()
     results = _each_seed(train, training, where, training_folder)
+    first = next(iter(results.values()))
     return (
         join_seeds({seed: result.encoder for seed, result in results.items()}),
         join_seeds({seed: result.pretrained for seed, result in results.items()}),
         TrainingRecord(
             join_histories({seed: result.history for seed, result in results.items()}, "seed"),
-            next(iter(results.values())).reconstructions,
+            first.reconstructions,
+            first.fidelity,
         ),
     )
 

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from miram.mammography.crops.store import CropStore
+from miram.mammography.splits import validation_crops
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,17 +47,13 @@ class EncoderValidation:
         from miram.models.masked_autoencoder import MaskedAutoencoder
         from miram.training.logging.telemetry import Validation
 
-        rows = self._validation_rows()
+        rows = validation_crops(self.store.manifest, self.splits)
+        rows = rows if len(rows) else self.rows
         features = self._encode(model, rows[:: -(-len(rows) // _MOST)])
         pictures = {}
         if isinstance(model, MaskedAutoencoder):
             pictures["reconstructions"] = self._picture(model, rows)
         return Validation({"rankme": rank_me(features), **self._probe(model)}, pictures)
-
-    def _validation_rows(self) -> NDArray[np.int64]:
-        patients = self.splits.loc[self.splits["split"] == "val", "patient_id"]
-        rows = np.flatnonzero(self.store.manifest["patient_id"].isin(patients))
-        return rows if len(rows) else self.rows
 
     def _encode(self, model: "nn.Module", rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Features of crops, (n, D)."""

@@ -25,11 +25,14 @@ class MethodResult(Evaluation):
         history: Training history, one row per logged step; empty where nothing was trained.
         reconstructions: `scale<s>_target`, `_masked`, `_prediction`: (n, H, H) uint8.
         features: Features of the lesions; see `miram.evaluation.features.extract`.
+        fidelity: Table of `miram.training.pretrain.score_reconstructions`, with the `part` of the
+            splits that its crops are of.
     """
 
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     reconstructions: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     features: pd.DataFrame = field(default_factory=pd.DataFrame)
+    fidelity: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def joined(methods: Mapping[str, MethodResult], table: str) -> pd.DataFrame:

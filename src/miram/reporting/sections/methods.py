@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import numpy as np
+
 from miram.errors import MiramError
+from miram.evaluation.statistics.bootstrap import Interval, intervals_of
 from miram.models.encoder import EncoderConfig
+from miram.models.fidelity import hidden_patches
 from miram.models.methods import METHODS, SUPERVISED
-from miram.reporting.charts.reconstructions import fidelity, hidden_patches, picture
+from miram.reporting.charts.reconstructions import picture
 from miram.reporting.charts.training import loss_figure, scales_of
 from miram.reporting.facts.methods import (
     differing_settings,
@@ -15,7 +19,7 @@ from miram.reporting.facts.methods import (
     setting_tables,
     training_table,
 )
-from miram.reporting.facts.study import Study
+from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import counted
 from miram.reporting.sections.section import Section
 
@@ -84,6 +88,7 @@ def reconstructions_by_scale(study: Study) -> list[dict[str, Any]]:
                 "scale": scale,
                 "size": target.shape[-1],
                 "target": picture(target),
+                "part": next((part for one in here if (part := _part(study.methods[one]))), ""),
                 "methods": [
                     {
                         "method": name,
@@ -91,7 +96,7 @@ def reconstructions_by_scale(study: Study) -> list[dict[str, Any]]:
                             arrays[f"scale{scale}_prediction"][0],
                             hidden_patches(arrays, scale, grid)[0],
                         ),
-                        "fidelity": fidelity(arrays, scale, grid),
+                        "fidelity": mean_fidelity(study, study.methods[name], scale),
                         "borrowed": bool(method_block(study, name).get("norm_pix")),
                     }
                     for name, arrays in here.items()
@@ -99,3 +104,29 @@ def reconstructions_by_scale(study: Study) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def mean_fidelity(study: Study, result: MethodResult, scale: int) -> dict[str, Interval]:
+    """`psnr` in dB and `ssim` of a method at a scale: means over crops, intervals over patients.
+
+    Empty for a method without them, as in studies of before.
+    """
+    if result.fidelity.empty:
+        return {}
+    rows = result.fidelity[result.fidelity["scale"] == scale]
+    names = ["psnr", "ssim"]
+    values = rows[names].to_numpy()
+    config = study.assessment
+
+    def means(weights: np.ndarray) -> np.ndarray:
+        return values.T @ (weights / weights.sum(axis=0))  # (2, n) @ (n, draws)
+
+    patients = rows["patient_id"].to_numpy()
+    return intervals_of(names, means, patients, draws=config.bootstrap_draws, seed=config.seed)
+
+
+def _part(result: MethodResult) -> str:
+    """Which part of the splits the crops are of that reconstructions are measured on."""
+    if result.fidelity.empty:
+        return ""
+    return {"val": "validation", "train": "training"}[result.fidelity["part"].iloc[0]]
