@@ -3,9 +3,10 @@
     python docs/results/search.py data_real mae data_real data_mask75 data_mask90
 
 The first folder is the study with lesions, splits and the untrained encoder; the others are
-studies of the same lesions whose `mae` had other settings, the first of them the reference. Every
-setting is evaluated by itself. The last row is the nested one: the inner folds of the linear probe
-choose the setting on the training patients of each fold, and the fold is scored by it.
+studies of the same lesions, under any pseudonyms, whose `mae` had other settings, the first of them
+the reference. Every setting is evaluated by itself. The last row is the nested one: the inner folds
+of the linear probe choose the setting on the training patients of each fold, and the fold is scored
+by it.
 """
 
 import sys
@@ -26,9 +27,9 @@ def main(study: Path, method: str, roots: list[Path]) -> None:
     """Print the table."""
     lesions = pd.read_parquet(study / "02_intermediate/lesions.parquet")
     splits = pd.read_parquet(study / "05_model_input/splits.parquet")
-    ids = splits["lesion_id"]
-    features = {"random": read(study, "random", ids)}
-    features |= {root.name: read(root, method, ids) for root in roots}
+    names = names_of(study, splits["lesion_id"])
+    features = {"random": read(study, "random", names)}
+    features |= {root.name: read(root, method, names) for root in roots}
     together = np.column_stack([features[root.name] for root in roots])
     results, entries = {}, {}
     for name, values in (features | {"chosen by inner folds": together}).items():
@@ -56,10 +57,17 @@ def main(study: Path, method: str, roots: list[Path]) -> None:
         print(f"| {name} | {estimate} | {' | '.join(cells)} |")
 
 
-def read(root: Path, method: str, ids: pd.Series) -> np.ndarray:
-    """(n, d) features of a method, in the order of the splits."""
+def names_of(root: Path, pseudonyms: pd.Series) -> np.ndarray:
+    """(n,) names of lesions as the raw data have them, which studies share."""
+    known = pd.read_parquet(root / "02_intermediate/identities.parquet")
+    return known.set_index("pseudonym")["name"].loc[pseudonyms].to_numpy()
+
+
+def read(root: Path, method: str, names: np.ndarray) -> np.ndarray:
+    """(n, d) features of a method, in the order of the lesions' names."""
     table = pd.read_parquet(root / f"04_feature/{method}/features.parquet")
-    [values] = features_by_fold(table, ids).values()
+    table["lesion_id"] = names_of(root, table["lesion_id"])
+    [values] = features_by_fold(table, pd.Series(names)).values()
     return values
 
 

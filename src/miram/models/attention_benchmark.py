@@ -259,16 +259,18 @@ class Heads:
 
 
 @torch.no_grad()
-def decoder_heads(model: MaskedAutoencoder, crops: Tensor) -> Heads:
+def decoder_heads(model: nn.Module, crops: Tensor) -> Heads:
     """What the last decoder's attention sees of some crops, under masks that are always the same.
 
     Args:
-        model: A trained one, whose last decoder has blocks of self-attention.
+        model: A masked autoencoder whose last decoder has blocks of self-attention.
         crops: (B, H, H) uint16, one per patient.
 
     Raises:
-        MiramError: That decoder has none, or heads that share their keys.
+        MiramError: It is none, or its decoder has none, or heads that share their keys.
     """
+    if not isinstance(model, MaskedAutoencoder):
+        raise MiramError("distances from softmax need a masked autoencoder")
     block = next(iter(getattr(model.decoders[-1], "blocks", [])), None)
     attention = getattr(block, "attn", None)
     if not isinstance(attention, MultiHeadAttention) or attention.kv_heads != attention.num_heads:
@@ -299,7 +301,7 @@ def distance_from_softmax(kind: str, heads: Heads) -> npt.NDArray[np.float64] | 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of random features
         try:
-            layer = attention(q.shape[1] * q.shape[3], num_heads=q.shape[1]).eval()
+            layer: Any = attention(q.shape[1] * q.shape[3], num_heads=q.shape[1]).eval()
         except MiramError:  # settings that do not fit so small a grid
             return None
     if {name.split(".")[0] for name, _ in layer.named_parameters()} - {"qkv", "proj"}:
