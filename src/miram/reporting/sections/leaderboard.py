@@ -53,9 +53,10 @@ def _line(findings: tuple[TaskFinding, ...]) -> str:
     reference = decided[0].reference
     other = "the untrained encoder" if reference == RANDOM else reference
     differing = sum(bool(one.better or one.worse) for one in decided)
+    what = f"method differed significantly from {other}"
     if len(decided) == 1:
-        return f"{'A' if differing else 'No'} method differed significantly from {other}"
-    return f"In {differing or 'none'} of {len(decided)} tasks a method differed significantly from {other}"
+        return f"{'A' if differing else 'No'} {what}"
+    return f"In {differing or 'none'} of {len(decided)} tasks a {what}"
 
 
 def _ceiling(study: Study) -> float | None:
