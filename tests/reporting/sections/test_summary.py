@@ -31,7 +31,7 @@ def test_without_a_difference_it_says_that_no_method_differed(cv_study):
     assert verdict(study) == "No method differed significantly from the untrained encoder."
     html = render_report(study)
     assert "after Holm's correction over 1 method." in html
-    assert "<small>No method differed significantly from the untrained encoder" in html
+    assert '<span class="line">No method differed significantly from the untrained' in html
 
 
 def test_the_forest_plot_holds_all_intervals_and_marks_the_highest(cv_study):
