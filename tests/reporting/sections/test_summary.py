@@ -27,8 +27,11 @@ def test_the_first_sentence_says_with_its_interval_what_pretraining_gave(cv_stud
 def test_without_a_difference_it_says_that_no_method_differed(cv_study):
     methods = {name: cv_study.methods["random"] for name in ("random", "mae")}
     board = cv_study.leaderboard[cv_study.leaderboard["method"].isin(methods)]
-    said = verdict(replace(cv_study, methods=methods, leaderboard=board))
-    assert said == "No method differed significantly from the untrained encoder."
+    study = replace(cv_study, methods=methods, leaderboard=board)
+    assert verdict(study) == "No method differed significantly from the untrained encoder."
+    html = render_report(study)
+    assert "after Holm's correction over 1 method." in html
+    assert '<span class="line">No method differed significantly from the untrained' in html
 
 
 def test_the_forest_plot_holds_all_intervals_and_marks_the_highest(cv_study):

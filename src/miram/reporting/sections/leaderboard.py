@@ -52,8 +52,11 @@ def _line(findings: tuple[TaskFinding, ...]) -> str:
         return "No task allows a verdict on differences between methods"
     reference = decided[0].reference
     other = "the untrained encoder" if reference == RANDOM else reference
-    differing = sum(bool(one.better or one.worse) for one in decided) or "none"
-    return f"In {differing} of {len(decided)} tasks a method differed significantly from {other}"
+    differing = sum(bool(one.better or one.worse) for one in decided)
+    what = f"method differed significantly from {other}"
+    if len(decided) == 1:
+        return f"{'A' if differing else 'No'} {what}"
+    return f"In {differing or 'none'} of {len(decided)} tasks a {what}"
 
 
 def _ceiling(study: Study) -> float | None:
