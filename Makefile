@@ -3,7 +3,7 @@
 # make test-fast   those that neither train for long nor run a study: what to run while working
 # make lint   style, types, layering and declared packages
 # make benchmark   speed of ingestion and attention
-# make docs   the documentation, in build/docs
+# make docs   the documentation, in build/docs, with the notebooks run on a tiny study
 # make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -46,8 +46,14 @@ format: $(VENV)/installed
 benchmark: $(VENV)/installed
 	$(BIN)/python -m pytest benchmarks -n 0 --benchmark-columns=min,median,rounds --benchmark-json=build/benchmark.json
 
-docs: $(VENV)/installed
+docs: export RUN_NOTEBOOKS = true
+docs: export MIRAM_PROJECT = $(CURDIR)
+docs: export MIRAM_DATA_ROOT = $(CURDIR)/build/study
+docs: $(VENV)/installed build/study/08_reporting/report.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+build/study/08_reporting/report.html: | $(VENV)/installed
+	$(BIN)/kedro run --env test --params data_root=build/study
 
 ui: $(VENV)/installed
 	$(BIN)/miram ui $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
