@@ -30,7 +30,11 @@ def address(finished_project):
 def noted(open_page, address):
     """The page with all that can be opened open, and all charts drawn."""
     noted = open_page(address)
-    noted.page.wait_for_function("window.Plotly")
+    for _ in range(600):
+        # wait_for_function would need eval from its second look on, which the page forbids.
+        if noted.page.evaluate("Boolean(window.Plotly)"):
+            break
+        noted.page.wait_for_timeout(100)
     noted.page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
     for chart in noted.page.locator(".chart").all():
         chart.locator(MARK).first.wait_for(state="attached")

@@ -90,7 +90,7 @@ def test_settings_that_are_read_pass_also_those_of_later_pipelines(check):
         ("sources: {image_table: {tabel: a.csv}}", "no setting tabel; did you mean table?"),
         ("sources: {image_tabel: {table: a.csv}}", "unknown source 'image_tabel'"),
         ("raw_root: /data/mine", "give it as --params raw_root="),
-        ("nothing_like_it: 1", "did you mean data_root or embed or encoder"),
+        ("nothing_like_it: 1", "did you mean benchmark or data_root or embed"),
     ],
 )
 def test_a_name_that_nothing_reads_is_refused_whatever_is_run(check, text, message):
