@@ -119,8 +119,8 @@ def guess_table(path: Path, raw_root: Path) -> Guess:
     separator = _label_separator(table[list(lists.values())])
     if separator:
         found.options["label_separator"] = separator
-        names = ", ".join(map(repr, lists.values()))
-        found.doubts.append(f"cells of {names} are split into labels at {separator!r}: are they?")
+        split = ", ".join(map(repr, lists.values()))
+        found.doubts.append(f"cells of {split} are split into labels at {separator!r}: are they?")
     values = {
         wanted: words
         for wanted, column in columns.items()
