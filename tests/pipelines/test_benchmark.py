@@ -1,5 +1,7 @@
 """The benchmark pipeline as a user runs it, on a finished study."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -16,4 +18,6 @@ def test_costs_and_distances_of_attentions_are_written_with_a_page(copied, run_p
     assert pd.isna(distances.loc["gated_conv", "distance"])  # its filters are learned
     page = (copied / "08_reporting/benchmark.md").read_text()
     assert "| nystrom | fp32 |" in page
-    assert "softmax flash" in page
+    for name in ("softmax flash", "nystrom", r"gated\\_conv"):
+        assert re.search(rf"\| {name} \| \d+\.\d \(\d+\.\d to \d+\.\d, n \d+\) \|", page), name
+    assert "not defined" not in page

@@ -24,13 +24,17 @@ def attention_page(
     """
     import torch
 
+    # A CSV file has no empty texts.
+    costs = costs.astype({"kernel": object, "note": object}).fillna({"kernel": "", "note": ""})
     device = config.torch_device
     on_gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_gpu else platform.processor()
+    cpu = f"{platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
     trained = costs[costs["step"] == "training"]
     columns: dict[str, Callable[[Row], str]] = {
         "Milliseconds per image": _milliseconds,
-        "Kept for the backward pass, MiB per image": lambda row: number(row["kept_mib"], 1),
+        "Kept for the backward pass, MiB per image": lambda row: (
+            row["note"] or number(row["kept_mib"], 1)
+        ),
         "Peak memory, MiB": lambda row: row["note"] or number(row["peak_mib"], 0),
         "Share of the rate of matrix products": lambda row: row["note"] or number(row["share"], 2),
     }
@@ -38,7 +42,7 @@ def attention_page(
         markdown_environment()
         .get_template("attention_page.md")
         .render(
-            device=name or platform.machine(),
+            device=torch.cuda.get_device_name(device) if on_gpu else cpu,
             threads=None if on_gpu else torch.get_num_threads(),
             torch=torch.__version__,
             config=config,
