@@ -17,7 +17,7 @@ from miram.evaluation.statistics import StatisticsError
 from miram.integrations.engine_run import on_engine
 from miram.integrations.parameters import PATH_PARAMETERS
 
-STOPPED = "stopped; the same command goes on from what is finished"
+STOPPED = "stopped; the same command resumes from what is finished"
 _SIGNALS = 128  # and the number of a signal: the exit status of what it ended
 
 

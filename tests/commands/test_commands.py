@@ -94,7 +94,7 @@ def test_the_version_is_told(capsys):
 
 @pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_in_a_command_that_goes_on_gives_one_hint_and_the_status_of_its_signal():
-    with pytest.raises(Stopped, match="the same command goes on") as caught, resumable():
+    with pytest.raises(Stopped, match="the same command resumes") as caught, resumable():
         signal.raise_signal(signal.SIGINT)
     assert caught.value.exit_code == 128 + signal.SIGINT
 

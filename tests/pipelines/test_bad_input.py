@@ -103,7 +103,7 @@ def test_ctrl_c_is_no_error_and_gives_one_hint(kedro, tmp_path):
     finally:
         logger.removeHandler(stop)
     assert status == 128 + signal.SIGINT
-    assert told.count("the same command goes on from what is finished") == 1
+    assert told.count("the same command resumes from what is finished") == 1
     assert "Error" not in told and "--from-nodes" not in told
 
 

@@ -46,14 +46,14 @@ def given(**options: Any) -> dict[str, Any]:
 
 
 class Stopped(MiramError):
-    """A command was stopped by Ctrl-C and goes on where it is given again."""
+    """A command was stopped by Ctrl-C and resumes where it is given again."""
 
     exit_code = 128 + signal.SIGINT  # as shells have it
 
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Say after Ctrl-C that the same command goes on.
+    """Say after Ctrl-C that the same command resumes it.
 
     Raises:
         Stopped: Ctrl-C.
@@ -61,4 +61,4 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Stopped("stopped; the same command goes on from what is finished") from None
+        raise Stopped("stopped; the same command resumes from what is finished") from None

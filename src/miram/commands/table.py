@@ -46,8 +46,8 @@ def check(
     guess = guess_table(file, folder)
     settings = {"sources": {"image_table": guess.options}}
     tried = try_table(guess, folder)
-    told = [f"# {line}\n" for line in (*_words(tried), *(f"decide: {d}" for d in guess.doubts))]
-    text = "".join([*told, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)])
+    comments = [f"# {line}\n" for line in (*_words(tried), *(f"decide: {d}" for d in guess.doubts))]
+    text = "".join([*comments, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)])
     if write is not None:
         from miram.files import atomic_path
 

@@ -1,6 +1,6 @@
 """Controls: what the evaluation says of a method where there is nothing to find.
 
-With labels dealt out anew a probe has nothing to learn: another AUC than 0.5 shows a leak between
+With permuted labels a probe has nothing to learn: another AUC than 0.5 shows a leak between
 training and evaluation. With blank pixels an encoder has nothing to read but what the mask of the
 lesion gives away: another AUC than 0.5 shows a shortcut.
 """
@@ -17,7 +17,7 @@ from miram.evaluation.config import AssessmentConfig
 from miram.evaluation.probes.protocols import MAIN
 from miram.evaluation.probes.scoring import Features, ScoredTask, score_task
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
-from miram.evaluation.statistics.inputs import SeedScores
+from miram.evaluation.statistics.inputs import LEVEL, SeedScores
 from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.tasks.targets import targets_of
 from miram.mammography.splits import split_repeats
@@ -52,7 +52,7 @@ class Control:
 def permuted_labels(
     features: Features, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
 ) -> Control:
-    """Evaluate the main task with the findings of all lesions dealt out anew.
+    """Evaluate the main task with the findings of all lesions permuted.
 
     Args:
         features: (n, d) features by the fold they may evaluate, one row per row of `splits`.
@@ -65,14 +65,13 @@ def permuted_labels(
     """
     values = []
     for draw in range(PERMUTATIONS):
-        dealt = _deal_anew(lesions, np.random.default_rng([config.seed, draw]))
-        scored, metric = _score_main_task(features, dealt, splits, config)
+        permuted = _permute(lesions, np.random.default_rng([config.seed, draw]))
+        scored, metric = _score_main_task(features, permuted, splits, config)
         folds = scored.lesions["fold"].to_numpy()
         found = compute_metrics(scored.labels, scored.scores[MAIN], [metric], folds)
         values.append(found[metric])
-    mean, error = np.mean(values), stats.sem(values)
-    reach = error * stats.t.ppf(0.975, PERMUTATIONS - 1)
-    return _control(scored, metric, float(mean), float(mean - reach), float(mean + reach))
+    lower, upper = stats.ttest_1samp(values, 0).confidence_interval(LEVEL)
+    return _control(scored, metric, float(np.mean(values)), float(lower), float(upper))
 
 
 def blank_pixels(
@@ -97,7 +96,7 @@ def blank(crops: NDArray[np.uint16]) -> NDArray[np.uint16]:
     return np.full_like(crops, np.iinfo(crops.dtype).max // 2)
 
 
-def _deal_anew(lesions: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def _permute(lesions: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Rows in another order, under the lesions and patients that they had."""
     moved = lesions.drop(columns=_KEYS).iloc[rng.permutation(len(lesions))]
     return lesions[_KEYS].join(moved.set_axis(lesions.index))

@@ -134,7 +134,7 @@ def _check_files(
         for path in sorted(folder.rglob("*.y*ml")):
             if not any(fnmatch(path.relative_to(folder).as_posix(), kind) for kind in kinds):
                 raise MiramError(
-                    f"{path} is not read: files of settings are told by the beginning of their "
+                    f"{path} is not read: files of settings are known by the beginning of their "
                     f"names ({', '.join(patterns)}). Call it parameters_{path.name}, if parameters "
                     "stand in it"
                 )

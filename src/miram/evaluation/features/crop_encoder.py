@@ -31,7 +31,7 @@ def batch_that_fits(encoder: nn.Module, row: tuple[Tensor, ...], free: int, at_m
     """How many rows memory holds, by what the layers give out for one of them.
 
     It is an estimate, since layers also work with memory that they do not give out:
-    `encode_in_batches` goes on in smaller batches where it was too high. `row` is what the encoder
+    `encode_in_batches` takes smaller batches where it was too high. `row` is what the encoder
     takes for one, `free` counts bytes.
     """
     largest = 1

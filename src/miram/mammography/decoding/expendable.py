@@ -1,4 +1,4 @@
-"""Files are read in an expendable process: whatever one does to its decoder, the run goes on.
+"""Files are read in an expendable process: whatever one does to its decoder, the run continues.
 
 A damaged file can end a decoder that is written in C, fill the memory, or never be done.
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from miram.evaluation.statistics.inputs import LEVEL
 from miram.integrations.deferred import AttentionBenchmarkConfig, PretrainedCheckpoint
 from miram.mammography.crops.store import CropStore
 
@@ -63,5 +64,5 @@ def write_page(
 def _mean(values: np.ndarray | None) -> dict[str, float]:
     if values is None:
         return dict.fromkeys(("distance", "lower", "upper"), float("nan"))
-    mean, reach = values.mean(), stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-    return {"distance": mean, "lower": mean - reach, "upper": mean + reach}
+    lower, upper = stats.ttest_1samp(values, 0).confidence_interval(LEVEL)
+    return {"distance": values.mean(), "lower": lower, "upper": upper}

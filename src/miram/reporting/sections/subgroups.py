@@ -34,7 +34,7 @@ class Subgroups(Section):
 
     def data(self, study: Study) -> dict[str, Any]:
         """Every task with its table, and the charts."""
-        views, charts, judged, differing = [], {}, 0, 0
+        views, charts, compared, differing = [], {}, 0, 0
         for place, finding in enumerate(study_findings(study)):
             rows = subgroup_rows(study.methods, finding.task, finding.drawn)
             if rows.empty:
@@ -42,11 +42,11 @@ class Subgroups(Section):
             chart = f"subgroups-{place}"
             charts[chart] = subgroup_figure(rows)
             verdicts = rows.loc[rows["method"] == finding.drawn[0], "verdict"]
-            judged += int((~verdicts.isin([TOO_FEW, "undefined"])).sum())
+            compared += int((~verdicts.isin([TOO_FEW, "undefined"])).sum())
             differing += int(verdicts.isin(["higher", "lower"]).sum())
             views.append({"finding": finding, "chart": chart, "table": subgroup_table(rows)})
-        line = f"{differing} of {judged} subgroups differ significantly from the other lesions"
-        if not judged:
+        line = f"{differing} of {compared} subgroups differ significantly from the other lesions"
+        if not compared:
             line = f"No subgroup has {MIN_PATIENTS} patients in it and outside it"
         return {"views": views, "charts": charts, "min_patients": MIN_PATIENTS, "line": line}
 
