@@ -36,15 +36,14 @@ def benchmark(
     if as_json:
         typer.echo(found.to_json(orient="records"))
         return
-    names = {
-        "ms": "ms per image",
-        "kept_mib": "kept, MiB per image",
-        "peak_mib": "peak, MiB",
-        "share": "of matrix rate",
-    }
-    table = Table("attention", "kernel", "tokens", "precision", "step", *names.values())
+    # Per image but for the peak; the share is of the rate at which the device multiplies matrices.
+    names = {"ms": "ms", "kept_mib": "kept MiB", "peak_mib": "peak MiB", "share": "share"}
+    table = Table("attention", "tokens", "precision", "step", *names.values(), box=None)
     for row in found.to_dict("records"):
-        cells = [row["note"], "", "", ""] if row["note"] else [f"{row[n]:.2f}" for n in names]
-        about = (row[name] for name in ("kind", "kernel", "tokens", "precision", "step"))
-        table.add_row(*map(str, about), *cells)
+        cells = ["-"] * len(names) if row["note"] else [f"{row[name]:.2f}" for name in names]
+        about = (str(row[name]) for name in ("tokens", "precision", "step"))
+        table.add_row(f"{row['kind']} {row['kernel']}", *about, *cells)
     Console(highlight=False).print(table)
+    noted = found.loc[found["note"] != "", ["kind", "kernel", "note"]].drop_duplicates()
+    for kind, kernel, note in noted.itertuples(index=False):
+        typer.echo(f"{f'{kind} {kernel}'.strip()}: {note}")
