@@ -2,7 +2,7 @@
 # make test   all tests
 # make test-fast   those that neither train for long nor run a study: what to run while working
 # make lint   style, types, layering and declared packages
-# make benchmark   speed of ingestion and attention
+# make bench  speed against textbook versions, and what fell since the baseline
 # make docs   the documentation, in build/docs, with the notebooks run on a tiny study
 # make audit   pins, licenses, known vulnerabilities and a parts list of what is installed
 # make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-fast lint format benchmark docs audit ui clean
+.PHONY: demo test test-fast lint format bench docs audit ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
@@ -44,8 +44,11 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix src tests audit benchmarks
 	$(BIN)/ruff format src tests audit benchmarks
 
-benchmark: $(VENV)/installed
-	$(BIN)/python -m pytest benchmarks -n 0 --benchmark-columns=min,median,rounds --benchmark-json=build/benchmark.json
+bench: export OMP_NUM_THREADS := 1
+bench: $(VENV)/installed
+	mkdir -p build
+	$(BIN)/python -m pytest benchmarks -n 0 --benchmark-columns=min,rounds --benchmark-json=build/benchmark.json
+	$(BIN)/python benchmarks/report.py build/benchmark.json
 
 docs: export RUN_NOTEBOOKS = true
 docs: export MIRAM_PROJECT = $(CURDIR)

@@ -1,4 +1,4 @@
-"""Speed of fine-tuning: `make benchmark`. Processor seconds count; the machine is shared.
+"""Speed of fine-tuning: `make bench`. Processor seconds count; the machine is shared.
 
 Goal: at most 1.1 times the processor time of a plain PyTorch loop over the same crops, with the
 same model, batch, augmentation and optimizer, that validates after every epoch and keeps the best
@@ -124,8 +124,7 @@ def test_fine_tuning_against_a_plain_loop(benchmark, tmp_path):
     ratios = [ours / theirs for theirs, ours in zip(*seconds.values(), strict=True)]
     images = EPOCHS * TRAINED
     benchmark.extra_info |= {
-        "processor_seconds_over_plain": statistics.median(ratios),
-        "ratios": ratios,
+        "ratio_plain_loop": 1 / statistics.median(ratios),
         "images_per_processor_second": images / statistics.median(seconds["engine"]),
         "images_per_processor_second_plain": images / statistics.median(seconds["plain"]),
     }

@@ -1,4 +1,4 @@
-"""Speed of the probe: `make benchmark`. Processor seconds count; the machine is shared.
+"""Speed of the probe: `make bench`. Processor seconds count; the machine is shared.
 
 Goal: all tasks of one encoder from cached features in 60 s on 2 cores, for 3,568 lesions with
 768 features each, the bootstrap of 2,000 draws included. The lesions are simulated with the sizes

@@ -1,8 +1,8 @@
 """What an attention costs on this machine: time, memory, and its distance from softmax.
 
 A row is one layer, projections included, of the size of a decoder's, measured in a process of its
-own, so that no row's memory is another's. The exact attention has a row for each kernel of PyTorch
-that the device has, the materialized one (`math`) is a kind of its own.
+own, so that no row's memory is another's. The exact attention has a row for the way it chooses and
+one for each kernel of PyTorch that the device has; the materialized one (`math`) is a kind.
 """
 
 import multiprocessing
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -85,7 +86,7 @@ class Cost:
 
     Attributes:
         kind: The attention, with its default settings.
-        kernel: Of PyTorch, for `softmax`; empty for others.
+        kernel: Of PyTorch, for `softmax`; empty for others, and for the way `softmax` chooses.
         tokens: N, CLS included.
         precision: `fp32` or `bf16` (autocast).
         step: `forward`, or `training` for forward and backward.
@@ -131,7 +132,7 @@ def _planned(kind: str, config: AttentionBenchmarkConfig) -> Iterator[Cost]:
     for grid in config.grids:
         for precision in config.precisions:
             for step in ("forward", "training"):
-                for kernel in KERNELS if kind == "softmax" else ("",):
+                for kernel in ("", *KERNELS) if kind == "softmax" else ("",):
                     yield Cost(kind, kernel, grid**2 + 1, precision, step)
 
 
@@ -192,8 +193,10 @@ def make_layer(
     attention = ATTENTIONS.model_validate({"kind": row.kind}).layer(1, (side, side))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layer = attention(config.dim, num_heads=config.heads, qkv_bias=True, device=device)
+        layer: Any = attention(config.dim, num_heads=config.heads, qkv_bias=True, device=device)
         x = torch.randn(config.batch, row.tokens, config.dim, device=device)
+    if row.kernel:
+        layer.attend = F.scaled_dot_product_attention
     return layer, x
 
 
