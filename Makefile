@@ -5,6 +5,7 @@
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs, with the notebooks run on a tiny study
 # make audit   pins, licenses, known vulnerabilities and a parts list of what is installed
+# make matrix   quick tests on all Pythons here, with the oldest, pinned and newest dependencies
 # make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-fast lint format benchmark docs audit ui clean
+.PHONY: demo test test-fast lint format benchmark docs audit matrix ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
@@ -64,6 +65,10 @@ build/tools/installed: audit/requirements.txt
 
 audit: $(VENV)/installed build/tools/installed
 	$(BIN)/python audit/audit.py --tools build/tools/bin
+
+# nox --session "tests-3.12(newest)" runs one of them; 7 GB each under build/nox.
+matrix: build/tools/installed
+	build/tools/bin/nox
 
 ui: $(VENV)/installed
 	$(BIN)/miram ui $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
