@@ -2,6 +2,7 @@
 # make test   all tests
 # make test-fast   those that neither train for long nor run a study: what to run while working
 # make lint   style, types, layering and declared packages
+# make faults   damaged files, kills, full disks, leaks: hours; docs/trust.md says what was found
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs, with the notebooks run on a tiny study
 # make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-fast lint format benchmark docs ui clean
+.PHONY: demo test test-fast lint format faults benchmark docs ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
@@ -33,15 +34,26 @@ test-fast: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check src tests benchmarks notebooks
-	$(BIN)/ruff format --check src tests benchmarks notebooks
+	$(BIN)/ruff check src tests faults benchmarks notebooks
+	$(BIN)/ruff format --check src tests faults benchmarks notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src --no-ansi
 
 format: $(VENV)/installed
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests faults benchmarks
+	$(BIN)/ruff format src tests faults benchmarks
+
+# The disks are left out where nothing may be mounted. Each goes on, so that the page has all.
+faults: $(VENV)/installed
+	-$(BIN)/python faults/images.py
+	-$(BIN)/python faults/inputs.py
+	-$(BIN)/python faults/kills.py
+	-$(BIN)/python faults/flips.py
+	-test $$(id -u) -ne 0 || $(BIN)/python faults/disks.py
+	-$(BIN)/python faults/leaks.py
+	-$(BIN)/python faults/soak.py
+	$(BIN)/python faults/write.py
 
 benchmark: $(VENV)/installed
 	$(BIN)/python -m pytest benchmarks -n 0 --benchmark-columns=min,median,rounds --benchmark-json=build/benchmark.json
