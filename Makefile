@@ -5,6 +5,7 @@
 # make faults   damaged files, kills, full disks, leaks: hours; docs/trust.md says what was found
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs, with the notebooks run on a tiny study
+# make audit   pins, licenses, known vulnerabilities and a parts list of what is installed
 # make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-fast lint format faults benchmark docs ui clean
+.PHONY: demo test test-fast lint format faults benchmark docs audit ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
@@ -34,15 +35,15 @@ test-fast: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check src tests faults benchmarks notebooks
-	$(BIN)/ruff format --check src tests faults benchmarks notebooks
+	$(BIN)/ruff check src tests audit faults benchmarks notebooks
+	$(BIN)/ruff format --check src tests audit faults benchmarks notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src --no-ansi
 
 format: $(VENV)/installed
-	$(BIN)/ruff check --fix src tests faults benchmarks
-	$(BIN)/ruff format src tests faults benchmarks
+	$(BIN)/ruff check --fix src tests audit faults benchmarks
+	$(BIN)/ruff format src tests audit faults benchmarks
 
 # The disks are left out where nothing may be mounted. Each goes on, so that the page has all.
 faults: $(VENV)/installed
@@ -66,6 +67,15 @@ docs: $(VENV)/installed build/study/08_reporting/report.html
 
 build/study/08_reporting/report.html: | $(VENV)/installed
 	$(BIN)/kedro run --env test --params data_root=build/study
+
+# In an environment of their own: what they need is not what miram needs.
+build/tools/installed: audit/requirements.txt
+	test -x build/tools/bin/python || $(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+audit: $(VENV)/installed build/tools/installed
+	$(BIN)/python audit/audit.py --tools build/tools/bin
 
 ui: $(VENV)/installed
 	$(BIN)/miram ui $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
