@@ -2,7 +2,7 @@
 # make test   all tests
 # make test-fast   those that neither train for long nor run a study: what to run while working
 # make lint   style, types, layering and declared packages
-# make faults   damaged files, kills, full disks, leaks: hours; docs/trust.md says what was found
+# make faults   thousands of damaged files and inputs; docs/trust.md says what was found
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs, with the notebooks run on a tiny study
 # make audit   pins, licenses, known vulnerabilities and a parts list of what is installed
@@ -45,15 +45,10 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix src tests audit faults benchmarks
 	$(BIN)/ruff format src tests audit faults benchmarks
 
-# The disks are left out where nothing may be mounted. Each goes on, so that the page has all.
+# Each goes on after a fault, so that the page has all.
 faults: $(VENV)/installed
 	-$(BIN)/python faults/images.py
 	-$(BIN)/python faults/inputs.py
-	-$(BIN)/python faults/kills.py
-	-$(BIN)/python faults/flips.py
-	-test $$(id -u) -ne 0 || $(BIN)/python faults/disks.py
-	-$(BIN)/python faults/leaks.py
-	-$(BIN)/python faults/soak.py
 	$(BIN)/python faults/write.py
 
 benchmark: $(VENV)/installed
