@@ -133,7 +133,7 @@ def page(run: dict) -> str:
 Written by `make bench` on {made:%B %-d, %Y}: {machine["brand_raw"]}, one thread, torch
 {torch.__version__}. Each ratio is of pieces of work that took turns in one process, by processor
 time, as the machine is shared; above 1 is better. What bounds the speed of a step:
-[decision 022](decisions/022-speed-of-a-step.md).
+[decision 023](decisions/023-speed-of-a-step.md).
 
 {markdown_table(goals(ratios(run)))}
 

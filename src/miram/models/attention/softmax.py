@@ -4,7 +4,7 @@ Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv 1706.03762. PyT
 (Dao et al., "FlashAttention", NeurIPS 2022) never keeps the N x N matrix: O(N²) time, O(N) memory.
 
 On a CPU that kernel is slow in half precision while sequences are short: up to seven times slower
-than the formula written out, measured in docs/decisions/022. There the way is chosen by the number
+than the formula written out, measured in docs/decisions/023. There the way is chosen by the number
 of keys, never by a measurement, so that a run can be repeated.
 """
 
