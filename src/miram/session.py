@@ -21,6 +21,14 @@ _STUDY = "__default__"
 class StudySession(KedroSession):
     """Runs pipelines for the methods of `methods`, and of the study for those of `--namespaces`."""
 
+    _loader: Any = None
+
+    def _get_config_loader(self) -> Any:
+        """One for as long as the run-time parameters are the same, so that files are read once."""
+        if self._loader is None or self._loader.runtime_params != self.store.get("runtime_params"):
+            self._loader = super()._get_config_loader()
+        return self._loader
+
     def run(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Run as `KedroSession.run` does.
 

@@ -1,5 +1,6 @@
 """Kedro's loader of the configuration, with errors that say which file is at fault."""
 
+import copy
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -23,15 +24,29 @@ _LONGEST = 400  # characters of a message: OmegaConf repeats the whole place, ho
 
 
 class ReadableConfigLoader(OmegaConfigLoader):
-    """Reads the files of an environment over those of `base`, as Kedro does."""
+    """Reads the files of an environment over those of `base`, as Kedro does, but only once.
+
+    A run asks a dozen times, and reading takes longer than many a node.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._read: dict[str, dict[str, Any]] = {}
+        super().__init__(*arguments, **options)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Take values in place of the files'."""
+        self._read.pop(key, None)
+        super().__setitem__(key, value)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
-        """Read, merge and resolve the files of one kind, such as `parameters`.
+        """Read, merge and resolve the files of one kind, such as `parameters`; a copy of its own.
 
         Raises:
             MiramError: A file is no YAML, is not in UTF-8, has a name twice or no names at all, or
                 a value refers to what is not there.
         """
+        if key in self._read:
+            return copy.deepcopy(self._read[key])
         try:
             found: dict[str, Any] = super().__getitem__(key)
         except MissingConfigException:
@@ -39,6 +54,7 @@ class ReadableConfigLoader(OmegaConfigLoader):
         except _UNREADABLE as error:
             fault = next(self._faults(key), _in_one_line(error))
             raise MiramError(f"the settings cannot be read: {fault}; mend the file") from error
+        self._read[key] = copy.deepcopy(found)
         return found
 
     def _faults(self, key: str) -> Iterator[str]:
