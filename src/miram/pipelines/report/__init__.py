@@ -21,7 +21,7 @@ def create_pipeline(
         for name in methods
         for part in ("training_record", "features")
     }
-    asked = ["finetuned_results", "params:methods"]
+    asked = ["finetuned_results", "params:methods", "parameters"]
     names = [*_SHARED, "leaderboard", "parameters", *evaluations, *rest]
     template = [
         Node(
