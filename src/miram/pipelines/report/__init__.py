@@ -8,7 +8,7 @@ from kedro.pipeline import Node, Pipeline
 from miram.models.methods import BASELINES, METHODS
 from miram.pipelines.report.nodes import build_leaderboard, write_report
 
-_SHARED = ["lesions", "ingest_audit", "crops", "splits", "finetuned_results"]
+_SHARED = ["lesions", "ingest_audit", "crops", "splits", "finetuned_results", "attention_costs"]
 
 
 def create_pipeline(

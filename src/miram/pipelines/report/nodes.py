@@ -88,12 +88,14 @@ def gather_study(
     leaderboard: pd.DataFrame,
     parameters: dict[str, Any],
     finetuned_results: dict[str, Metrics],
+    attention_costs: pd.DataFrame | None,
     **results: Any,
 ) -> Study:
     """Put all that is known of a study together.
 
     `results` are `<method>_evaluation`, `_training_record` and `_features` of each evaluated
-    method, and `<baseline>_evaluation`. Fine-tuned metrics count if they are on the leaderboard.
+    method, and `<baseline>_evaluation`; `attention_costs` are those of the benchmark pipeline, if
+    that was run. Fine-tuned metrics count if they are on the leaderboard.
     """
     evaluations = {
         name: results[f"{name}_evaluation"]
@@ -120,4 +122,5 @@ def gather_study(
         methods,
         {name: one.predictions for name, one in evaluations.items() if name in BASELINES},
         fine_tuned={method: finetuned_results[method] for method in tuned},
+        attention_costs=attention_costs,
     )
