@@ -4,6 +4,7 @@
 # make lint   style, types, layering and declared packages
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs, with the notebooks run on a tiny study
+# make audit   pins, licenses, known vulnerabilities and a parts list of what is installed
 # make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-fast lint format benchmark docs ui clean
+.PHONY: demo test test-fast lint format benchmark docs audit ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
@@ -33,15 +34,15 @@ test-fast: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check src tests benchmarks notebooks
-	$(BIN)/ruff format --check src tests benchmarks notebooks
+	$(BIN)/ruff check src tests audit benchmarks notebooks
+	$(BIN)/ruff format --check src tests audit benchmarks notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src --no-ansi
 
 format: $(VENV)/installed
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests audit benchmarks
+	$(BIN)/ruff format src tests audit benchmarks
 
 benchmark: $(VENV)/installed
 	$(BIN)/python -m pytest benchmarks -n 0 --benchmark-columns=min,median,rounds --benchmark-json=build/benchmark.json
@@ -54,6 +55,15 @@ docs: $(VENV)/installed build/study/08_reporting/report.html
 
 build/study/08_reporting/report.html: | $(VENV)/installed
 	$(BIN)/kedro run --env test --params data_root=build/study
+
+# In an environment of their own: what they need is not what miram needs.
+build/tools/installed: audit/requirements.txt
+	test -x build/tools/bin/python || $(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+audit: $(VENV)/installed build/tools/installed
+	$(BIN)/python audit/audit.py --tools build/tools/bin
 
 ui: $(VENV)/installed
 	$(BIN)/miram ui $(if $(DATA_ROOT),--data-root $(DATA_ROOT))

@@ -50,7 +50,7 @@ def test_the_wheel_holds_all_settings_and_nothing_private(wheel):
 
 
 @pytest.mark.slow
-def test_a_study_runs_from_the_installed_wheel_alone(wheel, tmp_path):
+def test_a_method_is_trained_and_reported_from_the_installed_wheel_alone(wheel, tmp_path):
     site = tmp_path / "site"
     call("-m", "pip", "install", "--no-deps", "--target", site, wheel, cwd=tmp_path)
     installed = {"PYTHONPATH": str(site)}
@@ -60,6 +60,8 @@ def test_a_study_runs_from_the_installed_wheel_alone(wheel, tmp_path):
     told = call("-c", main, cwd=tmp_path, **installed)
     assert "cd study && kedro run --env test" in told
     study = tmp_path / "study"
-    call(*["-m", "kedro", "run", "--env", "test", "--namespaces", "random"], cwd=study, **installed)
+    call(*["-m", "kedro", "run", "--env", "test", "--namespaces", "mae"], cwd=study, **installed)
+    losses = (study / "data/06_models/mae/history.csv").read_text().splitlines()
+    assert len(losses) > 2
     assert (study / "data/08_reporting/report.html").is_file()
     assert {path.name for path in study.iterdir()} >= {"conf", "notebooks", "README.md"}

@@ -83,7 +83,7 @@ def test_impossible_encoders_are_refused(values, message):
         ("vit_tiny_patch16_224", {"no_embed_class": True}, "no learned position"),
         ("vit_tiny_patch16_224", {"pos_embed": "none"}, "no learned position"),
         ("vit_tiny_patch16_224", {"embed_norm_layer": "layernorm"}, "more than one linear map"),
-        ("vit_tiny_patch16_224", {"num_heads": 5}, "divisible by num_heads"),
+        ("vit_tiny_patch16_224", {"num_heads": 5}, "no multiple of num_heads 5"),
         ("vit_tiny_patch16_224", {"embed_dim": 198}, "no multiple of 4"),
     ],
 )

@@ -316,6 +316,10 @@ def test_bad_input_gets_a_4xx_that_says_what_to_mend(post, study, tmp_path):
         status, content = post({"dataframe_records": [row]})
         assert 400 <= status < 500 and words in content, (row.keys(), status, content[-300:])
     assert post(b"no json")[0] == 400
+    for depth in (1000, 100_000):
+        for nested in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
+            status, content = post(b'{"dataframe_records": [{"image": %s}]}' % nested)
+            assert status == 400 and "nested too deep" in content and "Traceback" not in content
     # A bad request has not harmed the server.
     assert post({"dataframe_records": [{"image": crop}]})[0] == 200
 

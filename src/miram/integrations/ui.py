@@ -101,7 +101,8 @@ def wait_for(address: str, process: Process) -> None:
         if process.poll() is not None:
             raise MiramError(f"the server of {address} stopped: is its port taken?")
         try:
-            with urllib.request.urlopen(address, timeout=5):
+            # An http address of this machine, made above.
+            with urllib.request.urlopen(address, timeout=5):  # nosec B310
                 return
         except OSError:
             time.sleep(0.5)

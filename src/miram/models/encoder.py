@@ -183,18 +183,26 @@ class EncoderConfig(Config):
 
 
 def create_encoder(arguments: Mapping[str, Any], **more: Any) -> nn.Module:
-    """Make a timm model, with an attention of ours where `attn_layer` holds settings of one.
+    """Make a timm model, with an attention of ours unless `attn_layer` names one of timm's.
+
+    Softmax attention has timm's weights and its numbers in float32, and is faster in bf16 on a CPU.
 
     Raises:
         MiramError: There is no such attention, or its settings are not valid.
     """
     arguments = {**arguments, **more}
-    if isinstance(settings := arguments.get("attn_layer"), Mapping):
-        side = arguments["img_size"] // arguments["patch_size"]
-        prefix = 1 + arguments.get("reg_tokens", 0)
-        attention = ATTENTIONS.model_validate(settings)
-        arguments["attn_layer"] = attention.layer(prefix, (side, side))
-    return timm.create_model(**arguments)
+    plain = timm.models.is_model_in_modules(arguments["model_name"], ["vision_transformer"])
+    settings = arguments.get("attn_layer", {"kind": "softmax"} if plain else None)
+    if not isinstance(settings, Mapping):
+        return timm.create_model(**arguments)
+    side = arguments["img_size"] // arguments["patch_size"]
+    prefix = 1 + arguments.get("reg_tokens", 0)
+    attention = ATTENTIONS.model_validate(settings)
+    layer = attention.layer(prefix, (side, side))
+    encoder = timm.create_model(**{**arguments, "attn_layer": layer})
+    if isinstance(attention, SoftmaxConfig):  # timm's own does, also where timm saves the model
+        getattr(encoder, "_model_args", {}).pop("attn_layer", None)
+    return encoder
 
 
 def _fault(vit: nn.Module, registers: int) -> str | None:

@@ -129,10 +129,9 @@ class MultiHeadAttention(nn.Module, ABC):
     def split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Cut the joint projection (B, N, C + 2 * kv_heads * D) into q, k and v by head."""
         heads = qkv.unflatten(2, (-1, self.head_dim)).transpose(1, 2)  # -> (B, heads, N, D)
-        q = heads[:, : self.num_heads]
-        k = heads[:, self.num_heads : self.num_heads + self.kv_heads]
-        v = k if self.share_kv else heads[:, self.num_heads + self.kv_heads :]
-        return self.q_norm(q), self.k_norm(k), v
+        # Not by slices: the backward pass would fill and add an array of zeros for each.
+        q, k, *rest = heads.split([self.num_heads, *[self.kv_heads] * (2 - self.share_kv)], dim=1)
+        return self.q_norm(q), self.k_norm(k), rest[0] if rest else k
 
 
 class AttentionConfig(Config, ABC):

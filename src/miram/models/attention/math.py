@@ -7,14 +7,22 @@ That is the baseline which papers on linear attention, MIRAM's among them, measu
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 
 
-def math_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q kᵀ / √D) v: q (B, H, N, D), k and v (B, H, M, D) -> (B, H, N, D)."""
+def math_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q kᵀ / √D + bias) v: q (B, H, N, D), k and v (B, H, M, D) -> (B, H, N, D).
+
+    ``bias`` broadcasts to (B, H, N, M); of bool, it says which keys a query sees.
+    """
     scores = (q * q.shape[-1] ** -0.5) @ k.mT  # (B, H, N, M); q first, or float16 overflows
+    if bias is not None and bias.dtype == torch.bool:
+        scores = scores.masked_fill(~bias, -torch.inf)
+    elif bias is not None:
+        scores = scores + bias
     return scores.softmax(-1).to(v.dtype) @ v
 
 

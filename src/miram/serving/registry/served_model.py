@@ -6,9 +6,11 @@ DICOM files are cut by the code that cut the training crops, so they need miram 
 
 import base64
 import binascii
+import functools
 import json
 import math
 import reprlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Read the parts of the model."""
+        _refuse_nested_bodies()
         folder = Path(context.artifacts["predictor"])
         self.settings = json.loads((folder / "settings.json").read_text())
         self.image_size, self.cells = self.settings["crops"]["side"], self.settings["mask_cells"]
@@ -183,6 +186,29 @@ def _white(bits: Any) -> int:
     if isinstance(bits, bool) or bits not in range(1, _MOST_BITS + 1):
         raise ValueError(f"bits is a whole number from 1 to {_MOST_BITS}, got {reprlib.repr(bits)}")
     return int(2 ** int(bits) - 1)
+
+
+def _refuse_nested_bodies() -> None:
+    """Let MLflow's server refuse lists nested without end, as every other bad input.
+
+    It parses a body before a model is asked, and answers 500 where its parser gives up.
+    """
+    server: Any = sys.modules.get("mlflow.pyfunc.scoring_server")  # absent where none runs
+    answer = getattr(server, "invocations", None)
+    if answer is None or hasattr(answer, "__wrapped__"):
+        return
+
+    @functools.wraps(answer)
+    def refusing(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return answer(*args, **kwargs)
+        except RecursionError:
+            raise _refusal(
+                "the lists in this request are nested too deep: give rows as "
+                '{"dataframe_records": [{"image": [[...]]}]}'
+            ) from None
+
+    server.invocations = refusing
 
 
 def _absent(value: Any) -> bool:

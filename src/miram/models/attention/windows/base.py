@@ -136,7 +136,7 @@ def window_attention(
         bias = F.pad(bias, (prefix, 0), value=1 if bias.dtype == torch.bool else 0)[None]
     # Windows take the place of heads: one bias does for all samples and heads, without a copy.
     queries, keys, values = (x.flatten(0, 1) for x in (queries, keys, values))
-    out = F.scaled_dot_product_attention(queries, keys, values, bias)
+    out = softmax_attention(queries, keys, values, bias)
     out = join(out.unflatten(0, q.shape[:2]))  # (B, H, G, S, D) -> (B, H, T, D)
     return out if not prefix else torch.cat([softmax_attention(q[:, :, :prefix], k, v), out], 2)
 
