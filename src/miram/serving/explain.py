@@ -8,6 +8,7 @@ logit, which is linear in the features. Decision 022.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,8 +87,9 @@ def _parts(
     config = encoder.config
     pooled = [part for part in config.pooling if part != "grey"]
     of_patches = np.array([part != "cls" for part in pooled])
-    width = encoder.encoder.num_features
-    shape = (len(config.center_crops), -1, len(pooled), width)  # layers in the second place
+    vit: Any = encoder.encoder
+    # Center crops, layers, parts, channels, as the features stand side by side.
+    shape = (len(config.center_crops), -1, len(pooled), vit.num_features)
     tokens = slice(None, len(slopes) - 2 * ("grey" in config.pooling))
     by_share = slopes[tokens].reshape(shape)
     averages = (slopes * mean)[tokens].reshape(shape)[:, :, of_patches].sum(axis=(1, 2, 3))
@@ -97,7 +99,8 @@ def _parts(
 
 def _by_patch(encoder: CropEncoder, views: Tensor, coverage: Tensor, slopes: Tensor) -> Tensor:
     """(B, n, n) token times gradient, as the views are averaged: in the places of the first."""
-    vit, config = encoder.encoder, encoder.config
+    vit: Any = encoder.encoder
+    config = encoder.config
     alone = config.model_copy(update={"symmetries": 1})
     total = torch.zeros((), dtype=torch.float64, device=views.device)
     for turns, mirrored in symmetries_of(config):
@@ -116,7 +119,7 @@ def _by_patch(encoder: CropEncoder, views: Tensor, coverage: Tensor, slopes: Ten
 
 
 @contextmanager
-def _tokens_read(vit: nn.Module) -> Iterator[list[Tensor]]:
+def _tokens_read(vit: Any) -> Iterator[list[Tensor]]:
     """The tokens after the last norm within the block, from which on gradients are kept."""
     read: list[Tensor] = []
 
@@ -124,7 +127,7 @@ def _tokens_read(vit: nn.Module) -> Iterator[list[Tensor]]:
         read.append(tokens.detach().requires_grad_())
         return read[-1]
 
-    handle = vit.norm.register_forward_hook(keep)  # type: ignore[union-attr, operator]
+    handle = vit.norm.register_forward_hook(keep)
     try:
         yield read
     finally:

@@ -1,6 +1,7 @@
 """What the patches of crops add to an answer, drawn over them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Sheet
@@ -30,7 +31,7 @@ def contribution_sheet(
     axes = sheet.subplots(rows, 2 * columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    drawn = None
+    drawn: Any = None
     for place, crop in enumerate(crops):
         plain, over = axes[place // columns, 2 * (place % columns) :][:2]
         side = crop.shape[0]

@@ -64,7 +64,7 @@ def fastest_by_size(costs: pd.DataFrame) -> Table:
     rows = []
     for (tokens, precision), some in costs.groupby(["tokens", "precision"], sort=True):
         exact = some[some["kind"] == _EXACT]
-        cells = [f"{tokens:,}", precision]
+        cells: list[str | None] = [f"{tokens:,}", precision]
         for column, unit in (("ms", "ms"), ("kept_mib", "MiB")):
             measured = some.dropna(subset=column)
             if measured.empty:
