@@ -2,9 +2,11 @@
 # make test   all tests
 # make test-fast   those that neither train for long nor run a study: what to run while working
 # make lint   style, types, layering and declared packages
+# make faults   thousands of damaged files and inputs; docs/trust.md says what was found
 # make benchmark   speed of ingestion and attention
 # make docs   the documentation, in build/docs, with the notebooks run on a tiny study
 # make audit   pins, licenses, known vulnerabilities and a parts list of what is installed
+# make matrix   quick tests on all Pythons here, with the oldest, pinned and newest dependencies
 # make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -13,7 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-fast lint format benchmark docs audit ui clean
+.PHONY: demo test test-fast lint format faults benchmark docs audit matrix ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
@@ -34,15 +36,21 @@ test-fast: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check src tests audit benchmarks notebooks
-	$(BIN)/ruff format --check src tests audit benchmarks notebooks
+	$(BIN)/ruff check src tests audit faults benchmarks notebooks
+	$(BIN)/ruff format --check src tests audit faults benchmarks notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src --no-ansi
 
 format: $(VENV)/installed
-	$(BIN)/ruff check --fix src tests audit benchmarks
-	$(BIN)/ruff format src tests audit benchmarks
+	$(BIN)/ruff check --fix src tests audit faults benchmarks
+	$(BIN)/ruff format src tests audit faults benchmarks
+
+# Each goes on after a fault, so that the page has all.
+faults: $(VENV)/installed
+	-$(BIN)/python faults/images.py
+	-$(BIN)/python faults/inputs.py
+	$(BIN)/python faults/write.py
 
 benchmark: $(VENV)/installed
 	$(BIN)/python -m pytest benchmarks -n 0 --benchmark-columns=min,median,rounds --benchmark-json=build/benchmark.json
@@ -64,6 +72,10 @@ build/tools/installed: audit/requirements.txt
 
 audit: $(VENV)/installed build/tools/installed
 	$(BIN)/python audit/audit.py --tools build/tools/bin
+
+# nox --session "tests-3.12(newest)" runs one of them; 7 GB each under build/nox.
+matrix: build/tools/installed
+	build/tools/bin/nox
 
 ui: $(VENV)/installed
 	$(BIN)/miram ui $(if $(DATA_ROOT),--data-root $(DATA_ROOT))

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from miram.commands.compare import Compared, Protocol, compare_study
+from miram.commands.results.compare import Compared, Protocol, compare_study
 from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
 from miram.files import atomic_path, versions_of

@@ -158,6 +158,20 @@ def harmless_table(table: "pd.DataFrame") -> "pd.DataFrame":
     return table.map(harmless_cell).rename(columns=harmless_cell)
 
 
+def require_headings(table: "pd.DataFrame") -> None:
+    """Refuse a table just read from a CSV whose rows have more cells than it has headings.
+
+    pandas takes the first cells of such rows for their names, and moves all others one to the left.
+
+    Raises:
+        ValueError: They have.
+    """
+    import pandas as pd
+
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError("its rows have more cells than its first line has headings")
+
+
 def versions_of(path: str | Path) -> list[Path]:
     """The finished files of a versioned dataset, a folder per timestamp, the newest last."""
     path = Path(path)

@@ -1,8 +1,7 @@
 """Settings of the Kedro project."""
 
-from kedro.config import OmegaConfigLoader
-
 from miram.integrations.checks import ProjectChecks
+from miram.integrations.config_loader import ReadableConfigLoader
 from miram.integrations.mlflow.hook import MlflowHook
 from miram.integrations.one_run import OneRun
 from miram.integrations.run_log import RunLog
@@ -11,7 +10,7 @@ from miram.session import StudySession
 HOOKS = (ProjectChecks(), OneRun(), MlflowHook(), RunLog())
 SESSION_CLASS = StudySession
 
-CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONFIG_LOADER_CLASS = ReadableConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -391,6 +391,7 @@ def test_wrong_questions_are_refused(settings, words):
     ("name", "text", "words"),
     [
         ("bad.parquet", "text", "cannot be read as a table"),
+        ("comma.csv", "lesion_id,score\nl1,0,5\n", "more cells than its first line has headings"),
         ("empty.csv", "lesion_id,malignant\n", "has 0 rows"),
         ("semicolons.csv", "lesion_id;malignant\na;0.5\n", "save it as CSV with commas"),
     ],

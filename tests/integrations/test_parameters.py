@@ -3,12 +3,12 @@
 import logging
 
 import pytest
-from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project
 from kedro.validation.exceptions import ParameterValidationError
 from project_paths import PROJECT
 
 from miram.errors import MiramError
+from miram.integrations.config_loader import ReadableConfigLoader
 from miram.integrations.parameters import check_settings, load_parameters, warn_of_ignored
 from miram.settings import CONFIG_LOADER_ARGS
 
@@ -52,8 +52,8 @@ def check(tmp_path):
 
     def run(text="", name="parameters.yml", **given):
         file = tmp_path / "own" / name
-        file.write_text(text)
-        loader = OmegaConfigLoader(
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        loader = ReadableConfigLoader(
             conf_source=str(tmp_path), env="own", runtime_params=given, **CONFIG_LOADER_ARGS
         )
         try:
@@ -109,6 +109,33 @@ def test_a_name_that_nothing_reads_is_refused_whatever_is_run(check, text, messa
 )
 def test_it_is_refused_among_the_run_time_parameters_as_well(check, given, message):
     assert message in check(**given)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"training: [", "line 1, column 12"),
+        (b"training: 1\ntraining: 2\n", "duplicate key training"),
+        (b"- training\n", "holds a list, no names with values"),
+        (b"training: {seed: \xff}", "can't decode byte 0xff"),
+        (b"training: &loop [*loop]", "maximum recursion depth"),
+        (b"training: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+    ],
+)
+def test_a_file_that_is_no_settings_is_named_with_what_is_wrong(check, tmp_path, content, fault):
+    message = check(content)
+    assert fault in message and str(tmp_path / "own/parameters.yml") in message
+    assert len(message) < 700
+
+
+@pytest.mark.parametrize("value", ["${nowhere}", "${globals:nowhere}", "${oc.env:HOME}"])
+def test_a_value_that_refers_to_nothing_is_named(check, value):
+    message = check(f"training: {{seed: '{value}'}}")
+    assert message.startswith("the settings cannot be read: ") and "training.seed" in message
+
+
+def test_a_number_for_a_name_is_refused(check):
+    assert "unknown parameter '1'" in check("1: 2")
 
 
 def test_a_file_that_nothing_reads_is_named_with_the_name_that_it_should_have(check, tmp_path):

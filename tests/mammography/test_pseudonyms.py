@@ -47,6 +47,28 @@ def test_of_a_lesion_table_only_named_columns_and_no_names_pass(lesions):
     assert_frame_equal(validate_lesions(hidden), hidden)
 
 
+@pytest.mark.parametrize(
+    "cell", ["{patient}", "seen: {patient}, left", "{file}", "{stem} (again)", "{lesion}"]
+)
+def test_a_column_of_labels_that_names_somebody_is_refused_without_saying_whom(lesions, cell):
+    lesions["patient_id"] = "KH70" + lesions["patient_id"]
+    lesions["lesion_id"] = "KH70" + lesions["lesion_id"]
+    lesions["image_path"] = "Films/Jane_Doe.dcm"
+    first = lesions.iloc[0]
+    names = {"patient": first["patient_id"], "lesion": first["lesion_id"]}
+    names |= {"file": "Films/Jane_Doe.dcm", "stem": "Jane_Doe"}
+    lesions.loc[0, "notes"] = cell.format(**names)
+    with pytest.raises(MiramError, match="1 values of the column 'notes' name a patient") as caught:
+        pseudonymize(lesions, KEY, ["grade", "notes"])
+    assert not [name for name in names.values() if name in str(caught.value)]
+
+
+def test_a_label_may_be_as_short_as_a_patient_s_number(lesions):
+    lesions["patient_id"] = [str(number) for number in range(len(lesions))]
+    hidden, _ = pseudonymize(lesions.assign(grade="2"), KEY, ["grade"])
+    assert set(hidden["grade"]) == {"2"}
+
+
 def test_everything_else_of_a_lesion_stays_beside_its_pseudonym(lesions):
     hidden, identities = pseudonymize(lesions, KEY)
     back = with_own_names(hidden, identities).set_index("lesion_id").loc[lesions["lesion_id"]]

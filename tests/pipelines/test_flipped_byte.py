@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from miram.commands.verify import find_problems
+from miram.commands.data.verify import find_problems
 
 # Pages for people, records of runs and lists of sums: no result is computed from them.
 READ_BY_NOBODY = {"report.html", "claim.md", "model_card.md", ".sha256", ".run.json", ".run.lock"}

@@ -6,22 +6,22 @@ from typing import Annotated
 
 import typer
 
-from miram.commands.benchmark import benchmark
-from miram.commands.budget import budget
-from miram.commands.compare import compare
-from miram.commands.describe import describe
-from miram.commands.download import download
-from miram.commands.embed import embed
-from miram.commands.evaluate import evaluate
-from miram.commands.export import export
+from miram.commands.data.download import download
+from miram.commands.data.scan_phi import scan_phi
+from miram.commands.data.table import table
+from miram.commands.data.verify import verify
+from miram.commands.encoders.embed import embed
+from miram.commands.encoders.export import export
+from miram.commands.encoders.predict import predict
+from miram.commands.methods.benchmark import benchmark
+from miram.commands.methods.budget import budget
+from miram.commands.methods.describe import describe
+from miram.commands.methods.replay import replay
 from miram.commands.new import new
-from miram.commands.predict import predict
-from miram.commands.replay import replay
-from miram.commands.report import report
-from miram.commands.scan_phi import scan_phi
-from miram.commands.table import table
-from miram.commands.ui import ui
-from miram.commands.verify import verify
+from miram.commands.results.compare import compare
+from miram.commands.results.evaluate import evaluate
+from miram.commands.results.report import report
+from miram.commands.results.ui import ui
 from miram.errors import MiramError, refusal
 from miram.evaluation.statistics import StatisticsError
 
@@ -31,22 +31,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Tools around the pipelines of MIRAM, which run as `kedro run`.",
 )
-app.command("benchmark")(benchmark)
-app.command("budget")(budget)
-app.command("compare")(compare)
-app.command("describe")(describe)
-app.command("download")(download)
-app.command("embed")(embed)
-app.command("evaluate")(evaluate)
-app.command("export")(export)
-app.command("predict")(predict)
 app.command("new")(new)
-app.command("replay")(replay)
-app.command("report")(report)
-app.command("scan-phi")(scan_phi)
-app.add_typer(table, name="table")
-app.command("ui")(ui)
-app.command("verify")(verify)
+
+_DATA, _METHODS, _RESULTS, _ENCODERS = "Data", "Methods", "Results", "Encoders"  # as the folders
+app.command("download", rich_help_panel=_DATA)(download)
+app.add_typer(table, name="table", rich_help_panel=_DATA)
+app.command("scan-phi", rich_help_panel=_DATA)(scan_phi)
+app.command("verify", rich_help_panel=_DATA)(verify)
+app.command("benchmark", rich_help_panel=_METHODS)(benchmark)
+app.command("budget", rich_help_panel=_METHODS)(budget)
+app.command("describe", rich_help_panel=_METHODS)(describe)
+app.command("replay", rich_help_panel=_METHODS)(replay)
+app.command("compare", rich_help_panel=_RESULTS)(compare)
+app.command("evaluate", rich_help_panel=_RESULTS)(evaluate)
+app.command("report", rich_help_panel=_RESULTS)(report)
+app.command("ui", rich_help_panel=_RESULTS)(ui)
+app.command("embed", rich_help_panel=_ENCODERS)(embed)
+app.command("export", rich_help_panel=_ENCODERS)(export)
+app.command("predict", rich_help_panel=_ENCODERS)(predict)
 
 
 def _version(asked: bool) -> None:

@@ -36,6 +36,7 @@ from miram.evaluation.tasks.targets import (
     class_names,
     task_targets,
 )
+from miram.files import require_headings
 
 _KEY = ["lesion_id", "class", "seed", "repeat"]
 _ABOUT = ("lesions", "patients", "seeds", "repeats", "protocol")
@@ -139,6 +140,7 @@ def read_table(path: Path) -> pd.DataFrame:
             table = pd.read_csv(
                 path, dtype=text, float_precision="round_trip", encoding="utf-8-sig"
             )
+            require_headings(table)
     except (OSError, ValueError) as error:
         raise MiramError(
             f"{path} cannot be read as a table: {error}; save it as CSV in UTF-8, with commas, or "

@@ -147,7 +147,7 @@ def _unread(values: Mapping[str, Any], read: Collection[str], group: str = "") -
     """Names of settings, as far up as possible, in which nothing is read."""
     for key, value in values.items():
         name = f"{group}{key}"
-        if name in read or key.startswith("_"):  # an anchor, for other settings to refer to
+        if name in read or str(key).startswith("_"):  # an anchor, for other settings to refer to
             continue
         if isinstance(value, dict) and any(one.startswith(f"{name}.") for one in read):
             yield from _unread(value, read, f"{name}.")

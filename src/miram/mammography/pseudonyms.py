@@ -6,6 +6,7 @@ own, the identities, beside the raw data: docs/privacy.md.
 """
 
 import hmac
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from miram.mammography.lesion_table import COLUMNS
 PRIVATE = 0o600  # for the owner alone
 _DIGITS = 16  # 64 bits: in a million names the chance that two coincide is 3 in 100 million
 _SHORTEST_KEY = 16
+_SHORTEST_NAME = 5  # characters; a shorter one may be a label by chance, such as 2 or left
+_BETWEEN_WORDS = re.compile(r"[\s,;:|()]+")
 _KINDS = {column.name: column.names for column in COLUMNS if column.names}
 
 
@@ -76,10 +79,13 @@ def pseudonymize(
     Args:
         lesions: Lesion table of a source.
         key: Key of the study.
-        further_columns: A lab's own labels.
+        further_columns: A lab's own labels; they pass as they are.
 
     Returns:
         The lesion table, and the identities: `kind`, `pseudonym` and `name`.
+
+    Raises:
+        MiramError: A further column holds names instead of labels.
     """
     allowed = [*(column.name for column in COLUMNS), *further_columns]
     kept = lesions[[name for name in allowed if name in lesions]]
@@ -97,12 +103,29 @@ def pseudonymize(
     table = kept.assign(
         **{name: pd.Series(cells, kept.index, kept[name].dtype) for name, cells in columns.items()}
     )
+    _require_labels(kept, further_columns, {name for _, name in found})
     rows = [(kind, other, name) for (kind, name), other in found.items()]
     identities = pd.DataFrame(rows, columns=list(no_identities()), dtype="string")
     return (
         table.sort_values("lesion_id", ignore_index=True),
         identities.sort_values(["kind", "pseudonym"], ignore_index=True),
     )
+
+
+def _require_labels(lesions: pd.DataFrame, columns: Sequence[str], names: set[str]) -> None:
+    """Refuse a column in which a name stands, whole or as a word; the message does not quote it."""
+    paths = [Path(name) for name in names]
+    known = names | {path.name for path in paths} | {path.stem for path in paths}
+    known = {name for name in known if len(name) >= _SHORTEST_NAME}
+    for column in columns:
+        texts = lesions[column].dropna().astype(str).unique() if column in lesions else []
+        count = sum(bool(known & {text, *_BETWEEN_WORDS.split(text)}) for text in texts)
+        if count:
+            raise MiramError(
+                f"label_columns: {count} values of the column {column!r} name a patient, a lesion, "
+                "an image or a file, and labels leave the raw data as they are: leave the column "
+                "out, or write labels into it"
+            )
 
 
 def file_names(identities: pd.DataFrame) -> dict[str, str]:

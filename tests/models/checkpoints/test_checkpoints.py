@@ -164,6 +164,8 @@ def test_missing_and_damaged_files_are_reported(tmp_path):
         {"model_name": "local-dir:/tmp"},
         {"model_name": ["vit_tiny_patch16_224"]},
         {"depth": "deep"},
+        {"depth": {"2": 2}},
+        {"num_classes": 5},
         {"num_heads": 0},
         {"attn_layer": {"kind": "telepathy"}},
         {"attn_layer": {"kind": "linformer", "length": 1000}},
@@ -175,6 +177,27 @@ def test_a_header_makes_a_model_and_fetches_nothing(more):
     bad = EncoderCheckpoint(good.state, {**HEADER, "timm": {**HEADER["timm"], **more}})
     with pytest.raises(MiramError, match="the checkpoint's header"):
         bad.build()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"training": None},
+        {"training": {"seed": [1]}},
+        {"seeds": ["one"]},
+        {"folds": 3},
+        {"image_size": ["a"]},
+        {"pixel_mean": {}},
+    ],
+)
+def test_a_header_that_says_what_cannot_be_is_refused(tmp_path, more):
+    path = tmp_path / "encoder.safetensors"
+    state = EncoderCheckpoint.of(ENCODER.build(seed=0), HEADER).state
+    texts = {key: json.dumps(value) for key, value in {**HEADER, **more}.items()}
+    save_file(state, path, metadata=texts)
+    for read in (load_checkpoint, read_weights):
+        with pytest.raises(MiramError, match=f"the checkpoint's header .*{next(iter(more))}"):
+            read(path)
 
 
 def test_a_header_with_the_names_of_older_files_is_read(tmp_path):

@@ -5,18 +5,21 @@ import inspect
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import timm
 import torch
+from pydantic import ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from miram.configuration import Config
 from miram.errors import MiramError
 from miram.files import check, newest_version, recorded_path
 from miram.models.attention import SoftmaxConfig
@@ -30,7 +33,7 @@ HEADER = (
 )
 _NO_MODEL = (  # what timm raises at arguments that make none
     *(RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, AssertionError),
-    MiramError,
+    *(AttributeError, MemoryError, MiramError),
 )
 RENAMED = {
     "image_side": "image_size",
@@ -38,6 +41,40 @@ RENAMED = {
     "crops_wait": "crop_cache",
     "watch_every": "validate_every",
 }
+
+
+class _Training(Config):
+    model_config = ConfigDict(extra="allow")
+
+    seed: int = 0
+
+
+class _Fields(Config):
+    """What is computed with of a header; its other fields may hold anything."""
+
+    model_config = ConfigDict(extra="allow")
+
+    training: _Training = _Training()
+    seeds: dict[int, dict[str, Any]] | None = None
+    folds: list[str] | None = None
+    image_size: int | None = None
+    pixel_mean: float = 0
+    pixel_std: float = 1
+
+
+@contextmanager
+def making_a_model(header: Any) -> Iterator[None]:
+    """Say that a header makes no model where something within the block cannot be made of it.
+
+    A header is data from elsewhere, and what it names is made by code of others.
+
+    Raises:
+        MiramError: It makes none.
+    """
+    try:
+        yield
+    except _NO_MODEL as error:
+        raise MiramError(f"the checkpoint's header ({header}) makes no model: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -55,6 +92,13 @@ class Checkpoint:
 
     state: dict[str, Tensor]
     metadata: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Refuse a header that says what cannot be, such as a word for a size."""
+        try:
+            _Fields.model_validate(self.metadata)
+        except MiramError as error:
+            raise MiramError(f"the checkpoint's header cannot be read: {error}") from None
 
     @classmethod
     def of(cls, model: nn.Module, metadata: dict[str, Any]) -> Self:
@@ -140,13 +184,9 @@ class EncoderCheckpoint(Checkpoint):
         """
         self.require_one()
         arguments = self.timm_arguments()
-        try:
+        with making_a_model(arguments):
             encoder = create_encoder(arguments, pretrained=False)
-        except _NO_MODEL as error:
-            raise MiramError(
-                f"the checkpoint's header ({arguments}) makes no model: {error}"
-            ) from error
-        encoder.load_state_dict(self.state)
+            encoder.load_state_dict(self.state)
         if self.image_size is not None:
             encoder.pretrained_cfg.update(self.timm_data_config())  # type: ignore[operator, union-attr]
         return encoder.eval()
@@ -215,8 +255,9 @@ class PretrainedCheckpoint(Checkpoint):
         if not method.trained or method.needs_labels:
             raise MiramError(f"a header alone does not make a {method.kind!r} model: use encoder()")
         pixels = Pixels.from_header(self.metadata)
-        model = method.build(_encoder_config(self.timm_arguments(), pixels), seed=0)
-        model.load_state_dict(self.state)
+        with making_a_model(self.metadata):
+            model = method.build(_encoder_config(self.timm_arguments(), pixels), seed=0)
+            model.load_state_dict(self.state)
         return model.eval()
 
     def encoder(self) -> EncoderCheckpoint:

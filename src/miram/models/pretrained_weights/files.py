@@ -15,7 +15,7 @@ from torch import Tensor
 
 from miram.errors import MiramError
 from miram.files import newest_version
-from miram.models.checkpoints.files import EncoderCheckpoint, read_header
+from miram.models.checkpoints.files import EncoderCheckpoint, making_a_model, read_header
 from miram.models.checkpoints.joined import first_seed
 from miram.models.encoder import create_encoder
 from miram.models.pretrained_weights.names import (
@@ -80,10 +80,11 @@ def read_weights(path: str | Path) -> SourceWeights:
     }
     if any(name.startswith(f"{ENCODER}patch_embed.") for name in raw):
         method = header.get("method", {})
-        slots = decoder_slots(method)
+        with making_a_model(method):
+            slots = decoder_slots(method)
+            decoders = zip(slots, method.get("decoders", ()), strict=True)
+            decoder_heads = {slot: int(one["heads"]) for slot, one in decoders if "heads" in one}
         weights = {by_slot(name, slots): value for name, value in raw.items()}
-        decoders = zip(slots, method.get("decoders", ()), strict=True)
-        decoder_heads = {slot: int(one["heads"]) for slot, one in decoders if "heads" in one}
         heads, pixels = _heads_of_timm(header), _pixels(header)
         attention = _attention_of_timm(header)
         return SourceWeights("miram", file, weights, heads, decoder_heads, pixels, attention)
@@ -176,9 +177,9 @@ def _heads_of_timm(header: Mapping[str, Any]) -> int | None:
     if "timm" not in header:
         return None
     arguments = EncoderCheckpoint({}, dict(header)).timm_arguments()
-    with torch.device("meta"):
+    with making_a_model(arguments), torch.device("meta"):
         encoder = create_encoder(arguments)
-    return int(encoder.get_submodule("blocks.0.attn").num_heads)  # type: ignore[arg-type]
+        return int(encoder.get_submodule("blocks.0.attn").num_heads)  # type: ignore[arg-type]
 
 
 def _attention_of_timm(header: Mapping[str, Any]) -> str:

@@ -243,7 +243,18 @@ def test_missing_and_oddly_written_numbers_are_understood(one_table, value):
     assert found == 3 if "3" in value else pd.isna(found)
 
 
-@pytest.mark.parametrize("damage", ["semicolons", "empty", "ragged", "latin-1", "a dead link"])
+def test_cells_that_a_row_lacks_are_empty(one_table):
+    root, path = one_table
+    with path.open("a") as file:
+        file.write("P_00001\n")
+    last = read_case_descriptions(root).iloc[-1]
+    assert (last["patient_id"], last["image_cell"], last["mass_shape"]) == ("P_00001", "", None)
+    assert last["lesion_id"] == "Mass-Training_P_00001___"
+
+
+@pytest.mark.parametrize(
+    "damage", ["semicolons", "empty", "ragged", "long", "latin-1", "a dead link"]
+)
 def test_a_table_that_cannot_be_read_is_named_with_what_to_do(one_table, damage):
     root, path = one_table
     if damage == "semicolons":
@@ -253,6 +264,7 @@ def test_a_table_that_cannot_be_read_is_named_with_what_to_do(one_table, damage)
         path.symlink_to(root / "gone")
     else:
         content = {"empty": b"", "ragged": b"a,b\n1,2\n1,2,3\n", "latin-1": b"a,b\nM\xfcller,1\n"}
+        content["long"] = b"a,b\n1,2,3\n"
         path.write_bytes(content[damage])
     with pytest.raises(MiramError, match="with commas between cells") as caught:
         read_case_descriptions(root)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from miram.errors import MiramError
+from miram.files import require_headings
 from miram.mammography.decoding.headers import is_uid
 from miram.mammography.lesion_table import LARGEST_NUMBER, leaking_patients
 from miram.mammography.sources.files import files_under
@@ -126,9 +127,10 @@ def _read_one(path: Path, abnormality_type: str, split: str) -> pd.DataFrame:
 
 
 def _read_text(path: Path) -> pd.DataFrame:
-    """Read a table as text, without the white space around its cells."""
+    """Read a table as text, without the white space around its cells; a short row ends empty."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False).fillna("")
+        require_headings(table)
     except (OSError, ValueError) as error:
         raise MiramError(
             f"{path} cannot be read as a table: {error}; take it as TCIA publishes it, in UTF-8 "
@@ -161,7 +163,9 @@ def _split_labels(cell: str) -> list[str] | None:
 
 def _lesion_ids(table: pd.DataFrame, abnormality_type: str, split: str) -> pd.Series:
     prefix = f"{_FOLDER_WORDS[abnormality_type]}-{_FOLDER_WORDS[split]}_"
-    parts = (table[name].astype(str) for name in ("laterality", "view", "abnormality_id"))
+    # A missing number stays missing as text, and so would the whole name.
+    names = ("laterality", "view", "abnormality_id")
+    parts = (table[name].astype(str).fillna("") for name in names)
     return prefix + table["patient_id"].str.cat(parts, sep="_")
 
 

@@ -168,7 +168,7 @@ def _read(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise MiramError(f"{path} cannot be read as a table: {error}; download it again") from error
     table.columns = [str(name).strip() for name in table.columns]
-    return table.apply(lambda cells: cells.str.strip())
+    return table.fillna("").apply(lambda cells: cells.str.strip())
 
 
 def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFile | None:

@@ -7,7 +7,7 @@ import pytest
 from miram_command import call_miram
 from project_paths import PROJECT
 
-from miram.commands.budget import plan_methods
+from miram.commands.methods.budget import plan_methods
 from miram.integrations.parameters import load_parameters
 
 run = partial(call_miram, "budget")

@@ -6,7 +6,7 @@ import pytest
 from miram_command import call_miram as run
 from project_paths import PROJECT
 
-from miram.commands.describe import describe_methods, markdown_table, renew
+from miram.commands.methods.describe import describe_methods, markdown_table, renew
 from miram.errors import MiramError
 from miram.integrations.parameters import load_parameters
 

@@ -11,6 +11,7 @@ from miram.errors import MiramError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table as RichTable
 
     from miram.evaluation.score_files import Evaluation
     from miram.evaluation.tasks.definitions import TaskConfig
@@ -195,15 +196,28 @@ def _write(found: "Evaluation", scored: dict[str, str], labels: str, output: Pat
 def _print(found: "Evaluation") -> None:
     """Show metrics, comparisons and what to know about them."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    from miram.commands.compare import comparison_table, metric_notes
-    from miram.reporting.facts.words import interval, number
+    from miram.commands.results.compare import comparison_table
 
     console = Console(highlight=False)
     for line in found.warnings:
         console.print(Text(f"WARNING: {line}", style="bold red"))
+    console.print(_metrics_table(found))
+    if found.comparisons:
+        delong = found.delong_p if found.comparisons[0].metric == "auc" else {}
+        console.print(comparison_table(found.comparisons, "the same lesions", delong))
+    for line in _notes(found):
+        console.print(line, markup=False)
+
+
+def _metrics_table(found: "Evaluation") -> "RichTable":
+    """A row per model and metric, with interval and, where there are some, deviations."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from miram.reporting.facts.words import interval, number
+
     first = next(iter(found.models.values()))
     counts = f"{first['lesions']} lesions of {first['patients']} patients"
     title = Text(f"{found.task} ({', '.join(first['classes'])}): {counts}")
@@ -228,11 +242,16 @@ def _print(found: "Evaluation") -> None:
             deviations = [one.get(f"{name}_deviation") for name in spreads]
             cells += ["" if value is None else number(value) for value in deviations]
             table.add_row(Text("" if place else model), *cells)
-    console.print(table)
-    if found.comparisons:
-        delong = found.delong_p if found.comparisons[0].metric == "auc" else {}
-        console.print(comparison_table(found.comparisons, "the same lesions", delong))
+    return table
+
+
+def _notes(found: "Evaluation") -> list[str]:
+    """What to know about the metrics, a sentence each."""
+    from miram.commands.results.compare import metric_notes
+    from miram.reporting.facts.words import number
+
     config = found.config
+    first = next(iter(found.models.values()))
     lines = [
         f"The most frequent answer has an accuracy of {number(first['majority'])}.",
         *metric_notes(
@@ -251,5 +270,4 @@ def _print(found: "Evaluation") -> None:
     ]
     if found.unscored:
         lines.append(f"{found.unscored} lesions of the label table have no score.")
-    for line in lines:
-        console.print(line, markup=False)
+    return lines

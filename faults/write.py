@@ -1,0 +1,51 @@
+"""Write docs/trust.md from all JSON files of docs/trust.
+
+python faults/write.py
+"""
+
+import json
+from pathlib import Path
+
+from record import FOLDER, PROJECT
+
+_PAGE = """\
+# What was tried against it
+
+Hospital data come with damaged files. The runs below damage files, tables, settings and requests on
+purpose, or look for what else must not be. Every number was counted by the command beside it;
+`make faults` does all the damage, and a short part of it is in `make test`. A row with the word
+FAULT is a fault that is not mended.
+
+| what | tried | outcome | command |
+|---|---:|---|---|
+{rows}
+
+{runs}
+"""
+
+
+def page(folder: Path) -> str:
+    """The page of all JSON files in a folder: a list of rows each, under the key `rows`."""
+    rows, runs = [], []
+    for path in sorted(folder.glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for row in found["rows"]:
+            cells = [row["what"], _number(row["tried"]), row["outcome"], f"`{row['command']}`"]
+            rows.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+        about = {name: found[name] for name in ("date", "commit", "seed") if name in found}
+        if about:
+            words = ", ".join(f"{name} {value}" for name, value in about.items())
+            runs.append(f"- `{path.stem}`: {words}")
+    return _PAGE.format(rows="\n".join(rows), runs="\n".join(runs))
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _cell(text: object) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    (PROJECT / "docs/trust.md").write_text(page(FOLDER), encoding="utf-8")

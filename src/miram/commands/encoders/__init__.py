@@ -1,0 +1,1 @@
+"""Commands that give an encoder new images, or give it to other programs."""

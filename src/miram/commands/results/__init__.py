@@ -1,0 +1,1 @@
+"""Commands on results: evaluated, compared, shown."""

@@ -1,0 +1,62 @@
+"""Kedro's loader of the configuration, with errors that say which file is at fault."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from kedro.config import MissingConfigException, OmegaConfigLoader
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from miram.errors import MiramError
+
+# What YAML, OmegaConf and Kedro raise on files that are no settings.
+_UNREADABLE = (
+    *(YAMLError, OmegaConfBaseException, RecursionError, OSError),
+    *(ValueError, TypeError, AttributeError),
+)
+
+_LONGEST = 400  # characters of a message: OmegaConf repeats the whole place, however deep
+
+
+class ReadableConfigLoader(OmegaConfigLoader):
+    """Reads the files of an environment over those of `base`, as Kedro does."""
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """Read, merge and resolve the files of one kind, such as `parameters`.
+
+        Raises:
+            MiramError: A file is no YAML, is not in UTF-8, has a name twice or no names at all, or
+                a value refers to what is not there.
+        """
+        try:
+            found: dict[str, Any] = super().__getitem__(key)
+        except MissingConfigException:
+            raise
+        except _UNREADABLE as error:
+            fault = next(self._faults(key), _in_one_line(error))
+            raise MiramError(f"the settings cannot be read: {fault}; mend the file") from error
+        return found
+
+    def _faults(self, key: str) -> Iterator[str]:
+        """Files that cannot be read by themselves, and why."""
+        conf = Path(self.conf_source)
+        for folder in (conf / self.base_env, conf / (self.env or self.default_run_env)):
+            for path in sorted(folder.rglob("*")):
+                name = path.relative_to(folder).as_posix()
+                if path.is_file() and any(fnmatch(name, one) for one in self.config_patterns[key]):
+                    try:
+                        with path.open(encoding="utf-8") as file:
+                            content = OmegaConf.load(file)
+                    except _UNREADABLE as error:
+                        yield f"{path}: {_in_one_line(error)}"
+                    else:
+                        if not isinstance(content, DictConfig):
+                            yield f"{path} holds a list, no names with values"
+
+
+def _in_one_line(error: Exception) -> str:
+    return shorten(str(error), _LONGEST)
