@@ -27,10 +27,6 @@ REFERENCES = ("random", "hog")
 
 def main(data_root: Path, page: Path) -> None:
     """Renew the page and draw its sheet."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise MiramError(f"{page} has no lines {BEGIN!r} and {END!r} to write between")
     metrics = read_metrics(data_root)
     tasks = list(metrics["random"]["tasks"])
     sheet = page.with_suffix(".webp")
@@ -40,7 +36,15 @@ def main(data_root: Path, page: Path) -> None:
         controls_part(data_root),
         reconstructions_part(data_root, sheet),
     ]
-    text = "\n\n".join(part for part in parts if part)
+    renew(page, "\n\n".join(part for part in parts if part))
+
+
+def renew(page: Path, text: str) -> None:
+    """Put a text between the two marks of a page."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise MiramError(f"{page} has no lines {BEGIN!r} and {END!r} to write between")
     with atomic_path(page) as temporary:
         temporary.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 

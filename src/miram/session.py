@@ -13,7 +13,7 @@ from kedro.pipeline import Pipeline
 
 from miram.errors import MiramError
 from miram.integrations.parameters import check_settings
-from miram.models.methods import BASELINES, METHODS, check_names, choose_methods
+from miram.models.methods import BASELINES, METHODS, check_names, choose_methods, require_blocks
 
 _STUDY = "__default__"
 
@@ -41,7 +41,9 @@ class StudySession(KedroSession):
         pipelines.set_requested(None)  # also the settings of pipelines that are not run
         check_settings(loader, self.store.get("runtime_params") or {})
         # One namespace of one pipeline is run whatever `methods` says.
-        methods = METHODS if namespaces else choose_methods(loader["parameters"]["methods"])
+        require_blocks(namespaces, loader["parameters"])
+        asked = loader["parameters"]["methods"]
+        methods = METHODS if namespaces else choose_methods(asked, loader["parameters"])
         catalog = settings.DATA_CATALOG_CLASS.from_config(loader["catalog"], loader["credentials"])
         pipelines.set_requested(None if list(names) == [_STUDY] else list(names))
 

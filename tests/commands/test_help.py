@@ -44,7 +44,7 @@ def test_every_command_speaks_to_machines(name):
     ("words", "offered"),
     [
         ("miram ex", ["export"]),
-        ("miram describe miram_n", ["miram_nystrom"]),
+        ("miram describe miram_ny", ["miram_nystrom"]),
         ("miram compare h", ["hiend_mae", "hog", "hog_low"]),
         ("miram budget ", list(METHODS)),
     ],

@@ -6,12 +6,16 @@ import pytest
 from kedro.framework.project import pipelines
 from kedro.framework.startup import bootstrap_project
 from kedro.io import MemoryDataset
+from project_paths import STUDIED
 
 from miram.mammography.sources import SOURCES
 from miram.models.methods import METHODS, SUPERVISED
 from miram.pipeline_registry import STUDY
 
-ENVIRONMENTS = ("base", "test", "paper", "paper_improved", "medical_mae", "real_small")
+ENVIRONMENTS = (
+    *("base", "test", "paper", "paper_improved", "medical_mae", "real_small"),
+    "attention_sweep",
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,22 @@ def test_every_method_has_parameters_and_no_parameters_are_without_a_method(
 ):
     parameters = open_context(tmp_path, env=env).params
     named = [name for name, block in parameters.items() if isinstance(block, dict)]
-    assert sorted(name for name in named if "method" in parameters[name]) == sorted(METHODS)
+    known = METHODS if env == "attention_sweep" else STUDIED
+    assert sorted(name for name in named if "method" in parameters[name]) == sorted(known)
+
+
+def test_the_sweep_differs_in_the_attention_of_scale_2_alone(open_context, tmp_path):
+    from miram.models.attention import ATTENTIONS
+
+    parameters = open_context(tmp_path, env="attention_sweep").params
+    assert set(parameters["methods"]) == {
+        "random",
+        "mae",
+        *(f"miram_{kind}" for kind in ATTENTIONS),
+    }
+    blocks = [parameters[f"miram_{kind}"]["method"].model_dump() for kind in ATTENTIONS]
+    assert [block["decoders"][1].pop("attention")["kind"] for block in blocks] == list(ATTENTIONS)
+    assert all(block == blocks[0] for block in blocks)
 
 
 def test_parameters_of_every_method_are_typed(open_context, tmp_path):
@@ -82,7 +101,7 @@ def test_the_medical_preset_hides_nine_in_ten_patches_and_predicts_raw_pixels(
     open_context, tmp_path
 ):
     parameters = open_context(tmp_path, env="medical_mae").params
-    methods = [parameters[name]["method"] for name in METHODS if name != SUPERVISED]
+    methods = [parameters[name]["method"] for name in STUDIED if name != SUPERVISED]
     masked = [method for method in methods if method.kind == "masked_autoencoder"]
     assert len(masked) == 7
     assert {(method.mask_ratio, method.norm_pix) for method in masked} == {(0.9, False)}

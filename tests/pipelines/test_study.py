@@ -6,10 +6,11 @@ import re
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from project_paths import STUDIED
 
 from miram.evaluation.tasks.definitions import TASKS
 from miram.mammography.crops.store import CropStore
-from miram.models.methods import BASELINES, METHODS
+from miram.models.methods import BASELINES
 
 
 def test_every_output_that_users_look_for_is_there(study):
@@ -17,7 +18,7 @@ def test_every_output_that_users_look_for_is_there(study):
     assert (study / "02_intermediate/ingest_audit.csv").is_file()
     assert (study / "05_model_input/crops/digest.json").is_file()
     assert (study / "08_reporting/report.html").is_file()
-    for method in METHODS:
+    for method in STUDIED:
         assert list((study / f"06_models/{method}/encoder.safetensors").glob("*/*.safetensors"))
         assert list((study / f"07_model_output/{method}/metrics.json").glob("*/metrics.json"))
         assert (study / f"07_model_output/{method}/predictions.parquet").is_file()
@@ -26,7 +27,7 @@ def test_every_output_that_users_look_for_is_there(study):
 def test_leaderboard_has_an_interval_and_numbers_for_every_method_and_metric(study, open_context):
     leaderboard = open_context(study).catalog.load("leaderboard")
     metrics = {"auc", "average_precision", "balanced_accuracy"}
-    for method in METHODS:
+    for method in STUDIED:
         mine = leaderboard[leaderboard["method"] == method]
         assert metrics <= set(mine["metric"])
     main = leaderboard[leaderboard["metric"].isin(metrics)]
@@ -39,7 +40,7 @@ def test_leaderboard_has_an_interval_and_numbers_for_every_method_and_metric(stu
 def test_predictions_are_of_lesions_the_probe_and_the_encoder_had_not_seen(study):
     splits = pd.read_parquet(study / "05_model_input/splits.parquet").set_index("lesion_id")
     assert (splits["strategy"] == "official").all()
-    for method in METHODS:
+    for method in STUDIED:
         predictions = pd.read_parquet(study / f"07_model_output/{method}/predictions.parquet")
         rows = splits.loc[predictions["lesion_id"]]
         assert (rows["split"] == "test").all()
@@ -50,7 +51,7 @@ def test_predictions_are_of_lesions_the_probe_and_the_encoder_had_not_seen(study
 def test_training_histories_fall_and_the_random_encoder_has_none(study, open_context):
     catalog = open_context(study).catalog
     assert catalog.load("random.training_record").history.empty
-    for method in [*METHODS][1:]:
+    for method in [*STUDIED][1:]:
         history = catalog.load(f"{method}.training_record").history
         assert len(history) > 1
         if "loss_scale1" in history:
@@ -82,7 +83,7 @@ def test_the_report_loads_nothing_from_the_network_and_names_every_method(study)
     markup = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", markup)
     assert "<script src" not in page
-    assert all(method in page for method in METHODS)
+    assert all(method in page for method in STUDIED)
 
 
 def test_a_rerun_of_rois_decodes_nothing_and_keeps_the_digest(copied, run_pipeline, caplog):
@@ -125,17 +126,17 @@ def test_mlflow_has_a_run_per_method_with_the_same_keys_and_a_live_history(study
     experiment = client.get_experiment_by_name("miram")
     runs = client.search_runs(experiment.experiment_id)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    assert [run.info.run_name for run in parents] == [f"study phantom, {len(METHODS)} methods"]
+    assert [run.info.run_name for run in parents] == [f"study phantom, {len(STUDIED)} methods"]
     assert [run.info.status for run in parents] == ["FINISHED"]
     children = {
         run.data.tags["method"]: run
         for run in runs
         if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id
     }
-    assert set(children) == {*METHODS, *BASELINES}
+    assert set(children) == {*STUDIED, *BASELINES}
     shared = {"loss", "lr", "gradient_norm", "images_per_second"}
     shared |= {"pathology.auc", "pathology.auc.lower", "pathology.auc.upper"}
-    for method in [*METHODS][1:]:
+    for method in [*STUDIED][1:]:
         assert shared <= set(children[method].data.metrics), method
     digest = CropStore.open(study / "05_model_input/crops").digest
     for child in children.values():

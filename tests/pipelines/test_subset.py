@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from kedro.framework.project import pipelines
+from project_paths import STUDIED
 
 from miram.errors import MiramError
 from miram.models.methods import BASELINES, METHODS, choose_methods
@@ -35,7 +36,7 @@ def test_a_report_takes_what_there_is_and_lists_what_is_missing(
     small = shutil.copytree(small, tmp_path / "data", ignore=shutil.ignore_patterns("mlflow"))
     run_pipeline(small, "report")
     told = [line for line in caplog.messages if "is missing from the leaderboard" in line]
-    assert [line.split()[0] for line in told] == [name for name in METHODS if name not in SOME]
+    assert [line.split()[0] for line in told] == [name for name in STUDIED if name not in SOME]
     run_pipeline(small, "report", methods="mae+moco_v3")
     page = (small / "08_reporting/report.html").read_text(encoding="utf-8")
     assert "moco_v3" in page
@@ -68,6 +69,8 @@ def test_without_any_evaluation_there_is_no_report(run_pipeline, tmp_path):
         ({"pipeline": "pretrain", "namespaces": ["mea"]}, "'mea': did you mean mae?"),
         ({"methods": "mae+randm"}, "'randm': did you mean random?"),
         ({"methods": ""}, "there is no method ''"),
+        ({"methods": "mae+miram_halo"}, "no settings of miram_halo: run it with `--env attention"),
+        ({"pipeline": "pretrain", "namespaces": ["miram_halo"]}, "no settings of miram_halo"),
     ],
 )
 def test_unknown_methods_are_refused_with_the_near_name(options, words, run_pipeline, tmp_path):
@@ -78,4 +81,5 @@ def test_unknown_methods_are_refused_with_the_near_name(options, words, run_pipe
 
 def test_methods_come_in_the_order_of_the_tables_however_they_are_named():
     assert choose_methods("all") == tuple(METHODS)
+    assert choose_methods("all", ["rois", "mae", "random"]) == SOME
     assert choose_methods("mae+random") == choose_methods(["mae", "random"]) == SOME

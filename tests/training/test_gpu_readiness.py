@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from project_paths import STUDIED
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -17,7 +18,6 @@ from miram.evaluation.features.pooling import FeatureConfig, encode_parts
 from miram.integrations.parameters import load_parameters
 from miram.models.encoder import EncoderConfig
 from miram.models.method_kinds import METHOD_KINDS, build_on_meta_device
-from miram.models.methods import METHODS
 from miram.training.config import TrainingConfig, recipe_of
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.data.batches import HostBatch, InputSpec, Samples, draw_batch, make_batch
@@ -25,7 +25,7 @@ from miram.training.optimizer import make_optimizer
 
 GPU = torch.device("cuda")
 BATCH, CELLS = 4, 8
-TRAINED = [name for name in METHODS if name != "random"]
+TRAINED = [name for name in STUDIED if name != "random"]
 ALL_PARTS = AugmentationConfig(rotation=10, brightness=0.1, contrast=0.1, blur=0.5, solarize=0.1)
 
 # What PyTorch computes on a GPU with uint16, of which it says that support is limited.

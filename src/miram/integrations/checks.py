@@ -134,7 +134,8 @@ def check_labels(lesions: "pd.DataFrame", learners: Iterable[str], catalog: Any)
         targets = task_targets(lesions, evaluation.task(name), evaluation.without_callback)
         if targets.supported:
             continue
-        others = ",".join(method for method in METHODS if method != SUPERVISED)
+        offered = (method for method in METHODS if f"params:{method}.method" in catalog)
+        others = ",".join(method for method in offered if method != SUPERVISED)
         without = (
             f"; or run the study without it: `kedro run --namespaces {others}` with the same "
             "--params"

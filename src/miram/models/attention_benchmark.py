@@ -6,6 +6,7 @@ that the device has, the materialized one (`math`) is a kind of its own.
 """
 
 import multiprocessing
+import platform
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -78,6 +79,15 @@ class AttentionBenchmarkConfig(Config):
         found = "cuda" if torch.cuda.is_available() else "cpu"
         return torch.device(found if self.device == "auto" else self.device)
 
+    @property
+    def machine(self) -> str:
+        """Where it is computed, in words."""
+        if self.torch_device.type == "cuda":
+            return torch.cuda.get_device_name(self.torch_device)
+        threads = torch.get_num_threads()
+        cpu = f"{platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
+        return f"{cpu}, {threads} thread{'s' * (threads > 1)}"
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -120,11 +130,12 @@ def measure_attention(kind: str, config: AttentionBenchmarkConfig) -> pd.DataFra
     """Measure an attention at every size and precision, forward and in training.
 
     Returns:
-        The fields of a `Cost` in one row per size, precision, step and kernel. What does not fit
-        into memory, or a kernel that the device does not have, has a note in place of numbers.
+        The fields of a `Cost` in one row per size, precision, step and kernel, and the `machine`.
+        What does not fit into memory, or a kernel that the device does not have, has a note in
+        place of numbers.
     """
     rows = [_in_a_process(row, config) for row in _planned(kind, config)]
-    return pd.DataFrame([asdict(row) for row in rows])
+    return pd.DataFrame([asdict(row) for row in rows]).assign(machine=config.machine)
 
 
 def _planned(kind: str, config: AttentionBenchmarkConfig) -> Iterator[Cost]:

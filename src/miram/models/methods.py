@@ -1,7 +1,8 @@
 """The methods that a study compares, by name: what they are called, drawn like and cited as.
 
-Each name is a namespace of the pipelines and a block of `conf/base/parameters_pretrain.yml`, which
-says how the method is made. To add one: a `Method` below and its block. This module needs no torch.
+Each name is a namespace of the pipelines and a block of `parameters_pretrain.yml`, which says how
+the method is made; an environment has the methods of which it has a block. To add one: a `Method`
+below and its block. This module needs no torch.
 """
 
 import difflib
@@ -137,6 +138,30 @@ METHODS = _drawn_apart(
     ),
 )
 
+# MIRAM with each further kind of attention, which conf/attention_sweep alone has. More colors than
+# above cannot be told apart: these share one, and differ in their marks.
+METHODS |= _drawn_apart(
+    "longdashdot dash dot dashdot longdash",
+    "octagon hexagram hourglass bowtie diamond-tall diamond-wide star-square star-diamond "
+    "triangle-left triangle-right hexagon2",
+    *(
+        _miram(f"miram_{'_'.join(kind.split())}", f"MIRAM, {kind}", "#66727c", f"{kind} attention")
+        for kind in (
+            "math",
+            "multi axis",
+            "focused linear",
+            "lookup",
+            "halo",
+            "neighborhood",
+            "long short",
+            "varying window",
+            "pyramid",
+            "gated conv",
+            "affine",
+        )
+    ),
+)
+
 # Hand-crafted features with the same probe: an encoder should exceed them to be worth training.
 _HOG = "Dalal N, Triggs B (2005). Histograms of Oriented Gradients for Human Detection. CVPR"
 _LBP = (
@@ -171,22 +196,38 @@ BASELINES = _drawn_apart(
 )
 
 
-def choose_methods(asked: Any) -> tuple[str, ...]:
+def choose_methods(asked: Any, blocks: Collection[str] = METHODS) -> tuple[str, ...]:
     """The methods of a study, in the order of the tables.
 
     Args:
         asked: `all`, a list of names, or names joined by + in one text.
+        blocks: Names of parameters; a method without a block among them has no settings.
 
     Raises:
-        MiramError: There is no such method, or not a single name.
+        MiramError: There is no such method, it has no settings, or not a single name is given.
     """
     if asked == "all":
-        return tuple(METHODS)
+        return tuple(name for name in METHODS if name in blocks)
     names = asked.split("+") if isinstance(asked, str) else list(asked or ())
     check_names(names, METHODS)
+    require_blocks(names, blocks)
     if not names:
         raise MiramError(f"methods names none: all, or some of {', '.join(METHODS)}")
     return tuple(name for name in METHODS if name in names)
+
+
+def require_blocks(names: Iterable[str], blocks: Collection[str]) -> None:
+    """Refuse a method without settings, which another environment may have.
+
+    Raises:
+        MiramError: There is one.
+    """
+    for name in names:
+        if name in METHODS and name not in blocks:
+            raise MiramError(
+                f"this environment has no settings of {name}: run it with `--env attention_sweep`, "
+                f"or add a block {name} to your parameters_pretrain.yml"
+            )
 
 
 def check_names(names: Iterable[str], known: Collection[str] = ()) -> None:

@@ -1,6 +1,5 @@
 """Which attention for which image size on this machine: costs and distances as a page."""
 
-import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -26,9 +25,6 @@ def attention_page(
 
     # A CSV file has no empty texts.
     costs = costs.astype({"kernel": object, "note": object}).fillna({"kernel": "", "note": ""})
-    device = config.torch_device
-    on_gpu = device.type == "cuda"
-    cpu = f"{platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
     trained = costs[costs["step"] == "training"]
     columns: dict[str, Callable[[Row], str]] = {
         "Milliseconds per image": _milliseconds,
@@ -42,11 +38,10 @@ def attention_page(
         markdown_environment()
         .get_template("attention_page.md")
         .render(
-            device=torch.cuda.get_device_name(device) if on_gpu else cpu,
-            threads=None if on_gpu else torch.get_num_threads(),
+            machine=config.machine,
             torch=torch.__version__,
             config=config,
-            pays=_pays(costs),
+            pays=pays(costs),
             distances=_distances(distances),
             crops=int(distances["crops"].max()),
             by_size={
@@ -75,7 +70,7 @@ def _by_size(costs: pd.DataFrame, show: Callable[[Row], str]) -> Table:
     return Table(columns, tuple(rows))
 
 
-def _pays(costs: pd.DataFrame) -> Table:
+def pays(costs: pd.DataFrame) -> Table:
     """From how many tokens on each attention is faster, and keeps less, in training."""
     keys = ["kind", "precision", "step"]
     found = crossover(costs).merge(crossover(costs, "kept_mib"), on=keys)

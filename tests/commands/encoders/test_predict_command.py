@@ -57,6 +57,23 @@ def test_a_table_has_a_row_for_each_image_and_says_that_it_is_for_research(model
     assert "Research use only. Not a medical device." in told
 
 
+def test_a_picture_of_each_image_shows_what_spoke_for_the_answer(model, image, tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    boxes = ["--box", "40,60,100,130", "--box", "10,20,80,90"]
+    assert run(image, image, "--model", model, *boxes, "--explain", folder, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["images"]
+    assert [row["explained"] for row in rows] == ["malignant"] * 2
+    pictures = [np.asarray(Image.open(row["picture"]).convert("RGB"), int) for row in rows]
+    assert not np.array_equal(*pictures)
+    for picture in pictures:  # half of it is the crop in grey, the other has colors over it
+        half = picture.shape[1] // 3
+        assert np.ptp(picture[:, :half], axis=2).max() == 0
+        assert np.ptp(picture[:, half:], axis=2).max() > 30
+    assert run(image, "--model", model, "--explain", folder) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1_a.png: what spoke for malignant (red) and against it (blue)" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

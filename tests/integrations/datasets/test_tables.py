@@ -47,4 +47,4 @@ def test_every_csv_of_the_catalog_is_written_so():
         if isinstance(entry, dict) and str(entry.get("filepath")).endswith(".csv")
     }
     assert {"leaderboard", "costs", "ingest_audit"} <= set(written)
-    assert set(written.values()) == {"Table", "TrainingRecordDataset"}
+    assert set(written.values()) == {"Table", "OptionalTable", "TrainingRecordDataset"}

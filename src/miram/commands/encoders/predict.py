@@ -11,7 +11,9 @@ from miram.commands.options import AsJson, Env, RegistryRoot
 from miram.errors import MiramError
 
 if TYPE_CHECKING:
-    from miram.serving.predictor import Predictor
+    from miram.evaluation.features.crop_encoder import CropEncoder
+    from miram.serving.predictor import Predictor, ServedProbe
+    from miram.serving.requests import PostedCrops
 
 
 def predict(
@@ -25,6 +27,13 @@ def predict(
     box: Annotated[
         list[str] | None,
         typer.Option(help="x0,y0,x1,y1 of the lesion in pixels; once for each image, in order"),
+    ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder for a picture of each image: which patches spoke for the answer",
+            metavar="FOLDER",
+        ),
     ] = None,
     env: Env = None,
     data_root: RegistryRoot = None,
@@ -53,7 +62,7 @@ def predict(
             f"{model} is an encoder alone, which has no probabilities: register it with its probe "
             "by kedro run --pipeline promote --params promote.method=..., or use miram embed"
         )
-    rows = predict_files(predictor, images, boxes)
+    rows = predict_files(predictor, images, boxes, explain)
     if as_json:
         from miram.serving.predictor import RESEARCH_USE_ONLY
 
@@ -64,21 +73,27 @@ def predict(
 
 
 def predict_files(
-    predictor: "Predictor", images: Sequence[Path], boxes: Sequence[list[float] | None]
+    predictor: "Predictor",
+    images: Sequence[Path],
+    boxes: Sequence[list[float] | None],
+    pictures: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Probabilities of images, each with a box [x0, y0, x1, y1] in pixels or None.
 
     Returns:
         For each image `image`, `kind` (`lesion` or `tissue`), `patches` (how many crops were
-        averaged), `probabilities` by class and `notes`.
+        averaged), `probabilities` by class and `notes`; with a folder of `pictures` also
+        `explained`, the class that the picture is about, and `picture`, its file.
     """
+    import numpy as np
+
     from miram.evaluation.features.crop_encoder import CropEncoder, encode_crops
     from miram.serving.requests import cut_file
 
     assert predictor.probe is not None
     encoder = CropEncoder(predictor.encoder, predictor.features).eval()
     rows = []
-    for image, box in zip(images, boxes, strict=True):
+    for place, (image, box) in enumerate(zip(images, boxes, strict=True), start=1):
         try:
             cut = cut_file(image, box, predictor.crops, predictor.wanted)
         except MiramError as error:
@@ -94,7 +109,29 @@ def predict_files(
                 "notes": cut.notes,
             }
         )
+        if pictures is not None:
+            path = pictures / f"{place}_{image.stem}.png"
+            answer = _draw(encoder, cut, predictor.probe, int(np.argmax(found)), path)
+            rows[-1] |= {"explained": answer, "picture": str(path)}
     return rows
+
+
+def _draw(
+    encoder: "CropEncoder", cut: "PostedCrops", probe: "ServedProbe", likeliest: int, path: Path
+) -> str:
+    """Write what the patches add to an answer, and tell which answer that is."""
+    from miram.files import atomic_path
+    from miram.reporting.charts.contributions import contribution_sheet
+    from miram.serving.explain import contributions
+
+    # Of two classes the second has the only logit; else the likeliest one is explained.
+    logit = 0 if probe.classifier.kind == "binary" else likeliest
+    answer = probe.classes[-1 if probe.classifier.kind == "binary" else likeliest]
+    found = contributions(encoder, cut.crops, cut.masks, probe.classifier, logit)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        contribution_sheet(cut.crops, found.patches, answer).savefig(temporary, format="png")
+    return answer
 
 
 def _numbers(text: str) -> list[float]:
@@ -130,6 +167,9 @@ def _print(predictor: "Predictor", rows: list[dict[str, Any]]) -> None:
     for row in rows:
         for note in row["notes"]:
             console.print(f"{row['image']}: {note}", markup=False)
+        if "picture" in row:
+            about = f"what spoke for {row['explained']} (red) and against it (blue)"
+            console.print(f"{row['picture']}: {about}", markup=False)
     if any(row["kind"] == "tissue" for row in rows):
         console.print(
             "Without --box the model answers for patches of the breast, which it was not taught to "

@@ -132,14 +132,17 @@ class CropEncoder(nn.Module):
             coverage = images.new_zeros((images.shape[0], 1, 1), dtype=torch.uint8)
         found = []
         for share in self.config.center_crops:
-            views = self._resized(center_crop(images, share).unsqueeze(1))  # -> (B, 1, S, S)
-            views = views.expand(-1, self.channels, -1, -1)
             lesion = center_crop(coverage, share)
-            found.append(encode_parts(self.encoder, views, lesion, self.config))
+            found.append(encode_parts(self.encoder, self.views(images, share), lesion, self.config))
         if "grey" in self.config.pooling:
             deviation = images.std(dim=(1, 2), correction=0)
             found.append(torch.stack([images.mean(dim=(1, 2)), deviation], dim=1))
         return torch.cat(found, dim=1)
+
+    def views(self, images: Tensor, share: float) -> Tensor:
+        """What the encoder sees of the central part of crops: (B, H, H) -> (B, C, S, S)."""
+        views = self._resized(center_crop(images, share).unsqueeze(1))  # -> (B, 1, S, S)
+        return views.expand(-1, self.channels, -1, -1)
 
     def _resized(self, views: Tensor) -> Tensor:
         """As in training: standardized as they are, then resized."""

@@ -1,7 +1,7 @@
 """What a timm model makes of an image, and how its tokens become one vector."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -198,17 +198,23 @@ def encode_parts(
     The encoder is a timm model in evaluation mode; its layers follow one another.
     """
     total = torch.zeros((), device=images.device)
-    turns_of = range(4 if config.symmetries == 8 else 1)
-    mirrors = (False, True) if config.symmetries == 8 else (False,)
-    for turns, mirrored in product(turns_of, mirrors):
-        turned, lesion = (_turn(each, turns, mirrored) for each in (images, coverage))
+    for turns, mirrored in symmetries_of(config):
+        turned, lesion = (turn(each, turns, mirrored) for each in (images, coverage))
         encoded = encode_images(encoder, turned, config.layers)
         pooled = [_pool(layer, lesion, config.pooling) for layer in encoded]
         total = total + torch.cat(pooled, dim=1)
     return total / config.symmetries
 
 
-def _turn(images: Tensor, turns: int, mirrored: bool) -> Tensor:
+def symmetries_of(config: FeatureConfig) -> Iterator[tuple[int, bool]]:
+    """Quarter turns, and whether a transposition follows, of each view that is averaged."""
+    if config.symmetries == 1:
+        return iter([(0, False)])
+    return product(range(4), (False, True))
+
+
+def turn(images: Tensor, turns: int, mirrored: bool) -> Tensor:
+    """Turn images (..., H, H) by quarters, then transpose them if mirrored."""
     images = images.rot90(turns, dims=(-2, -1)) if turns else images
     return images.transpose(-2, -1) if mirrored else images
 

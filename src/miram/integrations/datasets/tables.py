@@ -74,16 +74,28 @@ def _cell(value: Any) -> Any:
     return None if pd.isna(value) else value
 
 
-class StoredFeatures(Table):
-    """The features of an earlier run, which a node may take over; None where there are none."""
+class OptionalTable(Table):
+    """A table that a node may do without; None where there is none."""
+
+    def load(self) -> pd.DataFrame | None:
+        """Read the whole table, if it is there.
+
+        Raises:
+            MiramError: It is not what was written.
+        """
+        return self._read() if super()._exists() else None
+
+    def _exists(self) -> bool:
+        return True
+
+
+class StoredFeatures(OptionalTable):
+    """The features of an earlier run, which a node may take over."""
 
     def load(self) -> pd.DataFrame | None:
         """Read the table that is there; a damaged one is made again."""
         try:
-            return self._read() if super()._exists() else None
+            return super().load()
         except MiramError as error:
             log.warning("all is encoded again: %s", error)
             return None
-
-    def _exists(self) -> bool:
-        return True

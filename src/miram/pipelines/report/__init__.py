@@ -8,7 +8,7 @@ from kedro.pipeline import Node, Pipeline
 from miram.models.methods import BASELINES, METHODS
 from miram.pipelines.report.nodes import build_leaderboard, write_report
 
-_SHARED = ["lesions", "ingest_audit", "crops", "splits", "finetuned_results"]
+_SHARED = ["lesions", "ingest_audit", "crops", "splits", "finetuned_results", "attention_costs"]
 
 
 def create_pipeline(
@@ -21,7 +21,7 @@ def create_pipeline(
         for name in methods
         for part in ("training_record", "features")
     }
-    asked = ["finetuned_results", "params:methods"]
+    asked = ["finetuned_results", "params:methods", "parameters"]
     names = [*_SHARED, "leaderboard", "parameters", *evaluations, *rest]
     template = [
         Node(

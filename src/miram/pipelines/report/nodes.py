@@ -19,7 +19,10 @@ Metrics = dict[str, Any]
 
 
 def build_leaderboard(
-    finetuned_results: dict[str, Metrics], methods: Any, **evaluations: Evaluation
+    finetuned_results: dict[str, Metrics],
+    methods: Any,
+    parameters: dict[str, Any],
+    **evaluations: Evaluation,
 ) -> pd.DataFrame:
     """Put the metrics of all methods and hand-crafted baselines into one table.
 
@@ -27,6 +30,7 @@ def build_leaderboard(
         finetuned_results: Metrics of fine-tuned encoders by method; those under other splits than
             the probes are left out, and those of methods without a probe.
         methods: Which methods the study is of; those without results are logged.
+        parameters: All parameters of the run, which tell which methods `all` are.
         evaluations: `<method>_evaluation` of what there is.
 
     Raises:
@@ -35,7 +39,8 @@ def build_leaderboard(
     metrics = {
         name.removesuffix("_evaluation"): found.metrics for name, found in evaluations.items()
     }
-    for method in (name for name in choose_methods(methods) if name not in metrics):
+    asked = choose_methods(methods, parameters)
+    for method in (name for name in asked if name not in metrics):
         log.warning(
             "%s has no evaluation and is missing from the leaderboard: kedro run --pipelines "
             "pretrain,probe --namespaces %s makes it",
@@ -83,12 +88,14 @@ def gather_study(
     leaderboard: pd.DataFrame,
     parameters: dict[str, Any],
     finetuned_results: dict[str, Metrics],
+    attention_costs: pd.DataFrame | None,
     **results: Any,
 ) -> Study:
     """Put all that is known of a study together.
 
     `results` are `<method>_evaluation`, `_training_record` and `_features` of each evaluated
-    method, and `<baseline>_evaluation`. Fine-tuned metrics count if they are on the leaderboard.
+    method, and `<baseline>_evaluation`; `attention_costs` are those of the benchmark pipeline, if
+    that was run. Fine-tuned metrics count if they are on the leaderboard.
     """
     evaluations = {
         name: results[f"{name}_evaluation"]
@@ -111,8 +118,9 @@ def gather_study(
         crops,
         splits,
         leaderboard,
-        {**parameters, "methods": choose_methods(parameters["methods"])},
+        {**parameters, "methods": choose_methods(parameters["methods"], parameters)},
         methods,
         {name: one.predictions for name, one in evaluations.items() if name in BASELINES},
         fine_tuned={method: finetuned_results[method] for method in tuned},
+        attention_costs=attention_costs,
     )

@@ -53,6 +53,8 @@ class Study:
         methods: Results by method, in the order of the tables.
         baselines: Predictions from hand-crafted features, by baseline.
         fine_tuned: Metrics of `miram.finetuning.evaluate`, of the methods that were fine-tuned.
+        attention_costs: Tables of `miram.models.attention_benchmark.measure_attention`, of several
+            kinds; None where they were not measured.
         costs: Table of `miram.reporting.sections.costs.cost_table`; None leaves costs out.
 
     Raises:
@@ -69,6 +71,7 @@ class Study:
     methods: dict[str, MethodResult]
     baselines: dict[str, pd.DataFrame] = field(default_factory=dict)
     fine_tuned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    attention_costs: pd.DataFrame | None = None
     costs: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """The sections of the page, one class each; `SECTIONS` is their order."""
 
+from miram.reporting.sections.attentions import Attentions
 from miram.reporting.sections.calibration import Calibration
 from miram.reporting.sections.costs import Costs
 from miram.reporting.sections.curves import Curves
@@ -23,6 +24,7 @@ SECTIONS: tuple[Section, ...] = (
     Subgroups(),
     LabelEfficiency(),
     Costs(),
+    Attentions(),
     Neighbors(),
     Paper(),
     Data(),
