@@ -259,10 +259,20 @@ def test_what_one_format_cannot_express_does_not_stop_the_others(tmp_path):
 def test_a_failure_leaves_the_earlier_exports_as_they_were(tmp_path):
     folder = tmp_path / "exports"
     export_all(encoder_of(0), ("timm",), folder)
-    damaged = EncoderCheckpoint({}, encoder_of(0).metadata)
-    with pytest.raises(RuntimeError, match="Missing key"):
-        export_all(damaged, ("timm",), folder)
+
+    def stopped():
+        yield "timm"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_all(encoder_of(1), stopped(), folder)
     assert same_weights(folder, seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["exports"], "nothing temporary is left"
+
+
+def test_weights_that_do_not_fit_their_header_are_left_out_with_the_reason(tmp_path):
+    found = export_all(EncoderCheckpoint({}, encoder_of(0).metadata), ("timm",), tmp_path / "to")
+    assert not found.written and "makes no model" in found.left_out["timm"]
 
 
 def test_formats_come_as_one_text_and_an_unknown_one_is_refused():
