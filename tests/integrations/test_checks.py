@@ -134,6 +134,7 @@ def test_a_decoder_that_does_not_fit_the_encoder_is_refused(changes, message):
 )
 def test_a_task_is_learned_only_from_lesions_that_can_answer_it(learner, changes, reason):
     parameters = {learner: SimpleNamespace(task="pathology4"), "evaluation": AssessmentConfig()}
+    parameters |= {f"{method}.method": None for method in ("random", "mae", "moco_v3")}
     catalog = DataCatalog({f"params:{name}": MemoryDataset(v) for name, v in parameters.items()})
     types = ["mass", "calcification"] * 40
     lesions = lesions_of_40_patients().assign(**{"abnormality_type": types, **changes})
@@ -143,4 +144,4 @@ def test_a_task_is_learned_only_from_lesions_that_can_answer_it(learner, changes
     else:
         assert found.startswith(f"{learner} cannot learn task 'pathology4': ")
         assert reason in found and f"Set {learner}.task to" in found
-        assert ("--namespaces random,mae" in found) == (learner == "supervised.method")
+        assert ("--namespaces random,mae,moco_v3`" in found) == (learner == "supervised.method")

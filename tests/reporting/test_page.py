@@ -359,7 +359,7 @@ def test_where_methods_differ_in_seeds_the_most_is_reported(study: Study, seeded
 
 def test_guide_names_the_sections_of_the_page_in_their_order() -> None:
     guide = (PROJECT / "docs/report.md").read_text(encoding="utf-8")
-    named = re.findall(r"^\*\*(.+?)\.\*\*", guide, re.MULTILINE)
+    named = re.findall(r"^\*\*(.+?)\.?\*\*", guide, re.MULTILINE)
     assert named == [section.title for section in PAGE]
 
 

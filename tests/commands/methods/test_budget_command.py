@@ -62,7 +62,7 @@ def test_methods_that_cannot_be_planned_say_why_beside_the_others():
         (["mae", "--memory", "1GB"], "mae: with one image a training takes "),
         (["mae", "--precision", "int8"], "precision: Input should be"),
         (["random"], "random: is not trained"),
-        (["--env", "papre"], "there is no environment 'papre': one of base, "),
+        (["--env", "papre"], "there is no environment 'papre': one of attention_sweep, base, "),
     ],
 )
 def test_mistakes_become_one_line(arguments, message, capsys):

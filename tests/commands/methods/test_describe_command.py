@@ -52,7 +52,7 @@ def test_an_environment_changes_the_metrics(capsys):
     ("arguments", "message"),
     [
         (["mea"], "there is no method 'mea': one of random, supervised, "),
-        (["--env", "papre"], "there is no environment 'papre': one of base, "),
+        (["--env", "papre"], "there is no environment 'papre': one of attention_sweep, base, "),
     ],
 )
 def test_unknown_names_are_reported_with_those_there_are(arguments, message, capsys):

@@ -83,6 +83,9 @@ class OptionalTable(Table):
         Raises:
             MiramError: It is not what was written.
         """
+        return self._read_if_there()
+
+    def _read_if_there(self) -> pd.DataFrame | None:
         return self._read() if super()._exists() else None
 
     def _exists(self) -> bool:
@@ -95,7 +98,7 @@ class StoredFeatures(OptionalTable):
     def load(self) -> pd.DataFrame | None:
         """Read the table that is there; a damaged one is made again."""
         try:
-            return super().load()
+            return self._read_if_there()  # not super().load(): Kedro wraps its errors
         except MiramError as error:
             log.warning("all is encoded again: %s", error)
             return None
