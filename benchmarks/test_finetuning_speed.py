@@ -2,8 +2,8 @@
 
 Goal: at most 1.1 times the processor time of a plain PyTorch loop over the same crops, with the
 same model, batch, augmentation and optimizer, that validates after every epoch and keeps the best
-weights. The loop has no resume, no guard against what is not finite, no portions and no records;
-the two take turns.
+weights. The loop has no resume, no guard against what is not finite, no micro-batches and no
+records; the two take turns.
 """
 
 import copy

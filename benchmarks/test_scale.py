@@ -5,13 +5,11 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from small import BATCH, small_mae, small_training
 
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.mammography.crops.store import CropStore, write_store
 from miram.mammography.splits import SplitConfig, assign_splits
-from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.training.config import TrainingConfig
 from miram.training.loop import train
 
 SIZES = [100, 1_000, 10_000, 100_000]
@@ -68,30 +66,13 @@ def test_time_per_row_by_size(benchmark, tmp_path, work):
 
 def test_training_from_a_store_larger_than_memory(benchmark, take_turns, tmp_path):
     """A file of 32 GB with holes, read at random, against the same crops in memory."""
-    path, side, batch, steps = tmp_path / "crops.npy", 128, 32, 20
+    path, side, steps = tmp_path / "crops.npy", 128, 20
     count = 32 * 10**9 // (2 * side**2)
     large = np.lib.format.open_memmap(path, "w+", np.uint16, (count, side, side))
-    few = np.zeros((batch * steps, side, side), np.uint16)
-    config = TrainingConfig.model_validate(
-        {
-            "epochs": 1,
-            "batch_size": batch,
-            "precision": "fp32",
-            "device": "cpu",
-            "crop_cache": "host",
-            "optimizer": {"warmup_epochs": 0},
-        }
-    )
-    encoder = EncoderConfig(
-        name="vit_tiny_patch16_224",
-        image_size=64,
-        patch_size=8,
-        overrides={"embed_dim": 96, "num_heads": 3, "depth": 4},
-    )
-    low = {"scale": 1, "attention": {"kind": "softmax"}, "depth": 2, "heads": 4}
-    method = MaskedAutoencoderConfig.model_validate({"decoder_dim": 64, "decoders": [low]})
+    few = np.zeros((BATCH * steps, side, side), np.uint16)
+    config = small_training("host")
     spread = np.random.default_rng(0).choice(count, len(few), replace=False)
-    model = method.build(encoder, 0)
+    model = small_mae()
     found = take_turns(
         {
             "memory": lambda: train(model, few, 64, config),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from clock import processor_seconds
+from small import AUGMENTATION, BATCH, small_mae, small_training
 from textbook import TextbookMAE
 from textbook import train as textbook_train
 from torch import Tensor, nn
@@ -17,45 +18,13 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from miram.models.encoder import EncoderConfig
 from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.training.config import TrainingConfig
-from miram.training.data.augmentation import DRAWS, AugmentationConfig, augment
+from miram.training.data.augmentation import DRAWS, augment
 from miram.training.loop import train
 
-BATCH, STEPS = 32, 40
-LOW = {"scale": 1, "attention": {"kind": "softmax"}, "depth": 2, "heads": 4}
-SMALL = EncoderConfig(
-    name="vit_tiny_patch16_224",
-    image_size=64,
-    patch_size=8,
-    overrides={"embed_dim": 96, "num_heads": 3, "depth": 4},
-)
+STEPS = 40
 BASE = EncoderConfig(name="vit_base_patch16_224", image_size=224, patch_size=16, pixels="imagenet")
 PAPER_LOW = {"scale": 1, "attention": {"kind": "softmax"}, "depth": 8, "heads": 16}
 PAPER_HIGH = {"scale": 2, "depth": 8, "heads": 16, "loss_on": "all"}
-
-
-AUGMENTATION = AugmentationConfig(min_area=0.4, vertical_flip=0.5)
-
-
-def small_mae() -> nn.Module:
-    """The MAE of conf/base."""
-    method = {"mask_ratio": 0.6, "decoder_dim": 64, "decoders": [LOW]}
-    return MaskedAutoencoderConfig.model_validate(method).build(SMALL, 0)
-
-
-def small_training() -> TrainingConfig:
-    """One epoch as in conf/base."""
-    return TrainingConfig.model_validate(
-        {
-            "epochs": 1,
-            "batch_size": BATCH,
-            "precision": "fp32",
-            "device": "cpu",
-            "log_every": 8,
-            "optimizer": {"warmup_epochs": 0},
-            "augmentation": AUGMENTATION,
-        }
-    )
 
 
 def test_default_training_against_a_textbook_loop(benchmark, take_turns):
@@ -84,7 +53,7 @@ def test_default_training_against_a_textbook_loop(benchmark, take_turns):
 _TRAINING = """
 import time
 import numpy as np
-from test_step_speed import small_mae, small_training
+from small import small_mae, small_training
 from miram.training.loop import train
 crops = np.random.default_rng(0).integers(0, 65_536, (640, 128, 128), np.uint16)
 train(small_mae(), crops[:64], 64, small_training())
