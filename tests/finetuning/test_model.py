@@ -9,8 +9,9 @@ from tiny import ENCODER
 
 from miram.errors import MiramError
 from miram.finetuning.model import AttentiveHead, FineTuned
-from miram.models.backbone import TimmBackboneConfig
+from miram.models.attention.windows.halo import HaloConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.methods.backbone import TimmBackboneConfig
 from miram.models.pixels import Pixels
 
 DEEP = ENCODER.model_copy(update={"overrides": {**ENCODER.overrides, "depth": 2}})
@@ -49,6 +50,26 @@ def test_drop_path_acts_in_training_only_and_other_models_pool_in_their_own_way(
     assert torch.equal(model.eval().logits(images), model.logits(images))
     other = FineTuned(convolutional(), "patches", torch.ones(3), several=False).eval()
     assert other.logits(torch.rand(2, 1, 32, 32)).shape == (2, 3)
+
+
+def test_patches_are_dropped_in_training_only():
+    model = FineTuned(start(), "patches", torch.ones(2), several=False, patch_drop=0.75)
+    seen = []
+    model.encoder.blocks[0].register_forward_pre_hook(lambda _, x: seen.append(x[0].shape[1]))
+    images = torch.rand(4, 1, 16, 16)
+    torch.manual_seed(0)
+    assert not torch.equal(model.train().logits(images), model.logits(images))
+    assert torch.equal(model.eval().logits(images), model.logits(images))
+    assert seen == [1 + 4, 1 + 4, 1 + 16, 1 + 16]
+
+
+def test_patches_are_not_dropped_where_all_are_needed():
+    halo = DEEP.model_copy(update={"attention": HaloConfig(window=2, halo=1)})
+    header = {"timm": halo.timm_arguments, "image_size": halo.image_size}
+    gridded = EncoderCheckpoint.of(halo.build(seed=0), header)
+    for checkpoint, words in ((gridded, "needs all patches"), (convolutional(), "patch_drop to 0")):
+        with pytest.raises(MiramError, match=words):
+            FineTuned(checkpoint, "patches", torch.ones(2), several=False, patch_drop=0.5)
 
 
 def test_an_attentive_head_without_a_preference_reads_the_mean():

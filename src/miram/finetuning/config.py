@@ -23,6 +23,9 @@ class RecipeConfig(Config):
     )
     frozen: bool = Field(False, description="train the head alone")
     drop_path: float = Field(ge=0, lt=1, description="rate in the last block, 0 in the first")
+    patch_drop: float = Field(
+        0.0, ge=0, lt=1, description="share of the patches that a training step leaves out"
+    )
     optimizer: OptimizerConfig
     augmentation: AugmentationConfig
 

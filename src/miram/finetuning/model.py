@@ -18,7 +18,7 @@ from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoi
 from miram.models.checkpoints.joined import WHOLE
 from miram.models.encoder import create_encoder, pool_tokens
 from miram.models.images import plain_views
-from miram.models.supervised import Supervised
+from miram.models.methods.supervised import Supervised
 
 ABOUT = "finetuning"  # field of the header that says how the model was trained
 VALIDATION_AUC = "validation_auc"  # the metric by which the epoch is chosen
@@ -30,6 +30,7 @@ Reading = Literal["patches", "cls", "attentive"]
 """What a head reads: the mean of the patch tokens, CLS, or patches that it chooses itself."""
 
 _QUERIES = 8
+_NO_DROPS = {"drop_path": 0.0, "patch_drop": 0.0}  # in evaluation
 
 
 class AttentiveHead(nn.Module):
@@ -69,11 +70,14 @@ class FineTuned(Supervised):
         several: Whether a sample may have several labels.
         drop_path: Share of the residual branches that training leaves out in the last block; it
             rises linearly from 0 in the first (Huang et al., 2016).
+        patch_drop: Share of the patches that each step of a training leaves out at random, so that
+            it costs less (Liu et al., "PatchDropout", 2022, arXiv 2208.07220).
         seed: Of the classifier's weights.
         frozen: Whether the encoder stays as it is, and the classifier alone is trained.
 
     Raises:
-        MiramError: The encoder knows no drop path, or has no tokens to attend to.
+        MiramError: The encoder knows no drop path, cannot leave patches out, or has no tokens to
+            attend to.
     """
 
     def __init__(
@@ -84,12 +88,13 @@ class FineTuned(Supervised):
         *,
         several: bool,
         drop_path: float = 0.0,
+        patch_drop: float = 0.0,
         seed: int = 0,
         frozen: bool = False,
     ) -> None:
         nn.Module.__init__(self)  # the encoder is not made afresh, as Supervised would
         self.pooling, self.several = pooling, several
-        self.encoder = _build(start, drop_path)
+        self.encoder = _build(start, drop_path, patch_drop)
         self.channels, self.image_size, _ = start.input_shape
         self.pixels = start.pixels
         with torch.random.fork_rng(devices=[]):
@@ -129,15 +134,22 @@ class FineTuned(Supervised):
         return AttentiveHead(width, classes)
 
 
-def _build(start: EncoderCheckpoint, drop_path: float) -> Any:
-    arguments = start.timm_arguments() | ({"drop_path_rate": drop_path} if drop_path else {})
+def _build(start: EncoderCheckpoint, drop_path: float, patch_drop: float) -> Any:
+    shares = {"drop_path_rate": drop_path, "patch_drop_rate": patch_drop}
+    arguments = start.timm_arguments()
     try:
-        encoder = create_encoder(arguments)
+        encoder = create_encoder(arguments, **{name: x for name, x in shares.items() if x})
     except TypeError as error:
         raise MiramError(
-            f"{arguments['model_name']} cannot be made with drop path ({error}): set the recipe's "
-            "drop_path to 0"
+            f"{arguments['model_name']} cannot be made with drop path or patch drop ({error}): set "
+            "the recipe's drop_path and patch_drop to 0"
         ) from error
+    gridded = any(getattr(module, "needs_grid", False) for module in encoder.modules())
+    if patch_drop and (gridded or not isinstance(encoder, VisionTransformer)):
+        raise MiramError(
+            f"the attention of {arguments['model_name']} needs all patches: set the recipe's "
+            "patch_drop to 0"
+        )
     encoder.load_state_dict(start.state)
     return encoder
 
@@ -180,7 +192,7 @@ def split_models(checkpoint: PretrainedCheckpoint) -> dict[str, FineTuned]:
             "the checkpoint holds no fine-tuned model: make one with "
             "`kedro run --pipeline finetune`"
         )
-    identity = {**about, "encoder": checkpoint.metadata, "drop_path": 0.0}  # in evaluation none
+    identity = {**about, "encoder": checkpoint.metadata, **_NO_DROPS}
     models = {}
     for fold in checkpoint.metadata.get("folds", [WHOLE]):
         state = weights_below(checkpoint.state, fold)
@@ -192,9 +204,14 @@ def build_again(identity: Mapping[str, Any], state: Mapping[str, Tensor]) -> Fin
     """Make the model of a training from its identity and its weights."""
     start = EncoderCheckpoint(weights_below(state, "encoder"), identity["encoder"])
     pooling, several = identity["pooling"], identity["kind"] == "multi"
-    drop_path, frozen = identity["drop_path"], identity.get("frozen", False)
     model = FineTuned(
-        start, pooling, state["weights"], several=several, drop_path=drop_path, frozen=frozen
+        start,
+        pooling,
+        state["weights"],
+        several=several,
+        drop_path=identity["drop_path"],
+        patch_drop=identity.get("patch_drop", 0.0),
+        frozen=identity.get("frozen", False),
     )
     model.load_state_dict(state)
     return model

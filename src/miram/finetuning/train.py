@@ -24,7 +24,7 @@ from miram.mammography.splits import assert_patients_apart
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint, weights_digest
 from miram.models.checkpoints.joined import WHOLE, split_folds
 from miram.models.checkpoints.split_record import split_digest
-from miram.models.supervised import class_weights
+from miram.models.methods.supervised import class_weights
 from miram.provenance import TRAINING_CODE
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import VALIDATION_LOSS, Checkpoints
@@ -156,6 +156,7 @@ def _finetune_split(
         class_weights(labels, len(data.classes)),
         several=data.kind == "multi",
         drop_path=chosen.drop_path,
+        patch_drop=chosen.patch_drop,
         seed=recipe.seed,
         frozen=chosen.frozen,
     )
@@ -218,6 +219,7 @@ def _identity(
         "classes": list(data.classes),
         "pooling": config.chosen.pooling,
         "drop_path": config.chosen.drop_path,
+        "patch_drop": config.chosen.patch_drop,
         **({"frozen": True} if config.chosen.frozen else {}),
         "data_digest": data.store.digest,
         "training_lesions": digest(split.train),
@@ -241,6 +243,7 @@ def _header(
         "recipe": config.recipe,
         "pooling": config.chosen.pooling,
         "drop_path": config.chosen.drop_path,
+        "patch_drop": config.chosen.patch_drop,
         "frozen": config.chosen.frozen,
         "start": weights_digest(encoder.state),
         "sides": split_digest(data.table["lesion_id"], data.table["split"]),

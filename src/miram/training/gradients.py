@@ -15,6 +15,7 @@ from miram.training.config import TrainingConfig
 from miram.training.data.batches import HostBatch, InputSpec, ModelOutput, Prefetched
 from miram.training.data.sampling import step_seed
 from miram.training.logging.recorder import Metrics
+from miram.training.sharpness import uphill
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,19 @@ class Gradients:
     def add(self, step: Prefetched) -> Metrics:
         """Go forward and backward with all samples of a step; means of `loss` and single losses.
 
+        With `optimizer.sharpness` the gradients are those found uphill, the losses those here.
+
         Raises:
             MiramError: Memory does not hold one sample, or not the whole batch of a model that
                 needs it.
         """
+        metrics = self._fitting(step)
+        if self.config.optimizer.sharpness is not None:
+            with uphill(self.model, self.config.optimizer.sharpness):
+                self._fitting(step)
+        return metrics
+
+    def _fitting(self, step: Prefetched) -> Metrics:
         while True:
             try:
                 return self._add(step)

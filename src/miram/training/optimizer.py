@@ -28,6 +28,11 @@ class OptimizerConfig(Config):
     layer_decay: float | None = Field(
         None, gt=0, le=1, description="rate of a block of the encoder over that of the next one"
     )
+    sharpness: float | None = Field(
+        None,
+        gt=0,
+        description="radius of sharpness-aware minimization, such as 0.05; a step then costs two",
+    )
 
 
 def make_optimizer(
