@@ -67,5 +67,6 @@ def make_study(folder: Path) -> None:
             "pyproject.toml": project,
             "README.md": page,
             ".gitignore": "data/\nconf/local/\n",
+            ".telemetry": "consent: false  # Kedro's\n",
         }.items():
             (folder / file).write_text(text, encoding="utf-8")
