@@ -1,25 +1,23 @@
-"""A run of the project: of all methods, or of those that are asked for.
+"""A run of the project: of all methods, or of those that are asked for."""
 
-Kedro builds pipelines before it reads parameters, so `methods` can be followed only here.
-"""
-
-from collections.abc import Collection, Iterator
-from contextlib import chdir, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import chdir
+from functools import cached_property
 from typing import Any
 
+from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines, settings
 from kedro.framework.session import KedroSession
 from kedro.pipeline import Pipeline
 
-from miram.errors import MiramError
 from miram.integrations.parameters import check_settings
-from miram.models.methods import BASELINES, METHODS, check_names, choose_methods, require_blocks
+from miram.models.methods import BASELINES, METHODS, check_names, choose_methods
 
 _STUDY = "__default__"
 
 
 class StudySession(KedroSession):
-    """Runs pipelines for the methods of `methods`, and of the study for those of `--namespaces`."""
+    """Runs pipelines for the methods of `methods` or of `--namespaces`."""
 
     _loader: Any = None
 
@@ -41,41 +39,52 @@ class StudySession(KedroSession):
         names = options.get("pipeline_names") or [options.get("pipeline_name") or _STUDY]
         namespaces = list(options.get("namespaces") or ())
         check_names(namespaces)
-        if namespaces and list(names) == [_STUDY]:
+        whole = list(names) == [_STUDY]
+        if asked := [name for name in namespaces if whole or name in METHODS]:
             given = self.store.get("runtime_params") or {}
-            self._store["runtime_params"] = {**given, "methods": "+".join(namespaces)}
-            options["namespaces"] = namespaces = []
-        loader = self._get_config_loader()
+            self._store["runtime_params"] = {**given, "methods": "+".join(asked)}
+        if whole:
+            options["namespaces"] = []
         pipelines.set_requested(None)  # also the settings of pipelines that are not run
-        check_settings(loader, self.store.get("runtime_params") or {})
-        # One namespace of one pipeline is run whatever `methods` says.
-        require_blocks(namespaces, loader["parameters"])
-        asked = loader["parameters"]["methods"]
-        methods = METHODS if namespaces else choose_methods(asked, loader["parameters"])
-        catalog = settings.DATA_CATALOG_CLASS.from_config(loader["catalog"], loader["credentials"])
-        pipelines.set_requested(None if list(names) == [_STUDY] else list(names))
-
-        def exists(dataset: str) -> bool:
-            with chdir(self._project_path):
-                return bool(catalog.exists(dataset))
-
-        with _replaced(
-            {
-                name: of_methods(pipelines[name], methods, exists)
-                for name in names
-                if name in pipelines
-            }
-        ):
-            return super().run(*arguments, **options)
+        check_settings(self._get_config_loader(), self.store.get("runtime_params") or {})
+        return super().run(*arguments, **options)
 
 
-def of_methods(pipeline: Pipeline, methods: Collection[str], exists: Any) -> Pipeline:
+class StudyContext(KedroContext):
+    """Leaves the pipelines of the methods of `methods`: what is run, and what Kedro-Viz draws.
+
+    Kedro builds pipelines before it reads parameters, so `methods` can be followed only here.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        parameters = self.params  # validated for all methods, as long as all are there
+        methods = choose_methods(parameters["methods"], parameters)
+        found = dict(pipelines)  # those that were asked for
+        made = {name for pipeline in found.values() for name in pipeline.all_outputs()}
+        for name, pipeline in found.items():
+            pipelines[name] = of_methods(
+                pipeline, methods, lambda dataset: dataset in made or self._exists(dataset)
+            )
+
+    def _exists(self, dataset: str) -> bool:
+        with chdir(self.project_path):
+            return bool(self._datasets.exists(dataset))
+
+    @cached_property
+    def _datasets(self) -> Any:
+        """The catalog without the hooks that follow it, which are for a run."""
+        loader = self.config_loader
+        return settings.DATA_CATALOG_CLASS.from_config(loader["catalog"], loader["credentials"])
+
+
+def of_methods(
+    pipeline: Pipeline, methods: Collection[str], at_hand: Callable[[str], bool]
+) -> Pipeline:
     """Leave out the nodes of other methods; compare and report what there is of these.
 
-    `exists` tells whether a dataset is there already.
-
-    Raises:
-        MiramError: A report is asked for, and no method has been evaluated.
+    `at_hand` tells whether a dataset is there or will be made. Where no method has been evaluated,
+    the report is of all of them.
     """
     from miram.pipelines.report import create_pipeline as report
 
@@ -89,30 +98,8 @@ def of_methods(pipeline: Pipeline, methods: Collection[str], exists: Any) -> Pip
     )
     if not set(whole.nodes) <= set(pipeline.nodes):
         return kept
-    made = kept.all_outputs()
-    there = [
-        name
-        for name in (*methods, *BASELINES)
-        if f"{name}.evaluation" in made or exists(f"{name}.evaluation")
-    ]
-    if not set(there) & set(methods):
-        raise MiramError(
-            f"there is nothing to report: none of {', '.join(methods)} has been evaluated. Run "
-            "`kedro run --pipelines pretrain,probe` first, with the same data_root"
-        )
-    return kept + report(
-        [name for name in there if name in METHODS], [name for name in there if name in BASELINES]
-    )
 
+    def there(names: Collection[str]) -> list[str]:
+        return [name for name in names if at_hand(f"{name}.evaluation")]
 
-@contextmanager
-def _replaced(changed: dict[str, Pipeline]) -> Iterator[None]:
-    """Let registered pipelines be others for a while."""
-    before = {name: pipelines[name] for name in changed}
-    for name, pipeline in changed.items():
-        pipelines[name] = pipeline
-    try:
-        yield
-    finally:
-        for name, pipeline in before.items():
-            pipelines[name] = pipeline
+    return kept + report(there(methods) or methods, there(BASELINES))

@@ -5,10 +5,11 @@ from miram.integrations.config_loader import ReadableConfigLoader
 from miram.integrations.mlflow.hook import MlflowHook
 from miram.integrations.one_run import OneRun
 from miram.integrations.run_log import RunLog
-from miram.session import StudySession
+from miram.session import StudyContext, StudySession
 
 HOOKS = (ProjectChecks(), OneRun(), MlflowHook(), RunLog())
 SESSION_CLASS = StudySession
+CONTEXT_CLASS = StudyContext
 
 CONFIG_LOADER_CLASS = ReadableConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -27,7 +27,7 @@ def run_pipeline():
     def run(data_root, pipeline=None, env="test", load_versions=None, namespaces=None, **params):
         with _session(data_root, env, params) as session:
             return session.run(
-                pipeline_names=[pipeline] if pipeline else None,
+                pipeline_names=[pipeline] if isinstance(pipeline, str) else pipeline,
                 load_versions=load_versions,
                 namespaces=namespaces,
             )

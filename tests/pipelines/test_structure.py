@@ -88,7 +88,7 @@ def test_the_sweep_differs_in_the_attention_of_scale_2_alone(open_context, tmp_p
 
 
 def test_parameters_of_every_method_are_typed(open_context, tmp_path):
-    from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+    from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 
     parameters = open_context(tmp_path, env="paper").params
     nystrom = parameters["miram_nystrom"]["method"]

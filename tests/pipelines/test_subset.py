@@ -3,14 +3,17 @@
 import shutil
 
 import pytest
+import yaml
 from kedro.framework.project import pipelines
-from project_paths import STUDIED
+from kedro.framework.startup import bootstrap_project
+from project_paths import PROJECT, STUDIED
 
 from miram.errors import MiramError
 from miram.models.methods import BASELINES, METHODS, choose_methods
 from miram.session import of_methods
 
 SOME = ("random", "mae")
+SWEPT = yaml.safe_load((PROJECT / "conf/attention_sweep/parameters.yml").read_text())["methods"]
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +45,8 @@ def test_a_report_takes_what_there_is_and_lists_what_is_missing(
     assert "moco_v3" in page
 
 
-def test_parameters_choose_the_methods_of_every_pipeline(run_pipeline, open_context, tmp_path):
-    open_context(tmp_path)
+def test_parameters_choose_the_methods_of_every_pipeline(project):
+    bootstrap_project(project)
     whole = dict(pipelines)
     for name in ("__default__", "pretrain", "probe", "export", "finetune"):
         found = of_methods(whole[name], ("mae",), lambda _: False)
@@ -57,8 +60,26 @@ def test_parameters_choose_the_methods_of_every_pipeline(run_pipeline, open_cont
     assert named == {"mae", *BASELINES}
 
 
+def test_lineage_is_drawn_of_the_methods_of_the_study(open_context, small):
+    """Kedro-Viz opens a context, and draws the pipelines that are then registered."""
+    for env, methods in (("test", STUDIED), ("attention_sweep", SWEPT)):
+        open_context(small, env=env)
+        drawn = {node.namespace for node in pipelines["__default__"].nodes} - {None, *BASELINES}
+        assert drawn == set(methods)
+    open_context(small, methods="mae")
+    drawn = {name.split(".")[0] for name in pipelines["report"].inputs() if "evaluation" in name}
+    assert drawn == {"mae", *BASELINES}
+
+
+def test_what_one_command_makes_it_also_reports(run_pipeline, open_context, tmp_path, small):
+    ignored = shutil.ignore_patterns("mlflow", "07_model_output", "08_reporting")
+    data = shutil.copytree(small, tmp_path / "data", ignore=ignored)
+    run_pipeline(data, ["probe", "report"], methods="mae")
+    assert set(open_context(data).catalog.load("leaderboard")["method"]) == {"mae"}
+
+
 def test_without_any_evaluation_there_is_no_report(run_pipeline, tmp_path):
-    with pytest.raises(MiramError, match="nothing to report: none of random, supervised, mae"):
+    with pytest.raises(MiramError, match="has not been made yet: run the earlier pipelines"):
         run_pipeline(tmp_path, "report")
 
 

@@ -10,8 +10,8 @@ from tiny import ENCODER as TINY
 
 from miram.evaluation.config import AssessmentConfig
 from miram.mammography.crops.store import CropStore, write_store
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.method_kinds import METHOD_KINDS
+from miram.models.methods.kinds import METHOD_KINDS
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.pipelines.pretrain.nodes import pretrain_encoder
 from miram.pipelines.pretrain.validation import EncoderValidation
 from miram.training.checkpointing.folder import TrainingFolder
