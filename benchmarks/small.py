@@ -3,7 +3,7 @@
 from torch import nn
 
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 

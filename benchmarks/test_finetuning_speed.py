@@ -24,7 +24,7 @@ from miram.finetuning.train import LabeledCrops, finetune
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig
-from miram.models.supervised import class_weights
+from miram.models.methods.supervised import class_weights
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import DRAWS, AugmentationConfig, augment

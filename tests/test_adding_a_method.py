@@ -12,8 +12,8 @@ from miram.models.attention import ATTENTIONS
 from miram.models.checkpoints.files import PretrainedCheckpoint
 from miram.models.decoders import DECODERS
 from miram.models.describe import describe
-from miram.models.method_kinds import METHOD_KINDS
 from miram.models.methods import METHODS, Method
+from miram.models.methods.kinds import METHOD_KINDS
 from miram.pipelines.pretrain import create_pipeline
 from miram.reporting.styles import method_style
 from miram.training.config import TrainingConfig

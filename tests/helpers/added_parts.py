@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from miram.models.attention.base import AttentionConfig, MultiHeadAttention
 from miram.models.decoders.base import Decoder, DecoderConfig
-from miram.models.method_config import MethodConfig
+from miram.models.methods.config import MethodConfig
 
 
 class MeanAttention(MultiHeadAttention):

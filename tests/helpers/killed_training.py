@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.moco import MocoV3Config
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.moco import MocoV3Config
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import CheckpointConfig, TrainingConfig

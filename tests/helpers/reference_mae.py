@@ -8,7 +8,7 @@ from timm.models.vision_transformer import Block
 from torch import nn
 
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.pretrained_weights.load import InitializationConfig, initialize_from
 
 SIDE, PATCH, DIM, DEPTH, HEADS, DECODER_DIM = 32, 8, 32, 2, 2, 16

@@ -9,7 +9,7 @@ import torch
 
 from miram.mammography.crops.store import CropStore, write_store
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.logging.telemetry import LOGGER
 from miram.training.optimizer import OptimizerConfig

@@ -20,8 +20,8 @@ from tiny import CROPS, ENCODER, METHOD, TRAINING
 from torch import nn
 
 from miram.errors import MiramError
-from miram.models.moco import MocoV3Config
-from miram.models.supervised import SupervisedConfig, SupervisedOutput, class_weights
+from miram.models.methods.moco import MocoV3Config
+from miram.models.methods.supervised import SupervisedConfig, SupervisedOutput, class_weights
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import CheckpointConfig

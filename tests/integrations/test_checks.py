@@ -11,7 +11,7 @@ from miram.evaluation.config import AssessmentConfig
 from miram.integrations.checks import check_labels, check_models
 from miram.mammography.crops.cut import CropConfig
 from miram.models.encoder import EncoderConfig
-from miram.models.method_kinds import METHOD_KINDS
+from miram.models.methods.kinds import METHOD_KINDS
 from miram.pipelines.pretrain import create_pipeline as pretrain
 from miram.pipelines.probe import create_pipeline as probe
 from miram.pipelines.rois import create_pipeline as rois

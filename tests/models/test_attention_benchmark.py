@@ -20,7 +20,7 @@ from miram.models.attention_benchmark import (
     measure_attention,
 )
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 
 SMALL = AttentionBenchmarkConfig(dim=32, heads=2, grids=(4, 8), precisions=("fp32",), seconds=0.01)
 

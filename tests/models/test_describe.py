@@ -8,10 +8,10 @@ from tiny import VIT_TINY as SMALL
 from miram.models.attention import ATTENTIONS
 from miram.models.describe import describe
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.method_kinds import RandomConfig
-from miram.models.moco import MocoV3Config
-from miram.models.supervised import SupervisedConfig
+from miram.models.methods.kinds import RandomConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.moco import MocoV3Config
+from miram.models.methods.supervised import SupervisedConfig
 
 PAPER = EncoderConfig(name="vit_base_patch16_224", image_size=224, patch_size=16)
 LOW = {"scale": 1, "attention": {"kind": "softmax"}}

@@ -9,9 +9,9 @@ from miram.finetuning.model import FineTuned
 from miram.models.attention import ATTENTIONS
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.encoder import EncoderConfig, encode_levels
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.moco import MocoV3Config
-from miram.models.supervised import SupervisedConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.moco import MocoV3Config
+from miram.models.methods.supervised import SupervisedConfig
 
 
 @pytest.mark.parametrize("registers", [0, 4])

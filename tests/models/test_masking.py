@@ -7,7 +7,6 @@ from tiny import ENCODER
 
 from miram.errors import MiramError
 from miram.models.images import gather_tokens
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.masking import (
     BlockMaskingConfig,
     LesionMaskingConfig,
@@ -16,6 +15,7 @@ from miram.models.masking import (
     patch_coverage,
     visible_patches,
 )
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 
 RULES = [RandomMaskingConfig(), BlockMaskingConfig(side=2), LesionMaskingConfig(share=0.5)]
 

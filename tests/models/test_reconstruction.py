@@ -3,7 +3,7 @@ import torch
 from tiny import ENCODER, METHOD
 
 from miram.models.images import patchify
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.reconstruction import gradient_map, standardize
 
 

@@ -18,11 +18,11 @@ from miram.evaluation.features.extract import extract_features
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.predictions import subgroup_metrics
 from miram.models.attention import HaloConfig
-from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds
 from miram.models.encoder import EncoderConfig
 from miram.models.export.timm_folder import export_timm
+from miram.models.methods.backbone import TimmBackboneConfig
 from miram.reporting.cards import card_data, model_card
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.page import render_report

@@ -11,7 +11,7 @@ from timm.models.vision_transformer import Block
 
 from miram.models.describe import kept_for_backward
 from miram.models.encoder import EncoderConfig
-from miram.models.method_kinds import METHOD_KINDS
+from miram.models.methods.kinds import METHOD_KINDS
 from miram.training.activation_checkpointing import BLOCKS, recompute_activations
 
 ENCODER = EncoderConfig(

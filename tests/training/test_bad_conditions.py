@@ -14,8 +14,8 @@ from tiny import CROPS, ENCODER, METHOD, assert_same
 from tiny import TRAINING as CONFIG
 
 from miram.errors import MiramError
-from miram.models.masked_autoencoder import MaskedAutoencoderOutput
-from miram.models.moco import MocoV3Config
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderOutput
+from miram.models.methods.moco import MocoV3Config
 from miram.training.checkpointing.folder import TrainingFolder, read_state
 from miram.training.checkpointing.manager import Checkpoints
 from miram.training.logging.telemetry import LOGGER
@@ -100,7 +100,7 @@ import numpy as np, torch
 torch.set_num_threads(1)
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.training.config import TrainingConfig
 from miram.training.loop import train
 room, side, count = map(int, sys.argv[1:])

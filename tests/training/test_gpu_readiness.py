@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from miram.evaluation.features.pooling import FeatureConfig, encode_parts
 from miram.integrations.parameters import load_parameters
 from miram.models.encoder import EncoderConfig
-from miram.models.method_kinds import METHOD_KINDS, build_on_meta_device
+from miram.models.methods.kinds import METHOD_KINDS, build_on_meta_device
 from miram.training.config import TrainingConfig, recipe_of
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.data.batches import HostBatch, InputSpec, Samples, draw_batch, make_batch

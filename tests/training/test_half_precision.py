@@ -7,7 +7,7 @@ from tiny import ENCODER, METHOD, TRAINING
 from torch import nn
 
 from miram.errors import MiramError
-from miram.models.masked_autoencoder import MaskedAutoencoderOutput
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderOutput
 from miram.training import loop
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints

@@ -10,7 +10,7 @@ from torch import nn
 
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig, MaskedAutoencoderOutput
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig, MaskedAutoencoderOutput
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.device import find_device, make_accelerator

@@ -15,7 +15,7 @@ from tiny import assert_same
 
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig
-from miram.models.method_kinds import METHOD_KINDS, build_on_meta_device
+from miram.models.methods.kinds import METHOD_KINDS, build_on_meta_device
 from miram.training.config import TrainingConfig
 from miram.training.loop import train
 from miram.training.memory_budget import Trial, estimated_bytes, largest_batch, plan_budget
@@ -111,7 +111,7 @@ import json, sys
 import numpy as np, psutil, torch
 from miram.memory import peak_memory
 from miram.models.encoder import EncoderConfig
-from miram.models.method_kinds import METHOD_KINDS
+from miram.models.methods.kinds import METHOD_KINDS
 from miram.training.config import TrainingConfig
 from miram.training.loop import train
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from miram.commands.app import app
 from miram.errors import MiramError
-from miram.models.masked_autoencoder import MaskedAutoencoderOutput
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderOutput
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints
 from miram.training.logging.telemetry import Validation

@@ -4,14 +4,14 @@ import pytest
 import torch
 from tiny import make_store, stripes
 
-from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import load_checkpoint
 from miram.models.checkpoints.split_record import split_record
 from miram.models.encoder import EncoderConfig
 from miram.models.fidelity import fidelity
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.method_kinds import RandomConfig
-from miram.models.moco import MocoV3Config
+from miram.models.methods.backbone import TimmBackboneConfig
+from miram.models.methods.kinds import RandomConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.moco import MocoV3Config
 from miram.models.pretrained_weights.load import InitializationConfig
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig

@@ -1,9 +1,9 @@
 import pytest
 
 from miram.errors import MiramError
-from miram.models.method_kinds import RandomConfig
-from miram.models.moco import MocoV3Config
-from miram.models.supervised import SupervisedConfig
+from miram.models.methods.kinds import RandomConfig
+from miram.models.methods.moco import MocoV3Config
+from miram.models.methods.supervised import SupervisedConfig
 from miram.training.config import TrainingConfig, recipe_of
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.optimizer import OptimizerConfig

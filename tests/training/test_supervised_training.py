@@ -13,11 +13,11 @@ from miram.evaluation.features.pooling import FeatureConfig
 from miram.evaluation.probes.linear import LinearProbeConfig
 from miram.evaluation.probes.scoring import WHOLE, features_by_fold, score_by_fold
 from miram.evaluation.tasks.pairs import evaluation_pairs
-from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.joined import split_folds
 from miram.models.checkpoints.split_record import split_record
 from miram.models.encoder import EncoderConfig
-from miram.models.supervised import SupervisedConfig
+from miram.models.methods.backbone import TimmBackboneConfig
+from miram.models.methods.supervised import SupervisedConfig
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig

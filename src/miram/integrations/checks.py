@@ -81,7 +81,7 @@ def check_models(pipeline: Pipeline, catalog: Any) -> None:
     Raises:
         MiramError: The parts of a model do not fit each other, or the crops do not fit it.
     """
-    from miram.models.method_kinds import RandomConfig, build_on_meta_device
+    from miram.models.methods.kinds import RandomConfig, build_on_meta_device
 
     made = pipeline.all_outputs()
     trained = [method for method in METHODS if f"{method}.encoder" in made]
@@ -105,7 +105,7 @@ def check_models(pipeline: Pipeline, catalog: Any) -> None:
 
 
 def _check_method(method: Any, encoder: Any, size: int, *, cut: bool) -> None:
-    from miram.models.method_kinds import build_on_meta_device
+    from miram.models.methods.kinds import build_on_meta_device
 
     build_on_meta_device(method, encoder)
     needed = method.crop_size(encoder)

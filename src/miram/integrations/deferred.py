@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from miram.models.attention_benchmark import AttentionBenchmarkConfig
     from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
     from miram.models.encoder import EncoderConfig
-    from miram.models.method_config import MethodConfig
-    from miram.models.supervised import SupervisedConfig
+    from miram.models.methods.config import MethodConfig
+    from miram.models.methods.supervised import SupervisedConfig
     from miram.serving.embed import EmbeddingConfig
     from miram.serving.predictor import Predictor
     from miram.serving.registry.decision import PromotionConfig
@@ -50,8 +50,8 @@ else:
     FeatureConfig = deferred("miram.evaluation.features.pooling", "FeatureConfig")
     FinetuningConfig = deferred("miram.finetuning.config", "FinetuningConfig")
     EncoderConfig = deferred("miram.models.encoder", "EncoderConfig")
-    MethodConfig = deferred("miram.models.method_kinds", "METHOD_KINDS")
-    SupervisedConfig = deferred("miram.models.supervised", "SupervisedConfig")
+    MethodConfig = deferred("miram.models.methods.kinds", "METHOD_KINDS")
+    SupervisedConfig = deferred("miram.models.methods.supervised", "SupervisedConfig")
     AttentionBenchmarkConfig = deferred(
         "miram.models.attention_benchmark", "AttentionBenchmarkConfig"
     )

@@ -34,7 +34,7 @@ from miram.models.attention.base import MultiHeadAttention, TokenGrid
 from miram.models.attention.softmax import softmax_attention
 from miram.models.describe import kept_for_backward
 from miram.models.images import plain_views
-from miram.models.masked_autoencoder import MaskedAutoencoder
+from miram.models.methods.masked_autoencoder import MaskedAutoencoder
 
 Precision = Literal["fp32", "bf16"]
 

@@ -17,9 +17,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoder
-from miram.models.method_config import MethodConfig
-from miram.models.method_kinds import build_on_meta_device
+from miram.models.methods.config import MethodConfig
+from miram.models.methods.kinds import build_on_meta_device
+from miram.models.methods.masked_autoencoder import MaskedAutoencoder
 
 _BATCH = 2  # images traced; costs are per image
 

@@ -18,8 +18,8 @@ from miram.models.checkpoints.split_record import SPLITS, split_record
 from miram.models.encoder import EncoderConfig
 from miram.models.fidelity import fidelity
 from miram.models.images import plain_views, to_unit
-from miram.models.masked_autoencoder import MaskedAutoencoder
-from miram.models.method_config import MethodConfig
+from miram.models.methods.config import MethodConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoder
 from miram.models.pretrained_weights.load import initialize_from
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints

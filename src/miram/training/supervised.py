@@ -16,8 +16,8 @@ from miram.mammography.splits import split_repeats
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import WHOLE, join_folds
 from miram.models.encoder import EncoderConfig
+from miram.models.methods.supervised import SupervisedConfig, class_weights
 from miram.models.pretrained_weights.load import initialize_from
-from miram.models.supervised import SupervisedConfig, class_weights
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import TrainingConfig, recipe_of

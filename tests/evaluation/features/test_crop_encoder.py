@@ -16,8 +16,8 @@ from miram.evaluation.features.crop_encoder import (
 )
 from miram.evaluation.features.extract import extract_features
 from miram.evaluation.features.pooling import FeatureConfig
-from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
+from miram.models.methods.backbone import TimmBackboneConfig
 
 CONFIGS = (
     FeatureConfig(batch_size=2),

@@ -7,11 +7,11 @@ from pydantic import ValidationError
 from miram.errors import MiramError
 from miram.evaluation.features.extract import extract_features, feature_table
 from miram.evaluation.features.pooling import FeatureConfig
-from miram.models.backbone import TimmBackboneConfig
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds, join_seeds
 from miram.models.encoder import EncoderConfig
 from miram.models.images import plain_views, to_unit
+from miram.models.methods.backbone import TimmBackboneConfig
 from miram.models.pixels import HALF
 
 ENCODER = EncoderConfig(

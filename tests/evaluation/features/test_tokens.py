@@ -6,7 +6,7 @@ import torch
 
 from miram.errors import MiramError
 from miram.evaluation.features.pooling import encode_images
-from miram.models.backbone import TimmBackboneConfig
+from miram.models.methods.backbone import TimmBackboneConfig
 
 # name, side of the input, side of the grid of tokens (None for two grids), CLS token
 FAMILIES = [

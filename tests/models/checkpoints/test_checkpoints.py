@@ -15,8 +15,8 @@ from miram.models.checkpoints.files import (
     describe_checkpoint,
     load_checkpoint,
 )
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.method_kinds import METHOD_KINDS
+from miram.models.methods.kinds import METHOD_KINDS
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.pretrained_weights.files import read_weights
 
 HEADER = {

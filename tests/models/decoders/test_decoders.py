@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from miram.models.decoders.cross import CrossAttention, visible_positions
 from miram.models.encoder import EncoderConfig
 from miram.models.images import repeat_mask, sincos_2d
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",

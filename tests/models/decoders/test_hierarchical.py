@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from miram.errors import MiramError
 from miram.models.decoders.hierarchical import quarter_points
 from miram.models.encoder import EncoderConfig, encode_levels
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 
 DIM, HEADS = 32, 2
 

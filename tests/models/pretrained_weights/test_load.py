@@ -25,7 +25,7 @@ from torch import nn
 
 from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
-from miram.models.moco import MocoV3Config
+from miram.models.methods.moco import MocoV3Config
 from miram.models.pretrained_weights.load import InitializationConfig, initialize_from
 
 

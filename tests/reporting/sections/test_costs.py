@@ -9,8 +9,8 @@ import pytest
 
 from miram.models.describe import describe
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.method_kinds import RandomConfig
+from miram.models.methods.kinds import RandomConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.reporting.facts.study import Study
 from miram.reporting.sections.costs import (
     COLUMNS,

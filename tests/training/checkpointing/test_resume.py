@@ -13,7 +13,7 @@ from tiny import CROPS, ENCODER, METHOD, assert_same
 from tiny import TRAINING as CONFIG
 
 from miram.errors import MiramError
-from miram.models.supervised import SupervisedConfig, class_weights
+from miram.models.methods.supervised import SupervisedConfig, class_weights
 from miram.training.checkpointing.folder import TrainingFolder, read_state, write_state
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.checkpointing.manager import Checkpoints, start_afresh_once

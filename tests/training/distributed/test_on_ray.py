@@ -16,7 +16,7 @@ from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.config import CheckpointConfig, TrainingConfig

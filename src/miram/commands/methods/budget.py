@@ -58,7 +58,7 @@ def plan_methods(parameters: dict[str, Any], method: str | None, asked: dict[str
         MiramError: There is no such method, or a setting is impossible.
     """
     from miram.models.encoder import EncoderConfig
-    from miram.models.method_kinds import build_on_meta_device, methods_of
+    from miram.models.methods.kinds import build_on_meta_device, methods_of
     from miram.training.config import TrainingConfig, recipe_of
     from miram.training.device import find_device
     from miram.training.memory_budget import plan_budget

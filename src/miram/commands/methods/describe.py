@@ -52,7 +52,7 @@ def describe_methods(parameters: dict[str, Any], method: str | None = None) -> C
     """
     from miram.models.describe import describe as measure
     from miram.models.encoder import EncoderConfig
-    from miram.models.method_kinds import methods_of
+    from miram.models.methods.kinds import methods_of
 
     encoder = EncoderConfig.model_validate(parameters["encoder"])
     methods = methods_of(parameters, method)

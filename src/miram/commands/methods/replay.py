@@ -45,8 +45,8 @@ def build_again(bad: "BadStep") -> "nn.Module":
     """Make the model of a step with fresh weights."""
     from miram.finetuning.model import build_again as build_finetuned
     from miram.models.encoder import EncoderConfig
-    from miram.models.method_kinds import METHOD_KINDS
-    from miram.models.supervised import SupervisedConfig
+    from miram.models.methods.kinds import METHOD_KINDS
+    from miram.models.methods.supervised import SupervisedConfig
 
     if "method" not in bad.identity:
         return build_finetuned(bad.identity, bad.model)

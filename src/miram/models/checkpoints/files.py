@@ -247,7 +247,7 @@ class PretrainedCheckpoint(Checkpoint):
             MiramError: The header is not enough to make it, or there are several.
         """
         self.require_one()
-        from miram.models.method_kinds import METHOD_KINDS
+        from miram.models.methods.kinds import METHOD_KINDS
 
         if "method" not in self.metadata:
             raise MiramError("the checkpoint's header does not say which method it is")

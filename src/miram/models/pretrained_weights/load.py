@@ -20,7 +20,7 @@ from miram.configuration import Config
 from miram.errors import MiramError
 from miram.models.attention import MultiHeadAttention
 from miram.models.images import sincos_2d
-from miram.models.moco import MocoV3
+from miram.models.methods.moco import MocoV3
 from miram.models.pixels import CROP, HALF, Pixels
 from miram.models.pretrained_weights.files import SourceWeights, read_weights
 from miram.models.pretrained_weights.names import ENCODER, by_slot, decoder_slots

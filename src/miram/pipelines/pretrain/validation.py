@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from miram.evaluation.config import AssessmentConfig
-    from miram.models.masked_autoencoder import MaskedAutoencoder
+    from miram.models.methods.masked_autoencoder import MaskedAutoencoder
     from miram.training.logging.telemetry import Validation
 
 _MOST = 1024  # crops encoded for the effective rank
@@ -44,7 +44,7 @@ class EncoderValidation:
     def __call__(self, model: "nn.Module") -> "Validation":
         """Validate a model in evaluation mode."""
         from miram.evaluation.features.rank_me import rank_me
-        from miram.models.masked_autoencoder import MaskedAutoencoder
+        from miram.models.methods.masked_autoencoder import MaskedAutoencoder
         from miram.training.logging.telemetry import Validation
 
         rows = validation_crops(self.store.manifest, self.splits)

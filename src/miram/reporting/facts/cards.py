@@ -14,9 +14,9 @@ from miram.errors import MiramError
 from miram.evaluation.predictions import subgroup_metrics
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS
 from miram.mammography.sources import source_note
-from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
 from miram.models.methods import METHODS, SUPERVISED
+from miram.models.methods.backbone import TimmBackboneConfig
 from miram.models.pixels import FLOOR, Pixels
 from miram.provenance import git_commit, versions
 from miram.reporting.facts import methods as of_methods

@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 from miram.errors import MiramError
 from miram.models.describe import describe, describe_encoder
 from miram.models.encoder import EncoderConfig
-from miram.models.method_kinds import METHOD_KINDS
+from miram.models.methods.kinds import METHOD_KINDS
 from miram.reporting.charts.drawing import (
     LEVEL_LINE,
     MARGIN,

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig, Pooling, pool_tokens
-from miram.models.method_config import TrainedMethodConfig
+from miram.models.methods.backbone import TimmBackboneConfig
+from miram.models.methods.config import TrainedMethodConfig
 
 
 class SupervisedConfig(TrainedMethodConfig):

@@ -12,12 +12,12 @@ from torch import nn
 
 from miram.configuration import Registry
 from miram.errors import MiramError
-from miram.models.backbone import TimmBackboneConfig
 from miram.models.encoder import EncoderConfig
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
-from miram.models.method_config import MethodConfig
-from miram.models.moco import MocoV3Config
-from miram.models.supervised import SupervisedConfig
+from miram.models.methods.backbone import TimmBackboneConfig
+from miram.models.methods.config import MethodConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.moco import MocoV3Config
+from miram.models.methods.supervised import SupervisedConfig
 
 
 class RandomConfig(MethodConfig):

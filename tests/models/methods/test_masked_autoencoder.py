@@ -6,7 +6,7 @@ from tiny import VIT_TINY as ENCODER
 
 from miram.errors import MiramError
 from miram.models.images import patchify
-from miram.models.masked_autoencoder import MaskedAutoencoderConfig
+from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.reconstruction import standardize, to_pixels
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from tiny import ENCODER
 
 from miram.errors import MiramError
-from miram.models.moco import MocoV3Config, contrast, momentum_at
+from miram.models.methods.moco import MocoV3Config, contrast, momentum_at
 
 METHOD = MocoV3Config(hidden=32, width=16)
 
@@ -124,7 +124,7 @@ import sys
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from miram.models.moco import contrast
+from miram.models.methods.moco import contrast
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)

@@ -24,7 +24,7 @@ from miram.models.masking import (
     hide_highest,
     visible_patches,
 )
-from miram.models.method_config import TrainedMethodConfig
+from miram.models.methods.config import TrainedMethodConfig
 from miram.models.reconstruction import Reconstruction, enlargements, loss_terms, pyramid, to_pixels
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig, TimmName
-from miram.models.method_config import MethodConfig
+from miram.models.methods.config import MethodConfig
 from miram.models.pixels import Pixels
 
 HUB = "hub"

@@ -5,8 +5,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from tiny import ENCODER
 
 from miram.evaluation.features.pooling import encode_images
-from miram.models.backbone import TimmBackboneConfig
-from miram.models.supervised import SupervisedConfig, class_weights
+from miram.models.methods.backbone import TimmBackboneConfig
+from miram.models.methods.supervised import SupervisedConfig, class_weights
 
 
 def images(count=4):

@@ -24,7 +24,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from miram.errors import MiramError
 from miram.models.encoder import EncoderConfig, Pooling, pool_tokens
-from miram.models.method_config import Overrides, TrainedMethodConfig
+from miram.models.methods.config import Overrides, TrainedMethodConfig
 from miram.models.processes import processes
 
 # The official run of ViT: AdamW with PyTorch's betas. Of its color jitter only grey is left;

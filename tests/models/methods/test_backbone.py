@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from miram.errors import MiramError
-from miram.models.backbone import TimmBackboneConfig
+from miram.models.methods.backbone import TimmBackboneConfig
 
 
 def test_the_size_is_the_models_own_by_default_and_only_where_fixed_an_argument():
