@@ -12,6 +12,7 @@ from kedro.pipeline import Pipeline
 
 from miram.integrations.parameters import check_settings
 from miram.models.methods import BASELINES, METHODS, check_names, choose_methods
+from miram.pipeline_registry import register_pipelines
 
 _STUDY = "__default__"
 
@@ -45,7 +46,8 @@ class StudySession(KedroSession):
             self._store["runtime_params"] = {**given, "methods": "+".join(asked)}
         if whole:
             options["namespaces"] = []
-        pipelines.set_requested(None)  # also the settings of pipelines that are not run
+        # Also the settings of pipelines that are not run, and of methods that another run left out.
+        pipelines.configure(register_pipelines.__module__)
         check_settings(self._get_config_loader(), self.store.get("runtime_params") or {})
         return super().run(*arguments, **options)
 
@@ -58,9 +60,11 @@ class StudyContext(KedroContext):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        parameters = self.params  # validated for all methods, as long as all are there
+        found = register_pipelines()  # those that were asked for
+        for name, pipeline in found.items():
+            pipelines[name] = pipeline  # of all methods again, so that all settings are validated
+        parameters = self.params
         methods = choose_methods(parameters["methods"], parameters)
-        found = dict(pipelines)  # those that were asked for
         made = {name for pipeline in found.values() for name in pipeline.all_outputs()}
         for name, pipeline in found.items():
             pipelines[name] = of_methods(

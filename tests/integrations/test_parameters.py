@@ -43,10 +43,14 @@ def test_nothing_is_said_where_they_are_read(conf, env, caplog):
     assert not caplog.messages
 
 
+@pytest.fixture(scope="module", autouse=True)
+def configured():
+    configure_project("miram")
+
+
 @pytest.fixture
 def check(tmp_path):
     """Check the settings of the project with a file of one's own over them."""
-    configure_project("miram")
     (tmp_path / "base").symlink_to(PROJECT / "conf" / "base")
     (tmp_path / "own").mkdir()
 

@@ -1,5 +1,6 @@
 import os
 import shutil
+from functools import cache
 
 import pytest
 from kedro.framework.project import settings
@@ -9,8 +10,12 @@ from project_paths import PROJECT
 os.environ["DO_NOT_TRACK"] = "1"
 
 
+# Once: with all that the tests import it takes seconds.
+_bootstrap = cache(bootstrap_project)
+
+
 def _session(data_root, env, params):
-    bootstrap_project(PROJECT)
+    _bootstrap(PROJECT)
     runtime = {"data_root": str(data_root), **params}
     return settings.SESSION_CLASS.create(PROJECT, env=env, runtime_params=runtime)
 

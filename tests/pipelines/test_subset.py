@@ -6,6 +6,7 @@ import pytest
 import yaml
 from kedro.framework.project import pipelines
 from kedro.framework.startup import bootstrap_project
+from kedro.validation.exceptions import ParameterValidationError
 from project_paths import PROJECT, STUDIED
 
 from miram.errors import MiramError
@@ -69,6 +70,14 @@ def test_lineage_is_drawn_of_the_methods_of_the_study(open_context, small):
     open_context(small, methods="mae")
     drawn = {name.split(".")[0] for name in pipelines["report"].inputs() if "evaluation" in name}
     assert drawn == {"mae", *BASELINES}
+
+
+def test_one_run_leaves_the_methods_of_the_next_alone(run_pipeline, open_context, small):
+    open_context(small, methods="random")
+    with pytest.raises(ParameterValidationError, match="mae.method.*mask_ratio"):
+        run_pipeline(small, "report", methods="random", mae={"method": {"mask_ratio": 2}})
+    assert open_context(small, methods="mae").params["mae"]["method"].kind == "masked_autoencoder"
+    assert "mae.encoder" in pipelines["pretrain"].all_outputs()
 
 
 def test_what_one_command_makes_it_also_reports(run_pipeline, open_context, tmp_path, small):
