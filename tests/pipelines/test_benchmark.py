@@ -4,6 +4,7 @@ import re
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 
 @pytest.mark.slow
@@ -21,3 +22,20 @@ def test_costs_and_distances_of_attentions_are_written_with_a_page(copied, run_p
     for name in ("softmax flash", "nystrom", "gated_conv"):
         assert re.search(rf"\| {name} \| \d+\.\d \(\d+\.\d to \d+\.\d, n \d+\) \|", page), name
     assert "not defined" not in page
+
+    # One run of MLflow for each kind, with the same keys.
+    client = MlflowClient(f"sqlite:///{copied}/mlflow/mlflow.db")
+    [experiment] = [one for one in client.search_experiments() if one.name != "Default"]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    keys = {
+        f"{precision}/{step}/{metric}"
+        for precision in ("fp32", "bf16")
+        for step in ("forward", "training")
+        for metric in ("ms", "kept_mib", "peak_mib", "share")
+    }
+    for kind in settings["kinds"]:
+        assert runs[kind].info.status == "FINISHED" and keys <= set(runs[kind].data.metrics)
+    told = client.get_metric_history(runs["nystrom"].info.run_id, "fp32/training/ms")
+    rows = costs[(costs["kind"] == "nystrom") & (costs["precision"] == "fp32")]
+    [expected] = rows.loc[rows["step"] == "training", "ms"]
+    assert [(one.step, one.value) for one in told] == [(145, pytest.approx(expected))]

@@ -74,7 +74,7 @@ def test_lineage_is_drawn_of_the_methods_of_the_study(open_context, small):
 
 def test_one_run_leaves_the_methods_of_the_next_alone(run_pipeline, open_context, small):
     open_context(small, methods="random")
-    with pytest.raises(ParameterValidationError, match="mae.method.*mask_ratio"):
+    with pytest.raises(ParameterValidationError, match=r"mae\.method.*mask_ratio"):
         run_pipeline(small, "report", methods="random", mae={"method": {"mask_ratio": 2}})
     assert open_context(small, methods="mae").params["mae"]["method"].kind == "masked_autoencoder"
     assert "mae.encoder" in pipelines["pretrain"].all_outputs()

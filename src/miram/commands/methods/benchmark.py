@@ -1,28 +1,39 @@
-"""`miram benchmark`: what do attentions cost on this machine?"""
+"""`miram benchmark`: how fast is this machine, and what do attentions cost on it?"""
 
-from typing import Annotated
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from miram.commands.options import AsJson, Env, OneOrAllMethods
 
-def benchmark(
+if TYPE_CHECKING:
+    from miram.commands.methods.rates import Rate
+
+benchmark = typer.Typer(
+    no_args_is_help=True, help="Speed of this machine: attentions, and the stages of a study."
+)
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1")]
+
+
+@benchmark.command()
+def attention(
     kinds: Annotated[
         list[str] | None, typer.Argument(help="attentions; all of them without names")
     ] = None,
     grids: Annotated[
         str, typer.Option(help="patches per side, joined by +; 112 are 12,544 tokens")
     ] = "14+28+56",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1")] = "auto",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print the result for machines, on one line")
-    ] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Measure time and memory of attentions in a layer of the paper's decoder; needs no study.
 
     Each row is measured in a process of its own. `kedro run --pipeline benchmark` adds how far
     each attention is from softmax in a trained decoder, and writes a page.
 
-    Example: miram benchmark softmax math nystrom --grids 14+28+56 --device cuda
+    Example: miram benchmark attention softmax math nystrom --grids 14+28+56 --device cuda
     """
     import pandas as pd
     from rich.console import Console
@@ -47,3 +58,69 @@ def benchmark(
     noted = found.loc[found["note"] != "", ["kind", "kernel", "note"]].drop_duplicates()
     for kind, kernel, note in noted.itertuples(index=False):
         typer.echo(f"{f'{kind} {kernel}'.strip()}: {note}")
+
+
+@benchmark.command()
+def step(
+    method: OneOrAllMethods = None,
+    env: Env = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Train the methods of the study for 24 steps each: images per second and memory.
+
+    Example: miram benchmark step miram_nystrom --env paper --device cuda
+    """
+    from miram.commands.methods.rates import step_rates
+    from miram.integrations.parameters import load_parameters
+
+    _show(step_rates(load_parameters(env), method, device), as_json)
+
+
+@benchmark.command()
+def loader(
+    method: OneOrAllMethods = None,
+    env: Env = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Gather and augment batches without a model: where it is no faster than a step, it waits.
+
+    Example: miram benchmark loader mae --env paper
+    """
+    from miram.commands.methods.rates import loader_rates
+    from miram.integrations.parameters import load_parameters
+
+    _show(loader_rates(load_parameters(env), method, device), as_json)
+
+
+@benchmark.command()
+def ingest(env: Env = None, as_json: AsJson = False) -> None:
+    """Write, read and cut a phantom of 12 patients on one core.
+
+    Example: miram benchmark ingest --json
+    """
+    from miram.commands.methods.rates import ingest_rates
+    from miram.integrations.parameters import load_parameters
+
+    _show(ingest_rates(load_parameters(env)), as_json)
+
+
+@benchmark.command()
+def probe(env: Env = None, as_json: AsJson = False) -> None:
+    """Fit the linear probe to made-up features, with its inner cross-validation.
+
+    Example: miram benchmark probe --env paper
+    """
+    from miram.commands.methods.rates import probe_rates
+    from miram.integrations.parameters import load_parameters
+
+    _show(probe_rates(load_parameters(env)), as_json)
+
+
+def _show(rates: "Iterator[Rate]", as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([rate._asdict() for rate in rates]))
+        return
+    for rate in rates:
+        typer.echo(f"{rate.what:<44}{rate.rate:>10.1f} {rate.unit:<10}{rate.note}".rstrip())

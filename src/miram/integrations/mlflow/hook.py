@@ -121,7 +121,11 @@ class MlflowHook(logging.Handler):
             return
         with self.guard:
             node = self.within.get(threading.get_ident())
-            run = self.store.runs[_method_of(node) if node else ""]
+            name = getattr(record, "run", "") or (_method_of(node) if node else "")
+            if name not in self.store.runs:  # something that is compared within a node
+                self._new_run(self.store, name, name)
+                self.store.update()
+            run = self.store.runs[name]
             prefix = _prefix_of(node) if node else ""
             metrics, pictures = (
                 {f"{prefix}{name}": value for name, value in getattr(record, kind, {}).items()}

@@ -21,6 +21,8 @@ def measure_attentions(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure time and memory of each attention, and its distance from softmax on real tokens.
 
+    Each kind is a run of MLflow, whose steps are numbers of tokens.
+
     Returns:
         The fields of a `Cost`, one row per attention, size, precision, step and kernel; and by
         `kind` the `distance` from softmax in the last decoder of `pretrained`: mean over `crops`,
@@ -34,6 +36,7 @@ def measure_attentions(
         distance_from_softmax,
         measure_attention,
     )
+    from miram.training.logging.telemetry import log_metrics
 
     rows = crops.manifest.drop_duplicates("patient_id").index[:_CROPS]
     heads = decoder_heads(pretrained.build(), torch.from_numpy(crops.crops[rows]))
@@ -41,11 +44,11 @@ def measure_attentions(
     for kind in config.kinds:
         found = measure_attention(kind, config)
         for row in found[found["note"] == ""].itertuples():
-            label = "/".join(filter(None, (kind, row.kernel, row.precision, row.step)))
+            label = "/".join(filter(None, (row.kernel, row.precision, row.step)))
             metrics = {f"{label}/{name}": getattr(row, name) for name in _METRICS}
-            text = "%s with %d tokens: %.2f ms per image"
-            about = {"metrics": metrics, "step": row.tokens}
-            log.info(text, label, row.tokens, row.ms, extra=about)
+            log_metrics(row.tokens, metrics, run=kind)
+            text = "%s/%s with %d tokens: %.2f ms per image"
+            log.info(text, kind, label, row.tokens, row.ms)
         costs.append(found)
         away = distance_from_softmax(kind, heads)
         distances.append({"kind": kind, "crops": len(rows), **_mean(away)})

@@ -2,7 +2,8 @@
 
 They travel as records of Python's logging, so that the loop knows neither MLflow nor any
 other tracker: a listener is a `logging.Handler` on `LOGGER`. A record has `step` and
-`metrics`, `pictures` or both.
+`metrics`, `pictures` or both; `run` where it is of something compared within a node, not of the
+node's method.
 """
 
 import logging
@@ -39,10 +40,13 @@ ValidationCallback = Callable[["nn.Module"], Validation]
 
 
 def log_metrics(
-    step: int, metrics: dict[str, float], pictures: dict[str, NDArray[np.uint8]] | None = None
+    step: int,
+    metrics: dict[str, float],
+    pictures: dict[str, NDArray[np.uint8]] | None = None,
+    run: str = "",
 ) -> None:
     """Log the metrics and pictures of a step, counted from 1; both are as in `Validation`."""
-    extra = {"step": step, "metrics": metrics, "pictures": pictures or {}}
+    extra = {"step": step, "metrics": metrics, "pictures": pictures or {}, "run": run}
     LOGGER.info("step %d", step, extra=extra)
 
 
