@@ -80,13 +80,7 @@ def pretrain(
     model: Any = method.build(encoder, recipe.seed)
     if not method.trained:
         metadata = header(store, encoder, method, facts_of(recipe))
-        return PretrainingResult(
-            EncoderCheckpoint.of(model.encoder, metadata),
-            PretrainedCheckpoint.of(model, metadata),
-            pd.DataFrame(columns=list(HISTORY)),
-            {},
-            pd.DataFrame(),
-        )
+        return _result(model, metadata, pd.DataFrame(columns=list(HISTORY)))
     start = initialize_from(model, recipe.initialization)
     log.info("training on %d crops for %d epochs", len(rows), recipe.epochs)
     image_size = method.crop_size(encoder)
@@ -105,22 +99,32 @@ def pretrain(
     metadata |= {"initialization": start.header()}
     if start.source:
         metadata["license"] += f"; so do those of the weights it starts from, {start.source}"
-    shown, scores = {}, pd.DataFrame()
-    if isinstance(model, MaskedAutoencoder):
-        examples = spread(rows, EXAMPLES)
-        shown = reconstruct_examples(
-            model, store.crops[examples], store.masks[examples], image_size, recipe.seed
-        )
-        kept = rows[:0] if splits is None else validation_crops(store.manifest, splits)
-        asked, part = (kept, "val") if len(kept) else (rows, "train")
-        scores = score_reconstructions(model, store, asked, image_size, recipe.seed)
-        scores.insert(2, "part", part)
+    if not isinstance(model, MaskedAutoencoder):
+        return _result(model, metadata, trained.history)
+    examples = spread(rows, EXAMPLES)
+    shown = reconstruct_examples(
+        model, store.crops[examples], store.masks[examples], image_size, recipe.seed
+    )
+    kept = rows[:0] if splits is None else validation_crops(store.manifest, splits)
+    asked, part = (kept, "val") if len(kept) else (rows, "train")
+    scores = score_reconstructions(model, store, asked, image_size, recipe.seed)
+    scores.insert(2, "part", part)
+    return _result(model, metadata, trained.history, shown, scores)
+
+
+def _result(
+    model: Any,
+    metadata: dict[str, Any],
+    history: pd.DataFrame,
+    reconstructions: dict[str, NDArray] | None = None,
+    scores: pd.DataFrame | None = None,
+) -> PretrainingResult:
     return PretrainingResult(
         EncoderCheckpoint.of(model.encoder, metadata),
         PretrainedCheckpoint.of(model, metadata),
-        trained.history,
-        shown,
-        scores,
+        history,
+        reconstructions or {},
+        pd.DataFrame() if scores is None else scores,
     )
 
 
