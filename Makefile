@@ -3,7 +3,7 @@
 # make test-fast   those that neither train for long nor run a study: what to run while working
 # make lint   style, types, layering and declared packages
 # make bench  speed beside textbook versions, and what fell since the baseline
-# make faults   thousands of damaged files and inputs; docs/trust.md says what was found
+# make faults   damaged files, killed runs, full disks, planted names; docs/trust.md says what was found
 # make docs   the documentation, in build/docs, with the notebooks run on a tiny study
 # make audit   pins, licenses, known vulnerabilities and a parts list of what is installed
 # make matrix   quick tests on all Pythons here, with the oldest, pinned and newest dependencies
@@ -50,6 +50,11 @@ format: $(VENV)/installed
 faults: $(VENV)/installed
 	-$(BIN)/python faults/images.py
 	-$(BIN)/python faults/inputs.py
+	-$(BIN)/python faults/kills.py
+	-$(BIN)/python faults/flips.py
+	-$(BIN)/python faults/disks.py
+	-$(BIN)/python faults/leaks.py
+	-$(BIN)/python faults/soak.py
 	$(BIN)/python faults/write.py
 
 bench: export OMP_NUM_THREADS := 1

@@ -11,10 +11,10 @@ from record import FOLDER, PROJECT
 _PAGE = """\
 # What was tried against it
 
-Hospital data come with damaged files. The runs below damage files, tables, settings and requests on
-purpose, or look for what else must not be. Every number was counted by the command beside it;
-`make faults` does all the damage, and a short part of it is in `make test`. A row with the word
-FAULT is a fault that is not mended.
+Hospital data come with damaged files, and machines are shared, full and switched off. The runs
+below damage files, tables, settings and requests on purpose, kill runs, fill disks, plant names
+and search for them. Every number was counted by the command beside it; `make faults` does all of
+it, and a short part is in `make test`. A row with the word FAULT is a fault that is not mended.
 
 | what | tried | outcome | command |
 |---|---:|---|---|

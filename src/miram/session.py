@@ -46,8 +46,6 @@ class StudySession(KedroSession):
             self._store["runtime_params"] = {**given, "methods": "+".join(asked)}
         if whole:
             options["namespaces"] = []
-        # Also the settings of pipelines that are not run, and of methods that another run left out.
-        pipelines.configure(register_pipelines.__module__)
         check_settings(self._get_config_loader(), self.store.get("runtime_params") or {})
         return super().run(*arguments, **options)
 

@@ -110,6 +110,10 @@ def check_names_of_settings(loader: Any, given: Mapping[str, Any] | None = None)
     """
     from kedro.framework.project import pipelines
 
+    from miram.pipeline_registry import register_pipelines
+
+    # All of them, with all methods, whatever an earlier run in this process was about.
+    pipelines.configure(register_pipelines.__module__)
     names = (loader.base_env, loader.env or loader.default_run_env)
     folders = [Path(loader.conf_source) / name for name in names]
     _check_files(Path(loader.conf_source), folders, loader.config_patterns)
@@ -195,12 +199,17 @@ def _loader(project: Path, env: str | None, runtime_params: dict[str, Any] | Non
     if env is not None and not (folder / env).is_dir():
         known = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise MiramError(f"there is no environment {env!r}: one of {', '.join(known)}")
+    _bootstrap(project)
+    warn_of_ignored(folder, env)
+    return config_loader(folder, env, runtime_params)
+
+
+@cache
+def _bootstrap(project: Path) -> None:
     # Importing this sets up logging, which only a project should do.
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(project)
-    warn_of_ignored(folder, env)
-    return config_loader(folder, env, runtime_params)
 
 
 def config_loader(conf: str | Path, env: str | None, params: dict[str, Any] | None = None) -> Any:
