@@ -79,7 +79,7 @@ def pays(costs: pd.DataFrame) -> Table:
         (row.kind, row.precision, _from(row.from_tokens_x), _from(row.from_tokens_y))
         for row in found.itertuples()
     ]
-    columns = ("attention", "precision", "faster from", "keeps less from")
+    columns = ("attention", "precision", "faster from", "needs less memory from")
     return Table(columns, tuple(rows))
 
 

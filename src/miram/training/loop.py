@@ -97,9 +97,9 @@ def train(
     """
     rows = np.arange(len(crops)) if rows is None else np.asarray(rows)
     _check(crops, rows, image_size, config)
-    config = _with_micro_batches(model, crops, rows, image_size, config)
     with ExitStack() as stack:
         stack.enter_context(_ONE_AT_A_TIME)
+        config = _with_micro_batches(model, crops, rows, image_size, config)
         stack.enter_context(torch.random.fork_rng())
         stack.enter_context(determinism(config.deterministic))
         stack.enter_context(recompute_activations(model, config.activation_checkpointing))
