@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic_core import to_json
 from sklearn.metrics import roc_auc_score
 
 from miram.errors import MiramError
@@ -208,7 +209,7 @@ def test_models_can_be_compared_by_accuracy_as_the_paper_does(studies):
 
 def test_json_is_strict_and_says_the_same(studies):
     found = ask(studies["cv"].predictions)
-    read = json.loads(json.dumps(found.plain(), allow_nan=False))
+    read = json.loads(to_json(found, inf_nan_mode="null"))
     assert read["models"]["model"]["metrics"] == found.models["model"]["metrics"]
     assert read["config"]["draws"] == DRAWS
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pandas as pd
 import pytest
+from doc_pages import audit_markdown
 from project_paths import PROJECT
 
 from miram.mammography.audit import (
@@ -22,7 +23,6 @@ from miram.mammography.sources import (
     Ingested,
     Source,
     SourceNote,
-    audit_markdown,
     explain_code,
     make_source,
     source_note,

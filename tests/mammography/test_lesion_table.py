@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from doc_pages import lesion_table_markdown
 from project_paths import PROJECT
 
 from miram.errors import MiramError
@@ -9,7 +10,6 @@ from miram.mammography.lesion_table import (
     COLUMNS,
     has_place,
     lesion_labels,
-    lesion_table_markdown,
     mark_unplaced,
     marked_elsewhere,
     validate_lesions,

@@ -7,9 +7,8 @@ row per lesion: `score`, of the positive class of a binary task, or a column for
 From the predictions of a finished study come, digit for digit, its own metrics.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +114,6 @@ class Evaluation:
                     }
                 )
         return pd.DataFrame(rows)
-
-    def plain(self) -> dict[str, Any]:
-        """The evaluation as JSON values; what is not defined is None."""
-        found: dict[str, Any] = json_values(
-            asdict(self) | {"config": self.config.model_dump(mode="json")}
-        )
-        return found
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -424,14 +416,3 @@ def _comparisons(
         except StatisticsError:  # a fold has fewer than two patients of a class: no variance
             continue
     return tuple(rows), delong
-
-
-def json_values(value: Any) -> Any:
-    """A result as JSON values; what is not defined is None."""
-    if isinstance(value, dict):
-        return {str(key): json_values(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_values(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

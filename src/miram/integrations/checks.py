@@ -54,7 +54,7 @@ class ProjectChecks:
         source = str(catalog.load("params:source")) if "params:source" in inputs else "phantom"
         _require_source(source)
         if source != "phantom" or "mammograms" in inputs:
-            _load_raw_folder(catalog)
+            _check_raw_folder(catalog)
         for name in sorted(inputs):
             if not name.startswith("param") and not catalog.exists(name):
                 raise MiramError(
@@ -153,12 +153,11 @@ def _require_source(name: str) -> None:
     make_source(name)
 
 
-def _load_raw_folder(catalog: Any) -> Path:
-    """Give the folder of raw data, or say what is wrong with it."""
+def _check_raw_folder(catalog: Any) -> None:
+    """Say what is wrong with the folder of raw data, if anything is."""
     try:
-        folder: Path = catalog.load("mammograms")
+        catalog.load("mammograms")
     except DatasetError as error:
         if isinstance(error.__cause__, MiramError):
             raise error.__cause__ from None
         raise
-    return folder

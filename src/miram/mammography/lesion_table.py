@@ -43,7 +43,7 @@ class Column:
         """What may stand in the column, in words."""
         if self.values:
             return ", ".join(map(str, self.values))
-        return _MEANT[self.kind] + (" from {} to {}".format(*self.span) if self.span else "")
+        return MEANT[self.kind] + (" from {} to {}".format(*self.span) if self.span else "")
 
 
 LARGEST_NUMBER = 2**53  # above, CSV readers that take numbers for floats lose digits
@@ -119,7 +119,7 @@ COLUMNS = (
 BY_NAME = {column.name: column for column in COLUMNS}
 
 _DTYPES = {"text": "string", "integer": "Int64", "flag": "bool"}
-_MEANT: dict[Kind, str] = {
+MEANT: dict[Kind, str] = {
     "text": "text",
     "integer": "whole numbers",
     "flag": "true or false",
@@ -189,7 +189,7 @@ def _converted(values: pd.Series, column: Column) -> pd.Series:
         return values.astype(_DTYPES[column.kind])
     except (TypeError, ValueError) as error:
         raise MiramError(
-            f"the column {column.name} of the lesion table must hold {_MEANT[column.kind]} "
+            f"the column {column.name} of the lesion table must hold {MEANT[column.kind]} "
             f"({column.description}): {error}"
         ) from error
 
@@ -200,27 +200,6 @@ def _as_list(value: Any) -> list[str] | None:
     if value is None or pd.api.types.is_scalar(value):
         return None
     return [str(item) for item in value]
-
-
-def lesion_table_markdown() -> str:
-    """Write the documentation of the lesion table, column by column."""
-    lines = [
-        "# The lesion table",
-        "",
-        "`data/02_intermediate/lesions.parquet`: one row per usable lesion, whatever the source.",
-        "An image in which nothing is marked has one row, with empty `mask_paths` and no box.",
-        "Further columns, such as a lab's own labels, are kept at the end.",
-        "Of own data, lesions, patients, images and files go under [pseudonyms](privacy.md).",
-        "",
-        "| column | holds | required | meaning |",
-        "|---|---|---|---|",
-    ]
-    for column in COLUMNS:
-        allowed = f": {', '.join(f'`{value}`' for value in column.values)}" if column.values else ""
-        required = "yes" if column.required else "no"
-        meaning = column.description + allowed
-        lines.append(f"| `{column.name}` | {_MEANT[column.kind]} | {required} | {meaning} |")
-    return "\n".join([*lines, ""])
 
 
 BOX = ("box_x0", "box_y0", "box_x1", "box_y1")

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -317,12 +317,5 @@ class _Parts:
         self.prefix = f"{plan.predictor.digest()} {plan.rows} "
 
     def of(self, task: ImageTask) -> Path:
-        """The file of a mammogram, by a hash of all that it follows from.
-
-        Files count by name, size and time of change; reading them takes as long as decoding.
-        """
-        paths = [self.raw_root / name for name in task.files]
-        stats = [path.stat() if path.exists() else None for path in paths]
-        states = [stat and (stat.st_size, stat.st_mtime_ns) for stat in stats]
-        text = self.prefix + json.dumps([asdict(task), states])
-        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+        """The file of a mammogram, by a hash of all that it follows from."""
+        return self.folder / f"{task.fingerprint(self.raw_root, self.prefix, {})}.npz"

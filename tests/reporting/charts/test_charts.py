@@ -12,7 +12,7 @@ from project_paths import STUDIED
 
 from miram.models.methods import METHODS
 from miram.reporting.charts.drawing import spread
-from miram.reporting.charts.reconstructions import picture
+from miram.reporting.charts.images import picture
 from miram.reporting.charts.training import (
     loss_figure,
     loss_panels,

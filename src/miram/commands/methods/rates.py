@@ -40,13 +40,12 @@ def step_rates(parameters: dict[str, Any], method: str | None, device: str) -> I
     for name, config, encoder, recipe in _trained(parameters, method, device):
         model: Any = config.without_files().build(encoder, seed=0)
         size, count = config.crop_size(encoder), _STEPS * recipe.samples_per_step
-        several = (len(model.weights),) if getattr(model, "several", False) else ()
         history = train(
             model,
             _crops(count, size),
             size,
             recipe,
-            labels=np.zeros((count, *several), np.int64),
+            labels=np.zeros(count, np.int64),
             lesion=np.zeros((count, 8, 8), np.uint8),
         ).history
         settled = history[history["step"] > _STEPS // 3]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,15 +93,16 @@ def compare(
 
     Example: miram compare miram_nystrom mae --reference random --task pathology
     """
+    from pydantic_core import to_json
+
     from miram.evaluation.config import AssessmentConfig
-    from miram.evaluation.score_files import json_values
 
     comparison = given(reference=reference, metric=metric)
     settings = given(bootstrap_draws=draws, seed=seed, comparison=comparison)
     config = AssessmentConfig.model_validate(settings)
     found = compare_study(data_root, tuple(methods or ()), task, config, protocol)
     if as_json:
-        typer.echo(json.dumps(json_values(asdict(found)), allow_nan=False))
+        typer.echo(to_json(found, inf_nan_mode="null").decode())
     else:
         _print(found)
 

@@ -1,6 +1,5 @@
 """`miram evaluate`: any model's scores, evaluated as our own are."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,6 +76,8 @@ def evaluate(
 
     Example: miram evaluate theirs.csv --labels lesions.csv --part official_split=test
     """
+    from pydantic_core import to_json
+
     from miram.evaluation.score_files import ScoreFilesConfig, evaluate_scores, read_table
     from miram.mammography.pseudonyms import with_pseudonyms
 
@@ -99,7 +100,7 @@ def evaluate(
     digests = {path: _digest(path) for path in (*(path for _, path in models.values()), labels)}
     if as_json:
         files = {str(path): digest for path, digest in digests.items()}
-        typer.echo(json.dumps(found.plain() | {"sha256": files}, allow_nan=False))
+        typer.echo(to_json({**vars(found), "sha256": files}, inf_nan_mode="null").decode())
     else:
         _print(found)
     if output is not None:

@@ -96,26 +96,12 @@ class IntensityConfig(Config):
         return self
 
 
-class BoxSizeConfig(Config):
-    """Size of the lesion's box on the mammogram, in pixels of the file.
-
-    CBIS-DDSM states no pixel spacing; films of its scanners differ in it by up to 15 %.
-    """
-
-    measures: tuple[Literal["log_area", "log_longer", "log_shorter", "log_aspect"], ...] = Field(
-        ("log_area",),
-        min_length=1,
-        description="natural logarithms of area, longer side, shorter side, and their ratio",
-    )
-
-
 class HandcraftedConfig(Config):
     """Settings of the hand-crafted baselines."""
 
     hog: HogConfig = HogConfig()
     lbp: LbpConfig = LbpConfig()
     intensity: IntensityConfig = IntensityConfig()
-    box_size: BoxSizeConfig = BoxSizeConfig()
 
 
 def hog(lesion_ids: pd.Series, crops: Crops, config: HogConfig) -> pd.DataFrame:
@@ -221,12 +207,11 @@ def mask_shape(lesion_ids: pd.Series, masks: npt.NDArray[np.uint8]) -> pd.DataFr
     return _table(lesion_ids, rows)
 
 
-def box_size(
-    lesion_ids: pd.Series, boxes: npt.NDArray[np.int64], config: BoxSizeConfig
-) -> pd.DataFrame:
-    """Describe lesions by the size of their boxes alone; no pixel is seen.
+def box_size(lesion_ids: pd.Series, boxes: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Describe lesions by the logarithm of the areas of their boxes alone; no pixel is seen.
 
-    The boxes are (n, 4) x0, y0, x1, y1 in pixels of the mammogram, half-open.
+    The boxes are (n, 4) x0, y0, x1, y1 in pixels of the mammogram's file, half-open. CBIS-DDSM
+    states no pixel spacing; films of its scanners differ in it by up to 15 %.
 
     Raises:
         MiramError: A box is empty.
@@ -238,14 +223,7 @@ def box_size(
             f"lesion {lesion_ids.iloc[empty[0]]} has an empty box {boxes[empty[0]].tolist()} in "
             "the crop manifest: cut the crops again with `kedro run --pipeline rois`"
         )
-    shorter, longer = np.log(sides.astype(np.float64)).T
-    measures = {
-        "log_area": shorter + longer,
-        "log_longer": longer,
-        "log_shorter": shorter,
-        "log_aspect": longer - shorter,
-    }
-    return _table(lesion_ids, np.column_stack([measures[name] for name in config.measures]))
+    return _table(lesion_ids, np.log(sides.astype(np.float64)).sum(axis=1))
 
 
 def _table(lesion_ids: pd.Series, rows: list[Array] | Array) -> pd.DataFrame:
@@ -293,6 +271,6 @@ DESCRIPTIONS: dict[str, Callable[[Lesions, HandcraftedConfig], pd.DataFrame]] = 
         given.ids, given.shrunk(), given.masks, config.intensity
     ),
     "mean_grey": lambda given, _: mean_grey(given.ids, given.crops),
-    "box_size": lambda given, config: box_size(given.ids, given.boxes, config.box_size),
+    "box_size": lambda given, _: box_size(given.ids, given.boxes),
     "mask_shape": lambda given, _: mask_shape(given.ids, given.masks),
 }

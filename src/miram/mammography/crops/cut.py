@@ -1,8 +1,9 @@
 """Cutting lesions and background patches out of one mammogram, decoded once."""
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -106,6 +107,18 @@ class ImageTask:
     def files(self) -> tuple[str, ...]:
         """All files of the task, relative to the raw root."""
         return (self.image_path, *(path for lesion in self.lesions for path in lesion.mask_paths))
+
+    def fingerprint(self, raw_root: Path, settings: str, names: Mapping[str, str]) -> str:
+        """Hash of settings, task and files, which count by size and time of change.
+
+        Reading them would take as long as decoding. `names` are those of files on disk, by those of
+        the task where they differ.
+        """
+        paths = [raw_root / names.get(name, name) for name in self.files]
+        stats = [path.stat() if path.exists() else None for path in paths]
+        states = [stat and (stat.st_size, stat.st_mtime_ns) for stat in stats]
+        text = settings + json.dumps([asdict(self), states])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

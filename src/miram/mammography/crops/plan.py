@@ -1,12 +1,11 @@
 """What to cut, and the building of a crop store from it: parallel, resumable, incremental."""
 
-import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -207,12 +206,8 @@ class _Cache:
     def fingerprint(self, task: ImageTask) -> str:
         """Hash of all that the crops of a mammogram follow from; files count by size and time."""
         if task.image_id not in self.fingerprints:
-            names = self.plan.names
-            paths = [self.plan.raw_root / names.get(name, name) for name in task.files]
-            stats = [path.stat() if path.exists() else None for path in paths]
-            states = [stat and (stat.st_size, stat.st_mtime_ns) for stat in stats]
-            text = self.prefix + json.dumps([asdict(task), states])
-            self.fingerprints[task.image_id] = hashlib.sha256(text.encode()).hexdigest()[:32]
+            found = task.fingerprint(self.plan.raw_root, self.prefix, self.plan.names)
+            self.fingerprints[task.image_id] = found
         return self.fingerprints[task.image_id]
 
     def part(self, task: ImageTask) -> Path:

@@ -1,6 +1,5 @@
 """The registry of data sources: one file and one line here for each."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +7,7 @@ from pydantic import ValidationError
 
 from miram.configuration import explain
 from miram.errors import MiramError
-from miram.mammography.audit import ACTIONS, CROP_CODES, DECODING_CODES, SHARED_CODES
+from miram.mammography.audit import CROP_CODES, DECODING_CODES, SHARED_CODES
 from miram.mammography.sources.base import Ingested, Source, SourceNote
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
 from miram.mammography.sources.dicom_folder import DicomFolderSource
@@ -20,7 +19,6 @@ __all__ = [
     "Ingested",
     "Source",
     "SourceNote",
-    "audit_markdown",
     "explain_code",
     "make_source",
     "source_note",
@@ -65,46 +63,3 @@ def explain_code(code: str) -> str:
         if code in codes:
             return codes[code]
     return {str(name): meaning for name, meaning in DECODING_CODES.items()}.get(bare, "")
-
-
-_AUDITS = """\
-# The audits
-
-`data/02_intermediate/ingest_audit.csv` and `audit.csv` in the crop store list what
-was left out, repaired or odd. Columns: `lesion_id` (empty for a file that belongs
-to no lesion), `file` (relative to the raw root), `code`, `action`, `detail`.
-A lesion that is left out has exactly one row with the action `left out`.
-
-{actions}
-## Codes of several sources
-
-{shared}
-{own}
-## Cutting
-
-{cutting}
-## Decoding
-
-A file that cannot be decoded has one of the codes below, with `image_` before it
-for the mammogram of a lesion and `mask_` for its mask.
-
-{decoding}"""
-
-
-def audit_markdown() -> str:
-    """Write `docs/ingest_audit.md`: every code of the audits, by where it comes from."""
-    # The phantom shares the codes of CBIS-DDSM.
-    own = {id(source.audit_codes): (name, source) for name, source in SOURCES.items()}
-    sections = (f"## `{name}`\n\n{_table('code', one.audit_codes)}" for name, one in own.values())
-    return _AUDITS.format(
-        actions=_table("action", ACTIONS),
-        shared=_table("code", SHARED_CODES),
-        own="\n".join(sections),
-        cutting=_table("code", CROP_CODES),
-        decoding=_table("decoding code", DECODING_CODES),
-    )
-
-
-def _table(heading: str, rows: Mapping[Any, str]) -> str:
-    lines = (f"| `{name!s}` | {meaning} |\n" for name, meaning in rows.items())
-    return f"| {heading} | meaning |\n|---|---|\n{''.join(lines)}"

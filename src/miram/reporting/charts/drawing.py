@@ -56,8 +56,3 @@ def error_bars(rows: pd.DataFrame, estimate: str = "estimate", **style: Any) -> 
         "thickness": 2,
         **style,
     }
-
-
-def escaped(text: str) -> str:
-    """Text from the data, of which plotly would take some as tags."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,6 +1,7 @@
 """Charts of a training: how losses fell, what decoders reconstructed."""
 
 from collections.abc import Mapping
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
-from miram.reporting.charts.drawing import MARGIN, TEMPLATE, escaped, spread
+from miram.reporting.charts.drawing import MARGIN, TEMPLATE, spread
 from miram.reporting.facts.methods import loss_columns, loss_label, trainings_of
 from miram.reporting.styles import method_style
 
@@ -48,7 +49,7 @@ def loss_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
         heights = spread([end for _, end in ends.values()], gap)
         for (method, (x, _)), y in zip(ends.items(), heights, strict=True):
             figure.add_annotation(
-                text=escaped(method),
+                text=escape(method, quote=False),
                 x=x,
                 y=y,
                 xanchor="left",

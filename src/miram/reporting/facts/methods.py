@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic_core import to_jsonable_python as plain
 
 from miram import configuration
+from miram.errors import MiramError
 from miram.mammography.splits import pretraining_crops
+from miram.models.encoder import EncoderConfig
 from miram.models.methods import METHODS, SUPERVISED
 from miram.reporting.facts.data import SplitFacts, split_facts
 from miram.reporting.facts.study import MethodResult, Study
@@ -19,15 +21,12 @@ _PLACES = {"data_root", "raw_root", "sources"}
 ABSENT = "–"  # noqa: RUF001
 
 
-def plain(value: Any) -> Any:
-    """Configuration objects, however deep, as dictionaries, lists and scalars."""
-    if isinstance(value, BaseModel):
-        return plain(value.model_dump(mode="json"))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
+def study_encoder(study: Study) -> EncoderConfig | None:
+    """The encoder that all methods share; None where the run's parameters do not say."""
+    try:
+        return EncoderConfig.model_validate(plain(study.parameters.get("encoder", {})))
+    except MiramError:
+        return None
 
 
 def flatten(value: Any) -> dict[str, str]:

@@ -4,10 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from miram.errors import MiramError
-from miram.models.encoder import EncoderConfig
 from miram.reporting.attention_page import pays
-from miram.reporting.facts.methods import method_block, plain
+from miram.reporting.facts.methods import method_block, study_encoder
 from miram.reporting.facts.study import Study
 from miram.reporting.facts.words import Table
 from miram.reporting.sections.section import Section
@@ -45,9 +43,7 @@ class Attentions(Section):
 
 def finest_tokens(study: Study) -> int | None:
     """Tokens of the finest decoder of a study, CLS included; None where it is not known."""
-    try:
-        encoder = EncoderConfig.model_validate(plain(study.parameters.get("encoder", {})))
-    except MiramError:
+    if (encoder := study_encoder(study)) is None:
         return None
     blocks = [method_block(study, name) for name in study.methods]
     scales = [decoder["scale"] for block in blocks for decoder in block.get("decoders", ())]

@@ -16,7 +16,6 @@ from plotly.subplots import make_subplots
 
 from miram.errors import MiramError
 from miram.models.describe import describe, describe_encoder
-from miram.models.encoder import EncoderConfig
 from miram.models.methods.kinds import METHOD_KINDS
 from miram.reporting.charts.drawing import (
     LEVEL_LINE,
@@ -26,7 +25,7 @@ from miram.reporting.charts.drawing import (
     sentence,
     spread,
 )
-from miram.reporting.facts.methods import is_trained, method_block, plain
+from miram.reporting.facts.methods import is_trained, method_block, study_encoder
 from miram.reporting.facts.study import Study
 from miram.reporting.facts.words import Table, counted, interval, with_interval
 from miram.reporting.sections.section import Section
@@ -84,9 +83,7 @@ def study_costs(study: Study) -> dict[str, MethodCost]:
         Cost by method; a method that is no encoder, or of which the run's parameters do not say
         enough, is absent.
     """
-    try:
-        encoder = EncoderConfig.model_validate(plain(study.parameters.get("encoder", {})))
-    except MiramError:
+    if (encoder := study_encoder(study)) is None:
         return {}
     encodings: dict[str, float] = {}
     found = {}

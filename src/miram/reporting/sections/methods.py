@@ -4,19 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from miram.errors import MiramError
 from miram.evaluation.statistics.bootstrap import Interval, intervals_of
-from miram.models.encoder import EncoderConfig
 from miram.models.fidelity import hidden_patches
 from miram.models.methods import METHODS, SUPERVISED
-from miram.reporting.charts.reconstructions import picture
+from miram.reporting.charts.images import picture
 from miram.reporting.charts.training import loss_figure, scales_of
 from miram.reporting.facts.methods import (
     differing_settings,
     method_block,
     method_table,
-    plain,
     setting_tables,
+    study_encoder,
     training_table,
 )
 from miram.reporting.facts.study import MethodResult, Study
@@ -74,10 +72,9 @@ def reconstructions_by_scale(study: Study) -> list[dict[str, Any]]:
     Empty where the run's parameters do not say how large a patch is.
     """
     made = {name: one.reconstructions for name, one in study.methods.items() if one.reconstructions}
-    try:
-        grid = EncoderConfig.model_validate(plain(study.parameters.get("encoder", {}))).grid_side
-    except MiramError:
+    if (encoder := study_encoder(study)) is None:
         return []
+    grid = encoder.grid_side
     found = []
     for scale in sorted({scale for arrays in made.values() for scale in scales_of(arrays)}):
         here = {name: arrays for name, arrays in made.items() if scale in scales_of(arrays)}

@@ -1,6 +1,7 @@
 """Does the main metric hold in every subgroup: a chart of two methods, and the table behind it."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 from plotly.graph_objects import Figure
 
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS, TOO_FEW
-from miram.reporting.charts.drawing import LEVEL_LINE, TEMPLATE, error_bars, escaped, sentence
+from miram.reporting.charts.drawing import LEVEL_LINE, TEMPLATE, error_bars, sentence
 from miram.reporting.facts.findings import study_findings
 from miram.reporting.facts.study import MethodResult, Study, joined
 from miram.reporting.facts.words import Table, counted, interval, number, p_value
@@ -121,7 +122,7 @@ def _name(row: Any) -> str:
 
 def _label(row: Any) -> str:
     size = f"{counted(int(row.lesions), 'lesion')}, {counted(int(row.patients), 'patient')}"
-    return f"{escaped(_name(row))}<br><sub>{size}</sub>"
+    return f"{escape(_name(row), quote=False)}<br><sub>{size}</sub>"
 
 
 def _markers(method: str, rows: pd.DataFrame) -> dict[str, Any]:
@@ -133,7 +134,8 @@ def _markers(method: str, rows: pd.DataFrame) -> dict[str, Any]:
         "marker": {"color": style.color, "symbol": symbols, "size": 9},
         "name": method,
         "text": [
-            f"{escaped(_name(row))}: {number(row.estimate)} ({interval(row.lower, row.upper)})"
+            f"{escape(_name(row), quote=False)}: {number(row.estimate)} "
+            f"({interval(row.lower, row.upper)})"
             f"<br>{row.lesions} lesions, {row.patients} patients: {row.verdict}"
             for row in rows.itertuples()
         ],
