@@ -43,6 +43,7 @@ _READ = {
     *("ModalityLUTType", "LossyImageCompression", "BurnedInAnnotation", "SeriesDescription"),
 }
 _OTHERS = (b"19510823", b"1951-08-23", b"20190317", b"2019-03-17", b"1.2.826.0.1.77")
+_MIRAM = "import sys; from miram.commands.app import main; main(sys.argv[2:])"
 _DATA_URI = re.compile(rb"data:[\w/+.-]+;base64,([\w+/=]+)")
 
 
@@ -224,10 +225,12 @@ def attack(folder: Path, patients: int = 24, commands: int | None = None) -> Tri
             for name, more in (("promote", "promote.method=mae"), ("export", "export.formats=timm"))
         ),
         ("miram", "report", "--data-root", "data"),
-        ("miram", "describe", "data/06_models/mae/encoder.safetensors"),
+        ("miram", "verify", "data"),
+        ("miram", "compare", "mae", "--reference", "hog", "--data-root", "data"),
     )
     for number, command in enumerate(asked[:commands]):
-        words = [sys.executable, "-m", *command]
+        program = ["-m"] if command[0] == "kedro" else ["-c", _MIRAM]
+        words = [sys.executable, *program, *command]
         run = subprocess.run(words, cwd=folder, capture_output=True)
         log = folder / f"data/command_{number}.log"  # what it says is searched as well
         log.parent.mkdir(exist_ok=True)

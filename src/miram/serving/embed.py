@@ -33,6 +33,7 @@ from miram.mammography.audit import audit_rows
 from miram.mammography.crops.cut import CROPPING_VERSION, ImageCrops, ImageTask
 from miram.mammography.crops.plan import plan_crops
 from miram.mammography.sources import Ingested
+from miram.mammography.workers import local_workers
 from miram.progress import track
 from miram.provenance import git_commit, versions
 from miram.serving.predictor import RESEARCH_USE_ONLY, Predictor
@@ -272,7 +273,7 @@ def _facts(plan: EmbeddingPlan) -> dict[str, str]:
 def _cut(tasks: list[ImageTask], plan: EmbeddingPlan) -> Iterator[ImageCrops]:
     """Decode and cut in parallel, never far ahead of what is taken."""
     step = _QUEUE * plan.workers
-    with Parallel(n_jobs=plan.workers, return_as="generator") as parallel:
+    with local_workers(), Parallel(n_jobs=plan.workers, return_as="generator") as parallel:
         for start in range(0, len(tasks), step):
             yield from parallel(
                 delayed(cut_regions)(task, plan.raw_root, plan.predictor.crops)

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from miram.mammography.crops.cut import (
 from miram.mammography.crops.geometry import Box
 from miram.mammography.crops.store import CropStore, write_store
 from miram.mammography.lesion_table import BOX, marked_elsewhere
+from miram.mammography.workers import local_workers
 from miram.progress import track
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class CropPlan:
     config: CropConfig
     raw_root: Path
     workers: int = 1
-    backend: Backend = nullcontext
+    backend: Backend = local_workers
     names: Mapping[str, str] = field(default_factory=dict)
 
     def names_of(self, task: ImageTask) -> dict[str, str]:
@@ -64,7 +65,7 @@ def plan_crops(
     raw_root: Path,
     config: CropConfig,
     workers: int = 1,
-    backend: Backend = nullcontext,
+    backend: Backend = local_workers,
     names: Mapping[str, str] | None = None,
 ) -> CropPlan:
     """Group a lesion table by mammogram, so that each is decoded once; see `CropPlan`.

@@ -18,6 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorag
 from miram.mammography.phantom.cases import draw_cases
 from miram.mammography.phantom.config import KINDS, Kind, PhantomConfig
 from miram.mammography.phantom.render import Row, render_view
+from miram.mammography.workers import local_workers
 
 STUDY_DATE, CONTENT_DATE = "20160720", "20160426"
 IMPLEMENTATION = generate_uid(entropy_srcs=["miram phantom implementation"])
@@ -75,7 +76,7 @@ def phantom_files(config: PhantomConfig, workers: int = 1) -> Iterator[File]:
     else:
         # joblib renders on while the reader is busy: batches bound what it can pile up.
         batch = VIEWS_PER_WORKER * workers
-        with Parallel(n_jobs=workers, return_as="generator") as parallel:
+        with local_workers(), Parallel(n_jobs=workers, return_as="generator") as parallel:
             for start in range(0, len(views), batch):
                 tasks = (delayed(_view_files)(v, config) for v in views[start : start + batch])
                 for files in parallel(tasks):

@@ -17,6 +17,7 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from miram.configuration import Config
 from miram.errors import MiramError
+from miram.mammography.workers import local_workers
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,8 @@ def cropping_backend(engine: EngineConfig) -> Iterator[None]:
         MiramError: Ray is missing or unreachable, or a worker died.
     """
     if engine.kind == "local":
-        yield
+        with local_workers():
+            yield
         return
     with cluster(engine) as ray:
         from joblib import parallel_config, register_parallel_backend
