@@ -1,9 +1,11 @@
 """Write what each attention gives and costs, from a finished `kedro run --env attention_sweep`.
 
+    miram benchmark step --env attention_sweep --json > data_sweep/rates.json
     python docs/results/attention_quality.py data_sweep docs/results/attention_quality.md
 
-What stands between the two marks of the page is renewed, and a plot is drawn beside it. Differences
-are paired, against MAE and against MIRAM with softmax; Holm counts the attentions of a column.
+Times are those of the first command, in which every method is trained alone. What stands between
+the two marks of the page is renewed, and a plot is drawn beside it. Differences are paired, against
+MAE and against MIRAM with softmax; Holm counts the attentions of a column.
 """
 
 import sys
@@ -43,6 +45,7 @@ def main(data_root: Path, page: Path) -> None:
     """Renew the page and draw its plot."""
     costs = pd.read_csv(data_root / "08_reporting/costs.csv").drop_duplicates("method")
     kept = costs.set_index("method")["activation_mib"]
+    timed = pd.read_json(data_root / "rates.json").set_index("what")["rate"]
     # The last report is of the sweep alone, whatever else was trained in the folder.
     metrics = {
         name: one
@@ -50,7 +53,7 @@ def main(data_root: Path, page: Path) -> None:
         if name in METHODS and name in kept
     }
     measured = pd.DataFrame(
-        [measure(data_root, name, one, kept[name]) for name, one in metrics.items()]
+        [measure(data_root, name, one, kept[name], timed) for name, one in metrics.items()]
     )
     plot = page.with_suffix(".svg")
     draw(measured, plot)
@@ -67,7 +70,9 @@ def main(data_root: Path, page: Path) -> None:
     renew(page, "\n\n".join(parts))
 
 
-def measure(data_root: Path, name: str, metrics: dict[str, Any], kept_mib: float) -> dict[str, Any]:
+def measure(
+    data_root: Path, name: str, metrics: dict[str, Any], kept_mib: float, timed: pd.Series
+) -> dict[str, Any]:
     """The row of a method: `GIVEN` with `_lower` and `_upper`, `COSTS`; what it lacks is absent."""
     auc = metrics["tasks"][TASK]["metrics"]["auc"]
     found = {"method": name, **_named("auc", auc["estimate"], auc["lower"], auc["upper"])}
@@ -81,7 +86,7 @@ def measure(data_root: Path, name: str, metrics: dict[str, Any], kept_mib: float
         found |= _named(metric, values.mean(), *ends)
     history = pd.read_csv(data_root / "06_models" / name / "history.csv")
     if len(history):
-        found["ms"] = 1000 / history["images_per_second"].median()
+        found["ms"] = 1000 / timed[name]
         found["kept_mib"] = kept_mib
         found["peak_gb"] = history["peak_memory_gb"].max()
     return found
@@ -114,8 +119,8 @@ def about(data_root: Path, task: dict[str, Any]) -> str:
         f"{TASK.capitalize()} of {task['lesions']} lesions of {task['patients']} patients, read by "
         f"a linear probe; PSNR and SSIM of the hidden patches of {shown}, mean over patients; all "
         f"with 95 % intervals. {training['epochs']} epochs in steps of {training['batch_size']} on "
-        f"{where}: median time of a step by its images. What is kept for the backward pass is "
-        "counted, in float32. Peak memory is that of tensors on a GPU, else of the whole process."
+        f"{where}; time of an image in training, each method alone on one core. What is kept for "
+        "the backward pass is counted, in float32. Peak memory is that of tensors on a GPU, else of the whole process."
     )
 
 
