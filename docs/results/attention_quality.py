@@ -120,8 +120,8 @@ def about(data_root: Path, task: dict[str, Any]) -> str:
         f"a linear probe; PSNR and SSIM of the hidden patches of {shown}, mean over patients; all "
         f"with 95 % intervals. {training['epochs']} epochs in steps of {training['batch_size']} on "
         f"{where}; time of an image in training, each method alone on one core. What is kept for "
-        "the backward pass is counted, in float32. Peak memory is that of tensors on a GPU, else of "
-        "the whole process."
+        "the backward pass is counted, in float32. Peak memory is that of tensors on a GPU, else "
+        "of the whole process."
     )
 
 
