@@ -79,7 +79,7 @@ def train(folder: Path, steps: int) -> tuple[Tried, dict[str, tuple[int, int]]]:
             use.sample()
         time.sleep(0.5)
     if process.returncode:
-        tried.fault(f"status {process.returncode}: {root.with_suffix('.log').read_text()[-800:]}")
+        tried.fault(f"status {process.returncode}: {study.log_of(root).read_text()[-800:]}")
         return tried, {}
     taken, rows = _steps_in_mlflow(root)
     if taken < steps or rows != taken:

@@ -22,7 +22,7 @@ _TIMES = ("second", "time", "wait", "memory", "per_s")  # columns of a history t
 
 def start(root: Path, *options: str, params: str = SMALLEST, **environment: str) -> Any:
     """Start `kedro run --env test` with a data_root, in a session of its own."""
-    log = root.with_suffix(".log").open("ab")
+    log = log_of(root).open("ab")
     return subprocess.Popen(
         [*KEDRO_RUN, *options, "--params", f"data_root={root},{params}"],
         cwd=PROJECT,
@@ -34,10 +34,17 @@ def start(root: Path, *options: str, params: str = SMALLEST, **environment: str)
     )
 
 
+def log_of(root: Path) -> Path:
+    """What the runs of a study say; not on its disk, which may be full."""
+    folder = PROJECT / "build/faults_logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{root.parent.name}_{root.name}.log"
+
+
 def run(root: Path, *options: str, **given: str) -> tuple[int, str]:
     """Run it to its end; gives the exit status and what it said."""
     root.parent.mkdir(parents=True, exist_ok=True)
-    log = root.with_suffix(".log")
+    log = log_of(root)
     before = log.stat().st_size if log.exists() else 0
     status = start(root, *options, **given).wait()
     return status, log.read_bytes()[before:].decode(errors="replace")

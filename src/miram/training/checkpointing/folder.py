@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from miram.errors import MiramError
+from miram.errors import MiramError, causes
 from miram.files import check, recorded_path
 
 log = logging.getLogger(__name__)
@@ -118,8 +118,12 @@ def write_state(path: Path, state: State) -> None:
     import torch  # only here, so that commands that do not train need not wait for it
 
     with recorded_path(path) as temporary, temporary.open("wb") as file:
-        # Through a file object, so that a full disk is an OSError with the system's words.
-        torch.save(state, file)
+        # Through a file object, so that a full disk is an OSError with the system's words, which
+        # torch's writer may hide behind its own.
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            raise next((one for one in causes(error) if isinstance(one, OSError)), error) from error
 
 
 def read_state(path: Path) -> State:
