@@ -321,4 +321,5 @@ def _allowed(name: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    lines = [line for line in str(error).splitlines() if not line.startswith("(raised as a result")]
+    return (lines or [type(error).__name__])[0]
