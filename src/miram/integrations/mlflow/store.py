@@ -42,6 +42,7 @@ _LONGEST_PARAMETER = 500
 _PICTURE = re.compile(rb"data:image/[\w+.-]+;base64,[\w+/=]+")
 _NO_METRICS = {"step", "epoch", "seed", "fold"}  # columns of a history
 _AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
+_PAUSE = 10  # times as long as a call was waited for in vain
 _SECONDS_IN_QUEUE = 5  # after which a step has arrived, or never will
 
 
@@ -85,7 +86,7 @@ class Store:
     """
 
     def __init__(self, config: MlflowConfig, command: str) -> None:
-        self.config, self.away, self._warned = config, False, False
+        self.config, self.away, self._warned, self._again_at = config, False, False, 0.0
         self.runs: dict[str, Run] = {}  # the command's own is the first
         self._queue: deque[tuple[float, Any]] = deque()
         self._had: dict[str, dict[str, set[int]]] = {}  # steps of resumed runs, by metric
@@ -108,8 +109,11 @@ class Store:
             self._lock.acquire()
 
     def update(self, retry: bool = False) -> None:
-        """Log what MLflow misses of the command, and note it; `retry` a server that was away."""
-        if self.away and retry:
+        """Log what MLflow misses of the command, and note it; `retry` a server that was away.
+
+        One that lets a call wait is asked again only after ten times as long.
+        """
+        if self.away and retry and time.monotonic() >= self._again_at:
             with suppress(Exception):  # the warning is out
                 self._wait_for_steps()
             self.away = False
@@ -117,6 +121,7 @@ class Store:
 
     def close(self) -> None:
         """Log what is left at the end of the command, or leave it to the next one."""
+        self._again_at = 0.0
         self.update(retry=True)
         self._lock.release()
         if self.away:
@@ -237,6 +242,7 @@ class Store:
     @contextmanager
     def _tolerance(self, run: Run) -> Iterator[None]:
         """A failure costs a warning."""
+        started = time.monotonic()
         try:
             yield
         except Exception as error:  # of any kind: the training continues
@@ -244,6 +250,7 @@ class Store:
                 name = run.method or "the command"
                 log.warning("not recorded in MLflow for %s: %s", name, _first_line(error))
             else:
+                self._again_at = time.monotonic() + _PAUSE * (time.monotonic() - started)
                 self._lose(error)
 
     def _lose(self, error: Exception) -> None:
