@@ -30,7 +30,7 @@ _ENVIRONMENT = {
 _QUIET = {
     "alembic": logging.WARNING,
     "mlflow.pyfunc": logging.WARNING,
-    "mlflow.store.db.utils": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,  # a traceback; our one warning says it
     "mlflow.utils.async_logging.async_logging_queue": logging.CRITICAL,
     "urllib3.connectionpool": logging.ERROR,
 }
