@@ -37,7 +37,6 @@ GIVEN = {  # decimals and heading of each metric with an interval
 COSTS = {  # likewise, of one image in training
     "ms": (2, "ms per image"),
     "kept_mib": (2, "kept for the backward pass, MiB per image"),
-    "peak_gb": (2, "peak memory, GB"),
 }
 
 
@@ -84,11 +83,9 @@ def measure(
         # A difference that is 0 for all has no interval of Student's.
         ends = stats.ttest_1samp(values, 0).confidence_interval(LEVEL) if values.std() else (0, 0)
         found |= _named(metric, values.mean(), *ends)
-    history = pd.read_csv(data_root / "06_models" / name / "history.csv")
-    if len(history):
+    if name in timed:
         found["ms"] = 1000 / timed[name]
         found["kept_mib"] = kept_mib
-        found["peak_gb"] = history["peak_memory_gb"].max()
     return found
 
 
@@ -120,8 +117,7 @@ def about(data_root: Path, task: dict[str, Any]) -> str:
         f"a linear probe; PSNR and SSIM of the hidden patches of {shown}, mean over patients; all "
         f"with 95 % intervals. {training['epochs']} epochs in steps of {training['batch_size']} on "
         f"{where}; time of an image in training, each method alone on one core. What is kept for "
-        "the backward pass is counted, in float32. Peak memory is that of tensors on a GPU, else "
-        "of the whole process."
+        "the backward pass is counted, in float32."
     )
 
 
