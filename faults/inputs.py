@@ -28,6 +28,7 @@ import yaml
 from damage import changed_bytes, changed_json, changed_rows
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from pydantic_core import to_json
 from record import PROJECT, Tried, record
 
 from miram.errors import MiramError
@@ -153,7 +154,8 @@ def scores(count: int, seed_: int) -> Tried:
         for path, content in zip(paths, both, strict=True):
             path.write_bytes(content)
         found, of = map(read_table, paths)
-        evaluate_scores({"model": found}, of, TASKS["pathology"], config).plain()
+        result = evaluate_scores({"model": found}, of, TASKS["pathology"], config)
+        to_json(result, inf_nan_mode="null")
 
     drawn = st.tuples(changed_rows(given_), changed_rows(labels))
     return tried("damaged files of scores and labels (CSV)", count, seed_, drawn, read)

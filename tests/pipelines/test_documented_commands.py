@@ -22,8 +22,9 @@ def commands(pages):
 
 @pytest.fixture
 def workplace(copied, tmp_path, monkeypatch):
-    """A folder as the documentation assumes it: a finished study in `data`."""
-    (tmp_path / "data").symlink_to(copied)
+    """A folder as the documentation assumes it: a finished study in `data`, and a second one."""
+    for name in ("data", "data_fair"):
+        (tmp_path / name).symlink_to(copied)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -41,7 +42,8 @@ def test_cheap_commands_of_the_documentation_run_as_they_stand(project, workplac
     assert written == {"timm", "encoder.onnx", "hugging_face"}
 
 
-def test_the_code_of_the_readme_runs_on_a_finished_study(project, workplace, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
+def test_the_encoder_gets_into_code_of_ones_own_as_its_page_says(project, workplace, capsys):
+    page = (project / "docs/take_the_encoder.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(code, {})
-    assert "'input_size': (1, 32, 32)" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("torch.Size([2, ")
