@@ -35,6 +35,7 @@ TINY_PHANTOM = PhantomConfig(patients=16, image_size=512, seed=3)
 # by its fixture, single tests by their marker.
 SLOW = (
     "browser",
+    "commands/methods/test_benchmark_command.py",
     "finetuning",
     "integrations/mlflow",
     "mammography/sources/cbis_ddsm/test_roles_answer_key.py",
