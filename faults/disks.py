@@ -80,13 +80,8 @@ def closed(whole: Path) -> Tried:
         place = str(copy / layer)
         with mounted(copy / layer, "--bind", place) as again:
             again("bind,ro")
-            status, said = study.run(copy)
-        if study.mendable(status, said):
-            tried.outcome["one error in words"] += 1
-        elif status == 0 and not study.differing(study.metrics(whole), study.metrics(copy)):
-            tried.outcome["went on, the same metrics"] += 1
-        else:
-            tried.fault(f"{layer or 'data_root'}: status {status}: {said[-800:]}")
+            found = study.run(copy)
+        study.note(tried, layer or "data_root", whole, copy, found)
         shutil.rmtree(copy)
     return tried
 
@@ -119,15 +114,10 @@ def mlflow(whole: Path) -> Tried:
                 database.write_bytes(content)
             elif name == "gone":
                 shutil.rmtree(copy / "mlflow")
-            status, said = study.run(copy, "--conf-source", str(conf))
+            found = study.run(copy, "--conf-source", str(conf))
         if held:
             held.close()
-        if study.mendable(status, said):
-            tried.outcome["one error in words"] += 1
-        elif status == 0 and not study.differing(study.metrics(whole), study.metrics(copy)):
-            tried.outcome["went on, the same metrics"] += 1
-        else:
-            tried.fault(f"{name}: status {status}: {said[-800:]}")
+        study.note(tried, name, whole, copy, found)
         shutil.rmtree(copy)
     return tried
 

@@ -21,6 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -185,13 +186,13 @@ def found_in(folder: Path, but: str = "02_intermediate") -> Iterator[tuple[str, 
                         yield name, word
 
 
-def project(folder: Path, lab: Lab) -> None:
-    """A project of its own on the lab's data."""
+def make_project(folder: Path, table: str, **options: Any) -> None:
+    """A project of its own on a lab's data; `options` are further ones of its table."""
     (folder / "src").mkdir(parents=True)
     shutil.copytree(PROJECT / "conf", folder / "conf")
     (folder / "pyproject.toml").symlink_to(PROJECT / "pyproject.toml")
-    options = {
-        "table": lab.table,
+    table_options = {
+        "table": table,
         "columns": {
             "patient_id": "number",
             "image_path": "film",
@@ -200,9 +201,10 @@ def project(folder: Path, lab: Lab) -> None:
         },
         "values": {"pathology": {"cancer": "MALIGNANT", "benign": "BENIGN"}},
         "label_columns": ["stage"],
+        **options,
     }
     (folder / "conf/test/parameters_lab.yml").write_text(
-        yaml.safe_dump({"sources": {"image_table": options}})
+        yaml.safe_dump({"sources": {"image_table": table_options}})
     )
 
 
@@ -215,7 +217,7 @@ def attack(folder: Path, patients: int = 24, commands: int | None = None) -> Tri
         f"identifiers planted in {len(lab.tags):,} tags, private tags, and names of files, "
         "folders, tables and patients"
     )
-    project(folder, lab)
+    make_project(folder, lab.table)
     params = f"source=image_table,raw_root={raw.name},methods=mae"
     asked = (
         ("kedro", "run", "--env", "test", "--params", params),

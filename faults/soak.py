@@ -38,7 +38,7 @@ class Use:
             memory = self.process.memory_info().rss
             self.samples.append((memory, self.process.num_fds(), self.process.num_threads()))
 
-    def judge(self, tried: Tried) -> dict[str, tuple[int, int]]:
+    def compare(self, tried: Tried) -> dict[str, tuple[int, int]]:
         """Compare the second quarter of the samples with the last."""
         quarter = len(self.samples) // 4
         early, late = (
@@ -84,7 +84,7 @@ def train(folder: Path, steps: int) -> tuple[Tried, dict[str, tuple[int, int]]]:
     taken, rows = _steps_in_mlflow(root)
     if taken < steps or rows != taken:
         tried.fault(f"{taken} steps, {rows} losses in MLflow, {steps} asked for")
-    about = use.judge(tried)
+    about = use.compare(tried)
     tried.outcome["steps; memory, handles and threads flat"] = taken if not tried.faults else 0
     return tried, about
 
@@ -122,7 +122,7 @@ def read(count: int) -> tuple[Tried, dict[str, tuple[int, int]]]:
     workers = len(psutil.Process().children())
     if workers > 1:
         tried.fault(f"{workers} workers are left")
-    about = use.judge(tried)
+    about = use.compare(tried)
     tried.outcome["files; memory, handles and threads flat"] = count if not tried.faults else 0
     return tried, about
 

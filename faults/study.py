@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import psutil
-from record import PROJECT
+from record import PROJECT, Tried
 
 KEDRO_RUN = (sys.executable, "-m", "kedro", "run", "--env", "test")
 SMALLEST = "methods=mae+supervised,phantom.patients=24,evaluation.bootstrap_draws=100"
@@ -62,6 +62,17 @@ def finished(root: Path, params: str = SMALLEST) -> Path:
 def mendable(status: int, said: str) -> bool:
     """Whether a run ended by one error in words, not by a traceback or a signal."""
     return status == 1 and "Error: " in said and "Traceback" not in said
+
+
+def note(tried: Tried, what: str, whole: Path, disturbed: Path, run: tuple[int, str]) -> None:
+    """Note what became of a disturbed study: it says what is wrong, or finds what `whole` found."""
+    status, said = run
+    if mendable(status, said):
+        tried.outcome["one error in words"] += 1
+    elif status == 0 and not differing(metrics(whole), metrics(disturbed)):
+        tried.outcome["went on, the same metrics"] += 1
+    else:
+        tried.fault(f"{what}: status {status}: {said[-800:]}")
 
 
 def results(root: Path) -> dict[str, Any]:

@@ -79,19 +79,19 @@ def test_a_process_that_outlives_its_parent_is_seen():
 def test_memory_and_handles_that_grow_are_seen():
     use, tried = soak.Use(None), record.Tried("steps")
     use.samples = [(10**9 + 10**7 * n, 20 + n, 5) for n in range(40)]
-    use.judge(tried)
+    use.compare(tried)
     assert [fault.split()[0] for fault in tried.faults] == ["memory", "handles"]
     flat = record.Tried("steps")
     use.samples = [(10**9 + 10**5 * n, 20, 5) for n in range(40)]
-    use.judge(flat)
+    use.compare(flat)
     assert flat.faults == []
 
 
-def test_flips_are_told_by_verify_or_listed(copied_study):
+def test_flips_are_detected_by_verify_or_listed(copied_study):
     before = study.results(copied_study)
     tried, silent = flips.attack(copied_study, 1, seed=2)
     assert [fault for one in tried for fault in one.faults] == []
-    told = sum(one.outcome["told"] for one in tried)
-    assert told > len(tried) // 2 > 4
+    detected = sum(one.outcome["detected"] for one in tried)
+    assert detected > len(tried) // 2 > 4
     assert {path.name for path in silent} <= {"tasks.json", ".sha256", ".run.json"}
     assert study.results(copied_study) == before  # all flips were taken back

@@ -1,15 +1,14 @@
 """What a study of a lab's own data writes holds no name, number, date or file of a patient."""
 
 import json
-import shutil
 import stat
 import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from dicom_files import dicom
+from leaks import make_project
 from miram_command import call_miram, run_kedro
 from pandas.testing import assert_frame_equal
 from PIL import Image
@@ -63,27 +62,10 @@ def write_lab(root):
     (root / TABLE).write_text("\n".join(lines), encoding="utf-8")
 
 
-OPTIONS = {
-    "table": TABLE,
-    "columns": {
-        "patient_id": "number",
-        "image_path": "film",
-        "mask_paths": "outline",
-        "pathology": "diagnosis",
-    },
-    "values": {"pathology": {"cancer": "MALIGNANT", "benign": "BENIGN"}},
-    "label_columns": ["stage"],
-}
-
-
-def run_lab(folder, project, *asked, **options):
+def run_lab(folder, *asked, **options):
     """A project of its own after `kedro run`; what the command said is in data/run.log."""
     write_lab(folder / LAB)
-    (folder / "src").mkdir()
-    shutil.copytree(project / "conf", folder / "conf")
-    (folder / "pyproject.toml").symlink_to(project / "pyproject.toml")
-    parameters = {"sources": {"image_table": {**OPTIONS, **options}}}
-    (folder / "conf/test/parameters_lab.yml").write_text(yaml.safe_dump(parameters))
+    make_project(folder, TABLE, **options)
     params = f"source=image_table,raw_root={LAB},methods=mae"
     run = run_kedro("run", "--env", "test", "--params", params, *asked, folder=folder)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
@@ -92,15 +74,15 @@ def run_lab(folder, project, *asked, **options):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, project):
-    return run_lab(tmp_path_factory.mktemp("lab"), project)
+def lab(tmp_path_factory):
+    return run_lab(tmp_path_factory.mktemp("lab"))
 
 
 @pytest.fixture(scope="module")
-def open_lab(tmp_path_factory, project):
+def open_lab(tmp_path_factory):
     """The same without pseudonyms, up to the predictions."""
     pipelines = ("--pipelines", "ingest,rois,pretrain,probe")
-    return run_lab(tmp_path_factory.mktemp("open_lab"), project, *pipelines, pseudonyms=False)
+    return run_lab(tmp_path_factory.mktemp("open_lab"), *pipelines, pseudonyms=False)
 
 
 def bytes_of(folder):
