@@ -14,8 +14,8 @@ _PAGE = """\
 Hospital data come with damaged files, and machines are shared, full and switched off. The runs
 below damage image files, kill runs, flip bytes, fill disks, plant names and search for them.
 Every number was counted by the command beside it. `make faults` does all of it and damages
-tables, settings and requests besides, of which no full run is recorded yet; a short part of
-everything is in `make test`. A row with the word FAULT is a fault that is not mended.
+tables, settings and requests besides, of which no full run is recorded yet; a short part of most
+is in `make test`. A row with the word FAULT is a fault that is not mended.
 
 | what | tried | outcome | command |
 |---|---:|---|---|
