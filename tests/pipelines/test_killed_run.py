@@ -27,10 +27,17 @@ def kill_once(process, reached):
     assert process.wait() == -signal.SIGKILL
 
 
+def bytes_of(path):
+    """A file's size in bytes, -1 once the running command has removed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
 def made(root, pattern, count, size=0):
     """Whether so many files of a name are there, each of so many bytes."""
-    found = [path for path in root.rglob(pattern) if path.exists() and path.stat().st_size >= size]
-    return len(found) >= count
+    return sum(bytes_of(path) >= size for path in root.rglob(pattern)) >= count
 
 
 def test_a_killed_run_can_be_repeated(project, tmp_path):
