@@ -13,6 +13,7 @@ from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources import make_source
 
 PAGE = (PROJECT / "docs" / "bring_your_own_data.md").read_text()
+RECIPES = (PROJECT / "docs" / "public_data_sets.md").read_text()
 
 
 def blocks(language):
@@ -52,18 +53,9 @@ def test_the_example_can_be_cut(ingested, my_lab, tmp_path):
     assert (cut["box_x1"] - cut["box_x0"]).tolist() == widths
 
 
-def test_every_block_of_options_on_the_page_is_valid():
-    found = [
-        block["sources"] for block in map(yaml.safe_load, blocks("yaml")) if "sources" in block
-    ]
-    assert len(found) == 5
-    for sources in found:
-        for name, options in sources.items():
-            make_source(name, options)
-
-
-def test_every_script_on_the_page_is_python():
-    scripts = blocks("python")
+@pytest.mark.parametrize("page", [PAGE, RECIPES], ids=["own", "public"])
+def test_every_script_on_the_pages_is_python(page):
+    scripts = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert scripts
     for number, script in enumerate(scripts):
         assert compile(script, f"block {number}", "exec").co_code
