@@ -105,9 +105,8 @@ def assert_same_steps(expected, found):
 def test_losses_gradients_and_buffers_are_the_same_bit_for_bit(name):
     plain, again = build(name), build(name)
     expected = steps(plain)
-    with recompute_activations(again) as count:
+    with recompute_activations(again):
         found = steps(again)
-    assert count >= 3
     assert_same_steps(expected, found)
     for key, value in plain.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
@@ -144,8 +143,7 @@ def test_every_block_of_the_model_is_reached():
     model = build("hierarchical")
     blocks = [part for part in model.modules() if type(part).__name__.endswith("Block")]
     assert len(blocks) == 3 + 2 + 2  # encoder, deepest level, the other levels
-    with recompute_activations(model) as count:
-        assert count == len(blocks)
+    with recompute_activations(model):
         assert all("forward" in vars(block) for block in blocks)
 
 
@@ -194,17 +192,10 @@ def test_a_momentum_encoder_is_not_computed_twice():
     assert calls.count(model.key_encoder.blocks[0].mlp) == 2
 
 
-def test_what_is_not_wanted_changes_nothing():
-    model = build("softmax")
-    with recompute_activations(model, wanted=False) as count:
-        assert count == 0
-        assert not any("forward" in vars(part) for part in model.modules())
-
-
 def test_a_model_without_transformer_blocks_says_so(caplog):
     model = timm.create_model("resnet10t", num_classes=0, in_chans=1)
-    with caplog.at_level(logging.WARNING), recompute_activations(model) as count:
-        assert count == 0
+    with caplog.at_level(logging.WARNING), recompute_activations(model):
+        assert not any("forward" in vars(part) for part in model.modules())
     assert "ResNet has no transformer blocks" in caplog.text
 
 

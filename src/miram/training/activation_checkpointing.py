@@ -38,17 +38,14 @@ BLOCKS = (
 
 
 @contextmanager
-def recompute_activations(model: nn.Module, wanted: bool = True) -> Iterator[int]:
+def recompute_activations(model: nn.Module) -> Iterator[None]:
     """Let every transformer block compute its activations again, within the block of code.
 
     Weights keep their names, results their values, random layers their draws. The forward and
     the backward pass must both be within. A copy of the model made within recomputes for good.
-
-    Yields:
-        How many blocks recompute.
     """
-    found = [part for part in model.modules() if isinstance(part, BLOCKS)] if wanted else []
-    if wanted and not found:
+    found = [part for part in model.modules() if isinstance(part, BLOCKS)]
+    if not found:
         log.warning(
             "%s has no transformer blocks: activation checkpointing changes nothing",
             type(model).__name__,
@@ -56,25 +53,18 @@ def recompute_activations(model: nn.Module, wanted: bool = True) -> Iterator[int
     blocks = [block for block in found if "forward" not in vars(block)]
     for block in blocks:
         # An attribute of the block, and no module around it: names and types stay as they are.
-        block.forward = _Recomputed(block)  # type: ignore[method-assign]
+        # A partial, and no closure: the model can be copied and pickled with it.
+        block.forward = functools.partial(_recomputed, block)  # type: ignore[method-assign]
     try:
-        yield len(found)
+        yield
     finally:
         for block in blocks:
             del block.forward
 
 
-class _Recomputed:
-    """The forward pass of a block that keeps its arguments only.
-
-    An object, and no closure, so that a model can be copied and pickled with it.
-    """
-
-    def __init__(self, block: nn.Module) -> None:
-        self.block = block
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        forward = functools.partial(type(self.block).forward, self.block)
-        if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)  # nothing is kept, as by a momentum encoder
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+def _recomputed(block: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    """The forward pass of a block that keeps its arguments only."""
+    forward = functools.partial(type(block).forward, block)
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)  # nothing is kept, as by a momentum encoder
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)

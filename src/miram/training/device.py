@@ -87,6 +87,12 @@ def fastest_precision(cpu: bool) -> str:
     return "bf16" if any(capabilities.get(name, False) for name in names) else "fp32"
 
 
+def autocast(device: str, precision: str) -> torch.autocast:
+    """Compute in a precision, bf16 or fp16, on a type of device; in any other as it comes."""
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(device, half, enabled=half is not None)
+
+
 def device_facts(config: TrainingConfig) -> dict[str, Any]:
     """What a checkpoint's header says of the machine that trained it."""
     accelerator = make_accelerator(config)
@@ -125,11 +131,8 @@ def check_ranks_agree(accelerator: Accelerator, step: int, folder: Path | None) 
 
 
 @contextmanager
-def determinism(wanted: bool) -> Iterator[None]:
+def determinism() -> Iterator[None]:
     """Refuse operations whose result varies from run to run, within the block."""
-    if not wanted:
-        yield
-        return
     before = torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by cuBLAS

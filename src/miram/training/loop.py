@@ -101,14 +101,16 @@ def train(
         stack.enter_context(_ONE_AT_A_TIME)
         config = _with_micro_batches(model, crops, rows, image_size, config)
         stack.enter_context(torch.random.fork_rng())
-        stack.enter_context(determinism(config.deterministic))
-        stack.enter_context(recompute_activations(model, config.activation_checkpointing))
+        if config.deterministic:
+            stack.enter_context(determinism())
+        if config.activation_checkpointing:
+            stack.enter_context(recompute_activations(model))
         interruption = stack.enter_context(Interruption())
         facts = facts_of(config)
         arrays = (crops, rows, labels, lesion)
         training = Training(model, arrays, image_size, config, checkpoints, validate, facts)
-        several = training.accelerator.num_processes > 1
-        stack.enter_context(normalized_together(model, several))
+        if training.accelerator.num_processes > 1:
+            stack.enter_context(normalized_together(model))
         training.interruption = interruption
         training.run()
         return Trained(training.recorder.history(), training.facts)

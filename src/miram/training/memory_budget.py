@@ -9,7 +9,7 @@ import gc
 import logging
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from miram.models.describe import kept_for_backward
 from miram.training.activation_checkpointing import BLOCKS, recompute_activations
 from miram.training.config import AUTO, TrainingConfig
 from miram.training.data.batches import InputSpec, ModelOutput
-from miram.training.device import fastest_precision
+from miram.training.device import autocast, fastest_precision
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,7 @@ class Trial:
             batch["labels"] = torch.zeros(size, *several, dtype=torch.int64, device=device)
         if spec.needs_lesion:  # of any size, which hardly matters
             batch["lesion"] = torch.zeros(size, 8, 8, dtype=torch.uint8, device=device)
-        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        with torch.autocast(device.type, half, enabled=half is not None):
+        with autocast(device.type, self.precision):
             output: ModelOutput = model(**batch)
         return output.loss
 
@@ -101,7 +100,8 @@ def _take_step(trial: Trial, device: torch.device, size: int) -> None:
     beside: list[Any] = [torch.zeros_like(weight) for weight in trained for _ in "mv"]  # of Adam
     if trial.training.ema_decay:
         beside.append(copy.deepcopy(model))
-    with recompute_activations(model, trial.training.activation_checkpointing):
+    recomputes = trial.training.activation_checkpointing
+    with recompute_activations(model) if recomputes else nullcontext():
         trial.forward(model, size, device).backward()
 
 

@@ -20,6 +20,7 @@ from miram.training.checkpointing.folder import State, read_state, write_state
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.data.batches import HostBatch, InputSpec, Samples, make_batch
 from miram.training.data.sampling import sample_uniforms, step_seed
+from miram.training.device import autocast
 
 FILE = "step.pt"
 
@@ -120,12 +121,11 @@ def examine(
     """
     model.zero_grad(set_to_none=True)
     place = _bad_before(model, batches)
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     losses = []
     with torch.random.fork_rng(devices=[]), alone(), _watching(model) as places:
         torch.manual_seed(seed)
         for batch in batches:
-            with torch.autocast("cpu", half, enabled=half is not None):
+            with autocast("cpu", precision):
                 loss = model(**batch).loss
             (loss / len(batches)).backward()
             losses.append(float(loss.detach()))

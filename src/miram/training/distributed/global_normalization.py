@@ -4,6 +4,7 @@ What PyTorch's SyncBatchNorm does on GPUs alone, on every device (Ioffe and Szeg
 arXiv 1502.03167, with the batch of all processes as theirs).
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,17 +16,18 @@ from miram.models.processes import mean_over_processes, processes
 
 
 @contextmanager
-def normalized_together(model: nn.Module, wanted: bool = True) -> Iterator[None]:
+def normalized_together(model: nn.Module) -> Iterator[None]:
     """Let every batch normalization take mean and variance over all processes, within the block.
 
     Weights keep their names and types. In evaluation mode, and in a process that is alone,
     nothing is changed. Every process has to normalize as many samples.
     """
-    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)] if wanted else []
+    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
     norms = [norm for norm in norms if not isinstance(norm, nn.SyncBatchNorm)]
     for norm in norms:
         # An attribute, and no module in its place: names and types stay as they are.
-        norm.forward = _Together(norm)  # type: ignore[method-assign, assignment]
+        # A partial, and no closure: the model can be copied and pickled with it.
+        norm.forward = functools.partial(_together, norm)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -33,22 +35,16 @@ def normalized_together(model: nn.Module, wanted: bool = True) -> Iterator[None]
             del norm.forward
 
 
-class _Together:
-    """The forward pass of a batch normalization; an object, which can be copied and pickled."""
-
-    def __init__(self, norm: _BatchNorm) -> None:
-        self.norm = norm
-
-    def __call__(self, values: Tensor) -> Tensor:
-        norm = self.norm
-        if not norm.training or processes() == 1:
-            plain: Tensor = type(norm).forward(norm, values)
-            return plain
-        normal = _normalize(norm, values)
-        for follower in ("drop", "act"):  # of timm's BatchNormAct2d
-            if hasattr(norm, follower):
-                normal = getattr(norm, follower)(normal)
-        return normal
+def _together(norm: _BatchNorm, values: Tensor) -> Tensor:
+    """The forward pass of a batch normalization."""
+    if not norm.training or processes() == 1:
+        plain: Tensor = type(norm).forward(norm, values)
+        return plain
+    normal = _normalize(norm, values)
+    for follower in ("drop", "act"):  # of timm's BatchNormAct2d
+        if hasattr(norm, follower):
+            normal = getattr(norm, follower)(normal)
+    return normal
 
 
 def _normalize(norm: _BatchNorm, values: Tensor) -> Tensor:
