@@ -22,9 +22,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from miram.configuration import Config, Listed
 from miram.errors import MiramError
@@ -32,7 +30,7 @@ from miram.memory import forget_peak, free_memory, is_out_of_memory, peak_memory
 from miram.models.attention import ATTENTIONS
 from miram.models.attention.base import MultiHeadAttention, TokenGrid
 from miram.models.attention.softmax import softmax_attention
-from miram.models.describe import kept_for_backward
+from miram.models.describe import metered, traced
 from miram.models.images import plain_views
 from miram.models.methods.masked_autoencoder import MaskedAutoencoder
 
@@ -216,17 +214,11 @@ def counted(row: Cost, config: AttentionBenchmarkConfig) -> tuple[int, int]:
     if row.kernel == "efficient":  # which keeps what flash keeps, and CPUs do not have
         row = replace(row, kernel="flash")
     layer, _ = make_layer(row, config, torch.device("meta"))
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        # The kernels that are counted are chosen by device.
-        layer = layer.to_empty(device="cpu")
+    with traced(layer):
         x = torch.empty(1, row.tokens, config.dim)
-        run = _runner(layer, x, row, x.device)
-        with (
-            FlopCounterMode(display=False) as counter,
-            kept_for_backward(layer.parameters()) as kept,
-        ):
-            run()
-            return kept(), counter.get_total_flops()
+        with metered(layer.parameters()) as meter:
+            _runner(layer, x, row, x.device)()
+        return meter.kept(), meter.flops
 
 
 def _runner(layer: nn.Module, x: Tensor, row: Cost, device: torch.device) -> Any:

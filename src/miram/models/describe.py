@@ -48,7 +48,7 @@ class Part:
 
 def describe(method: MethodConfig, encoder: EncoderConfig) -> list[Part]:
     """Measure the parts of a method, the encoder first."""
-    with _traced(method, encoder) as model:
+    with traced(build_on_meta_device(method, encoder)) as model:
         images = _images(encoder.channels, method.crop_size(encoder))
         if isinstance(model, MaskedAutoencoder):
             return list(_masked_autoencoder_parts(model, images))
@@ -59,16 +59,15 @@ def describe(method: MethodConfig, encoder: EncoderConfig) -> list[Part]:
 
 def describe_encoder(method: MethodConfig, encoder: EncoderConfig) -> Part:
     """Measure how a method's encoder reads a whole image, whatever its training shows it."""
-    with _traced(method, encoder) as model:
+    with traced(build_on_meta_device(method, encoder)) as model:
         facts = method.encoder_facts(encoder)
         images = _images(facts["timm"]["in_chans"], facts["image_size"])
         return _encoder_part(model, images)
 
 
 @contextmanager
-def _traced(method: MethodConfig, encoder: EncoderConfig) -> Iterator[Any]:
-    """The model of a method, and within the block tensors that have shapes only."""
-    model = build_on_meta_device(method, encoder)
+def traced(model: nn.Module) -> Iterator[Any]:
+    """A model of the meta device, and within the block tensors that have shapes only."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         # The fused kernels that are counted are chosen by device.
         yield model.to_empty(device="cpu")
@@ -85,20 +84,20 @@ def _masked_autoencoder_parts(model: MaskedAutoencoder, images: Tensor) -> Itera
     )
     masking = model.mask(for_mask)
     shared = [*model.encoder.parameters(), *model.embed.parameters(), model.mask_token]
-    with _metered(shared) as meter:
+    with metered(shared) as meter:
         encoded = model.encode(views[1], masking)
     yield meter.part("encoder", encoded.tokens.shape[1])
     for config, decoder, noise in zip(
         model.config.decoders, model.decoders, for_decoders, strict=True
     ):
-        with _metered(decoder.parameters()) as meter:
+        with metered(decoder.parameters()) as meter:
             decoded = decoder(encoded, noise)
         name = f"decoder, scale {config.scale}, {config.label}"
         yield meter.part(name, decoded.pixels.shape[1])
 
 
 def _encoder_part(model: Any, images: Tensor) -> Part:
-    with _metered(model.encoder.parameters()) as meter:
+    with metered(model.encoder.parameters()) as meter:
         features = model.encoder.forward_features(images)
     tokens = features.shape[1] if features.ndim == 3 else 0
     return meter.part("encoder", tokens)
@@ -111,7 +110,7 @@ def _other_parts(model: nn.Module, images: Tensor) -> Iterator[Part]:
     batch = {"images": images if views == 1 else torch.stack([images] * views, dim=1)}
     if getattr(model, "needs_labels", False):
         batch["labels"] = torch.empty(_BATCH, dtype=torch.int64)
-    with _metered(model.parameters()) as meter:
+    with metered(model.parameters()) as meter:
         model(**batch)
     whole = meter.part("all", 0)
     yield encoder
@@ -125,12 +124,12 @@ def _other_parts(model: nn.Module, images: Tensor) -> Iterator[Part]:
 
 
 @dataclass
-class _Meter:
+class Meter:
     """What happened within a block of code, for all images of the batch."""
 
     trained: list[nn.Parameter]
-    kept: Callable[[], int]
-    flops: int = 0
+    kept: Callable[[], int]  # bytes for the backward pass
+    flops: int = 0  # once the block has ended
 
     def part(self, name: str, tokens: int) -> Part:
         """The costs of one image."""
@@ -144,10 +143,11 @@ class _Meter:
 
 
 @contextmanager
-def _metered(parameters: Iterable[nn.Parameter]) -> Iterator[_Meter]:
+def metered(parameters: Iterable[nn.Parameter]) -> Iterator[Meter]:
+    """Count what the parts with these parameters cost within the block."""
     trained = [weight for weight in parameters if weight.requires_grad]
     with FlopCounterMode(display=False) as counter, kept_for_backward(trained) as kept:
-        meter = _Meter(trained, kept)
+        meter = Meter(trained, kept)
         yield meter
     meter.flops = counter.get_total_flops()
 

@@ -16,11 +16,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from miram.errors import MiramError
 from miram.memory import free_memory, is_out_of_memory, parse_size, show_size
-from miram.models.describe import kept_for_backward
+from miram.models.describe import kept_for_backward, traced
 from miram.training.activation_checkpointing import BLOCKS, recompute_activations
 from miram.training.config import AUTO, TrainingConfig
 from miram.training.data.batches import InputSpec, ModelOutput
@@ -114,9 +113,7 @@ def estimated_bytes(trial: Trial) -> tuple[int, int]:
     trained = sum(w.nbytes for w in trial.model.parameters() if w.requires_grad)
     state = sum(w.nbytes for w in (*trial.model.parameters(), *trial.model.buffers()))
     fixed = state + 3 * trained + (state if trial.training.ema_decay else 0)
-    model = copy.deepcopy(trial.model).to("meta").train()
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        model.to_empty(device=_CPU)  # the fused kernels that are traced are chosen by device
+    with traced(copy.deepcopy(trial.model).to("meta").train()) as model:
         few, many = (_kept_bytes(trial, model, size) for size in (2, 4))
     per_image = (many - few) // 2
     return fixed + max(0, few - 2 * per_image), per_image
