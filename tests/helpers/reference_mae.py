@@ -4,7 +4,7 @@ from functools import partial
 
 import timm
 import torch
-from timm.models.vision_transformer import Block
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
 from miram.models.encoder import EncoderConfig
@@ -35,6 +35,9 @@ def masked_autoencoder(*decoders, seed=5, encoder=None, **changes):
 
 
 def start(model, checkpoint, **options):
+    """Start a method, or an encoder alone, from a checkpoint."""
+    if isinstance(model, VisionTransformer):
+        model = nn.ModuleDict({"encoder": model})
     return initialize_from(model, InitializationConfig(checkpoint=str(checkpoint), **options))
 
 

@@ -9,6 +9,7 @@ import timm
 import torch
 from safetensors import safe_open
 from tiny import ENCODER
+from torch import nn
 
 from miram.errors import MiramError
 from miram.models.attention import HaloConfig
@@ -120,7 +121,8 @@ def test_the_preprocessor_standardizes_as_the_header_says(hugging_face_folder, k
 def test_a_hugging_face_folder_comes_back_as_the_encoder(checkpoint, hugging_face_folder):
     encoder = ENCODER.build(seed=9)
     report = initialize_from(
-        encoder, InitializationConfig(checkpoint=str(hugging_face_folder), strict=True)
+        nn.ModuleDict({"encoder": encoder}),
+        InitializationConfig(checkpoint=str(hugging_face_folder), strict=True),
     )
     assert report.format == "hugging_face" and not report.resized
     found, patches = encoder.state_dict(), ("patch_embed.proj.weight", "patch_embed.proj.bias")

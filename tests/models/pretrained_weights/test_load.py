@@ -35,7 +35,7 @@ def test_a_grey_image_gives_what_its_copy_on_three_channels_gave_in_mae(referenc
     report = start(vit, mae_file)
     expected = tokens_of_reference(reference, batch[0].expand(-1, 3, -1, -1))
     torch.testing.assert_close(vit.forward_features(batch[0]), expected, atol=1e-5, rtol=1e-5)
-    assert report.resized == {"patch_embed.proj.weight": "3 channels summed"}
+    assert report.resized == {"encoder.patch_embed.proj.weight": "3 channels summed"}
     assert report.missing == () and report.format == "mae"
     assert all("no such part" in why for why in report.not_used.values())
 
@@ -134,7 +134,7 @@ def test_positions_of_a_larger_grid_are_resized_and_a_flat_field_stays_flat(tmp_
     torch.save({"model": source.state_dict()}, tmp_path / "large.pth")
     vit = encoder_config().build(seed=0)
     report = start(vit, tmp_path / "large.pth")
-    assert report.resized["pos_embed"] == "grid 8 x 8 resized to 4 x 4"
+    assert report.resized["encoder.pos_embed"] == "grid 8 x 8 resized to 4 x 4"
     positions = vit.pos_embed[0, 1:].unflatten(0, (GRID, GRID))
     torch.testing.assert_close(positions[..., 1], torch.full((GRID, GRID), 7.0))
     rise = positions[..., 0]
@@ -158,8 +158,8 @@ def test_positions_go_to_the_patches_whatever_registers_either_side_has(tmp_path
     assert (vit.pos_embed[0, 1:5] == (5.0 if theirs == 4 else 0.0)).all()
     torch.testing.assert_close(vit.pos_embed[0, 5:], torch.full((GRID**2, DIM), 7.0))
     assert torch.equal(vit.reg_token, source.reg_token if theirs == 4 else fresh)
-    assert ("pos_embed" in report.resized) == (theirs != 4 or larger != 1)
-    assert ("reg_token" in report.missing) == (theirs != 4)
+    assert ("encoder.pos_embed" in report.resized) == (theirs != 4 or larger != 1)
+    assert ("encoder.reg_token" in report.missing) == (theirs != 4)
 
 
 def test_patches_of_another_side_answer_alike_to_resized_patches(tmp_path):
@@ -167,7 +167,7 @@ def test_patches_of_another_side_answer_alike_to_resized_patches(tmp_path):
     torch.save(source.state_dict(), tmp_path / "patch8.pth")
     vit = encoder_config(image_size=2 * SIDE, patch_size=2 * PATCH).build(seed=0).eval()
     report = start(vit, tmp_path / "patch8.pth", strict=True)
-    assert report.resized == {"patch_embed.proj.weight": "patch size 8 resampled to 16"}
+    assert report.resized == {"encoder.patch_embed.proj.weight": "patch size 8 resampled to 16"}
     small = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(4))
     patches = small.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)  # (B, 1, n, n, p, p)
     large = nn.functional.interpolate(
@@ -305,5 +305,5 @@ def test_a_bias_that_a_checkpoint_has_not_stays_zero(tmp_path):
     torch.save(source.state_dict(), tmp_path / "no_bias.pth")
     vit = encoder_config().build(seed=0)
     report = start(vit, tmp_path / "no_bias.pth")
-    assert "blocks.0.attn.qkv.bias" in report.missing
+    assert "encoder.blocks.0.attn.qkv.bias" in report.missing
     assert not vit.state_dict()["blocks.0.attn.qkv.bias"].any()

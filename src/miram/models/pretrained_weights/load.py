@@ -1,6 +1,5 @@
 """Start from public weights: fit a checkpoint to a model and tell what became of every part."""
 
-import hashlib
 import logging
 import math
 import re
@@ -13,11 +12,11 @@ from pydantic import Field
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from timm.models import adapt_input_conv
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from miram.configuration import Config
 from miram.errors import MiramError
+from miram.files import file_sha256
 from miram.models.attention import MultiHeadAttention
 from miram.models.images import sincos_2d
 from miram.models.methods.moco import MocoV3
@@ -96,7 +95,7 @@ class ImportReport:
 
 
 def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportReport:
-    """Load a checkpoint into a model, in place.
+    """Load a checkpoint into a model whose `encoder` is a vision transformer, in place.
 
     Some of the encoder's blocks at least must fit. Three channels become one by
     their sum, so that a grey image gives what its copy on three channels gave. Positions of
@@ -106,12 +105,8 @@ def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportRep
     read from a `.pth` file; where a configuration tells it, it must agree. A block of the encoder
     is taken whole or not at all: one with other parts would compute something else.
 
-    Args:
-        model: A `VisionTransformer`, or a module whose `encoder` is one.
-        config: The checkpoint, and what to make of differences.
-
     Returns:
-        The report; an empty one without a checkpoint.
+        What became of every weight; nothing where no checkpoint is asked for.
 
     Raises:
         MiramError: The checkpoint cannot be read, is another architecture, or `strict` is
@@ -120,18 +115,13 @@ def initialize_from(model: nn.Module, config: InitializationConfig) -> ImportRep
     if config.checkpoint is None:
         return ImportReport()
     source = read_weights(config.checkpoint)
-    _check_heads(source, _encoder_of(model))
-    _warn_of_attention(source, _encoder_of(model))
-    with source.file.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    origin = ImportReport(source=source.file.name, sha256=digest, format=source.format)
-    values, report = _match(
-        _for_our_pixels(source, config, getattr(model, "pixels", HALF)), model, origin
-    )
-    encoder = "" if isinstance(model, VisionTransformer) else ENCODER
-    if not any(name.startswith(f"{encoder}blocks.") for name in values):
+    _check_attention(source, model)
+    origin = ImportReport(source.file.name, file_sha256(source.file), source.format)
+    weights = _for_our_pixels(source, config, getattr(model, "pixels", HALF))
+    values, report = _match(weights, model, origin)
+    if not any(name.startswith(f"{ENCODER}blocks.") for name in values):
         raise MiramError(f"nothing fits the blocks of the encoder; {report}")
-    _check_blocks(report, values, encoder)
+    _check_blocks(report, values)
     _check_decoder_heads(source, model, values)
     if config.strict and not report.complete:
         raise MiramError(
@@ -175,8 +165,12 @@ def _for_our_pixels(
 def _match(
     weights: dict[str, Tensor], model: nn.Module, origin: ImportReport
 ) -> tuple[dict[str, Tensor], ImportReport]:
-    """Find a partner for each weight: values by the model's names, and the report."""
-    state, names = model.state_dict(), _common_names(model)
+    """Find a partner for each weight: values by the model's names, and the report.
+
+    Partners have the same name among those of `miram.models.pretrained_weights.names`.
+    """
+    state, slots = model.state_dict(), decoder_slots(_method_of(model))
+    names = {by_slot(name, slots): name for name in state}
     values, resized, not_used = {}, {}, {}
     channels = weights[PATCHES].shape[1]
     for name, value in weights.items():
@@ -190,8 +184,7 @@ def _match(
             continue
         own = names[name]
         if name == POSITIONS:
-            own_registers = _registers(state, names.get(REGISTERS, ""))
-            registers = _registers(weights, REGISTERS), own_registers
+            registers = _registers(weights, REGISTERS), _registers(state, names.get(REGISTERS, ""))
             fitted = fit_positions(value, tuple(state[own].shape), registers)
         else:
             fitted = fit(name, value, tuple(state[own].shape), channels)
@@ -218,37 +211,19 @@ def _has_decoder_of(name: str, names: dict[str, str]) -> bool:
     return part == "positions" and any(known.startswith(f"{decoder}.") for known in names)
 
 
-def _encoder_of(model: nn.Module) -> VisionTransformer:
-    encoder = model if isinstance(model, VisionTransformer) else getattr(model, "encoder", None)
-    if not isinstance(encoder, VisionTransformer):
-        raise TypeError(f"{type(model).__name__} is no vision transformer and has no encoder")
-    return encoder
-
-
-def _common_names(model: nn.Module) -> dict[str, str]:
-    """Names in the model's state dict by the names of `miram.models.pretrained_weights.names`."""
-    if isinstance(model, VisionTransformer):
-        return {ENCODER + name: name for name in model.state_dict()}
-    slots = decoder_slots(_method_of(model))
-    return {by_slot(name, slots): name for name in model.state_dict()}
-
-
 def _method_of(model: nn.Module) -> dict[str, Any]:
     config = getattr(model, "config", None)
     return config.model_dump(mode="json") if isinstance(config, Config) else {}
 
 
-def _check_heads(source: SourceWeights, encoder: VisionTransformer) -> None:
-    heads = encoder.get_submodule("blocks.0.attn").num_heads
-    if source.heads is not None and source.heads != heads:
+def _check_attention(source: SourceWeights, model: nn.Module) -> None:
+    """Refuse another number of heads in the encoder, and warn of another kind of attention."""
+    attention = model.get_submodule(f"{ENCODER}blocks.0.attn")
+    if source.heads is not None and source.heads != attention.num_heads:
         raise MiramError(
-            f"{source.file} has {source.heads} attention heads, the encoder {heads}: "
-            f"set encoder.overrides.num_heads to {source.heads}"
+            f"{source.file} has {source.heads} attention heads, the encoder "
+            f"{attention.num_heads}: set encoder.overrides.num_heads to {source.heads}"
         )
-
-
-def _warn_of_attention(source: SourceWeights, encoder: VisionTransformer) -> None:
-    attention = encoder.get_submodule("blocks.0.attn")
     ours = attention.config.kind if isinstance(attention, MultiHeadAttention) else "softmax"
     if source.attention != ours:
         log.warning(
@@ -272,21 +247,17 @@ def _check_decoder_heads(source: SourceWeights, model: nn.Module, taken: Iterabl
             )
 
 
-def _check_blocks(report: ImportReport, taken: Iterable[str], encoder: str) -> None:
+def _check_blocks(report: ImportReport, taken: Iterable[str]) -> None:
     """Refuse blocks that would be taken in part, as with layer scale on one side only."""
 
-    def block(name: str, prefix: str) -> str:
-        found = re.match(rf"{re.escape(prefix)}(blocks\.\d+)\.", name)
-        return found[1] if found else ""
+    def block(name: str) -> str:
+        found = re.match(rf"{re.escape(ENCODER)}blocks\.\d+\.", name)
+        return found[0] if found else ""
 
-    loaded = {block(name, encoder) for name in taken} - {""}
-    left = [name for name in report.not_used if block(name, ENCODER) in loaded]
+    loaded = {block(name) for name in taken} - {""}
+    left = [name for name in report.not_used if block(name) in loaded]
     # A fresh bias is 0, as if there were none.
-    fresh = [
-        name
-        for name in report.missing
-        if block(name, encoder) in loaded and not name.endswith(".bias")
-    ]
+    fresh = [n for n in report.missing if block(n) in loaded and not n.endswith(".bias")]
     if left or fresh:
         sides = [f"of the checkpoint {_some(left)} not used"] if left else []
         sides += [f"of the encoder {_some(fresh)} not given"] if fresh else []
@@ -395,7 +366,7 @@ def absorb_pixels(
     weights: Mapping[str, Tensor],
     mean: tuple[float, ...],
     deviation: tuple[float, ...],
-    ours: Pixels = HALF,
+    ours: Pixels,
 ) -> dict[str, Tensor]:
     """Let the patch embedding take our pixels where it expects others.
 
