@@ -14,10 +14,14 @@ def plain_views(crops: Tensor, image_size: int, pixels: Pixels) -> Tensor:
 
     (B, H, H) uint16 -> (B, 1, S, S) float32.
     """
-    images = pixels.standardize(to_unit(crops))
-    if images.shape[-1] != image_size:
-        images = F.interpolate(images, size=(image_size, image_size), mode="area")
-    return images
+    return shrink(pixels.standardize(to_unit(crops)), image_size)
+
+
+def shrink(images: Tensor, size: int) -> Tensor:
+    """Area averages of square images: (B, C, H, H) -> (B, C, S, S)."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, size=(size, size), mode="area")
 
 
 def to_unit(crops: Tensor) -> Tensor:

@@ -21,11 +21,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from miram.memory import free_memory
+from miram.models.images import shrink
 from miram.models.pixels import HALF, Pixels
 from miram.training.data.augmentation import DRAWS, AugmentationConfig, augment, augment_coverage
 from miram.training.data.sampling import Step, sample_uniforms
@@ -173,8 +173,9 @@ def make_batch(
     else:
         crops = batch.crops.to(samples.device, non_blocking=True)
     draws = uniforms[:, : spec.views * DRAWS].split(DRAWS, dim=1)
+    # Every method augments at the size of the store, so that all see the same views.
     views = [
-        _shrink(spec.pixels.standardize(augment(crops, numbers, augmentation)), image_size)
+        shrink(spec.pixels.standardize(augment(crops, numbers, augmentation)), image_size)
         for numbers in draws
     ]
     made = {"images": views[0] if spec.views == 1 else torch.stack(views, dim=1)}
@@ -186,13 +187,6 @@ def make_batch(
     if spec.needs_lesion and samples.lesion is not None:
         made["lesion"] = augment_coverage(samples.lesion[indices], draws[0], augmentation)
     return made
-
-
-def _shrink(images: Tensor, image_size: int) -> Tensor:
-    # Every method augments at the size of the store, so that all see the same views.
-    if image_size < images.shape[-1]:
-        return F.interpolate(images, size=(image_size, image_size), mode="area")
-    return images
 
 
 @dataclass(frozen=True)
