@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,9 @@ class PretrainingResult:
     encoder: EncoderCheckpoint
     pretrained: PretrainedCheckpoint  # all weights of the method, decoders included
     history: pd.DataFrame  # with the columns `HISTORY`; empty for a method that does not train
-    reconstructions: dict[str, NDArray]  # see `reconstruct_examples`; empty without decoders
-    fidelity: pd.DataFrame  # see `score_reconstructions`; empty without decoders
+    # See `reconstruct_examples` and `score_reconstructions`; empty without decoders.
+    reconstructions: dict[str, NDArray] = field(default_factory=dict)
+    fidelity: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def pretrain(
@@ -80,7 +81,7 @@ def pretrain(
     model: Any = method.build(encoder, recipe.seed)
     if not method.trained:
         metadata = header(store, encoder, method, facts_of(recipe))
-        return _result(model, metadata, pd.DataFrame(columns=list(HISTORY)))
+        return PretrainingResult(*_weights(model, metadata), pd.DataFrame(columns=list(HISTORY)))
     start = initialize_from(model, recipe.initialization)
     log.info("training on %d crops for %d epochs", len(rows), recipe.epochs)
     image_size = method.crop_size(encoder)
@@ -100,7 +101,7 @@ def pretrain(
     if start.source:
         metadata["license"] += f"; so do those of the weights it starts from, {start.source}"
     if not isinstance(model, MaskedAutoencoder):
-        return _result(model, metadata, trained.history)
+        return PretrainingResult(*_weights(model, metadata), trained.history)
     examples = spread(rows, EXAMPLES)
     shown = reconstruct_examples(
         model, store.crops[examples], store.masks[examples], image_size, recipe.seed
@@ -109,23 +110,13 @@ def pretrain(
     asked, part = (kept, "val") if len(kept) else (rows, "train")
     scores = score_reconstructions(model, store, asked, image_size, recipe.seed)
     scores.insert(2, "part", part)
-    return _result(model, metadata, trained.history, shown, scores)
+    return PretrainingResult(*_weights(model, metadata), trained.history, shown, scores)
 
 
-def _result(
-    model: Any,
-    metadata: dict[str, Any],
-    history: pd.DataFrame,
-    reconstructions: dict[str, NDArray] | None = None,
-    scores: pd.DataFrame | None = None,
-) -> PretrainingResult:
-    return PretrainingResult(
-        EncoderCheckpoint.of(model.encoder, metadata),
-        PretrainedCheckpoint.of(model, metadata),
-        history,
-        reconstructions or {},
-        pd.DataFrame() if scores is None else scores,
-    )
+def _weights(
+    model: Any, metadata: dict[str, Any]
+) -> tuple[EncoderCheckpoint, PretrainedCheckpoint]:
+    return EncoderCheckpoint.of(model.encoder, metadata), PretrainedCheckpoint.of(model, metadata)
 
 
 def spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
