@@ -158,9 +158,10 @@ class Checkpoint:
                 "the checkpoint's header does not say which timm model it is: load it with "
                 "timm.create_model(name, in_chans=1, num_classes=0, checkpoint_path=...)"
             )
-        if not isinstance(arguments, dict) or not _is_timm_model(arguments.get("model_name")):
+        name = arguments.get("model_name") if isinstance(arguments, dict) else None
+        if not isinstance(name, str) or not timm.is_model(name):
             raise MiramError(f"the checkpoint's header names no model of timm: {arguments!r}")
-        foreign = arguments.keys() - _shaping_arguments(arguments["model_name"])
+        foreign = arguments.keys() - _shaping_arguments(name)
         if foreign:
             raise MiramError(
                 f"the checkpoint's header has arguments that do not shape a model: "
@@ -334,10 +335,6 @@ def migrate(metadata: Any) -> Any:
     return [migrate(one) for one in metadata] if isinstance(metadata, list) else metadata
 
 
-def _is_timm_model(name: Any) -> bool:
-    return isinstance(name, str) and timm.is_model(name)
-
-
 def _shaping_arguments(name: str) -> set[str]:
     """Arguments of the classes that stand where timm defines a model, and what we always give."""
     classes = vars(sys.modules[timm.model_entrypoint(name).__module__]).values()
@@ -348,14 +345,9 @@ def _shaping_arguments(name: str) -> set[str]:
 
 
 def write_weights(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write a safetensors file whose header is sorted.
+    """Write a safetensors file whose header, texts by name, is sorted.
 
     safetensors keeps the header's fields in an order that differs from one call to the next.
-
-    Args:
-        path: File to write.
-        state: Weights by name.
-        header: Texts by name.
     """
     content = save(state, metadata=header)
     end = 8 + int.from_bytes(content[:8], "little")

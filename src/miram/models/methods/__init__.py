@@ -210,24 +210,15 @@ def choose_methods(asked: Any, blocks: Collection[str] = METHODS) -> tuple[str, 
         return tuple(name for name in METHODS if name in blocks)
     names = asked.split("+") if isinstance(asked, str) else list(asked or ())
     check_names(names, METHODS)
-    require_blocks(names, blocks)
-    if not names:
-        raise MiramError(f"methods names none: all, or some of {', '.join(METHODS)}")
-    return tuple(name for name in METHODS if name in names)
-
-
-def require_blocks(names: Iterable[str], blocks: Collection[str]) -> None:
-    """Refuse a method without settings, which another environment may have.
-
-    Raises:
-        MiramError: There is one.
-    """
     for name in names:
-        if name in METHODS and name not in blocks:
+        if name not in blocks:
             raise MiramError(
                 f"this environment has no settings of {name}: run it with `--env attention_sweep`, "
                 f"or add a block {name} to your parameters_pretrain.yml"
             )
+    if not names:
+        raise MiramError(f"methods names none: all, or some of {', '.join(METHODS)}")
+    return tuple(name for name in METHODS if name in names)
 
 
 def check_names(names: Iterable[str], known: Collection[str] = ()) -> None:
