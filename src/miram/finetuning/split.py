@@ -1,22 +1,19 @@
 """Which lesions train and which validate, apart from those that are evaluated."""
 
 import logging
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from miram.errors import MiramError
-from miram.evaluation.statistics.inputs import rarest_class
+from miram.evaluation.statistics.inputs import one_hot, rarest_class
+from miram.evaluation.tasks.pairs import Pair, Rows, stratified_pairs
 from miram.models.checkpoints.joined import WHOLE
 from miram.training.supervised import training_rows
 
 log = logging.getLogger(__name__)
-
-Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,7 @@ def finetuning_splits(
     return splits
 
 
-def cut_by_patient(
-    labels: NDArray[np.int64], patients: NDArray, share: float, seed: int
-) -> tuple[Rows, Rows]:
+def cut_by_patient(labels: NDArray[np.int64], patients: NDArray, share: float, seed: int) -> Pair:
     """Positions of lesions that stay and of those cut off: a share of patients, by label.
 
     Labels are (n,) or (n, K). Of the cuts that are possible, the first that shows the most
@@ -85,18 +80,10 @@ def cut_by_patient(
         raise MiramError(f"{several} training patients cannot train and validate: give more data")
     parts = max(2, min(round(1 / share), several))
     strata = labels if labels.ndim == 1 else rarest_class(labels > 0)
-    if np.bincount(strata).max() < parts:
-        strata = np.zeros_like(strata)
-    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # A rare class cannot be in every part; that is no reason to warn the user.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        cuts = list(splitter.split(strata, strata, patients))
+    cuts = stratified_pairs(strata, patients, parts, seed)
     return max(cuts, key=lambda cut: _classes_shown(labels[cut[1]]))
 
 
 def _classes_shown(labels: NDArray[np.int64]) -> int:
-    if not len(labels):
-        return 0
-    hot = labels > 0 if labels.ndim == 2 else labels[:, None] == np.unique(labels)
+    hot = one_hot(labels, int(labels.max(initial=0)) + 1)
     return int((hot.any(axis=0) & ~hot.all(axis=0)).sum())

@@ -110,12 +110,12 @@ def test_scores_that_know_nothing_have_an_area_of_a_half():
         labels, folds = random.integers(2, size=40), np.arange(40) % 5
         features = np.column_stack([np.ones(40), random.normal(size=40)])
 
-        def fit_predict(train, judged, labels=labels, features=features):
-            model = LogisticRegression(C=0.1).fit(features[train], labels[train])
-            return model.predict_proba(features[judged])[:, 1]
-
         pairs = [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in range(5)]
-        found = out_of_fold(np.arange(40), pairs, fit_predict)
+        scores = []
+        for train, judged in pairs:
+            model = LogisticRegression(C=0.1).fit(features[train], labels[train])
+            scores.append(model.predict_proba(features[judged])[:, 1])
+        found = out_of_fold(pairs, scores)
         pooled.append(roc_auc_score(labels, found.scores))
         within.append(compute_metrics(labels, found.scores, ["auc"], found.pair)["auc"])
     error = np.std(within) / np.sqrt(len(within))

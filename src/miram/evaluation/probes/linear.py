@@ -17,7 +17,6 @@ from pydantic import Field, field_validator
 from scipy import special, stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from miram.errors import MiramError
@@ -25,7 +24,7 @@ from miram.evaluation.probes.protocols import Array, Probe, ProbeScores, Trainin
 from miram.evaluation.statistics.calibration import fit_temperature
 from miram.evaluation.statistics.inputs import Kind, one_hot, rarest_class
 from miram.evaluation.statistics.ranking import RankingCurve
-from miram.evaluation.tasks.pairs import Pair
+from miram.evaluation.tasks.pairs import stratified_pairs
 
 
 class LinearProbeConfig(Probe):
@@ -180,7 +179,9 @@ def inner_validation(
 
     Features are (n, d), labels (n, K) with one column for `binary`, and patients (n,).
     """
-    grid, folds = config.regularization, _inner_folds(hot, groups, config)
+    grid = config.regularization
+    number = min(config.inner_folds, len(np.unique(groups)))
+    folds = stratified_pairs(rarest_class(hot), groups, number, config.seed)
     auc = np.full((len(folds), len(grid)), np.nan)
     scores = np.full((len(grid), *hot.shape), np.nan)
     for fold, (train, held) in enumerate(folds):
@@ -206,20 +207,6 @@ def inner_validation(
             scores[index, held[known]] = found[known]
     means = np.array([_nanmean(column) for column in auc.T])
     return InnerValidation(means, np.array([_standard_error(column) for column in auc.T]), scores)
-
-
-def _inner_folds(
-    hot: npt.NDArray[np.bool_], groups: npt.NDArray, config: LinearProbeConfig
-) -> list[Pair]:
-    strata = rarest_class(hot)
-    folds = min(config.inner_folds, len(np.unique(groups)))
-    if np.bincount(strata).max() < folds:
-        strata = np.zeros_like(strata)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=config.seed)
-    with warnings.catch_warnings():
-        # A class with fewer lesions than folds is missing in some; its AUC is then left out there.
-        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        return list(splitter.split(strata, strata, groups))
 
 
 def _macro_auc(hot: npt.NDArray[np.bool_], scores: Array) -> float:

@@ -19,7 +19,7 @@ from miram.evaluation.statistics.inputs import Kind
 from miram.evaluation.tasks.pairs import (
     OutOfFold,
     Pair,
-    Rows,
+    check_pairs,
     evaluation_pairs,
     ordered_rows,
     out_of_fold,
@@ -132,16 +132,14 @@ def score_by_fold(
     for values in features.values():
         require_finite(values)
     classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    checked = check_pairs(groups, pairs)
     by_pair: list[ProbeScores] = []
-
-    def fit_predict(train: Rows, evaluation: Rows) -> Array:
+    for train, evaluation in checked:
         values = features_evaluating(features, split[evaluation])
         train = ordered_rows(values, groups, train)
         given = TrainingLesions(values[train], labels[train], groups[train], classes)
         by_pair.append(probe.scores(given, values[evaluation]))
-        return by_pair[-1].scores
-
-    return out_of_fold(groups, pairs, fit_predict), by_pair
+    return out_of_fold(checked, [one.scores for one in by_pair]), by_pair
 
 
 @dataclass(frozen=True)

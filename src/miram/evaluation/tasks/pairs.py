@@ -1,11 +1,13 @@
 """Training and evaluation rows without a common patient, and predictions over such pairs."""
 
-from collections.abc import Callable, Sequence, Sized
+import warnings
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
 
 from miram.errors import MiramError
 
@@ -40,6 +42,17 @@ def evaluation_pairs(splits: pd.DataFrame) -> list[Pair]:
         return [(known, np.flatnonzero(split == "test"))]
     names = sorted(set(split))
     return [(np.flatnonzero(split != name), np.flatnonzero(split == name)) for name in names]
+
+
+def stratified_pairs(strata: Rows, groups: npt.NDArray, folds: int, seed: int) -> list[Pair]:
+    """A pair per fold: whole patients, and of each stratum about as many rows in every fold."""
+    if np.bincount(strata).max() < folds:  # every stratum is rare: scikit-learn refuses
+        strata = np.zeros_like(strata)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A rare stratum cannot be in every fold; that is no reason to warn the user.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        return list(splitter.split(strata, strata, groups))
 
 
 def patients_apart(splits: pd.DataFrame) -> npt.NDArray[np.object_]:
@@ -100,24 +113,12 @@ def check_pairs(groups: npt.ArrayLike, pairs: Sequence[Pair]) -> list[Pair]:
     return checked
 
 
-def out_of_fold(
-    groups: npt.ArrayLike,
-    pairs: Sequence[Pair],
-    fit_predict: Callable[[Rows, Rows], npt.NDArray[np.float64]],
-) -> OutOfFold:
-    """Score every evaluation row with a classifier fitted on the training rows of its pair.
-
-    `fit_predict` takes training and evaluation rows and gives the scores of the latter.
-
-    Raises:
-        MiramError: As `check_pairs`.
-    """
-    checked = check_pairs(groups, pairs)
-    scores = np.concatenate([fit_predict(train, evaluation) for train, evaluation in checked])
-    rows = np.concatenate([evaluation for _, evaluation in checked])
-    pair = np.repeat(np.arange(len(checked)), [len(evaluation) for _, evaluation in checked])
+def out_of_fold(pairs: Sequence[Pair], scores: Sequence[npt.NDArray[np.float64]]) -> OutOfFold:
+    """Put the scores of the evaluation rows of each pair together, in the order of the rows."""
+    rows = np.concatenate([evaluation for _, evaluation in pairs])
+    pair = np.repeat(np.arange(len(pairs)), [len(evaluation) for _, evaluation in pairs])
     order = np.argsort(rows)
-    return OutOfFold(rows[order], scores[order], pair[order])
+    return OutOfFold(rows[order], np.concatenate(scores)[order], pair[order])
 
 
 def require_lesions(lesions: Sized) -> None:
