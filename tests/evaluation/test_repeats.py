@@ -71,7 +71,9 @@ def test_a_metric_is_the_mean_over_repeats_each_ranked_within_its_own_folds():
 def test_subgroups_are_evaluated_within_the_folds_of_each_repeat():
     site = PATIENTS % 2
     scores = SeedScores((scores_of(1), scores_of(2)), FOLDS, repeats=2)
-    rows = subgroup_rows(LABELS, scores, PATIENTS, site, subgroup="site", **OPTIONS)
+    rows = subgroup_rows(
+        LABELS, scores, PATIENTS, site, subgroup="site", metrics=["auc"], **OPTIONS
+    )
     for value, row in enumerate(rows):
         here = site == value
         parts = [(one[here], folds[here]) for one, folds in scores.parts()]

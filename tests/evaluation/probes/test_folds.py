@@ -90,7 +90,7 @@ def test_every_table_ranks_within_folds():
         first, second = (SeedScores((scores,), FOLDS) for scores in (first, second))
         methods = {"a": first, "b": second}
         (row,) = class_rows(LABELS, first, PATIENTS, ["benign", "malignant"], **OPTIONS)
-        options = {"groups": PATIENTS, **OPTIONS}
+        options = {"groups": PATIENTS, "metrics": ["auc"], **OPTIONS}
         subgroups = subgroup_rows(LABELS, first, values=values, subgroup="x", **options)
         return [
             cluster_bootstrap(LABELS, first, PATIENTS, ["auc"], **OPTIONS)["auc"],

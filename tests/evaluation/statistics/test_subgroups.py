@@ -25,7 +25,7 @@ def test_the_subgroup_in_which_the_method_fails_is_named():
     )
     assert [(row.value, row.verdict) for row in rows][-1] == ("3", "lower")
     assert all(row.p_holm >= row.p_value for row in rows)
-    assert sum(row.lesions for row in rows) == len(labels)
+    assert sum(row.intervals["auc"].lesions for row in rows) == len(labels)
 
 
 def test_a_row_holds_the_metrics_of_its_lesions_alone():
@@ -38,7 +38,7 @@ def test_a_row_holds_the_metrics_of_its_lesions_alone():
         labels[inside], scores[inside], groups[inside], ["auc"], draws=200, seed=5
     )
     assert rows[0].intervals == alone
-    assert rows[0].patients == len(set(groups[inside]))
+    assert rows[0].intervals["auc"].patients == len(set(groups[inside]))
 
 
 @pytest.mark.parametrize(("n_small", "too_few"), [(29, True), (30, False)])
@@ -56,10 +56,10 @@ def test_no_verdict_under_30_patients(n_small, too_few):
         seed=0,
     )
     assert [row.verdict == TOO_FEW for row in rows] == [too_few, too_few]
-    small = rows[1]
+    small = rows[1].intervals["auc"]
     assert small.patients == n_small < small.lesions == few.sum()
-    assert small.intervals["auc"].draws == 100
-    assert (small.difference is None) == too_few
+    assert small.draws == 100
+    assert (rows[1].difference is None) == too_few
 
 
 @pytest.mark.parametrize(("n_small", "known"), [(4, False), (5, True)])
@@ -92,7 +92,7 @@ def test_missing_values_have_a_row_of_their_own():
         labels, scores, groups, values, subgroup="density", metrics=["auc"], draws=100, seed=0
     )
     assert [row.value for row in rows] == ["1", "2", "3", "missing"]
-    assert rows[-1].lesions == 40
+    assert rows[-1].intervals["auc"].lesions == 40
 
 
 def test_a_subgroup_without_one_class_is_undefined():

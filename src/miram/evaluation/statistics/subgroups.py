@@ -21,8 +21,8 @@ from miram.evaluation.statistics.bootstrap import (
     resample,
 )
 from miram.evaluation.statistics.comparison import holm, two_sided_p
-from miram.evaluation.statistics.inputs import Scores, SeedScores, by_seed, kind_of
-from miram.evaluation.statistics.metrics import main_metric, mean_metrics
+from miram.evaluation.statistics.inputs import Scores, SeedScores, by_seed
+from miram.evaluation.statistics.metrics import mean_metrics
 
 VARIABLES = ("density", "view", "laterality", "abnormality_type", "subtlety", "assessment")
 """Columns of the lesion table by which metrics are split up, where they are filled."""
@@ -54,8 +54,6 @@ class SubgroupRow:
 
     subgroup: str
     value: str
-    lesions: int
-    patients: int
     intervals: dict[str, Interval]
     metric: str
     difference: Interval | None
@@ -71,65 +69,49 @@ def subgroup_rows(
     values: npt.ArrayLike,
     *,
     subgroup: str,
-    metrics: Sequence[str] | None = None,
+    metrics: Sequence[str],
     draws: int = DRAWS,
     seed: int,
 ) -> list[SubgroupRow]:
     """Evaluate each value of a subgroup variable alone and against the other lesions.
 
-    Args:
-        labels: (n,) or (n, K), as in `inputs`.
-        scores: (n,) or (n, K); of several seeds, whose mean each metric is then.
-        groups: (n,) patient of each lesion.
-        values: (n,) value of the variable of each lesion, missing ones included.
-        subgroup: Name of the variable.
-        metrics: Names of the metrics, the main one by default; the verdict is about the first.
-        draws: Number of draws per interval.
-        seed: Seed of the draws.
+    `values` are (n,), missing ones included; the verdict is about the first of the metrics. Other
+    arguments and errors as `cluster_bootstrap`.
 
     Returns:
         A row per value, sorted by value, `missing` last.
-
-    Raises:
-        StatisticsError: As `cluster_bootstrap`.
     """
     labels, groups, seeds = np.asarray(labels), np.asarray(groups), by_seed(scores)
-    metrics = list(metrics or [main_metric(kind_of(labels, seeds.each[0]))])
     names = pd.Series(values).map(_text)
-    found = sorted(set(names) - {"missing"}) + (["missing"] if (names == "missing").any() else [])
-    intervals, differences, p_values = [], [], []
-    for value in found:
-        inside = (names == value).to_numpy()
+    found = sorted(set(names), key=lambda name: (name == "missing", name))
+    parts = [(names == value).to_numpy() for value in found]
+    tests = [
+        _difference(labels, seeds, groups, inside, metrics[0], draws=draws, seed=seed)
+        for inside in parts
+    ]
+    p_values = [p_value for _, p_value in tests]
+    # Of two values the one against the other is one test, not two.
+    corrected = holm(p_values) if len(found) > 2 else p_values
+    rows = []
+    for value, inside, (difference, p_value), p_holm in zip(
+        found, parts, tests, corrected, strict=True
+    ):
         here = cluster_bootstrap(
             labels[inside], seeds.of(inside), groups[inside], metrics, draws=draws, seed=seed
         )
-        intervals.append({name: _honest(interval) for name, interval in here.items()})
-        difference, p_value = None, float("nan")
-        if min(len(np.unique(groups[part])) for part in (inside, ~inside)) >= MIN_PATIENTS:
-            difference, p_value = _difference(
-                labels, seeds, groups, inside, metrics[0], draws=draws, seed=seed
+        rows.append(
+            SubgroupRow(
+                subgroup=subgroup,
+                value=value,
+                intervals={name: _honest(interval) for name, interval in here.items()},
+                metric=metrics[0],
+                difference=difference,
+                p_value=p_value,
+                p_holm=p_holm,
+                verdict=_verdict(difference, p_holm),
             )
-        differences.append(difference)
-        p_values.append(p_value)
-    # Of two values the one against the other is one test, not two.
-    corrected = holm(p_values) if len(found) > 2 else p_values
-    return [
-        SubgroupRow(
-            subgroup=subgroup,
-            value=value,
-            lesions=interval[metrics[0]].lesions,
-            patients=interval[metrics[0]].patients,
-            intervals=interval,
-            metric=metrics[0],
-            difference=difference,
-            p_value=p_value,
-            p_holm=p_holm,
-            verdict=_verdict(difference, p_holm),
         )
-        for value, interval, difference, p_value, p_holm in zip(
-            found, intervals, differences, p_values, corrected, strict=True
-        )
-    ]
+    return rows
 
 
 def _honest(interval: Interval) -> Interval:
@@ -147,7 +129,10 @@ def _difference(
     *,
     draws: int,
     seed: int,
-) -> tuple[Interval, float]:
+) -> tuple[Interval | None, float]:
+    """The metric inside minus elsewhere, and its p; None and NaN where patients are too few."""
+    if min(len(np.unique(groups[part])) for part in (inside, ~inside)) < MIN_PATIENTS:
+        return None, float("nan")
     # Patients are drawn as a whole, since one may have lesions inside and outside.
     order = canonical_order(groups, labels, np.column_stack([seeds.stacked(), inside]))
     labels, seeds, groups, inside = labels[order], seeds.of(order), groups[order], inside[order]
