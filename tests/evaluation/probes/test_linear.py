@@ -21,7 +21,7 @@ from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.tasks.pairs import ordered_rows
 
 CONFIG = LinearProbeConfig(regularization=(1e-3, 1e-1, 10.0))
-ONE_C = LinearProbeConfig(regularization=(0.1,), tolerance=1e-7, max_iterations=2000)
+ONE_C = LinearProbeConfig(regularization=(0.1,))
 
 
 def data(kind="binary", n=240, d=12, seed=0):

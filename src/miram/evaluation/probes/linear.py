@@ -26,6 +26,10 @@ from miram.evaluation.statistics.inputs import Kind, one_hot, rarest_class
 from miram.evaluation.statistics.ranking import RankingCurve
 from miram.evaluation.tasks.pairs import stratified_pairs
 
+_ITERATIONS = 500  # of L-BFGS per fit
+_TOLERANCE = 1e-4  # of L-BFGS, on the gradient
+_INNER_TOLERANCE = 1e-3  # the same while C is chosen, which needs less
+
 
 class LinearProbeConfig(Probe):
     """How a linear probe is fitted."""
@@ -45,11 +49,6 @@ class LinearProbeConfig(Probe):
         ge=1,
         description="number of equal parts that the features are made of, as of features.layers "
         "with three layers: the inner folds choose one; 1 reads all of them side by side",
-    )
-    max_iterations: int = Field(default=500, ge=10, description="L-BFGS iterations per fit")
-    tolerance: float = Field(default=1e-4, gt=0, description="L-BFGS tolerance on the gradient")
-    inner_tolerance: float = Field(
-        default=1e-3, gt=0, description="the same while C is chosen, which needs less"
     )
     seed: int = Field(default=0, ge=0, description="Seed of the inner folds")
 
@@ -105,19 +104,11 @@ def regularization_path(
     hot: npt.NDArray[np.bool_],
     kind: Kind,
     grid: Sequence[float],
-    *,
     tolerance: float,
-    max_iterations: int,
 ) -> Iterator[tuple[Array, Array, bool]]:
-    """Fit at one value of C after the other, each from the last.
+    """Fit at one value of C of an ascending grid after the other, each from the last.
 
-    Args:
-        standardized: (n, d).
-        hot: (n, K) labels; one column for `binary`.
-        kind: Kind of the task.
-        grid: Values of C, ascending.
-        tolerance: L-BFGS tolerance on the gradient.
-        max_iterations: L-BFGS iterations per fit.
+    Features are (n, d), labels (n, K) with one column for `binary`.
 
     Yields:
         Coefficients (K, d), intercepts (K,) and whether the tolerance was met, for each C. The
@@ -125,7 +116,7 @@ def regularization_path(
     """
     targets = [hot.argmax(axis=1)] if kind == "single" else list(hot.astype(np.intp).T)
     models = [
-        LogisticRegression(solver="lbfgs", warm_start=True, tol=tolerance, max_iter=max_iterations)
+        LogisticRegression(solver="lbfgs", warm_start=True, tol=tolerance, max_iter=_ITERATIONS)
         for _ in targets
     ]
     for strength in grid:
@@ -142,7 +133,7 @@ def regularization_path(
                 # Reported as `converged` instead.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model.fit(standardized, target)
-            converged &= bool(model.n_iter_.max() < max_iterations)
+            converged &= bool(model.n_iter_.max() < _ITERATIONS)
             rows = model.classes_ if kind == "single" else [column]
             # With two classes scikit-learn keeps only the second one's row.
             rows = rows[-len(model.coef_) :]
@@ -193,14 +184,7 @@ def inner_validation(
         known = np.ones(len(held), bool)
         if kind == "single":
             known = learned[hot[held].argmax(axis=1)]
-        path = regularization_path(
-            standardized,
-            hot[train],
-            kind,
-            grid,
-            tolerance=config.inner_tolerance,
-            max_iterations=config.max_iterations,
-        )
+        path = regularization_path(standardized, hot[train], kind, grid, _INNER_TOLERANCE)
         for index, fitted in enumerate(path):
             found = probabilities(held_out, *fitted[:2], kind).reshape(len(held), -1)
             auc[fold, index] = _macro_auc(hot[held][:, learned], found[:, learned])
@@ -211,8 +195,7 @@ def inner_validation(
 
 def _macro_auc(hot: npt.NDArray[np.bool_], scores: Array) -> float:
     weights = np.ones((len(hot), 1))
-    columns = range(hot.shape[1])
-    curves = [RankingCurve(hot[:, k], scores[:, k]) for k in columns]
+    curves = [RankingCurve(*one) for one in zip(hot.T, scores.T, strict=True)]
     return _nanmean([curve.evaluate(weights).auc[0] for curve in curves])
 
 
@@ -331,15 +314,9 @@ def fit_classifier(train: TrainingLesions, config: LinearProbeConfig) -> LinearC
         )
     columns, inner, best = _choose_block(train, hot, kind, config)
     mean, scale, standardized = standardize(train.features[:, columns])
+    chosen = config.regularization[best]
     coefficients, intercepts, converged = next(
-        regularization_path(
-            standardized,
-            hot,
-            kind,
-            config.regularization[best : best + 1],
-            tolerance=config.tolerance,
-            max_iterations=config.max_iterations,
-        )
+        regularization_path(standardized, hot, kind, [chosen], _TOLERANCE)
     )
     width = train.features.shape[1]
     return LinearClassifier(
@@ -348,7 +325,7 @@ def fit_classifier(train: TrainingLesions, config: LinearProbeConfig) -> LinearC
         scale=_widened(scale, columns, width, rest=1.0),
         coefficients=_widened(coefficients, columns, width),
         intercepts=intercepts,
-        regularization=config.regularization[best],
+        regularization=chosen,
         inner_auc=dict(zip(config.regularization, inner.auc.tolist(), strict=True)),
         converged=converged,
         lesions=len(hot),
