@@ -20,6 +20,7 @@ from miram.evaluation.statistics.metrics import main_metric
 from miram.evaluation.statistics.subgroups import SubgroupRow, subgroup_rows
 from miram.evaluation.statistics.weighted import Predictions
 from miram.evaluation.tasks.definitions import TaskConfig
+from miram.evaluation.tasks.targets import TaskTargets
 
 Array = npt.NDArray[np.float64]
 
@@ -92,12 +93,18 @@ def prediction_table(repeats: Sequence[ScoredTask], seed: int = 0) -> pd.DataFra
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
 
 
+def class_columns(
+    targets: TaskTargets, labels: npt.NDArray[np.int64]
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """The K classes that tables show, of a binary task the positive one, and labels (n, K)."""
+    classes = targets.classes
+    names = classes[-1:] if targets.kind == "binary" else classes
+    return names, one_hot(labels, len(classes))[:, -len(names) :].astype(np.int64)
+
+
 def _tables(task: ScoredTask) -> list[pd.DataFrame]:
     """A table by protocol and class."""
-    kind, classes = task.targets.kind, task.targets.classes
-    names = classes[-1:] if kind == "binary" else classes
-    labels = task.labels if kind == "multi" else one_hot(task.labels, len(classes))
-    labels = labels[:, -len(names) :].astype(np.int64)
+    names, labels = class_columns(task.targets, task.labels)
     mended = task.calibrated.reshape(labels.shape)
     return [
         task.lesions.assign(

@@ -19,13 +19,13 @@ from pydantic import Field
 from miram.configuration import Config
 from miram.errors import MiramError
 from miram.evaluation.assess import metrics_entry
-from miram.evaluation.predictions import COLUMNS, TaskScores, task_scores
+from miram.evaluation.predictions import COLUMNS, TaskScores, class_columns, task_scores
 from miram.evaluation.probes.protocols import MAIN
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import DRAWS
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
 from miram.evaluation.statistics.delong import auc_test
-from miram.evaluation.statistics.inputs import one_hot, same_folds
+from miram.evaluation.statistics.inputs import same_folds
 from miram.evaluation.statistics.metrics import require_metric
 from miram.evaluation.tasks.definitions import TaskConfig
 from miram.evaluation.tasks.targets import (
@@ -39,7 +39,6 @@ from miram.files import require_headings
 
 _KEY = ["lesion_id", "class", "seed", "repeat"]
 _ABOUT = ("lesions", "patients", "seeds", "repeats", "protocol")
-_SEPARATOR = "-"  # between several labels in one cell of a CSV
 
 
 class ScoreFilesConfig(Config):
@@ -187,23 +186,25 @@ def evaluate_scores(
         )
     truth, dropped = _truth(evaluated, targets, tables)
     found = {name: _task_scores(table, truth, task, name) for name, table in tables.items()}
-    outside = len(scored - set(evaluated["lesion_id"]))
-    left_out = [Skipped(task.name, "lesions", outside, f"scored, but not in {config.part}")]
+    left_out = []
+    if outside := len(scored - set(evaluated["lesion_id"])):
+        left_out.append(Skipped(task.name, "lesions", outside, f"scored, but not in {config.part}"))
     names = targets.classes if task.kind == "binary" else next(iter(found.values())).classes
-    options = {"draws": config.draws, "seed": config.seed}
     models = {}
     for name, one in found.items():
         values, seeds = one.of_kind(task.kind)
-        entry = metrics_entry(values, seeds, one.patients, names, **options)
+        entry = metrics_entry(
+            values, seeds, one.patients, names, draws=config.draws, seed=config.seed
+        )
         protocol = tables[name].attrs["protocol"]
         models[name] = {**entry, "seeds": seeds.seeds, "protocol": protocol}
-    comparisons, delong_p = _comparisons(found, task, config, options)
+    comparisons, delong_p = _comparisons(found, task, config)
     return Evaluation(
         task=task.name,
         models=models,
         comparisons=comparisons,
         delong_p=delong_p,
-        skipped=(*(left_out if outside else ()), *targets.skipped, *dropped),
+        skipped=(*left_out, *targets.skipped, *dropped),
         unscored=len(labels) - len(scored),
         warnings=_warnings(evaluated.iloc[targets.rows], found, config),
         config=config,
@@ -224,8 +225,9 @@ def _checked_labels(labels: pd.DataFrame, task: TaskConfig) -> pd.DataFrame:
             "rows than lesions): keep one row per lesion"
         )
     if task.kind == "multi" and task.column in labels:
+        # Several labels in one cell of a CSV are joined by a hyphen.
         split = labels[task.column].map(
-            lambda cell: cell.split(_SEPARATOR) if isinstance(cell, str) else cell
+            lambda cell: cell.split("-") if isinstance(cell, str) else cell
         )
         labels = labels.assign(**{task.column: split.astype(object)})
     return labels.reset_index(drop=True)
@@ -261,10 +263,12 @@ def _long(
     if strange or lacking or table.empty:
         what = f"the unknown column {strange[0]!r}" if strange else "no scores"
         raise MiramError(f"model {model} has {what}: a table of scores has the columns {expected}")
-    table, _ = _rows(table, "task", task.name, model)
-    only = list(table["protocol"].unique()) if "protocol" in table else []
-    wanted = str(only[0]) if len(only) == 1 else config.protocol
-    table, protocol = _rows(table, "protocol", wanted, model)
+    table = _rows(table, "task", task.name, model)
+    protocol = None  # where the table names none
+    if "protocol" in table:
+        only = list(table["protocol"].unique())
+        protocol = str(only[0]) if len(only) == 1 else config.protocol
+        table = _rows(table, "protocol", protocol, model)
     table = table.assign(**{name: 0 for name in ("seed", "repeat") if name not in table})
     table["lesion_id"] = table["lesion_id"].astype(str)
     unknown = sorted(set(map(str, table["class"])) - set(classes))
@@ -275,7 +279,7 @@ def _long(
             f"{', '.join(classes)}"
         )
     if task.kind == "binary":
-        table, _ = _rows(table, "class", classes[-1], model)
+        table = _rows(table, "class", classes[-1], model)
     if (double := table.duplicated(_KEY)).any():
         raise MiramError(
             f"model {model} scores lesion {table.loc[double, 'lesion_id'].iloc[0]} twice: keep one "
@@ -293,17 +297,15 @@ def _long(
     return table
 
 
-def _rows(
-    table: pd.DataFrame, column: str, value: str, model: str
-) -> tuple[pd.DataFrame, str | None]:
-    """The rows of one task or protocol, and its name; None where the table names none."""
+def _rows(table: pd.DataFrame, column: str, value: str, model: str) -> pd.DataFrame:
+    """The rows of one task, protocol or class; all where the table names none."""
     if column not in table:
-        return table, None
+        return table
     rows = table[table[column] == value]
     if rows.empty:
         there = ", ".join(sorted(set(table[column].astype(str))))
         raise MiramError(f"model {model} has no scores for the {column} {value!r}: it has {there}")
-    return rows, value
+    return rows
 
 
 def _truth(
@@ -313,8 +315,7 @@ def _truth(
 
     Of a task with several labels, one that no model scores is left out.
     """
-    names = targets.classes[-1:] if targets.kind == "binary" else targets.classes
-    hot = one_hot(targets.labels, len(targets.classes))[:, -len(names) :].astype(np.int64)
+    names, hot = class_columns(targets, targets.labels)
     about = evaluated.iloc[targets.rows][["lesion_id", "patient_id"]]
     scored = set().union(*(table["class"] for table in tables.values()))
     unscored = [name for name in names if name not in scored] if targets.kind == "multi" else []
@@ -385,10 +386,7 @@ def _warnings(
 
 
 def _comparisons(
-    found: Mapping[str, TaskScores],
-    task: TaskConfig,
-    config: ScoreFilesConfig,
-    options: Mapping[str, int],
+    found: Mapping[str, TaskScores], task: TaskConfig, config: ScoreFilesConfig
 ) -> tuple[tuple[Comparison, ...], dict[str, float]]:
     """Paired bootstraps against the reference, and p of DeLong's test where it is defined."""
     if config.reference is None:
@@ -402,13 +400,13 @@ def _comparisons(
         base.patients,
         reference=config.reference,
         metric=config.compare_by,
-        draws=options["draws"],
-        seed=options["seed"],
+        draws=config.draws,
+        seed=config.seed,
     )
-    ours, delong = scores[config.reference], {}
+    ours, delong = scores.pop(config.reference), {}
     for name, one in scores.items():
         single = task.kind == "binary" and len(one.each) == len(ours.each) == 1
-        if name == config.reference or not single or not same_folds(one, ours):
+        if not single or not same_folds(one, ours):
             continue
         [(own, folds)], [(other, _)] = one.parts(), ours.parts()
         try:
