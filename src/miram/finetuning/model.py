@@ -22,7 +22,6 @@ from miram.models.methods.supervised import Supervised
 
 ABOUT = "finetuning"  # field of the header that says how the model was trained
 VALIDATION_AUC = "validation_auc"  # the metric by which the epoch is chosen
-READ = ("timm", "image_size", "pixels", "pixel_mean", "pixel_std")  # of the header of an encoder
 _BATCH = 64  # crops that are classified at once
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from miram.errors import MiramError
 from miram.finetuning.config import FinetuningConfig
-from miram.finetuning.model import ABOUT, READ, VALIDATION_AUC, FineTuned, classify, join_models
+from miram.finetuning.model import ABOUT, VALIDATION_AUC, FineTuned, classify, join_models
 from miram.finetuning.split import TrainingSplit, finetuning_splits
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import assert_patients_apart
@@ -37,6 +37,7 @@ from miram.training.supervised import train_folds
 log = logging.getLogger(__name__)
 
 _CODE = (*TRAINING_CODE, "finetuning")
+_READ = ("timm", "image_size", "pixels", "pixel_mean", "pixel_std")  # of the header of an encoder
 
 ValidationMetrics = Callable[[NDArray[np.int64], NDArray[np.float64], NDArray], dict[str, float]]
 """From labels (n,) or (n, K), probabilities (n, K) and patients (n,) of validation lesions to
@@ -122,23 +123,6 @@ def finetune(
     return join_models(models, _header(data, encoder, config, facts, folds)), history
 
 
-@dataclass(frozen=True)
-class ClassifierValidation:
-    """Evaluates the validation lesions while a model trains."""
-
-    data: LabeledCrops
-    validate: NDArray[np.intp]  # positions of those that validate
-    metrics: ValidationMetrics
-
-    def __call__(self, model: nn.Module) -> Validation:
-        """Evaluate a model in evaluation mode."""
-        assert isinstance(model, FineTuned)
-        table = self.data.table.iloc[self.validate]
-        scores = classify(model, self.data.store.crops, self.data.rows[self.validate])
-        patients = table["patient_id"].to_numpy(dtype=object)
-        return Validation(self.metrics(self.data.labels[self.validate], scores, patients))
-
-
 def _finetune_split(
     data: LabeledCrops,
     split: TrainingSplit,
@@ -150,6 +134,13 @@ def _finetune_split(
 ) -> tuple[FineTuned, Trained, dict[str, Any]]:
     """The model, what its training leaves, and what the header says of the fold."""
     chosen, labels = config.chosen, data.labels[split.train]
+    patients = data.table["patient_id"].to_numpy(dtype=object)
+
+    def validate(model: nn.Module) -> Validation:
+        assert isinstance(model, FineTuned)
+        scores = classify(model, data.store.crops, data.rows[split.validate])
+        return Validation(metrics(data.labels[split.validate], scores, patients[split.validate]))
+
     model = FineTuned(
         start,
         chosen.pooling,
@@ -163,7 +154,6 @@ def _finetune_split(
     log.info("fine-tuning on %d crops, validating on %d", len(split.train), len(split.validate))
     # Every epoch has a row of its own, so that no validation is lost between two rows.
     often = min(recipe.log_every, len(split.train) // recipe.samples_per_step)
-    validate = ClassifierValidation(data, split.validate, metrics)
     identity = _identity(data, split, start, config)
     checkpoints = Checkpoints(folder, identity, _CODE) if folder else None
     trained = train(
@@ -224,7 +214,7 @@ def _identity(
         "data_digest": data.store.digest,
         "training_lesions": digest(split.train),
         "validation_lesions": digest(split.validate),
-        "encoder": {name: start.metadata[name] for name in READ if name in start.metadata},
+        "encoder": {name: start.metadata[name] for name in _READ if name in start.metadata},
         "start": weights_digest(start.state),
     }
 
