@@ -265,7 +265,7 @@ def _subgroups(
     return subgroup_rows(
         *scored.of_kind(kind),
         scored.patients,
-        values.astype(object).where(values.notna(), None).to_numpy(),
+        values.to_numpy(dtype=object),
         subgroup=str(values.name),
         metrics=[main_metric(kind), *beside],
         draws=config.bootstrap_draws,

@@ -1,6 +1,6 @@
 """Is one method better than another on the same patients: paired bootstrap with Holm correction."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from miram.evaluation.statistics.bootstrap import (
     percentile_interval,
     resample,
 )
-from miram.evaluation.statistics.inputs import Scores, SeedScores, by_seed, kind_of
+from miram.evaluation.statistics.inputs import Scores, by_seed, kind_of
 from miram.evaluation.statistics.metrics import main_metric, mean_metrics
 
 Array = npt.NDArray[np.float64]
@@ -77,20 +77,35 @@ def compare_methods(
         One comparison per method other than the reference, in the order given.
 
     Raises:
-        StatisticsError: If the reference is not among the methods, or inputs do not fit together.
+        StatisticsError: The reference is not among the methods, or inputs do not fit together.
     """
     if reference not in scores:
         raise StatisticsError(
             f"the reference method {reference!r} has no scores: choose from {', '.join(scores)}"
         )
     by_method = {name: by_seed(values) for name, values in scores.items()}
-    metric = metric or main_metric(kind_of(np.asarray(labels), by_method[reference].each[0]))
-    others = [name for name in by_method if name != reference]
-    differences, groups = _paired_differences(
-        np.asarray(labels), by_method, np.asarray(groups), reference, metric
-    )
+    labels, groups = np.asarray(labels), np.asarray(groups)
+    metric = metric or main_metric(kind_of(labels, by_method[reference].each[0]))
+    if len({seeds.each[0].shape for seeds in by_method.values()}) > 1:
+        shapes = ", ".join(f"{name} {seeds.each[0].shape}" for name, seeds in by_method.items())
+        raise StatisticsError(f"methods must be scored on the same lesions, got {shapes}")
+    # Sorted names: the order in which the methods come must not decide the order of the rows.
+    stacked = np.column_stack([by_method[name].stacked() for name in sorted(by_method)])
+    order = canonical_order(groups, labels, stacked)
+    groups = groups[order]
+    others = {
+        name: mean_metrics(labels[order], seeds.of(order), [metric])[1]
+        for name, seeds in by_method.items()
+    }
+    base = others.pop(reference)
     if not others:
         return []
+
+    def differences(weights: Array) -> Array:
+        """(n, D) weights of lesions -> (methods, D)."""
+        of_reference = base(weights)
+        return np.concatenate([of(weights) - of_reference for of in others.values()])
+
     estimates = differences(np.ones((len(groups), 1)))[:, 0]
     drawn = resample(differences, groups, draws=draws, seed=seed)
     p_values = [two_sided_p(resampled.values) for resampled in drawn]
@@ -118,39 +133,6 @@ def compare_methods(
             )
         )
     return rows
-
-
-def _paired_differences(
-    labels: npt.NDArray,
-    by_method: Mapping[str, SeedScores],
-    groups: npt.NDArray,
-    reference: str,
-    metric: str,
-) -> tuple[Callable[[Array], Array], npt.NDArray]:
-    """How far each method but the reference is from it, in the order given.
-
-    Returns:
-        A function of (n, D) weights of lesions that gives (methods, D) differences; and the
-        patients of these lesions, in the order that the weights have.
-    """
-    if len({seeds.each[0].shape for seeds in by_method.values()}) > 1:
-        shapes = ", ".join(f"{name} {seeds.each[0].shape}" for name, seeds in by_method.items())
-        raise StatisticsError(f"methods must be scored on the same lesions, got {shapes}")
-    # Sorted names: the order in which the methods come must not decide the order of the rows.
-    stacked = np.column_stack([by_method[name].stacked() for name in sorted(by_method)])
-    order = canonical_order(groups, labels, stacked)
-    statistics = {
-        name: mean_metrics(labels[order], seeds.of(order), [metric])[1]
-        for name, seeds in by_method.items()
-    }
-
-    def differences(weights: Array) -> Array:
-        base = statistics[reference](weights)
-        return np.concatenate(
-            [of(weights) - base for name, of in statistics.items() if name != reference]
-        )
-
-    return differences, groups[order]
 
 
 def two_sided_p(differences: npt.ArrayLike) -> float:
