@@ -241,13 +241,24 @@ def subgroup_metrics(
     """
     rows: list[dict[str, Any]] = []
     for task, found in metrics["tasks"].items():
-        asked = config.task(task)
+        asked, kind = config.task(task), found["kind"]
         scored = task_scores(predictions, task)
         evaluated = lesions.set_index("lesion_id").loc[evaluated_lesions(predictions, task)]
+        # The macro metric needs every class in a subgroup, which the micro one beside it does not.
+        beside = [] if kind == "binary" else ["auc_micro"]
         for variable in config.subgroups:
-            if _has_subgroups(evaluated, variable, asked):
-                by_value = _subgroups(scored, found["kind"], evaluated[variable], config)
-                rows += [{"task": task, **cells} for row in by_value for cells in _cells(row)]
+            if not _has_subgroups(evaluated, variable, asked):
+                continue
+            by_value = subgroup_rows(
+                *scored.of_kind(kind),
+                scored.patients,
+                evaluated[variable].to_numpy(dtype=object),
+                subgroup=variable,
+                metrics=[main_metric(kind), *beside],
+                draws=config.bootstrap_draws,
+                seed=config.seed,
+            )
+            rows += [{"task": task, **cells} for row in by_value for cells in _cells(row)]
     return _with_split(pd.DataFrame(rows), metrics, SUBGROUP_COLUMNS)
 
 
@@ -255,22 +266,6 @@ def _has_subgroups(evaluated: pd.DataFrame, variable: str, task: TaskConfig) -> 
     if variable not in evaluated or variable in (task.column, task.by):
         return False
     return evaluated[variable].nunique(dropna=True) > 1
-
-
-def _subgroups(
-    scored: TaskScores, kind: Kind, values: pd.Series, config: AssessmentConfig
-) -> list[SubgroupRow]:
-    # The macro metric needs every class in a subgroup, which the micro one beside it does not.
-    beside = [] if kind == "binary" else ["auc_micro"]
-    return subgroup_rows(
-        *scored.of_kind(kind),
-        scored.patients,
-        values.to_numpy(dtype=object),
-        subgroup=str(values.name),
-        metrics=[main_metric(kind), *beside],
-        draws=config.bootstrap_draws,
-        seed=config.seed,
-    )
 
 
 def _cells(row: SubgroupRow) -> list[dict[str, Any]]:
