@@ -48,7 +48,6 @@ _ROW_GROUP = 1024  # rows held before they are written
 _PLACE = ("x0", "y0", "x1", "y1")
 _TEXTS = ("region_id", "image_id", "patient_id", "image_path", "kind")
 _NUMBERS = ("patches", *_PLACE)
-_PANDAS = "PANDAS_ATTRS"
 
 
 @dataclass(frozen=True)
@@ -58,118 +57,6 @@ class Summary:
     mammograms: int  # with at least one row
     rows: int
     left_out: int  # files and lesions that gave none; the audit names them
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of the table."""
-
-    names: list[dict[str, Any]]  # what each row is: `region_id` and so on
-    features: NDArray[np.float32]  # (n, D)
-    probabilities: NDArray[np.float64]  # (n, K)
-
-
-def _save_part(path: Path, rows: Rows, problems: list[dict[str, str]]) -> None:
-    """Write what one mammogram gave, whole or not at all."""
-    arrays: dict[str, Any] = {
-        "features": rows.features,
-        "probabilities": rows.probabilities,
-        "text": np.array(json.dumps([rows.names, problems])),
-    }
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-
-
-def _load_part(path: Path) -> tuple[Rows, list[dict[str, str]]]:
-    """Read the rows of a mammogram and its audit rows."""
-    with np.load(path, allow_pickle=False) as file:
-        names, problems = json.loads(str(file["text"]))
-        return Rows(names, file["features"], file["probabilities"]), problems
-
-
-def _join_parts(
-    parts: Iterable[Path],
-    path: Path,
-    classes: tuple[str, ...],
-    audit: pd.DataFrame,
-    facts: dict[str, str],
-) -> Summary:
-    """Write the rows of all parts, a few at a time, into one table, and all problems into an audit.
-
-    The audit is written first; `facts` stand in the schema of the table.
-    """
-    problems: list[dict[str, str]] = []
-    mammograms = 0
-    with atomic_path(path) as temporary:
-        with _TableWriter(temporary, classes, facts) as writer:
-            for part in parts:
-                rows, its_problems = _load_part(part)
-                problems += its_problems
-                if rows.names:
-                    writer.add(rows)
-                    mammograms += 1
-        everything = pd.concat([audit, audit_rows(problems)], ignore_index=True)
-        audit_path = path.with_name(f"{path.stem}.audit.csv")
-        with atomic_path(audit_path) as audit_file:
-            harmless_table(everything).to_csv(audit_file, index=False)
-        left_out = everything[everything["action"] == "left out"]
-        if not writer.rows:
-            raise MiramError(_nothing(left_out, audit_path))
-    return Summary(mammograms, writer.rows, len(left_out))
-
-
-def _nothing(left_out: pd.DataFrame, audit_path: Path) -> str:
-    """Why there is no table: how many files by code, with the first of each."""
-    reasons = [
-        f"{len(rows)} {code}, such as {rows['file'].iloc[0]} ({rows['detail'].iloc[0]})"
-        for code, rows in left_out.groupby("code")
-    ]
-    if not reasons:
-        return "not one mammogram could be embedded: there is no file that looks like one"
-    found = "; ".join(reasons)
-    return f"not one mammogram could be embedded: {found}. All files are named in {audit_path}"
-
-
-class _TableWriter:
-    """Writes rows as row groups of one Parquet file."""
-
-    def __init__(self, path: Path, classes: tuple[str, ...], facts: dict[str, str]) -> None:
-        self.path, self.classes, self.rows = path, classes, 0
-        # Once for every reader, and once more where pandas looks for the `attrs` of a table.
-        self.metadata = {**facts, _PANDAS: json.dumps(facts)}
-        self.waiting: list[Rows] = []
-        self.file: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> "_TableWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._write()
-        if self.file:
-            self.file.close()
-
-    def add(self, rows: Rows) -> None:
-        self.rows += len(rows.names)
-        self.waiting.append(rows)
-        if sum(len(waiting.names) for waiting in self.waiting) >= _ROW_GROUP:
-            self._write()
-
-    def _write(self) -> None:
-        if not self.waiting:
-            return
-        names = [name for rows in self.waiting for name in rows.names]
-        features = np.concatenate([rows.features for rows in self.waiting])
-        chances = np.concatenate([rows.probabilities for rows in self.waiting])
-        self.waiting.clear()
-        columns: dict[str, Any] = {
-            **{key: pa.array([name[key] for name in names], pa.string()) for key in _TEXTS},
-            **{key: pa.array([name.get(key) for name in names], pa.int64()) for key in _NUMBERS},
-            **{f"p_{label}": chances[:, k] for k, label in enumerate(self.classes)},
-            **{f"f{k}": features[:, k] for k in range(features.shape[1])},
-        }
-        table = pa.table(columns).replace_schema_metadata(self.metadata)
-        self.file = self.file or pq.ParquetWriter(self.path, table.schema)
-        self.file.write_table(table)
 
 
 class EmbeddingConfig(Config):
@@ -205,6 +92,15 @@ class EmbeddingPlan:
     workers: int  # processes that decode; each needs up to 0.5 GB for a film of full size
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the table."""
+
+    names: list[dict[str, Any]]  # what each row is: `region_id` and so on
+    features: NDArray[np.float32]  # (n, D)
+    probabilities: NDArray[np.float64]  # (n, K)
+
+
 def plan_embedding(
     ingested: Ingested, raw_root: Path, predictor: Predictor, config: EmbeddingConfig
 ) -> EmbeddingPlan:
@@ -236,19 +132,21 @@ def embed(plan: EmbeddingPlan, path: str | Path) -> Summary:
         MiramError: Not one mammogram could be embedded; the audit says why.
     """
     path = Path(path)
-    parts = _Parts(plan, path)
-    todo = [task for task in plan.tasks if not parts.of(task).is_file()]
+    folder = path.with_name(f".{path.name}.parts")
+    state = f"{plan.predictor.digest()} {plan.rows} "
+    parts = [folder / f"{task.fingerprint(plan.raw_root, state, {})}.npz" for task in plan.tasks]
+    todo = [
+        (task, part) for task, part in zip(plan.tasks, parts, strict=True) if not part.is_file()
+    ]
     log.info("%d of %d mammograms to embed", len(todo), len(plan.tasks))
     if todo:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         encoder = CropEncoder(plan.predictor.encoder, plan.predictor.features).eval().to(device)
-        cut = track(_cut(todo, plan), "embedded mammograms", total=len(todo))
-        for task, crops in zip(todo, cut, strict=True):
-            _save_part(parts.of(task), _rows(task, crops, encoder, plan), crops.problems)
-    classes = plan.predictor.probe.classes if plan.predictor.probe else ()
-    finished = (parts.of(task) for task in plan.tasks)
-    summary = _join_parts(finished, path, classes, plan.audit, _facts(plan))
-    shutil.rmtree(parts.folder, ignore_errors=True)
+        cut = track(_cut([task for task, _ in todo], plan), "embedded mammograms", len(todo))
+        for (task, part), crops in zip(todo, cut, strict=True):
+            _save_part(part, _rows(task, crops, encoder, plan), crops.problems)
+    summary = _join_parts(parts, path, plan)
+    shutil.rmtree(folder, ignore_errors=True)
     return summary
 
 
@@ -309,14 +207,101 @@ def _rows(task: ImageTask, cut: ImageCrops, encoder: CropEncoder, plan: Embeddin
     return Rows(names, features, chances)
 
 
-class _Parts:
-    """Where the finished part of a mammogram stands."""
+def _save_part(path: Path, rows: Rows, problems: list[dict[str, str]]) -> None:
+    """Write what one mammogram gave, whole or not at all."""
+    text = np.array(json.dumps([rows.names, problems]))
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            allow_pickle=False,
+            features=rows.features,
+            probabilities=rows.probabilities,
+            text=text,
+        )
 
-    def __init__(self, plan: EmbeddingPlan, path: Path) -> None:
-        self.raw_root = plan.raw_root
-        self.folder = path.with_name(f".{path.name}.parts")
-        self.prefix = f"{plan.predictor.digest()} {plan.rows} "
 
-    def of(self, task: ImageTask) -> Path:
-        """The file of a mammogram, by a hash of all that it follows from."""
-        return self.folder / f"{task.fingerprint(self.raw_root, self.prefix, {})}.npz"
+def _load_part(path: Path) -> tuple[Rows, list[dict[str, str]]]:
+    """Read the rows of a mammogram and its audit rows."""
+    with np.load(path, allow_pickle=False) as file:
+        names, problems = json.loads(str(file["text"]))
+        return Rows(names, file["features"], file["probabilities"]), problems
+
+
+def _join_parts(parts: Iterable[Path], path: Path, plan: EmbeddingPlan) -> Summary:
+    """Write the rows of all parts, a few at a time, into one table, and all problems into an audit.
+
+    The audit is written first.
+    """
+    problems: list[dict[str, str]] = []
+    mammograms = 0
+    classes = plan.predictor.probe.classes if plan.predictor.probe else ()
+    with atomic_path(path) as temporary:
+        with _TableWriter(temporary, classes, _facts(plan)) as writer:
+            for part in parts:
+                rows, its_problems = _load_part(part)
+                problems += its_problems
+                if rows.names:
+                    writer.add(rows)
+                    mammograms += 1
+        everything = pd.concat([plan.audit, audit_rows(problems)], ignore_index=True)
+        audit_path = path.with_name(f"{path.stem}.audit.csv")
+        with atomic_path(audit_path) as audit_file:
+            harmless_table(everything).to_csv(audit_file, index=False)
+        left_out = everything[everything["action"] == "left out"]
+        if not writer.rows:
+            raise MiramError(_nothing(left_out, audit_path))
+    return Summary(mammograms, writer.rows, len(left_out))
+
+
+def _nothing(left_out: pd.DataFrame, audit_path: Path) -> str:
+    """Why there is no table: how many files by code, with the first of each."""
+    reasons = [
+        f"{len(rows)} {code}, such as {rows['file'].iloc[0]} ({rows['detail'].iloc[0]})"
+        for code, rows in left_out.groupby("code")
+    ]
+    if not reasons:
+        return "not one mammogram could be embedded: there is no file that looks like one"
+    found = "; ".join(reasons)
+    return f"not one mammogram could be embedded: {found}. All files are named in {audit_path}"
+
+
+class _TableWriter:
+    """Writes rows as row groups of one Parquet file."""
+
+    def __init__(self, path: Path, classes: tuple[str, ...], facts: dict[str, str]) -> None:
+        self.path, self.classes, self.rows = path, classes, 0
+        # Once for every reader, and once more where pandas looks for the `attrs` of a table.
+        self.metadata = {**facts, "PANDAS_ATTRS": json.dumps(facts)}
+        self.waiting: list[Rows] = []
+        self.file: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> "_TableWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+        if self.file:
+            self.file.close()
+
+    def add(self, rows: Rows) -> None:
+        self.rows += len(rows.names)
+        self.waiting.append(rows)
+        if sum(len(waiting.names) for waiting in self.waiting) >= _ROW_GROUP:
+            self._write()
+
+    def _write(self) -> None:
+        if not self.waiting:
+            return
+        names = [name for rows in self.waiting for name in rows.names]
+        features = np.concatenate([rows.features for rows in self.waiting])
+        chances = np.concatenate([rows.probabilities for rows in self.waiting])
+        self.waiting.clear()
+        columns: dict[str, Any] = {
+            **{key: pa.array([name[key] for name in names], pa.string()) for key in _TEXTS},
+            **{key: pa.array([name.get(key) for name in names], pa.int64()) for key in _NUMBERS},
+            **{f"p_{label}": chances[:, k] for k, label in enumerate(self.classes)},
+            **{f"f{k}": features[:, k] for k in range(features.shape[1])},
+        }
+        table = pa.table(columns).replace_schema_metadata(self.metadata)
+        self.file = self.file or pq.ParquetWriter(self.path, table.schema)
+        self.file.write_table(table)

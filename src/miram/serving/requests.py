@@ -27,11 +27,10 @@ from miram.mammography.crops.cut import (
 from miram.mammography.crops.geometry import Box
 from miram.mammography.decoding.headers import image_facts
 from miram.mammography.decoding.pictures import is_picture_file
-from miram.mammography.decoding.read import DecodingError, Header, read_header
+from miram.mammography.decoding.read import DecodingError, read_header
 from miram.mammography.sources.dicom_folder import UnwantedImageError, WantedImages, check_kind
 
 TISSUE_PATCHES = 16  # of a mammogram in which nothing is marked
-_FILE = "posted.dcm"
 
 
 def cut_regions(task: ImageTask, raw_root: Path, config: CropConfig) -> ImageCrops:
@@ -96,7 +95,7 @@ def cut_posted(content: bytes, box: Any, settings: dict[str, Any]) -> PostedCrop
     config = CropConfig.from_stored(settings["crops"])
     wanted = WantedImages.model_validate(settings.get("wanted", {}))
     with TemporaryDirectory() as name:
-        path = Path(name) / _FILE
+        path = Path(name) / "posted.dcm"
         path.write_bytes(content)
         return _cut(path, box, config, _of_dicom(path, wanted))
 
@@ -127,7 +126,20 @@ class _Image(NamedTuple):
 
 
 def _of_dicom(path: Path, wanted: WantedImages) -> _Image:
-    header = _wanted_header(path, wanted)
+    try:
+        header = read_header(path)
+        check_kind(path, header, wanted)
+    except UnwantedImageError as error:
+        reads = {
+            "other_modality": ", ".join(wanted.modalities),
+            "mask_or_crop": "whole mammograms",
+            "for_processing": "processed ones",
+        }
+        raise MiramError(
+            f"{error.fact}: this model reads {reads.get(error.code, 'ordinary mammograms')}"
+        ) from error
+    except DecodingError as error:
+        raise MiramError(f"{error.detail} ({error.code})") from error
     return _Image(header.sop_instance_uid, header.rows, header.columns)
 
 
@@ -151,24 +163,6 @@ def _cut(path: Path, box: Any, config: CropConfig, image: _Image) -> PostedCrops
         raise MiramError("; ".join(reasons))
     squares = [[int(row[f"crop_{side}"]) for side in ("x0", "y0", "x1", "y1")] for row in cut.rows]
     return PostedCrops(cut.crops, cut.masks, squares, notes + reasons)
-
-
-def _wanted_header(path: Path, wanted: WantedImages) -> Header:
-    try:
-        header = read_header(path)
-        check_kind(path, header, wanted)
-    except UnwantedImageError as error:
-        reads = {
-            "other_modality": ", ".join(wanted.modalities),
-            "mask_or_crop": "whole mammograms",
-            "for_processing": "processed ones",
-        }
-        raise MiramError(
-            f"{error.fact}: this model reads {reads.get(error.code, 'ordinary mammograms')}"
-        ) from error
-    except DecodingError as error:
-        raise MiramError(f"{error.detail} ({error.code})") from error
-    return header
 
 
 def _box(values: Any, rows: int, columns: int) -> Box:
