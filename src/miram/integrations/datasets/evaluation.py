@@ -11,12 +11,11 @@ from kedro_datasets._typing import JSONPreview
 from miram.evaluation.results import Evaluation
 from miram.files import check, recorded_path, versions_of
 from miram.integrations.datasets.files import ReadOnlyDataset, VersionedFileDataset
-from miram.integrations.datasets.tables import write_table
+from miram.integrations.datasets.tables import read_table, write_table
 from miram.models.methods import METHODS
 
 _METRICS = "metrics.json"
 _TABLES = tuple(field.name for field in fields(Evaluation) if field.name != "metrics")
-_AS_TEXT = {"subgroups": {"value": "string"}}  # a value such as 3 is a name, no number
 
 
 class EvaluationDataset(VersionedFileDataset):
@@ -37,21 +36,18 @@ class EvaluationDataset(VersionedFileDataset):
 
     def _read(self, name: str) -> pd.DataFrame:
         path = self._table(name)
-        if not path.is_file():
-            return pd.DataFrame()
-        check(path)
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=_AS_TEXT.get(name))
+        # A value of a subgroup such as 3 is a name, no number.
+        options = {"dtype": {"value": "string"}} if name == "subgroups" else {}
+        return read_table(path, **options) if path.is_file() else pd.DataFrame()
 
     def save(self, data: Evaluation) -> None:
         """Write each file whole or not at all; the metrics come last."""
         for name in _TABLES:
             table, path = getattr(data, name), self._table(name)
-            if not len(table.columns):
+            if len(table.columns):
+                write_table(table, path)
+            else:
                 path.unlink(missing_ok=True)
-                continue
-            write_table(table, path)
         with recorded_path(str(self._get_save_path())) as temporary:
             temporary.write_text(json.dumps(data.metrics), encoding="utf-8")
 

@@ -28,6 +28,17 @@ def write_table(table: pd.DataFrame, path: Path, mode: int | None = None) -> Non
             harmless_table(table).to_csv(temporary, index=False)
 
 
+def read_table(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a table that `write_table` wrote.
+
+    Raises:
+        MiramError: It is not what was written.
+    """
+    check(path)
+    read = pd.read_parquet if path.suffix == ".parquet" else pd.read_csv
+    return read(path, **options)
+
+
 class Table(VersionedFileDataset):
     """A table as Parquet, which keeps its `attrs`, or as CSV: by the suffix of the file."""
 
@@ -43,7 +54,7 @@ class Table(VersionedFileDataset):
         super().__init__(filepath, version, metadata)
         self._load_args = load_args or {}
 
-    def load(self) -> pd.DataFrame:
+    def load(self) -> Any:
         """Read the whole table.
 
         Raises:
@@ -51,11 +62,8 @@ class Table(VersionedFileDataset):
         """
         return self._read()
 
-    def _read(self) -> pd.DataFrame:  # Kedro wraps the errors of `load`
-        path = Path(str(self._get_load_path()))
-        check(path)
-        read = pd.read_parquet if path.suffix == ".parquet" else pd.read_csv
-        return read(path, **self._load_args)
+    def _read(self) -> pd.DataFrame | None:  # subclasses change this: Kedro wraps errors of `load`
+        return read_table(Path(str(self._get_load_path())), **self._load_args)
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table without its index."""
@@ -77,28 +85,19 @@ def _cell(value: Any) -> Any:
 class OptionalTable(Table):
     """A table that a node may do without; None where there is none."""
 
-    def load(self) -> pd.DataFrame | None:
-        """Read the whole table, if it is there.
-
-        Raises:
-            MiramError: It is not what was written.
-        """
-        return self._read_if_there()
-
-    def _read_if_there(self) -> pd.DataFrame | None:
-        return self._read() if super()._exists() else None
+    def _read(self) -> pd.DataFrame | None:
+        return super()._read() if super()._exists() else None
 
     def _exists(self) -> bool:
         return True
 
 
 class StoredFeatures(OptionalTable):
-    """The features of an earlier run, which a node may take over."""
+    """The features of an earlier run, which a node may take over; damaged, they are made again."""
 
-    def load(self) -> pd.DataFrame | None:
-        """Read the table that is there; a damaged one is made again."""
+    def _read(self) -> pd.DataFrame | None:
         try:
-            return self._read_if_there()  # not super().load(): Kedro wraps its errors
+            return super()._read()
         except MiramError as error:
             log.warning("all is encoded again: %s", error)
             return None

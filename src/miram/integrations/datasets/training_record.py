@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from miram.files import check, recorded_path
 from miram.integrations.datasets.files import FileDataset
-from miram.integrations.datasets.tables import write_table
+from miram.integrations.datasets.tables import read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,12 @@ class TrainingRecordDataset(FileDataset):
             MiramError: One of them is not what was written.
         """
         check(self._arrays)
-        check(self._filepath)
-        fidelity = pd.DataFrame()
-        if self._fidelity.exists():
-            check(self._fidelity)
-            fidelity = pd.read_csv(self._fidelity, dtype={"crop_id": str, "patient_id": str})
         with np.load(self._arrays, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        return TrainingRecord(pd.read_csv(self._filepath), arrays, fidelity)
+        fidelity = pd.DataFrame()
+        if self._fidelity.exists():
+            fidelity = read_table(self._fidelity, dtype={"crop_id": str, "patient_id": str})
+        return TrainingRecord(read_table(self._filepath), arrays, fidelity)
 
     def save(self, data: TrainingRecord) -> None:
         """Write each file whole or not at all; the history comes last."""
