@@ -7,7 +7,6 @@ logit, which is linear in the features. Decision 022.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,30 +22,17 @@ from miram.evaluation.probes.linear import LinearClassifier
 from miram.models.images import to_unit
 
 
-@dataclass(frozen=True)
-class Contributions:
-    """What the parts of each crop add to the logit of one class, above the probe's intercept.
-
-    The zero of a patch is the average training lesion's. Everything together is the logit minus
-    the intercept.
-
-    Attributes:
-        patches: (B, n, n) by share of `center_crops`, each over that central part of the crop.
-        elsewhere: (B,) what has no place: the CLS token and the grey levels, if they are read.
-    """
-
-    patches: dict[float, NDArray[np.float64]]
-    elsewhere: NDArray[np.float64]
-
-
 def contributions(
     encoder: CropEncoder,
     crops: NDArray[np.uint16],
     masks: NDArray[np.uint8],
     classifier: LinearClassifier,
     answer: int,
-) -> Contributions:
-    """Divide a logit among the patches.
+) -> dict[float, NDArray[np.float64]]:
+    """Divide a logit, above the probe's intercept, among the patches of each crop.
+
+    The zero of a patch is the average training lesion's. All patches together are the logit minus
+    the intercept and minus what has no place: the CLS token and the grey levels, if they are read.
 
     Args:
         encoder: In evaluation mode.
@@ -54,6 +40,9 @@ def contributions(
         masks: (B, h, h) lesion coverage.
         classifier: Of the probe.
         answer: Which of its K logits.
+
+    Returns:
+        By share of `center_crops` (B, n, n), each over that central part of the crop.
 
     Raises:
         MiramError: The encoder is no plain vision transformer, whose pooling is known.
@@ -67,17 +56,13 @@ def contributions(
     slopes = classifier.coefficients[answer] / classifier.scale  # (d,) on raw features
     images = to_unit(torch.from_numpy(np.array(crops)).to(device)).squeeze(1)
     coverage = torch.from_numpy(np.array(masks)).to(device)
-    with torch.inference_mode():
-        features = encoder(images, coverage).cpu().double().numpy()
-    above = (features - classifier.mean) @ slopes  # (B,) the logits minus the intercept
     patches = {}
     for share, columns, average in _parts(encoder, slopes, classifier.mean):
         views, lesion = encoder.views(images, share), center_crop(coverage, share)
         found = _by_patch(encoder, views, lesion, torch.from_numpy(columns).to(device))
         cells = found.shape[1] * found.shape[2]
         patches[share] = found.cpu().numpy() - average / cells
-    placed = sum(each.sum(axis=(1, 2)) for each in patches.values())
-    return Contributions(patches, above - placed)
+    return patches
 
 
 def _parts(

@@ -127,10 +127,10 @@ def _draw(
     # Of two classes the second has the only logit; else the likeliest one is explained.
     logit = 0 if probe.classifier.kind == "binary" else likeliest
     answer = probe.classes[-1 if probe.classifier.kind == "binary" else likeliest]
-    found = contributions(encoder, cut.crops, cut.masks, probe.classifier, logit)
+    patches = contributions(encoder, cut.crops, cut.masks, probe.classifier, logit)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        contribution_sheet(cut.crops, found.patches, answer).savefig(temporary, format="png")
+        contribution_sheet(cut.crops, patches, answer).savefig(temporary, format="png")
     return answer
 
 
