@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 from mlflow import MlflowClient
 
+from miram.commands.results.ui import HOST, runs_page, start_mlflow, wait_for
 from miram.integrations.parameters import load_mlflow
-from miram.integrations.ui import HOST, runs_page, start_mlflow, wait_for
 
 pytestmark = pytest.mark.browser
 

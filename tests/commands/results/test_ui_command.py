@@ -6,12 +6,16 @@ import subprocess
 import sys
 import urllib.request
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
+from miram_command import call_miram
 from project_paths import PROJECT
 
+from miram.commands.results.ui import HOST, wait_for
 from miram.errors import MiramError
-from miram.integrations.ui import HOST, serve, wait_for
+
+run = partial(call_miram, "ui")
 
 
 def test_a_server_that_stopped_is_named():
@@ -21,18 +25,18 @@ def test_a_server_that_stopped_is_named():
         wait_for(f"http://{HOST}:9", process)
 
 
-def test_a_folder_that_is_not_there_is_no_study(tmp_path):
-    with pytest.raises(MiramError, match=f"there is no study at {tmp_path}/none"):
-        serve(tmp_path / "none", None, (0, 0), print)
+def test_a_folder_that_is_not_there_is_no_study(tmp_path, capsys):
+    assert run("--data-root", tmp_path / "none") == 1
+    assert f"there is no study at {tmp_path}/none" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_port_that_is_taken_is_named_with_the_option_for_another(tmp_path):
-    with socket.create_server((HOST, 0)) as taken, socket.create_server((HOST, 0)) as other:
-        ports = (other.getsockname()[1], taken.getsockname()[1])
-        other.close()
-        with pytest.raises(MiramError, match=rf"port {ports[1]} .* by --viz-port"):
-            serve(tmp_path, None, ports, print)
+def test_a_port_that_is_taken_is_named_with_the_option_for_another(tmp_path, capsys):
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run("--data-root", tmp_path, "--mlflow-port", 0, "--viz-port", port) == 1
+    told = capsys.readouterr().err
+    assert f"port {port} of {HOST} is taken" in told and "by --viz-port" in told
 
 
 @pytest.mark.slow
