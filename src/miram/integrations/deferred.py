@@ -8,10 +8,7 @@ real class when there are values to validate; type checkers see the real one.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-
-from miram.configuration import explain
-from miram.errors import MiramError
+from pydantic import BaseModel
 
 
 def deferred(module: str, name: str) -> Any:
@@ -20,11 +17,7 @@ def deferred(module: str, name: str) -> Any:
     class Deferred(BaseModel):
         @classmethod
         def model_validate(cls, obj: Any, **options: Any) -> Any:
-            real: type[BaseModel] = getattr(import_module(module), name)
-            try:
-                return real.model_validate(obj, **options)
-            except ValidationError as error:
-                raise MiramError(explain(error, real)) from None
+            return getattr(import_module(module), name).model_validate(obj, **options)
 
     Deferred.__name__ = Deferred.__qualname__ = name
     return Deferred
