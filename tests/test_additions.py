@@ -20,8 +20,6 @@ two_ways:
       - { scale: 2, attention: { kind: mean }, depth: 1, heads: 4, loss_on: all }
 sources:
   atlas: {}
-evaluation:
-  tasks: [pathology, breast]
 """
 
 
@@ -37,8 +35,7 @@ def data(tmp_path_factory, finished_project):
     text = (PROJECT / "conf/test/parameters.yml").read_text(encoding="utf-8")
     text = text.replace("  tasks: [pathology]\n", "  tasks: [pathology, breast]\n")
     text = text.replace("methods: all\n", "")
-    added = PARAMETERS.split("evaluation:")[0]
-    (project / "conf/test/parameters.yml").write_text(text + added, encoding="utf-8")
+    (project / "conf/test/parameters.yml").write_text(text + PARAMETERS, encoding="utf-8")
     raw_root = finished_project / "data/01_raw/phantom"
     command = [sys.executable, PROJECT / "tests/helpers/additions.py", project, raw_root, data_root]
     run = subprocess.run(command, env=os.environ, capture_output=True, text=True)

@@ -3,17 +3,12 @@
 import json
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import pytest
-from forty_patients import lesions_of_40_patients
+from forty_patients import evaluations
 from miram_command import call_miram
 
-from miram.evaluation.assess import assess_features
-from miram.evaluation.config import AssessmentConfig, ComparisonConfig
-from miram.evaluation.probes.linear import LinearProbeConfig
-from miram.evaluation.probes.scoring import WHOLE
-from miram.mammography.splits import SplitConfig, assign_splits
+from miram.evaluation.config import ComparisonConfig
 from miram.reporting.facts.findings import paired_with_reference
 
 run = partial(call_miram, "compare")
@@ -26,16 +21,7 @@ STRENGTHS = {"random": 0.0, "mae": 2.0, "hog": 1.0, "odd": 0.5}
 def data_root(tmp_path_factory):
     """A study of an untrained encoder, one with a strong sign, an anchor, and one of a user."""
     root = tmp_path_factory.mktemp("study")
-    lesions = lesions_of_40_patients()
-    splits = assign_splits(lesions, SplitConfig(strategy="cv", folds=3))
-    config = AssessmentConfig(
-        bootstrap_draws=DRAWS, linear_probe=LinearProbeConfig(regularization=(0.1,))
-    )
-    malignant = lesions["pathology"].eq("MALIGNANT").to_numpy(float)
-    for method, strength in STRENGTHS.items():
-        features = np.random.default_rng(0).normal(size=(len(lesions), 4))
-        features[:, 0] += strength * malignant
-        found = assess_features({WHOLE: features}, lesions, splits, config)
+    for method, found in evaluations(STRENGTHS, DRAWS):
         metrics = {**found.metrics, "features": {"crops": "abc"}}
         folder = root / "07_model_output" / method
         write(folder, "", metrics, found.predictions)

@@ -7,17 +7,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from forty_patients import lesions_of_40_patients
+from forty_patients import evaluations, lesions_of_40_patients
 from miram_command import call_miram as run
 from miram_command import run_miram
 from project_paths import PROJECT
 
-from miram.evaluation.assess import assess_features
-from miram.evaluation.config import AssessmentConfig
-from miram.evaluation.probes.linear import LinearProbeConfig
-from miram.evaluation.probes.scoring import WHOLE
 from miram.mammography.pseudonyms import pseudonymize, with_pseudonyms
-from miram.mammography.splits import SplitConfig, assign_splits
 
 DRAWS = 100
 
@@ -26,17 +21,8 @@ DRAWS = 100
 def files(tmp_path_factory):
     """What a study of two methods leaves behind: labels, predictions, metrics."""
     folder = tmp_path_factory.mktemp("study")
-    lesions = lesions_of_40_patients()
-    lesions.to_parquet(folder / "lesions.parquet")
-    splits = assign_splits(lesions, SplitConfig(strategy="cv", folds=3))
-    config = AssessmentConfig(
-        bootstrap_draws=DRAWS, linear_probe=LinearProbeConfig(regularization=(0.1,))
-    )
-    malignant = lesions["pathology"].eq("MALIGNANT").to_numpy(float)
-    for method, strength in (("random", 0.0), ("mae", 1.0)):
-        features = np.random.default_rng(0).normal(size=(len(lesions), 4))
-        features[:, 0] += strength * malignant
-        found = assess_features({WHOLE: features}, lesions, splits, config)
+    lesions_of_40_patients().to_parquet(folder / "lesions.parquet")
+    for method, found in evaluations({"random": 0.0, "mae": 1.0}, DRAWS):
         (folder / method).mkdir()
         found.predictions.to_parquet(folder / method / "predictions.parquet")
         (folder / method / "metrics.json").write_text(json.dumps(found.metrics))

@@ -79,6 +79,7 @@ def evaluate(
     from pydantic_core import to_json
 
     from miram.evaluation.score_files import ScoreFilesConfig, evaluate_scores, read_table
+    from miram.files import file_sha256
     from miram.mammography.pseudonyms import with_pseudonyms
 
     config = ScoreFilesConfig.model_validate(
@@ -97,10 +98,10 @@ def evaluate(
     known = _identities(identities, labels)
     tables = {name: with_pseudonyms(table, known) for name, (table, _) in models.items()}
     found = evaluate_scores(tables, with_pseudonyms(read_table(labels), known), asked, config)
-    digests = {path: _digest(path) for path in (*(path for _, path in models.values()), labels)}
+    files = [*(path for _, path in models.values()), labels]
+    digests = {path: file_sha256(path)[:12] for path in files}
     if as_json:
-        files = {str(path): digest for path, digest in digests.items()}
-        typer.echo(to_json({**vars(found), "sha256": files}, inf_nan_mode="null").decode())
+        typer.echo(to_json({**vars(found), "sha256": digests}, inf_nan_mode="null").decode())
     else:
         _print(found)
     if output is not None:
@@ -174,13 +175,6 @@ def _identities(asked: Path | None, labels: Path) -> "pd.DataFrame":
     if asked is not None:
         raise MiramError(f"there is no file {asked}: --identities is 02_intermediate/{path.name}")
     return no_identities()
-
-
-def _digest(path: Path) -> str:
-    """By which a file is known again: the first 12 digits of its SHA-256."""
-    from miram.files import file_sha256
-
-    return file_sha256(path)[:12]
 
 
 def _write(found: "Evaluation", scored: dict[str, str], labels: str, output: Path) -> None:
