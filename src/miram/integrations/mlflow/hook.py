@@ -21,10 +21,10 @@ from kedro.pipeline.node import Node
 
 from miram.configuration import flatten
 from miram.errors import MiramError, causes
-from miram.integrations.mlflow.store import TRAINING, Run, Status, Store, now
+from miram.integrations.mlflow.store import TRAINING, Run, Status, Store
 from miram.models.methods import BASELINES, METHODS
 from miram.provenance import command_line, git_commit
-from miram.serving.registry.tracking import MlflowConfig
+from miram.serving.registry.tracking import MlflowConfig, now
 from miram.training.checkpointing.interruption import TrainingInterrupted
 from miram.training.logging.telemetry import LOGGER
 

@@ -28,6 +28,7 @@ from miram.serving.registry.tracking import (
     MlflowConfig,
     experiment_id,
     flatten_metrics,
+    now,
     open_client,
     time_to_upload,
 )
@@ -263,11 +264,6 @@ class Store:
                 self.config.tracking_uri,
                 _first_line(error),
             )
-
-
-def now() -> int:
-    """Milliseconds since 1970, as MLflow counts."""
-    return time.time_ns() // 1_000_000
 
 
 def _lock_of(note: Path) -> FileLock:

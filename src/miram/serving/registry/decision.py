@@ -73,14 +73,20 @@ def decide(
     try:
         comparison = _compare(candidate, champion, config, kind=kind, draws=draws, seed=seed)
     except (MiramError, StatisticsError) as error:
-        alias, word = (CHAMPION, "forced") if config.force else (CHALLENGER, "not promoted")
-        return Decision(alias, f"{word}: cannot be compared with the champion: {error}")
+        return not_compared(config, f"cannot be compared with the champion: {error}")
     summary = _describe(comparison)
     if comparison.lower > 0:
         return Decision(CHAMPION, f"better: {summary}", comparison)
     if config.force:
         return Decision(CHAMPION, f"forced, not shown to be better: {summary}", comparison)
     return Decision(CHALLENGER, f"not shown to be better: {summary}", comparison)
+
+
+def not_compared(config: PromotionConfig, reason: str) -> Decision:
+    """A model that cannot be compared is champion by force alone."""
+    if config.force:
+        return Decision(CHAMPION, f"forced: {reason}")
+    return Decision(CHALLENGER, f"not promoted: {reason}")
 
 
 def _compare(

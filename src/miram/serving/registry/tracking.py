@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +104,11 @@ def experiment_id(client: Any, config: MlflowConfig) -> str:
     if found:
         return str(found.experiment_id)
     return str(client.create_experiment(config.experiment, config.artifacts, _MODEL_TRAINING))
+
+
+def now() -> int:
+    """Milliseconds since 1970, as MLflow counts."""
+    return time.time_ns() // 1_000_000
 
 
 @contextmanager

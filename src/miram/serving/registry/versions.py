@@ -1,7 +1,6 @@
 """The registered versions of a method: registering, promoting, going back, and loading."""
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,17 +17,18 @@ from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.provenance import git_commit
 from miram.serving.predictor import RESEARCH_USE_ONLY, Predictor
 from miram.serving.registry.decision import (
-    CHALLENGER,
     CHAMPION,
     Decision,
     PromotionConfig,
     decide,
+    not_compared,
 )
 from miram.serving.registry.tracking import (
     URI_VARIABLE,
     MlflowConfig,
     experiment_id,
     flatten_metrics,
+    now,
     open_client,
     registry_at,
     require_store,
@@ -163,9 +163,8 @@ def _decide(client: Any, champion: Any, release: Release) -> Decision:
     if champion:
         before = _predictions_of(client, champion)
         if before is None:
-            alias, word = (CHAMPION, "forced") if config.force else (CHALLENGER, "not promoted")
             reason = f"the predictions of version {champion.version} are gone from its run"
-            return Decision(alias, f"{word}: {reason}")
+            return not_compared(config, reason)
     return decide(
         release.predictions,
         before,
@@ -200,7 +199,7 @@ def _record_run(client: Any, experiment: str, release: Release, parent: str) -> 
     """A run of its own, with the metrics and the predictions that later ones are compared to."""
     from mlflow.entities import Metric
 
-    commit, now = git_commit(), time.time_ns() // 1_000_000
+    commit, at = git_commit(), now()
     tags = {
         "mlflow.runName": f"promote {release.method}",
         "mlflow.parentRunId": parent,
@@ -212,7 +211,7 @@ def _record_run(client: Any, experiment: str, release: Release, parent: str) -> 
     run = client.create_run(experiment, tags={name: tag for name, tag in tags.items() if tag})
     run_id = str(run.info.run_id)
     metrics = flatten_metrics(release.metrics)
-    client.log_batch(run_id, [Metric(key, value, now, 0) for key, value in metrics.items()])
+    client.log_batch(run_id, [Metric(key, value, at, 0) for key, value in metrics.items()])
     with TemporaryDirectory() as folder:
         path = Path(folder) / PREDICTIONS
         release.predictions.to_parquet(path, index=False)
