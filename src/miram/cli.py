@@ -2,7 +2,6 @@
 
 import copy
 import re
-import signal
 import warnings
 from typing import IO, Any
 
@@ -12,12 +11,11 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import KedroCliError, _split_params
 from kedro.validation.exceptions import ParameterValidationError
 
-from miram.errors import MiramError, causes, refusal
+from miram.errors import MiramError, causes, refusal, resumable
 from miram.evaluation.statistics import StatisticsError
 from miram.integrations.engine_run import on_engine
 from miram.integrations.parameters import PATH_PARAMETERS
 
-STOPPED = "stopped; the same command resumes from what is finished"
 _SIGNALS = 128  # and the number of a signal: the exit status of what it ended
 
 
@@ -64,17 +62,15 @@ def run_readably(**options: Any) -> Any:
     )
     assert kedro_run.callback is not None
     try:
-        with on_engine(options) as chosen:
+        with resumable(), on_engine(options) as chosen:
             return kedro_run.callback(**chosen)
-    except KeyboardInterrupt:
-        raise ReadableFailure(STOPPED, _SIGNALS + signal.SIGINT) from None
     except KedroCliError:
         raise
     except Exception as error:
         message = readable(error)
         if message is None:
             raise
-        # That of an interrupted training, or 1.
+        # That of what was stopped, or 1.
         code = next((found.exit_code for found in causes(error) if hasattr(found, "exit_code")), 1)
         raise ReadableFailure(message, int(code)) from error
 

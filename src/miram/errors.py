@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,25 @@ class MiramError(Exception):
 
 class CannotWrite(MiramError, OSError):
     """The system refuses to write: the disk is full, or the folder is closed to this user."""
+
+
+class Stopped(MiramError):
+    """A command was stopped by Ctrl-C and resumes where it is given again."""
+
+    exit_code = 128 + signal.SIGINT  # as shells have it
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say after Ctrl-C that the same command resumes it.
+
+    Raises:
+        Stopped: Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped("stopped; the same command resumes from what is finished") from None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from miram_command import call_miram as run
 from PIL import Image
 
-from miram.commands.options import Stopped, resumable
+from miram.errors import Stopped, resumable
 from miram.files import recorded_path
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops

@@ -1,14 +1,9 @@
-"""Arguments and options that several commands have, and what Ctrl-C says in those that go on."""
+"""Arguments and options that several commands have."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from miram.errors import MiramError
 
 
 def complete_method() -> list[str]:
@@ -43,22 +38,3 @@ DrawsSeed = Annotated[int | None, typer.Option(help="seed of the draws")]
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given; what was not keeps the default of its configuration."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-class Stopped(MiramError):
-    """A command was stopped by Ctrl-C and resumes where it is given again."""
-
-    exit_code = 128 + signal.SIGINT  # as shells have it
-
-
-@contextmanager
-def resumable() -> Iterator[None]:
-    """Say after Ctrl-C that the same command resumes it.
-
-    Raises:
-        Stopped: Ctrl-C.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Stopped("stopped; the same command resumes from what is finished") from None

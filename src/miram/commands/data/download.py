@@ -2,14 +2,16 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miram.commands.options import AsJson, given, resumable
-from miram.errors import MiramError
+from miram.commands.options import AsJson, given
+from miram.errors import MiramError, resumable
 
 if TYPE_CHECKING:
     from miram.mammography.download.fetch import DownloadReport, Progress
@@ -66,8 +68,8 @@ def download(
         base_url=base_url,
     )
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with resumable(), _Bar() as bar:
-        report = download_collection(config, bar.progress())
+    with resumable(), _bar() as progress:
+        report = download_collection(config, progress)
     typer.echo(json.dumps(asdict(report), sort_keys=True) if as_json else _as_text(report, to))
     if report.failed:
         raise typer.Exit(1)
@@ -86,45 +88,40 @@ def _config(**options: Any) -> Any:
         raise MiramError(f"--{option}: {fault['msg']}") from error
 
 
-class _Bar:
+@contextmanager
+def _bar() -> "Iterator[Progress]":
     """A progress bar with bytes, on stderr so that stdout stays for the result."""
+    from rich import progress
+    from rich.console import Console
 
-    def __enter__(self) -> "_Bar":
-        from rich import progress
-        from rich.console import Console
+    from miram.mammography.download.fetch import Progress
 
-        self.bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.DownloadColumn(),
-            progress.TransferSpeedColumn(),
-            progress.TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,  # the result and errors say all that counts
-        )
-        self.task = self.bar.add_task("asking the server", total=None)
-        self.done = self.series = 0
-        self.bar.start()
-        return self
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    # It vanishes at the end: the result and errors say all that counts.
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("asking the server", total=None)
+        done = wanted = 0
 
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        def plan(series: int, size: int) -> None:
+            nonlocal wanted
+            wanted = series
+            bar.update(task, total=size or None, description=f"0 of {series} series")
 
-    def progress(self) -> "Progress":
-        from miram.mammography.download.fetch import Progress
+        def advance(count: int) -> None:
+            bar.update(task, advance=count)
 
-        return Progress(self._plan, self._advance, self._count)
+        def finish() -> None:
+            nonlocal done
+            done += 1
+            bar.update(task, description=f"{done} of {wanted} series")
 
-    def _plan(self, series: int, size: int) -> None:
-        self.series = series
-        self.bar.update(self.task, total=size or None, description=f"0 of {series} series")
-
-    def _advance(self, count: int) -> None:
-        self.bar.update(self.task, advance=count)
-
-    def _count(self) -> None:
-        self.done += 1
-        self.bar.update(self.task, description=f"{self.done} of {self.series} series")
+        yield Progress(plan, advance, finish)
 
 
 def _as_text(report: "DownloadReport", to: Path) -> str:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from miram.commands.options import AsJson, Env, RegistryRoot, resumable
-from miram.errors import MiramError
+from miram.commands.options import AsJson, Env, RegistryRoot
+from miram.errors import MiramError, resumable
 
 
 def embed(
