@@ -137,10 +137,9 @@ def _draw(
 def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise MiramError(f"--box {text}: give x0,y0,x1,y1 in pixels, such as 10,20,110,140") from (
-            error
-        )
+    except ValueError:
+        words = f"--box {text}: give x0,y0,x1,y1 in pixels, such as 10,20,110,140"
+        raise MiramError(words) from None
 
 
 def _print(predictor: "Predictor", rows: list[dict[str, Any]]) -> None:
