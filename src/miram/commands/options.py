@@ -5,18 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
+from miram.models.methods import BASELINES, METHODS
+
 
 def complete_method() -> list[str]:
     """Methods, for the shell's completion; typer leaves out what does not match."""
-    from miram.models.methods import METHODS
-
     return list(METHODS)
 
 
 def complete_result() -> list[str]:
     """Methods and baselines: all that a study has predictions of."""
-    from miram.models.methods import BASELINES
-
     return [*complete_method(), *BASELINES]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from kedro.config import MissingConfigException
@@ -15,9 +15,7 @@ from kedro.utils import find_kedro_project
 
 from miram.configuration import flatten
 from miram.errors import MiramError
-
-if TYPE_CHECKING:
-    from miram.serving.registry.tracking import MlflowConfig
+from miram.serving.registry.tracking import URI_VARIABLE, MlflowConfig
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +42,12 @@ def load_parameters(env: str | None = None) -> dict[str, Any]:
     return parameters
 
 
-def load_mlflow(env: str | None = None, data_root: Path | None = None) -> "MlflowConfig":
+def load_mlflow(env: str | None = None, data_root: Path | None = None) -> MlflowConfig:
     """Read `mlflow.yml`; `data_root` is where a local store lies.
 
     Raises:
         MiramError: The folder is in no project, or there is no such environment.
     """
-    from miram.serving.registry.tracking import MlflowConfig
-
     project = _project()
     params = {"data_root": str(data_root)} if data_root else {}
     values = _loader(project, env, params)["mlflow"]
@@ -60,8 +56,6 @@ def load_mlflow(env: str | None = None, data_root: Path | None = None) -> "Mlflo
 
 def registry_uri(env: str | None = None, data_root: Path | None = None) -> str:
     """Address of the model registry for commands: MLFLOW_TRACKING_URI, else of `mlflow.yml`."""
-    from miram.serving.registry.tracking import URI_VARIABLE
-
     if given := os.environ.get(URI_VARIABLE):
         return given
     if find_kedro_project(Path.cwd()) is None:

@@ -8,6 +8,7 @@ import typer
 
 from miram.commands.options import AsJson
 from miram.errors import MiramError
+from miram.files import atomic_path
 
 if TYPE_CHECKING:
     from miram.mammography.sources.table_guess import Guess
@@ -49,8 +50,6 @@ def check(
     comments = [f"# {line}\n" for line in (*_words(tried), *(f"decide: {d}" for d in guess.doubts))]
     text = "".join([*comments, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)])
     if write is not None:
-        from miram.files import atomic_path
-
         if write.exists():
             raise MiramError(f"{write} exists: remove it, or write to another file")
         with atomic_path(write) as temporary:

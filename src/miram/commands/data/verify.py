@@ -8,6 +8,7 @@ import typer
 
 from miram.commands.options import AsJson
 from miram.errors import MiramError
+from miram.files import RAW_SUMS, SUMS, changed
 
 
 def verify(
@@ -34,7 +35,6 @@ def find_problems(folder: Path) -> list[str]:
     Raises:
         MiramError: Nothing under the folder says what was written.
     """
-    from miram.files import RAW_SUMS, SUMS, changed
     from miram.mammography.crops.store import DIGEST, verify_store
 
     sums = [*folder.rglob(SUMS), *folder.rglob(RAW_SUMS)]

@@ -8,6 +8,7 @@ import typer
 
 from miram.commands.options import AsJson, DataRoot, complete_method
 from miram.errors import MiramError
+from miram.files import versions_of
 
 # Those of `miram.models.export.export`, without importing it for every command.
 Format = Literal["timm", "onnx", "hugging_face"]
@@ -71,8 +72,6 @@ def find_encoder(data_root: Path, method: str, version: str | None) -> Path:
     Raises:
         MiramError: There is none; the message names those that are there.
     """
-    from miram.files import versions_of
-
     models = data_root / "06_models"
     found = versions_of(models / method / _FILE)
     if not found:

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from miram.commands.options import AsJson, Env, RegistryRoot
 from miram.errors import MiramError
+from miram.files import atomic_path
 
 if TYPE_CHECKING:
     from miram.evaluation.features.crop_encoder import CropEncoder
@@ -120,7 +124,6 @@ def _draw(
     encoder: "CropEncoder", cut: "PostedCrops", probe: "ServedProbe", likeliest: int, path: Path
 ) -> str:
     """Write what the patches add to an answer, and tell which answer that is."""
-    from miram.files import atomic_path
     from miram.reporting.charts.contributions import contribution_sheet
     from miram.serving.explain import contributions
 
@@ -143,10 +146,6 @@ def _numbers(text: str) -> list[float]:
 
 
 def _print(predictor: "Predictor", rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from miram.reporting.facts.words import number
     from miram.serving.predictor import RESEARCH_USE_ONLY
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from miram.commands.options import AsJson, Env, OneOrAllMethods
 
@@ -36,8 +38,6 @@ def attention(
     Example: miram benchmark attention softmax math nystrom --grids 14+28+56 --device cuda
     """
     import pandas as pd
-    from rich.console import Console
-    from rich.table import Table
 
     from miram.models.attention_benchmark import AttentionBenchmarkConfig, measure_attention
 

@@ -9,6 +9,7 @@ import typer
 
 from miram.commands.options import AsJson, Env, OneOrAllMethods
 from miram.errors import MiramError
+from miram.files import atomic_path
 
 if TYPE_CHECKING:
     from miram.models.describe import Part
@@ -65,8 +66,6 @@ def renew(page: Path, costs: Costs) -> None:
     Raises:
         MiramError: The page has no marks.
     """
-    from miram.files import atomic_path
-
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from miram.commands.options import (
     AsJson,
@@ -20,10 +23,9 @@ from miram.commands.options import (
 )
 from miram.errors import MiramError
 from miram.files import check, versions_of
+from miram.models.methods import BASELINES, METHODS
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from miram.evaluation.config import AssessmentConfig
     from miram.evaluation.results import Evaluation
     from miram.evaluation.statistics.comparison import Comparison
@@ -169,8 +171,6 @@ def _wanted(
     data_root: Path, methods: tuple[str, ...], reference: str, protocol: Protocol
 ) -> tuple[str, ...]:
     """The methods to read, the reference among them, each once."""
-    from miram.models.methods import BASELINES
-
     there = _methods_of(data_root, protocol)
     # As in the report, baselines take no part unless they are named: Holm counts every model.
     usual = [name for name in there if name not in BASELINES]
@@ -188,8 +188,6 @@ def _wanted(
 
 def _methods_of(data_root: Path, protocol: Protocol) -> list[str]:
     """Names of the methods that a study has predictions of, in the order of the reports."""
-    from miram.models.methods import BASELINES, METHODS
-
     there = _outputs(data_root).glob(f"*/{protocol.file('predictions.parquet')}")
     found = {path.parent.name for path in there}
     if not found:
@@ -230,8 +228,6 @@ def _outputs(data_root: Path) -> Path:
 
 
 def _print(found: Compared) -> None:
-    from rich.console import Console
-
     from miram.reporting.facts.words import counted
 
     first = found.comparisons[0]
@@ -262,11 +258,8 @@ def _print(found: Compared) -> None:
 
 def comparison_table(
     rows: "Sequence[Comparison]", where: str, delong: Mapping[str, float] | None = None
-) -> "Table":
+) -> Table:
     """One row per method: difference, interval and p-values; of DeLong's test by method."""
-    from rich.table import Table
-    from rich.text import Text
-
     from miram.reporting.facts.words import interval, number, p_value
 
     title = f"{rows[0].metric} minus that of {rows[0].reference}: {where}"

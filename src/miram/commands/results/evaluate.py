@@ -4,13 +4,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from miram.commands.options import AsJson, ComparedMetric, Draws, DrawsSeed, given
+from miram.commands.results.compare import comparison_table, metric_notes
 from miram.errors import MiramError
+from miram.files import atomic_path, file_sha256, harmless_table
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table as RichTable
 
     from miram.evaluation.score_files import Evaluation
     from miram.evaluation.tasks.definitions import TaskConfig
@@ -79,7 +83,6 @@ def evaluate(
     from pydantic_core import to_json
 
     from miram.evaluation.score_files import ScoreFilesConfig, evaluate_scores, read_table
-    from miram.files import file_sha256
     from miram.mammography.pseudonyms import with_pseudonyms
 
     config = ScoreFilesConfig.model_validate(
@@ -94,19 +97,18 @@ def evaluate(
         )
     )
     asked = _task(task, column, classes)
-    models = _read_models(predictions)
+    scores, files = _read_models(predictions)
     known = _identities(identities, labels)
-    tables = {name: with_pseudonyms(table, known) for name, (table, _) in models.items()}
-    found = evaluate_scores(tables, with_pseudonyms(read_table(labels), known), asked, config)
-    files = [*(path for _, path in models.values()), labels]
-    digests = {path: file_sha256(path)[:12] for path in files}
+    scores = {name: with_pseudonyms(table, known) for name, table in scores.items()}
+    found = evaluate_scores(scores, with_pseudonyms(read_table(labels), known), asked, config)
+    digests = {path: file_sha256(path)[:12] for path in (*files.values(), labels)}
     if as_json:
         typer.echo(to_json({**vars(found), "sha256": digests}, inf_nan_mode="null").decode())
     else:
         _print(found)
     if output is not None:
         # Written last: a place that cannot be written to costs no metric.
-        scored = {name: digests[path] for name, (_, path) in models.items()}
+        scored = {name: digests[path] for name, path in files.items()}
         _write(found, scored, digests[labels], output)
         if not as_json:
             typer.echo(f"metrics: {output}")
@@ -138,15 +140,16 @@ def _task(name: str | None, column: str | None, classes: str | None) -> "TaskCon
     return AssessmentConfig.model_validate(parameters.get("evaluation", {})).task(str(name))
 
 
-def _read_models(arguments: list[str]) -> "dict[str, tuple[pd.DataFrame, Path]]":
-    """Table and file by model.
+def _read_models(arguments: list[str]) -> "tuple[dict[str, pd.DataFrame], dict[str, Path]]":
+    """The table of scores and the file by model.
 
     Without a name, and without a column `method`, a model is called like its file, or like the
     folder of a file named `predictions`.
     """
     from miram.evaluation.score_files import read_table
 
-    models: dict[str, tuple[pd.DataFrame, Path]] = {}
+    tables: dict[str, pd.DataFrame] = {}
+    files: dict[str, Path] = {}
     for argument in arguments:
         name, equals, rest = argument.partition("=")
         path = Path(rest if equals and not Path(argument).is_file() else argument)
@@ -154,13 +157,13 @@ def _read_models(arguments: list[str]) -> "dict[str, tuple[pd.DataFrame, Path]]"
             name = path.absolute().parent.name if path.stem == "predictions" else path.stem
         table = read_table(path)
         for method, rows in table.groupby("method") if "method" in table else [(name, table)]:
-            if method in models:
+            if method in tables:
                 raise MiramError(
                     f"{path} holds a second model {method!r}: give it another name, "
                     f"{method}2={path}"
                 )
-            models[str(method)] = rows, path
-    return models
+            tables[str(method)], files[str(method)] = rows, path
+    return tables, files
 
 
 def _identities(asked: Path | None, labels: Path) -> "pd.DataFrame":
@@ -179,8 +182,6 @@ def _identities(asked: Path | None, labels: Path) -> "pd.DataFrame":
 
 def _write(found: "Evaluation", scored: dict[str, str], labels: str, output: Path) -> None:
     """Write all metrics, with the digests of the files of scores, by model, and of labels."""
-    from miram.files import atomic_path, harmless_table
-
     table = found.table()
     table["scores_sha256"] = table["method"].map(scored)
     table = table.assign(labels_sha256=labels)
@@ -190,11 +191,6 @@ def _write(found: "Evaluation", scored: dict[str, str], labels: str, output: Pat
 
 def _print(found: "Evaluation") -> None:
     """Show metrics, comparisons and what to know about them."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from miram.commands.results.compare import comparison_table
-
     console = Console(highlight=False)
     for line in found.warnings:
         console.print(Text(f"WARNING: {line}", style="bold red"))
@@ -206,11 +202,8 @@ def _print(found: "Evaluation") -> None:
         console.print(line, markup=False)
 
 
-def _metrics_table(found: "Evaluation") -> "RichTable":
+def _metrics_table(found: "Evaluation") -> Table:
     """A row per model and metric, with interval and, where there are some, deviations."""
-    from rich.table import Table
-    from rich.text import Text
-
     from miram.reporting.facts.words import interval, number
 
     first = next(iter(found.models.values()))
@@ -242,7 +235,6 @@ def _metrics_table(found: "Evaluation") -> "RichTable":
 
 def _notes(found: "Evaluation") -> list[str]:
     """What to know about the metrics, a sentence each."""
-    from miram.commands.results.compare import metric_notes
     from miram.reporting.facts.words import number
 
     config = found.config

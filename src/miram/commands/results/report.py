@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ import typer
 
 from miram.commands.options import AsJson, DataRoot
 from miram.errors import MiramError
+from miram.files import atomic_path
 
 _BROWSERS = (
     "chromium",
@@ -64,8 +66,6 @@ def _find(data_root: Path) -> Path:
 
 
 def _print(page: Path) -> Path:
-    from miram.files import atomic_path
-
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
         raise MiramError(
@@ -95,8 +95,6 @@ def _print(page: Path) -> Path:
 
 
 def _show(page: Path) -> None:
-    import webbrowser
-
     if not webbrowser.open(page.as_uri()):
         raise MiramError(
             f"no web browser could be started here: copy {page} to a machine that has one"
