@@ -1,24 +1,30 @@
 """A folder of mammograms and a model, with whatever the project's parameters say of both."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from miram.evaluation.features.pooling import FeatureConfig
-    from miram.mammography.crops.cut import CropConfig
-    from miram.mammography.sources import Ingested
-    from miram.serving.embed import EmbeddingConfig, EmbeddingPlan
-    from miram.serving.predictor import Predictor
+import pandas as pd
+from kedro.utils import find_kedro_project
+
+from miram.evaluation.features.pooling import FeatureConfig
+from miram.integrations.parameters import load_parameters, registry_uri
+from miram.mammography.crops.cut import CropConfig
+from miram.mammography.lesion_table import validate_lesions
+from miram.mammography.sources import Ingested, make_source
+from miram.mammography.sources.base import NothingFoundError
+from miram.serving.embed import EmbeddingConfig, EmbeddingPlan, plan_embedding
+from miram.serving.predictor import Predictor
+from miram.serving.registry.versions import load_predictor
 
 
 def plan_folder(
     folder: Path,
     source: str,
-    config: "EmbeddingConfig",
+    config: EmbeddingConfig,
     *,
     env: str | None = None,
     data_root: Path | None = None,
-) -> "EmbeddingPlan":
+) -> EmbeddingPlan:
     """Plan the embedding of a folder, with the options that the project gives the source.
 
     Outside of a project the source has its own defaults, and only a model that brings its
@@ -27,28 +33,23 @@ def plan_folder(
     Raises:
         MiramError: The model or the folder cannot be read.
     """
-    from miram.serving.embed import plan_embedding
-
     predictor = load_model(config.model, env=env, data_root=data_root)
     ingested = find_mammograms(folder, source, _options(env, source), predictor)
     return plan_embedding(ingested, folder, predictor, config)
 
 
-def load_model(model: str, *, env: str | None = None, data_root: Path | None = None) -> "Predictor":
+def load_model(model: str, *, env: str | None = None, data_root: Path | None = None) -> Predictor:
     """Load a model, see `load_predictor`, with the registry and the parameters of the project.
 
     Raises:
         MiramError: There is no such model, or it cannot be read.
     """
-    from miram.integrations.parameters import registry_uri
-    from miram.serving.registry.versions import load_predictor
-
     return load_predictor(model, lambda: registry_uri(env, data_root), lambda: _settings(env))
 
 
 def find_mammograms(
-    folder: Path, source: str, options: dict[str, Any] | None, predictor: "Predictor"
-) -> "Ingested":
+    folder: Path, source: str, options: dict[str, Any] | None, predictor: Predictor
+) -> Ingested:
     """Find the mammograms of a folder that a model answers for.
 
     A folder of DICOM files, if no option says otherwise, is searched for the kinds of images
@@ -61,12 +62,6 @@ def find_mammograms(
     Raises:
         MiramError: The folder cannot be read.
     """
-    import pandas as pd
-
-    from miram.mammography.lesion_table import validate_lesions
-    from miram.mammography.sources import Ingested, make_source
-    from miram.mammography.sources.base import NothingFoundError
-
     if source == "dicom_folder":
         options = {**predictor.wanted.model_dump(), **(options or {})}
     try:
@@ -75,12 +70,8 @@ def find_mammograms(
         return Ingested(validate_lesions(pd.DataFrame()), error.audit)
 
 
-def _settings(env: str | None) -> "tuple[CropConfig, FeatureConfig]":
+def _settings(env: str | None) -> tuple[CropConfig, FeatureConfig]:
     """How the project cuts crops and reads features, for an encoder that does not say."""
-    from miram.evaluation.features.pooling import FeatureConfig
-    from miram.integrations.parameters import load_parameters
-    from miram.mammography.crops.cut import CropConfig
-
     parameters = load_parameters(env)
     crops = CropConfig.model_validate(parameters["rois"])
     return crops, FeatureConfig.model_validate(parameters["features"])
@@ -88,10 +79,6 @@ def _settings(env: str | None) -> "tuple[CropConfig, FeatureConfig]":
 
 def _options(env: str | None, source: str) -> dict[str, Any] | None:
     """Options of the source, where there is a project to set them."""
-    from kedro.utils import find_kedro_project
-
-    from miram.integrations.parameters import load_parameters
-
     if find_kedro_project(Path.cwd()) is None:
         return None
     options: dict[str, Any] | None = load_parameters(env).get("sources", {}).get(source)

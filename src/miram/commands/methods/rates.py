@@ -7,16 +7,27 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from miram.errors import MiramError
-
-if TYPE_CHECKING:
-    from miram.models.encoder import EncoderConfig
-    from miram.models.methods.config import MethodConfig
-    from miram.training.config import TrainingConfig
+from miram.evaluation.config import AssessmentConfig
+from miram.evaluation.probes.protocols import TrainingLesions
+from miram.mammography.crops.cut import CropConfig
+from miram.mammography.crops.plan import build_crop_store, plan_crops
+from miram.mammography.phantom import PhantomConfig, phantom_files
+from miram.mammography.sources import make_source
+from miram.models.encoder import EncoderConfig
+from miram.models.methods import choose_methods
+from miram.models.methods.config import MethodConfig
+from miram.models.methods.kinds import build_on_meta_device, methods_of
+from miram.training.config import TrainingConfig, recipe_of
+from miram.training.data.batches import InputSpec, Samples, make_batch, prefetch
+from miram.training.data.sampling import steps_from
+from miram.training.device import find_device
+from miram.training.loop import train
 
 _STEPS = 24  # of a training; a third of them warms up
 _PATIENTS = 12  # of the phantom that is ingested
@@ -35,8 +46,6 @@ class Rate(NamedTuple):
 
 def step_rates(parameters: dict[str, Any], method: str | None, device: str) -> Iterator[Rate]:
     """Train each method for some steps on random crops, without validation."""
-    from miram.training.loop import train
-
     for name, config, encoder, recipe in _trained(parameters, method, device):
         model: Any = config.without_files().build(encoder, seed=0)
         size, count = config.crop_size(encoder), _STEPS * recipe.samples_per_step
@@ -55,13 +64,6 @@ def step_rates(parameters: dict[str, Any], method: str | None, device: str) -> I
 
 def loader_rates(parameters: dict[str, Any], method: str | None, device: str) -> Iterator[Rate]:
     """Gather and augment batches as the training of each method does, without a model."""
-    import torch
-
-    from miram.models.methods.kinds import build_on_meta_device
-    from miram.training.data.batches import InputSpec, Samples, make_batch, prefetch
-    from miram.training.data.sampling import steps_from
-    from miram.training.device import find_device
-
     for name, config, encoder, recipe in _trained(parameters, method, device):
         spec = InputSpec.of(build_on_meta_device(config, encoder))
         batch, size = recipe.samples_per_step, config.crop_size(encoder)
@@ -80,11 +82,6 @@ def loader_rates(parameters: dict[str, Any], method: str | None, device: str) ->
 
 def ingest_rates(parameters: dict[str, Any]) -> Iterator[Rate]:
     """Draw a phantom of a few patients, read its tables and headers, and cut its crops."""
-    from miram.mammography.crops.cut import CropConfig
-    from miram.mammography.crops.plan import build_crop_store, plan_crops
-    from miram.mammography.phantom import PhantomConfig, phantom_files
-    from miram.mammography.sources import make_source
-
     settings = {**parameters["phantom"], "patients": _PATIENTS}
     with TemporaryDirectory() as folder:
         raw = Path(folder) / "raw"
@@ -108,9 +105,6 @@ def ingest_rates(parameters: dict[str, Any]) -> Iterator[Rate]:
 
 def probe_rates(parameters: dict[str, Any]) -> Iterator[Rate]:
     """Fit the linear probe, its penalty chosen by inner folds, to features of little signal."""
-    from miram.evaluation.config import AssessmentConfig
-    from miram.evaluation.probes.protocols import TrainingLesions
-
     probe = AssessmentConfig.model_validate(parameters["evaluation"]).linear_probe
     rng = np.random.default_rng(0)
     features = rng.standard_normal((_LESIONS, _FEATURES))
@@ -126,13 +120,8 @@ def probe_rates(parameters: dict[str, Any]) -> Iterator[Rate]:
 
 def _trained(
     parameters: dict[str, Any], method: str | None, device: str
-) -> Iterator[tuple[str, "MethodConfig", "EncoderConfig", "TrainingConfig"]]:
+) -> Iterator[tuple[str, MethodConfig, EncoderConfig, TrainingConfig]]:
     """Methods of the study that are trained, or the one that is asked for, and one epoch of it."""
-    from miram.models.encoder import EncoderConfig
-    from miram.models.methods import choose_methods
-    from miram.models.methods.kinds import methods_of
-    from miram.training.config import TrainingConfig, recipe_of
-
     encoder = EncoderConfig.model_validate(parameters["encoder"])
     # By the loop's own clock, so a row of history for every step; nothing to validate or to keep.
     once = {"log_every": 1, "validate_every": None, "select": "last", "device": device}

@@ -10,13 +10,17 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import mlflow
+import pandas as pd
+import torch
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType, Array, Map
+
+from miram.evaluation.features.crop_encoder import CropEncoder, example_crops, export_graph
 from miram.serving.predictor import ENCODER, PROBE, RESEARCH_USE_ONLY, SETTINGS, Predictor
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from mlflow.models import Model, ModelSignature
 
 GRAPH = "model.pt2"  # the name that MLflow looks for
 ARTIFACT = "predictor"
@@ -25,17 +29,12 @@ _CODE = Path(__file__).with_name("served_model.py")
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "torch")
 
 
-def save_model(path: str | Path, predictor: Predictor, mlflow_model: "Model") -> None:
+def save_model(path: str | Path, predictor: Predictor, mlflow_model: Model) -> None:
     """Write a predictor, which needs a probe, as an MLflow model, and its flavors into the entry.
 
     Raises:
         MiramError: The exported graph gives other features than the encoder.
     """
-    import mlflow
-    import torch
-
-    from miram.evaluation.features.crop_encoder import CropEncoder, export_graph
-
     with TemporaryDirectory() as name:
         folder = Path(name) / ARTIFACT
         predictor.save(folder)
@@ -70,12 +69,8 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in _REQUIREMENTS]
 
 
-def signature() -> "ModelSignature":
+def signature() -> ModelSignature:
     """What goes in and out, row by row."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import AnyType, Array, Map
-
     square = Array(Array(DataType.long))
     inputs: list[Any] = [
         # One request may mix crops and files, so any of these may be absent in a row. MLflow
@@ -95,12 +90,8 @@ def signature() -> "ModelSignature":
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
-def input_example(predictor: Predictor) -> "pd.DataFrame":
+def input_example(predictor: Predictor) -> pd.DataFrame:
     """Two crops of nobody: noise."""
-    import pandas as pd
-
-    from miram.evaluation.features.crop_encoder import example_crops
-
     images, _ = example_crops(predictor.crops.image_size, predictor.mask_cells)
     return pd.DataFrame({"image": [image.mul(255).round().div(255).tolist() for image in images]})
 
