@@ -1,6 +1,7 @@
 """The command line: every command of `miram`, and how its errors are shown."""
 
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
@@ -31,24 +32,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Tools around the pipelines of MIRAM, which run as `kedro run`.",
 )
-app.command("new")(new)
-
-_DATA, _METHODS, _RESULTS, _ENCODERS = "Data", "Methods", "Results", "Encoders"  # as the folders
-app.command("download", rich_help_panel=_DATA)(download)
-app.add_typer(table, name="table", rich_help_panel=_DATA)
-app.command("scan-phi", rich_help_panel=_DATA)(scan_phi)
-app.command("verify", rich_help_panel=_DATA)(verify)
-app.add_typer(benchmark, name="benchmark", rich_help_panel=_METHODS)
-app.command("budget", rich_help_panel=_METHODS)(budget)
-app.command("describe", rich_help_panel=_METHODS)(describe)
-app.command("replay", rich_help_panel=_METHODS)(replay)
-app.command("compare", rich_help_panel=_RESULTS)(compare)
-app.command("evaluate", rich_help_panel=_RESULTS)(evaluate)
-app.command("report", rich_help_panel=_RESULTS)(report)
-app.command("ui", rich_help_panel=_RESULTS)(ui)
-app.command("embed", rich_help_panel=_ENCODERS)(embed)
-app.command("export", rich_help_panel=_ENCODERS)(export)
-app.command("predict", rich_help_panel=_ENCODERS)(predict)
+_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {  # as the folders
+    "Data": (download, scan_phi, verify),
+    "Methods": (budget, describe, replay),
+    "Results": (compare, evaluate, report, ui),
+    "Encoders": (embed, export, predict),
+}
+app.command()(new)
+app.add_typer(table, name="table", rich_help_panel="Data")
+app.add_typer(benchmark, name="benchmark", rich_help_panel="Methods")
+for _panel, _commands in _COMMANDS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
 
 
 def _version(asked: bool) -> None:

@@ -48,9 +48,11 @@ def report(
         typer.echo(json.dumps(found))
     else:
         lines = [f"{what}: {place}" for what, place in found.items()]
-        more = ["--open shows it in the browser"] * (not open_page)
-        more += ["--pdf prints its answer on two pages"] * (not as_pdf)
-        typer.echo("\n".join([*lines, *(["next: " + ", ".join(more)] * bool(more))]))
+        shown = "" if open_page else "--open shows it in the browser"
+        printed = "" if as_pdf else "--pdf prints its answer on two pages"
+        if advice := ", ".join(filter(None, (shown, printed))):
+            lines.append(f"next: {advice}")
+        typer.echo("\n".join(lines))
     if open_page:
         _show(page)
 
