@@ -272,16 +272,13 @@ def fit_served_probe(
     rows, labels = targets.rows[learned], targets.labels[learned]
     patients = splits["patient_id"].to_numpy(dtype=object)[rows]
     fitted = _fit(by_fold[WHOLE][rows], labels, patients, config.linear_probe)
-    return ServedProbe(task, targets.classes, calibrated(fitted))
-
-
-def calibrated(fitted: LinearClassifier) -> LinearClassifier:
-    """The same classifier with its temperature in its coefficients: the same ranking."""
-    return replace(
+    # The temperature goes into the coefficients: the same ranking.
+    calibrated = replace(
         fitted,
         coefficients=fitted.coefficients / fitted.temperature,
         intercepts=fitted.intercepts / fitted.temperature,
     )
+    return ServedProbe(task, targets.classes, calibrated)
 
 
 def _training_rows(splits: pd.DataFrame) -> npt.NDArray[np.intp]:
