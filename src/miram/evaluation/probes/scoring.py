@@ -28,7 +28,7 @@ from miram.evaluation.tasks.pairs import (
 from miram.evaluation.tasks.targets import TaskTargets
 from miram.models.checkpoints.split_record import SPLITS, require_same_splits
 
-WHOLE = ""  # one encoder for every fold; as in models.joined_checkpoints, which needs torch
+WHOLE = ""  # one encoder for every fold; as in models.checkpoints.joined, which needs torch
 Features = Mapping[str, npt.NDArray]
 KEYS = ("lesion_id", "fold", "seed")  # columns of a table of features that are no features
 
