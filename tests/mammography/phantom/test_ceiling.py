@@ -133,8 +133,5 @@ def test_ceiling_follows_the_label_noise_and_is_kept_in_both_splits():
 
 
 def test_ceiling_of_one_class_says_how_to_mend_it():
-    config = PhantomConfig(
-        patients=6, label_noise=0, suspicious_share={"mass": 0, "calcification": 0}
-    )
     with pytest.raises(MiramError, match="take more patients"):
-        phantom_ceiling(config)
+        phantom_ceiling(PhantomConfig(patients=2))

@@ -4,13 +4,7 @@ It lets everything run where the real data is absent. Its numbers say nothing ab
 """
 
 from miram.mammography.phantom.cases import draw_cases, phantom_ceiling
-from miram.mammography.phantom.config import PhantomConfig, RatePerKind
+from miram.mammography.phantom.config import PhantomConfig
 from miram.mammography.phantom.files import phantom_files
 
-__all__ = [
-    "PhantomConfig",
-    "RatePerKind",
-    "draw_cases",
-    "phantom_ceiling",
-    "phantom_files",
-]
+__all__ = ["PhantomConfig", "draw_cases", "phantom_ceiling", "phantom_files"]

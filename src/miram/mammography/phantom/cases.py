@@ -3,13 +3,15 @@
 Nothing here draws a pixel, so that a phantom of any size can be inspected in milliseconds.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from scipy import special
 from sklearn.metrics import roc_auc_score
 
 from miram.errors import MiramError
-from miram.mammography.phantom.config import KINDS, QUIRKS, Kind, PhantomConfig
+from miram.mammography.phantom.config import KINDS, QUIRKS, Kind, PhantomConfig, RatePerKind
 
 Weights = dict[str, float]
 
@@ -80,10 +82,9 @@ SUBTLETIES = ((1, 2, 3, 4, 5), (0.05, 0.12, 0.27, 0.25, 0.31))
 
 
 def pick(count: int, rate: float, rng: np.random.Generator, at_least: int = 0) -> np.ndarray:
-    """Pick a share of an ordered list, one at random out of each of equally long stretches.
+    """Pick an exact share of an ordered list, one at random out of each of equal stretches.
 
-    The number picked is exact, `at_least` some, and where the list is sorted by some strata the
-    share is kept within each stratum as far as whole numbers allow. (count,) bool.
+    Of a list sorted by strata about the share of each stratum is picked. (count,) bool.
     """
     chosen = min(count, max(at_least, int(count * rate + 0.5)))
     flags = np.zeros(count, dtype=bool)
@@ -95,6 +96,21 @@ def pick(count: int, rate: float, rng: np.random.Generator, at_least: int = 0) -
 
 def _picked(count: int, rate: float, config: PhantomConfig, rng: np.random.Generator) -> np.ndarray:
     return pick(count, rate, rng, config.at_least(rate))
+
+
+def _picked_by_kind(
+    kinds: pd.Series,
+    rates: Mapping[str, RatePerKind],
+    config: PhantomConfig,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Pick a share of the rows of each kind, once for every column of `rates`."""
+    picked = pd.DataFrame(False, index=kinds.index, columns=list(rates))
+    for kind in KINDS:
+        of_kind = kinds.index[kinds == kind]
+        for column, rate in rates.items():
+            picked.loc[of_kind, column] = _picked(len(of_kind), rate[kind], config, rng)
+    return picked
 
 
 def spread(strata: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
@@ -110,12 +126,11 @@ def spread(strata: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
 def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
     """Draw the findings: the lesions of one kind in one breast, which share one disease.
 
-    `suspicious` is the appearance, `several` whether there is more than one lesion and `mixed`
-    whether one of them appears different.
+    Of `mixed` findings one lesion appears different.
     """
     count = config.patients
     numbers = np.sort(rng.choice(max(2100, count * 4 // 3), size=count, replace=False)) + 1
-    both = pick(count, config.both_kinds_share, rng, config.at_least(config.both_kinds_share, 4))
+    both = pick(count, QUIRKS.both_kinds, rng, config.at_least(QUIRKS.both_kinds, 4))
     first_kind = rng.permutation(np.arange(count) % 2)
     # Half of the patients with both kinds have them in one breast, on one image.
     same_breast = np.zeros(count, dtype=bool)
@@ -142,21 +157,15 @@ def _findings(config: PhantomConfig, rng: np.random.Generator) -> pd.DataFrame:
                 }
             )
     findings = pd.DataFrame(records)
-    for kind in KINDS:
-        of_kind = findings.index[findings["kind"] == kind]
-        for name, rates in {
-            "suspicious": config.suspicious_share,
-            "several": QUIRKS.several_lesions,
-        }.items():
-            rate = rates.of(kind)
-            findings.loc[of_kind, name] = _picked(len(of_kind), rate, config, rng)
-    several = findings.index[findings["several"].astype(bool)]
+    rates = {"suspicious": QUIRKS.suspicious, "several": QUIRKS.several_lesions}
+    findings = findings.join(_picked_by_kind(findings["kind"], rates, config, rng))
+    several = findings.index[findings["several"]]
     mixed = max(
         round(QUIRKS.mixed_pathology * len(findings)), config.at_least(QUIRKS.mixed_pathology)
     )
     findings["mixed"] = False
     findings.loc[several[rng.permutation(len(several))[:mixed]], "mixed"] = True
-    return findings.astype({"suspicious": bool, "several": bool})
+    return findings
 
 
 def _with_splits(
@@ -201,10 +210,8 @@ def _with_pathology(
         benign = findings.index[
             (findings["kind"] == kind) & (findings["suspicious"] == findings["contradicted"])
         ]
-        rate = QUIRKS.without_callback.of(kind)
-        findings.loc[benign, "without_callback"] = pick(
-            len(benign), rate, rng, config.at_least(rate)
-        )
+        rate = QUIRKS.without_callback[kind]
+        findings.loc[benign, "without_callback"] = _picked(len(benign), rate, config, rng)
     return findings
 
 
@@ -230,14 +237,13 @@ def _with_density(
 def draw_cases(config: PhantomConfig) -> pd.DataFrame:
     """Draw the rows of a phantom: one per lesion and view, without its pixels.
 
-    Rows are ordered by patient, laterality, view, kind and abnormality number. `first` and
-    `second` hold the labels as drawn (shape and margins, or type and distribution),
+    `first` and `second` hold the labels as drawn (shape and margins, or type and distribution),
     `first_written` and `second_written` what the CSV says; `suspicious` is the appearance,
     `pathology` the truth, `contradicted` where it is the other one; `size` is the longer edge of
     the lesion box as a share of the image height, `reach` its place between chest wall (0) and
-    skin (1), `exposure` a factor on the image's brightness. Density, exposure, size, reach and
-    subtlety are spread evenly over pathology, kind and split, so that the look of a lesion alone
-    says what it is. The other boolean columns are the QUIRKS.
+    skin (1), `exposure` a factor on the image's brightness. The other boolean columns are the
+    QUIRKS. Density, exposure, size, reach and subtlety are spread evenly over pathology, kind and
+    split, so that the look of a lesion alone says what it is.
     """
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, 0]))
     findings = _with_pathology(_with_splits(_findings(config, rng), config, rng), config, rng)
@@ -249,11 +255,10 @@ def draw_cases(config: PhantomConfig) -> pd.DataFrame:
 def phantom_ceiling(config: PhantomConfig, split: str | None = None) -> float:
     """Give the best attainable AUC of malignant against benign, in one official split or in all.
 
-    Pathology is the appearance of the lesion (suspicious or not, a fixed function of its labels),
-    contradicted in a share `label_noise` of the findings. Which ones is drawn without regard to
-    anything else that shows in the pixels, so that no reader of the pixels can rank lesions
-    better than by that appearance. Its AUC is computed exactly on the drawn rows (ties count one
-    half). On few rows a lucky score may exceed it by chance, never by skill.
+    Pathology is the appearance of the lesion, contradicted in a share `label_noise` of the
+    findings. Which ones is drawn without regard to anything else that shows in the pixels, so that
+    no reader of these can rank lesions better than by the appearance. Its AUC is computed exactly
+    on the drawn rows. On few rows a lucky score may exceed it by chance, never by skill.
 
     Raises:
         MiramError: The rows hold one class only.
@@ -284,19 +289,12 @@ def _lesions(
     lesions["reach"] = 0.15 + 0.65 * spread(strata, rng)
     steps = np.cumsum(SUBTLETIES[1])[:-1]
     lesions["subtlety"] = np.take(SUBTLETIES[0], np.searchsorted(steps, spread(strata, rng)))
-    several = np.zeros((len(lesions), 2), dtype=bool)
-    for kind in KINDS:
-        of_kind = np.flatnonzero(lesions["kind"] == kind)
-        for column, rates in enumerate((QUIRKS.several_first_labels, QUIRKS.several_second_labels)):
-            rate = rates.of(kind)
-            several[of_kind, column] = _picked(len(of_kind), rate, config, rng)
-    labels = [
-        draw_labels(kind, suspicious, (bool(two[0]), bool(two[1])), rng)
-        for kind, suspicious, two in zip(
-            lesions["kind"], lesions["suspicious"], several, strict=True
-        )
-    ]
-    lesions[["first", "second"]] = labels
+    rates = {"first": QUIRKS.several_first_labels, "second": QUIRKS.several_second_labels}
+    several = _picked_by_kind(lesions["kind"], rates, config, rng)
+    drawn = zip(
+        lesions["kind"], lesions["suspicious"], several["first"], several["second"], strict=True
+    )
+    lesions[["first", "second"]] = [_labels(*one, rng) for one in drawn]
     benign = np.where(lesions["without_callback"], "BENIGN_WITHOUT_CALLBACK", "BENIGN")
     lesions["pathology"] = np.where(lesions["malignant"], "MALIGNANT", benign)
     return lesions
@@ -314,8 +312,7 @@ def _with_written_values(
         second_written=lesions["second"],
     )
     lucent = lesions.index[lesions["first"].str.contains("LUCENT_CENTER")]
-    rate = QUIRKS.lucent_centered
-    renamed = lucent[_picked(len(lucent), rate, config, rng)]
+    renamed = lucent[_picked(len(lucent), QUIRKS.lucent_centered, config, rng)]
     lesions.loc[renamed, "first_written"] = lesions.loc[renamed, "first"].str.replace(
         "LUCENT_CENTER", "LUCENT_CENTERED"
     )
@@ -338,8 +335,7 @@ def _rows(lesions: pd.DataFrame, config: PhantomConfig, rng: np.random.Generator
         columns=["patient", "laterality", "view"],
     )
     for name in ("mirrored", "white_strips"):
-        rate = getattr(QUIRKS, name)
-        images[name] = _picked(len(images), rate, config, rng)
+        images[name] = _picked(len(images), getattr(QUIRKS, name), config, rng)
     shown = lesions.groupby(breast).agg({"split": "min", "kind": "min", "malignant": "max"})
     strata = images[breast].merge(shown, left_on=breast, right_index=True)[list(shown)]
     images["exposure"] = 0.88 + 0.24 * spread(strata, rng)
@@ -356,18 +352,13 @@ def _with_file_quirks(
 ) -> pd.DataFrame:
     """Mark the rows that carry each quirk of the files and of the written values."""
     for name in ("zero_assessment", "edge_lesions", "small_components"):
-        rate = getattr(QUIRKS, name)
-        rows[name] = _picked(len(rows), rate, config, rng)
+        rows[name] = _picked(len(rows), getattr(QUIRKS, name), config, rng)
     rows.loc[rows["zero_assessment"], "assessment"] = 0
     for name in (
         *("separate_series", "mask_mismatch", "zero_subtlety"),
         *("missing_first_label", "missing_second_label"),
     ):
-        rows[name] = False
-        for kind in KINDS:
-            of_kind = rows.index[rows["kind"] == kind]
-            rate = getattr(QUIRKS, name).of(kind)
-            rows.loc[of_kind, name] = _picked(len(of_kind), rate, config, rng)
+        rows[name] = _picked_by_kind(rows["kind"], {name: getattr(QUIRKS, name)}, config, rng)
     rows["subtlety_written"] = rows["subtlety"].mask(rows["zero_subtlety"], 0)
     rows["first_written"] = rows["first_written"].mask(rows["missing_first_label"], "NA")
     rows["second_written"] = rows["second_written"].mask(rows["missing_second_label"], "NA")
@@ -375,37 +366,29 @@ def _with_file_quirks(
     rows["swapped_files"] = False
     rows.loc[together, "swapped_files"] = _picked(len(together), QUIRKS.swapped_files, config, rng)
     for name in ("blank_image", "blank_crop", "blank_mask"):
-        rate = QUIRKS.blank_description
-        rows[name] = _picked(len(rows), rate, config, rng)
+        rows[name] = _picked(len(rows), QUIRKS.blank_description, config, rng)
     # A full image has one file however many lesions it holds.
     image = ["patient", "laterality", "view", "kind"]
     rows["blank_image"] = rows.groupby(image)["blank_image"].transform("max")
     return rows
 
 
-def is_suspicious(*labels: str) -> bool:
-    """Whether a lesion with these labels, each possibly hyphen-joined, appears malignant."""
-    return any(word in SUSPICIOUS for label in labels for word in label.split("-"))
-
-
-def draw_labels(
-    kind: Kind, suspicious: bool, several: tuple[bool, bool], rng: np.random.Generator
+def _labels(
+    kind: Kind, suspicious: bool, two_first: bool, two_second: bool, rng: np.random.Generator
 ) -> tuple[str, str]:
-    """Draw shape and margins, or type and distribution, words of one label joined by hyphens.
-
-    `suspicious` is what `is_suspicious` shall say of them; `several` whether each has two words.
-    """
-    tables = VOCABULARY[kind, suspicious]
+    """Draw shape and margins, or type and distribution, of which each may have two words."""
+    first_weights, second_weights = VOCABULARY[kind, suspicious]
     while True:
-        first, second = (
-            _words(table, 2 if two else 1, rng) for table, two in zip(tables, several, strict=True)
-        )
-        if is_suspicious(first, second) == suspicious:
-            return first, second
+        first = _words(first_weights, 2 if two_first else 1, rng)
+        second = _words(second_weights, 2 if two_second else 1, rng)
+        appears_malignant = not SUSPICIOUS.isdisjoint([*first, *second])
+        if appears_malignant == suspicious:
+            return "-".join(first), "-".join(second)
 
 
-def _words(weights: Weights, count: int, rng: np.random.Generator) -> str:
+def _words(weights: Weights, count: int, rng: np.random.Generator) -> list[str]:
     shares = np.array(list(weights.values()))
-    return "-".join(
-        rng.choice(list(weights), size=count, replace=False, p=shares / shares.sum()).tolist()
-    )
+    words: list[str] = rng.choice(
+        list(weights), size=count, replace=False, p=shares / shares.sum()
+    ).tolist()
+    return words

@@ -1,12 +1,11 @@
 """What a phantom data set holds, and how often each quirk of CBIS-DDSM occurs in it."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal, TypedDict
 
 from pydantic import Field
 
 from miram.configuration import Config
 
-Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Kind = Literal["mass", "calcification"]
 View = Literal["CC", "MLO"]
 
@@ -16,24 +15,23 @@ PATIENTS_WITH_EVERY_QUIRK = 40
 """From this number of patients on, each quirk whose rate is not zero occurs at least once."""
 
 
-class RatePerKind(Config):
+class RatePerKind(TypedDict):
     """One share for masses and one for calcifications."""
 
-    mass: Rate
-    calcification: Rate
-
-    def of(self, kind: Kind) -> float:
-        """Give the share of one kind of abnormality."""
-        return self.mass if kind == "mass" else self.calcification
+    mass: float
+    calcification: float
 
 
 class Quirks:
     """How often each quirk of the real files occurs.
 
-    The rates were counted on the four real CSVs (3,568 lesions of 1,566 patients) or measured on
-    real images.
+    Fractions were counted on the four real CSVs (3,568 lesions of 1,566 patients), other rates
+    measured on real images.
     """
 
+    both_kinds = 0.10  # patients with masses and calcifications; the rest is halved
+    # Lesions that appear malignant, before the label noise.
+    suspicious = RatePerKind(mass=0.46, calcification=0.36)
     leaking_patients = 31 / 1566  # patients in train and test at once
     second_breast = 110 / 1645  # patients with lesions in both breasts
     single_view = 385 / 1645  # breasts seen in one view only
@@ -73,34 +71,17 @@ class PhantomConfig(Config):
 
     renamed: ClassVar[dict[str, str]] = {"image_side": "image_size"}
 
-    patients: int = Field(default=100, ge=2, le=20_000, description="number of patients")
+    patients: int = Field(100, ge=2, le=20_000)
     image_size: int = Field(
-        default=1280,
-        ge=256,
-        le=6000,
-        description="image height in pixels; the width is 0.45 to 0.75 of it",
+        1280, ge=256, le=6000, description="image height in pixels; the width is 0.45 to 0.75 of it"
     )
     views: tuple[View, ...] = Field(
-        default=("CC", "MLO"),
-        min_length=1,
-        max_length=2,
-        description="views of each breast with a lesion",
+        ("CC", "MLO"), min_length=1, max_length=2, description="of each breast with a lesion"
     )
-    seed: int = Field(default=0, ge=0, description="same seed, same bytes")
-    test_share: Rate = Field(default=0.195, description="share of patients in the test split")
-    both_kinds_share: Rate = Field(
-        default=0.10,
-        description="share of patients with masses and calcifications; the rest is halved",
-    )
-    suspicious_share: RatePerKind = Field(
-        default=RatePerKind(mass=0.46, calcification=0.36),
-        description="share of lesions that appear malignant, before the label noise",
-    )
+    seed: int = Field(0, ge=0, description="same seed, same bytes")
+    test_share: float = Field(0.195, ge=0, le=1, description="of the patients")
     label_noise: float = Field(
-        default=0.10,
-        ge=0.0,
-        le=0.4,
-        description="share of findings whose pathology contradicts their labels: sets the ceiling",
+        0.10, ge=0, le=0.4, description="share of findings whose pathology contradicts their labels"
     )
 
     def at_least(self, rate: float, minimum: int = 1) -> int:

@@ -64,8 +64,8 @@ def phantom_files(config: PhantomConfig, workers: int = 1) -> Iterator[File]:
     """Make all files of a phantom: path relative to the raw root, with slashes, and content.
 
     The order and the bytes follow from the configuration alone, whatever the number of worker
-    processes. The four tables come last, so that an interrupted write is visible. Nothing is
-    written to disk, and no more than a few views per worker are held in memory.
+    processes. The four tables come last, so that an interrupted write is visible. No more than a
+    few views per worker are held in memory.
     """
     cases = draw_cases(config)
     rows: list[Row] = [{str(k): v for k, v in row.items()} for row in cases.to_dict("records")]
@@ -103,11 +103,6 @@ def _view_files(rows: list[Row], config: PhantomConfig) -> list[File]:
     return list(files.items())
 
 
-def phantom_uid(seed: int, *names: str) -> str:
-    """Give the UID that belongs to a seed and some names, under pydicom's root."""
-    return str(generate_uid(entropy_srcs=["miram phantom", str(seed), *names]))
-
-
 def lesion_places(row: dict[Any, Any], seed: int) -> LesionPlaces:
     """Give the places of the three files of a row of `draw_cases`, and what the table says.
 
@@ -121,11 +116,11 @@ def lesion_places(row: dict[Any, Any], seed: int) -> LesionPlaces:
     folder = f"{image_folder}_{row['number']}"
 
     def place(owner: str, role: str, series: str, name: str) -> FilePlace:
-        study_uid, series_uid, instance_uid = (
-            phantom_uid(seed, owner, *words)
+        study, its_series, instance = (
+            str(generate_uid(entropy_srcs=["miram phantom", str(seed), owner, *words]))
             for words in (("study", series), ("series", series), ("instance", role))
         )
-        return FilePlace(owner, study_uid, series_uid, instance_uid, name)
+        return FilePlace(owner, study, its_series, instance, name)
 
     image = place(image_folder, "image", "image", "000000.dcm")
     if row["separate_series"]:
@@ -177,9 +172,8 @@ def _table(kind: Kind, rows: list[dict[Any, Any]], seed: int) -> bytes:
 def dicom_bytes(pixels: np.ndarray, place: FilePlace, description: str) -> bytes:
     """Encode an (H, W) uint16 image or crop, or a uint8 mask, the way CBIS-DDSM files are made.
 
-    A Secondary Capture object of modality MG with neither window, pixel spacing nor
-    ViewPosition, explicit VR little endian, uncompressed (DICOM PS3.3 A.8.1, PS3.10 7). The name
-    of its folder is also patient id and name.
+    A Secondary Capture object without window, pixel spacing and ViewPosition, explicit VR little
+    endian (DICOM PS3.3 A.8.1, PS3.10 7). The name of its folder is also patient id and name.
     """
     laterality, view = place.folder.split("_")[3:5]  # Mass-Test_P_00016_LEFT_CC_1
     meta = FileMetaDataset()

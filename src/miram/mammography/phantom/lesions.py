@@ -76,6 +76,19 @@ def centered_grid(length: int) -> tuple[np.ndarray, np.ndarray]:
     return offsets[:, None], offsets[None, :]
 
 
+def overlap(
+    shape: tuple[int, ...], length: int, row: int, column: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where a square of odd length, centered on a pixel, lies in an image, and which part of it."""
+    half = length // 2
+    top, left = max(row - half, 0), max(column - half, 0)
+    bottom = max(top, min(row + half + 1, shape[0]))
+    right = max(left, min(column + half + 1, shape[1]))
+    down, across = half - row, half - column
+    part = np.s_[top + down : bottom + down, left + across : right + across]
+    return np.s_[top:bottom, left:right], part
+
+
 def draw_mass(
     shapes: str, margins: str, size: float, contrast: float, rng: np.random.Generator
 ) -> LesionPatch:
@@ -105,7 +118,7 @@ def draw_mass(
         across = (down * np.sin(towards) + right * np.cos(towards)) / size
         body *= 1 - 0.85 * soft_step(across - 0.10, 0.08)
     added = body * FAINT_SHAPES.get(shape, 1.0)
-    added += _texture(shape, body, radius / size, down / size, right / size, rng)
+    added += _texture(shape, body, down / size, right / size, rng)
     rays = [(angle, length * size / 2, strength) for angle, length, strength in spicules]
     if "ARCHITECTURAL_DISTORTION" in shapes.split("-"):
         rays += [(angle, 0.75 * size, 0.6) for angle in rng.uniform(-np.pi, np.pi, 12)]
@@ -120,10 +133,9 @@ def draw_mass(
 
 
 def _annotated_outline(size: float, direction: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw the oval that an annotator drew loosely around a lesion: radius in pixels, (720,).
+    """Draw the loose oval of an annotator, with `size` pixels of longer edge: radius, (720,).
 
-    It is drawn alike around every lesion, so that no mask or box says what is in it. The longer
-    edge of its box has `size` pixels, its longer axis points in `direction`.
+    It is drawn alike around every lesion, so that no mask or box says what is in it.
     """
     turn = ANGLES - direction
     outline = 1 / np.hypot(np.cos(turn), rng.uniform(1.0, 1.5) * np.sin(turn))
@@ -179,21 +191,15 @@ def _ray(
 
 
 def _texture(
-    shape: str,
-    body: np.ndarray,
-    radius: np.ndarray,
-    down: np.ndarray,
-    right: np.ndarray,
-    rng: np.random.Generator,
+    shape: str, body: np.ndarray, down: np.ndarray, right: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Give what lies inside the body: the fatty hilum of a node, or mottled tissue."""
     if shape == "LYMPH_NODE":
         turn = rng.uniform(-np.pi, np.pi)
         hilum = (down - 0.15 * np.sin(turn)) ** 2 + (right - 0.15 * np.cos(turn)) ** 2
         return -0.6 * body * np.exp(-hilum / 0.12**2)
-    if shape in ("FOCAL_ASYMMETRIC_DENSITY", "ASYMMETRIC_BREAST_TISSUE"):
-        return 0.25 * body * power_law_noise(radius.shape, 2.5, rng)
-    return 0.05 * body * power_law_noise(radius.shape, 2.5, rng)
+    asymmetric = shape in ("FOCAL_ASYMMETRIC_DENSITY", "ASYMMETRIC_BREAST_TISSUE")
+    return (0.25 if asymmetric else 0.05) * body * power_law_noise(body.shape, 2.5, rng)
 
 
 def draw_calcification(
@@ -211,9 +217,9 @@ def draw_calcification(
 
     Args:
         types: Type words of CBIS-DDSM joined by hyphens; the specks take turns.
-        distributions: Distribution words joined by hyphens; the specks take turns.
+        distributions: Distribution words joined by hyphens, as `types`.
         size: Longer edge of the mask's box in pixels.
-        image_height: Height of the whole image in pixels, which scales the specks.
+        image_height: In pixels; it scales the specks.
         to_nipple: Direction of the nipple in radians from the x axis, downwards positive.
         contrast: Factor on the specks' brightness.
         rng: Source of randomness.
@@ -266,7 +272,7 @@ def _places(
 
 def _along_vessel(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Place specks along an arc, each directed along it."""
-    start, bend = (rng.uniform(-np.pi, np.pi), rng.choice([-1, 1]) * rng.uniform(0.6, 1.4))
+    start, bend = rng.uniform(-np.pi, np.pi), rng.choice([-1, 1]) * rng.uniform(0.6, 1.4)
     direction = start + bend * np.linspace(-0.5, 0.5, count)
     steps = np.stack([np.sin(direction), np.cos(direction)], 1)
     return np.cumsum(steps, axis=0), direction
@@ -291,27 +297,22 @@ def _add_speck(
 ) -> None:
     """Draw one speck into `added`, in place, keeping the brighter of speck and background."""
     radius = max(rng.uniform(*style.radius) * scale, 0.55)
-    stretch = rng.uniform(1, style.stretch) if style.form in ("disk", "ring", "haze") else 1.0
+    stretch = style.stretch
     if style.form in ("disk", "ring", "haze"):
+        stretch = rng.uniform(1, style.stretch)
         direction = rng.uniform(-np.pi, np.pi)
     reach = radius * (style.stretch + 3)
     length = 2 * int(reach + 2) + 1
-    row, column = (round(y + added.shape[0] / 2 - 0.5), round(x + added.shape[1] / 2 - 0.5))
+    y, x = y + added.shape[0] / 2 - 0.5, x + added.shape[1] / 2 - 0.5
+    row, column = round(y), round(x)
     down, right = centered_grid(length)
-    down = down - (y + added.shape[0] / 2 - 0.5 - row)
-    right = right - (x + added.shape[1] / 2 - 0.5 - column)
+    down, right = down - (y - row), right - (x - column)
     along = down * np.sin(direction) + right * np.cos(direction)
     across = down * np.cos(direction) - right * np.sin(direction)
-    speck = rng.uniform(*style.brightness) * _profile(
-        style.form, along, across, down, radius, style.stretch if stretch == 1.0 else stretch
-    )
-    half = length // 2
-    top, left = max(row - half, 0), max(column - half, 0)
-    bottom, end = (min(row + half + 1, added.shape[0]), min(column + half + 1, added.shape[1]))
-    if top < bottom and left < end:
-        inner = speck[top - row + half : bottom - row + half, left - column + half :]
-        target = added[top:bottom, left:end]
-        np.maximum(target, inner[:, : end - left], out=target)
+    profile = _profile(style.form, along, across, down, radius, stretch)
+    speck = rng.uniform(*style.brightness) * profile
+    place, part = overlap(added.shape, length, row, column)
+    added[place] = np.maximum(added[place], speck[part])
 
 
 def _profile(
@@ -333,8 +334,7 @@ def _profile(
     if form == "haze":
         return np.exp(-0.7 * (distance / radius) ** 2)
     if form == "ring":
-        return np.exp(-(((distance - 0.75 * radius) / max(0.3 * radius, 0.55)) ** 2)) + (
-            0.25 * (distance < radius)
-        )
+        wall = np.exp(-(((distance - 0.75 * radius) / max(0.3 * radius, 0.55)) ** 2))
+        return wall + 0.25 * (distance < radius)
     full = soft_step(radius - distance, 0.3)
     return full * soft_step(down, 0.4) if form == "cup" else full

@@ -8,7 +8,12 @@ import numpy as np
 from scipy import ndimage
 
 from miram.mammography.phantom.breast import Breast, Film, add_film_marks, draw_breast
-from miram.mammography.phantom.lesions import LesionPatch, draw_calcification, draw_mass
+from miram.mammography.phantom.lesions import (
+    LesionPatch,
+    draw_calcification,
+    draw_mass,
+    overlap,
+)
 
 Row = dict[str, Any]
 FULL_RANGE = 65535
@@ -18,13 +23,10 @@ SMALL_COMPONENT_SHARE = 0.012  # of the mask, all together; real lesions keep ov
 
 @dataclass(frozen=True)
 class RenderedView:
-    """The pixels of one view.
+    """The (H, W) uint16 pixels of one view, and a mask and a crop of each lesion.
 
-    Attributes:
-        image: (H, W) uint16.
-        masks: One per lesion, 0 or 255, uint8; of the image's shape or, for a row with
-            `mask_mismatch`, 1.149 times smaller in both axes.
-        crops: The lesion boxes cut out of the image, uint16.
+    Masks are uint8, 0 or 255, of the image's shape or, for a row with `mask_mismatch`, 1.149 times
+    smaller in both axes. Crops are the lesions' boxes, uint16.
     """
 
     image: np.ndarray
@@ -111,19 +113,12 @@ def _place(
 
 def _paste(breast: Breast, patch: LesionPatch, row: int, column: int) -> np.ndarray:
     """Add a patch centered on a pixel to the breast and give its mask within the image."""
-    height, width = breast.pixels.shape
-    half = patch.mask.shape[0] // 2
-    top, left = max(row - half, 0), max(column - half, 0)
-    bottom, right = min(row + half + 1, height), min(column + half + 1, width)
-    target = np.s_[top:bottom, left:right]
-    source = np.s_[
-        top - row + half : bottom - row + half, left - column + half : right - column + half
-    ]
-    inside = breast.inside[target]
-    brightened = breast.pixels[target] + patch.added[source]
-    breast.pixels[target] = np.where(inside, np.clip(brightened, 0.01, 0.97), 0)
-    mask = np.zeros((height, width), dtype=bool)
-    mask[target] = _largest_component(patch.mask[source] & inside)
+    place, part = overlap(breast.pixels.shape, len(patch.mask), row, column)
+    inside = breast.inside[place]
+    brightened = breast.pixels[place] + patch.added[part]
+    breast.pixels[place] = np.where(inside, np.clip(brightened, 0.01, 0.97), 0)
+    mask = np.zeros(breast.pixels.shape, dtype=bool)
+    mask[place] = _largest_component(patch.mask[part] & inside)
     return mask
 
 
