@@ -37,7 +37,7 @@ def test_all_fields_are_read(saved):
     assert (header.sop_instance_uid, header.modality) == ("1.3.6.1.1", "MG")
     assert header.series_description == "cropped images"
     assert header.patient_id == "Mass-Test_P_00016_LEFT_CC_1"
-    assert (header.patient_orientation, header.view, header.laterality) == ("CC", "CC", "L")
+    assert (header.view, header.laterality) == ("CC", "L")
     assert header.transfer_syntax == ExplicitVRLittleEndian
 
 

@@ -13,7 +13,7 @@ from pydicom.tag import BaseTag, Tag
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure, failing_as
 from miram.mammography.decoding.expendable import expendable
 from miram.mammography.decoding.guards import LARGEST_FILE, check_file, check_inflated, open_file
-from miram.mammography.decoding.pictures import READ, is_picture_file, picture_facts
+from miram.mammography.decoding.pictures import READ, ImageFacts, is_picture_file, picture_facts
 from miram.mammography.decoding.views import Special, special_of, text_of, view_of
 
 _HEADER_KEYWORDS = (
@@ -57,17 +57,17 @@ _LONGEST_UID = 64  # DICOM PS3.5, 9.1
 
 @dataclass(frozen=True)
 class Header:
-    """The header fields that sorting files needs; text is empty and numbers are 0 where absent.
+    """The header fields that sorting files needs.
+
+    Of fields that the file lacks text is empty and numbers are 0, `frames` and `samples` 1.
 
     Attributes:
         bits_allocated: Bits per sample in memory: 8 for a CBIS mask, 16 for its images.
         bits_stored: Bits per sample that carry the value.
-        frames: 1 where the field is absent.
-        samples: Per pixel, 1 where the field is absent; 3 for color.
+        samples: Per pixel; 3 for color.
         transfer_syntax: UID of the encoding; empty in a file without meta information.
         series_description: Blank in 566 of the 10,237 CBIS-DDSM files.
         patient_id: In CBIS-DDSM the folder name, not the patient.
-        patient_orientation: Parts joined by a backslash; CC or MLO in CBIS-DDSM.
         view: See `view_of`.
         laterality: L, R, B or empty.
         presentation_intent: FOR PROCESSING, FOR PRESENTATION or empty: by the tag, else by the
@@ -90,7 +90,6 @@ class Header:
     patient_id: str
     modality: str
     photometric: str
-    patient_orientation: str
     view: str
     laterality: str
     presentation_intent: str
@@ -100,8 +99,6 @@ class Header:
 @expendable
 def read_header(path: str | Path) -> Header:
     """Read the header fields of one DICOM file of any name, stopping before the pixels.
-
-    Fields the file lacks are empty, 0, or 1 for `frames` and `samples`.
 
     Raises:
         DecodingError: The file is missing, empty, too large or not DICOM.
@@ -148,9 +145,8 @@ def _header(dataset: FileDataset) -> Header:
         patient_id=text_of(dataset, "PatientID"),
         modality=text_of(dataset, "Modality"),
         photometric=text_of(dataset, "PhotometricInterpretation").upper(),
-        patient_orientation=text_of(dataset, "PatientOrientation"),
         view=view_of(dataset),
-        laterality=_laterality(dataset),
+        laterality=(text_of(dataset, "ImageLaterality") or text_of(dataset, "Laterality")).upper(),
         presentation_intent=_intent(dataset),
         special=special_of(dataset),
     )
@@ -161,34 +157,16 @@ def _number(dataset: Dataset, keyword: str) -> int:
     return 0 if value is None or value == "" else int(value)
 
 
-def _laterality(dataset: Dataset) -> str:
-    return (text_of(dataset, "ImageLaterality") or text_of(dataset, "Laterality")).upper()
-
-
 def _intent(dataset: Dataset) -> str:
     # The tag first: raw images are also exported as Secondary Capture, or of the other class.
     intent = text_of(dataset, "PresentationIntentType").upper()
     return intent or _INTENTS.get(text_of(dataset, "SOPClassUID"), "")
 
 
-@dataclass(frozen=True)
-class ImageFacts:
-    """Size and depth of an image; `header` is None for a picture.
-
-    A two-valued picture counts as 8 bits.
-    """
-
-    rows: int
-    columns: int
-    bits: int
-    header: Header | None
-
-
 def starts_like_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM does.
+    """Whether a file begins with the preamble of DICOM (PS3.10, 7.1) or, as old ones, without it.
 
-    With a preamble and its mark (PS3.10, 7.1), or without, as old archives hold them, with a data
-    element of group 2 or 8.
+    Those begin with a data element of group 2 or 8.
     """
     with open_file(path) as file:
         start = file.read(132)
@@ -210,7 +188,7 @@ def image_facts(path: str | Path) -> ImageFacts:
     path = Path(path)
     check_file(path, LARGEST_FILE)
     if is_picture_file(path):
-        return ImageFacts(*picture_facts(path), None)
+        return picture_facts(path)
     try:
         header = read_header(path)
     except DecodingError as error:
@@ -218,7 +196,7 @@ def image_facts(path: str | Path) -> ImageFacts:
             raise
         raise DecodingError(DecodingFailure.NOT_DICOM, path, _format_of(path)) from error
     check_single_grey(path, header)
-    return ImageFacts(header.rows, header.columns, header.bits_stored, header)
+    return ImageFacts(header.rows, header.columns, header.bits_stored)
 
 
 def check_single_grey(path: Path, header: Header) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,14 @@ _WHITE_IS_ZERO = 0
 _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG = 262, 339  # TIFF 6.0
 _UNSIGNED = 1
 _WHITE = np.iinfo(np.uint16).max
+
+
+class ImageFacts(NamedTuple):
+    """Size and depth of an image; a two-valued picture counts as 8 bits."""
+
+    rows: int
+    columns: int
+    bits: int
 
 
 def is_picture_file(path: Path) -> bool:
@@ -63,7 +71,8 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
                 return np.asarray(picture.convert("L")), ()
             pixels = _pixels_of(picture)
             # Pillow turns 8-bit white-is-zero pictures itself, but not 16-bit ones.
-            if pixels.dtype.itemsize == 2 and _is_white_zero(picture):
+            photometric = getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC_TAG)
+            if pixels.dtype.itemsize == 2 and photometric == _WHITE_IS_ZERO:
                 return (_WHITE - pixels).astype(np.uint16), ("invert",)
             return pixels.astype(pixels.dtype.newbyteorder("="), copy=False), ()
     except (DecodingError, MemoryError):
@@ -81,10 +90,8 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
 
 
 @expendable
-def picture_facts(path: str | Path) -> tuple[int, int, int]:
-    """Read rows, columns and bits of a grey picture from its header alone.
-
-    A two-valued one counts as 8 bits.
+def picture_facts(path: str | Path) -> ImageFacts:
+    """Read size and depth of a grey picture from its header alone.
 
     Raises:
         DecodingError: There is no such file, it is none of `FORMATS`, or it is colored.
@@ -96,14 +103,14 @@ def picture_facts(path: str | Path) -> tuple[int, int, int]:
                 if picture.mode not in _BITS:
                     detail = f"Pillow mode {picture.mode}: not a grey picture of 8 or 16 bits"
                     raise DecodingError(DecodingFailure.COLOR, path, f"{detail}; convert it")
-                return picture.height, picture.width, _BITS[picture.mode]
+                return ImageFacts(picture.height, picture.width, _BITS[picture.mode])
         except FileNotFoundError as error:
             raise DecodingError(DecodingFailure.NOT_FOUND, path, "no such file") from error
         except UnidentifiedImageError as error:
             if not _is_tiff(path):
                 raise DecodingError(DecodingFailure.UNREADABLE, path, _BROKEN) from error
         with _tiff_page(path) as page:
-            return page.shape[0], page.shape[1], 16
+            return ImageFacts(page.shape[0], page.shape[1], 16)
 
 
 def read_thumbnail_of_picture(path: Path, size: int) -> np.ndarray:
@@ -120,9 +127,8 @@ def _pixels_of(picture: ImageFile.ImageFile) -> np.ndarray:
     """Decode a picture; that of a JPEG becomes an array without being copied.
 
     `np.asarray` copies every pixel twice, which takes a fifth of the time of decoding a JPEG.
-    Pixels of other formats may be the mapped file itself and change with it.
     """
-    if picture.format != "JPEG":
+    if picture.format != "JPEG":  # pixels of others may be the mapped file and change with it
         return np.asarray(picture)
     # Arrow takes over one piece of memory, but Pillow splits large pictures by default.
     Image.core.set_use_block_allocator(1)
@@ -197,8 +203,3 @@ def _read_tiff(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]
         if page.photometric == _WHITE_IS_ZERO:
             return pixels.max() - pixels, (*transforms, "invert")
         return pixels, transforms
-
-
-def _is_white_zero(picture: ImageFile.ImageFile) -> bool:
-    tags = getattr(picture, "tag_v2", {})
-    return tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO

@@ -73,22 +73,20 @@ class DecodingConfig(Config):
     """How files are decoded, and what is too large to try."""
 
     voi: Voi = Field(
-        default="auto",
+        "auto",
         description="grey-level view of a DICOM file: its LUT, else its window, else none (auto); "
         "or insist on one",
     )
-    voi_index: int = Field(default=0, ge=0, description="which of several windows or LUTs, from 0")
+    voi_index: int = Field(0, ge=0, description="which of several windows or LUTs, from 0")
     frames: Literal["refuse", "first", "middle"] = Field(
-        default="refuse",
+        "refuse",
         description="what read_image does with a multi-frame file that it is given itself; "
         "ingest leaves such files out before",
     )
-    max_pixels: int = Field(
-        default=80_000_000, ge=1, description="largest rows x columns of one frame"
-    )
-    max_frames: int = Field(default=512, ge=1, description="largest number of frames")
+    max_pixels: int = Field(80_000_000, ge=1, description="largest rows x columns of one frame")
+    max_frames: int = Field(512, ge=1, description="largest number of frames")
     max_bytes: int = Field(
-        default=LARGEST_FILE,
+        LARGEST_FILE,
         ge=1,
         le=LARGEST_FILE,
         description="largest file in bytes, also when inflated; no header of a larger one is read",
@@ -146,7 +144,7 @@ def read_image(
         detail = f"{header.frames} frames; use read_frames, or frames='middle'"
         raise DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
     frame = header.frames // 2 if config.frames == "middle" else 0
-    return _frame(path, _dataset(path, header), header, frame, config)
+    return _frame(path, header, frame, config)
 
 
 def read_frames(path: str | Path, config: DecodingConfig | None = None) -> Iterator[DecodedImage]:
@@ -195,7 +193,7 @@ def _read_frame(path: str | Path, config: DecodingConfig, frame: int) -> Decoded
     if is_picture_file(path):
         return _picture(path, config)
     header = _checked_header(path, config)
-    return _frame(path, _dataset(path, header), header, frame, config)
+    return _frame(path, header, frame, config)
 
 
 def _picture(path: Path, config: DecodingConfig) -> DecodedImage:
@@ -239,7 +237,7 @@ def _checked_header(path: Path, config: DecodingConfig) -> Header:
 
 
 def _dataset(path: Path, header: Header) -> FileDataset:
-    with _failures(path):
+    with _failures(path, header):
         dataset = pydicom.dcmread(path, force=True)
         if not dataset.file_meta.get("TransferSyntaxUID"):
             # A headless file of an old archive: pydicom found out its encoding while reading.
@@ -256,10 +254,9 @@ def _dataset(path: Path, header: Header) -> FileDataset:
     return dataset
 
 
-def _frame(
-    path: Path, dataset: FileDataset, header: Header, frame: int, config: DecodingConfig
-) -> DecodedImage:
-    with _failures(path):
+def _frame(path: Path, header: Header, frame: int, config: DecodingConfig) -> DecodedImage:
+    dataset = _dataset(path, header)
+    with _failures(path, header):
         word_format = _word_format(dataset)
         table = grey_table(
             frame_attributes(dataset, frame),
@@ -339,7 +336,7 @@ def _ask_gdcm_last(syntax: UID) -> None:
 
 
 @contextmanager
-def _failures(path: Path) -> Iterator[None]:
+def _failures(path: Path, header: Header) -> Iterator[None]:
     """Turn whatever pydicom and its decoders raise into a `DecodingError`."""
     with failing_as(DecodingFailure.UNREADABLE, path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an odd but harmless value; harm shows as an error
@@ -353,13 +350,9 @@ def _failures(path: Path) -> Iterator[None]:
             code = DecodingFailure.UNSUPPORTED_TRANSFER_SYNTAX
             raise DecodingError(code, path, str(error)) from error
         except RuntimeError:
-            with failing_as(_code_of_decoder(path), path):
+            code = DecodingFailure.UNDECODABLE
+            # No free Python decoder opens 12-bit JPEG Extended: not the file is at fault.
+            if header.transfer_syntax == JPEGExtended12Bit and header.bits_stored > 8:
+                code = DecodingFailure.UNSUPPORTED_TRANSFER_SYNTAX
+            with failing_as(code, path):
                 raise
-
-
-def _code_of_decoder(path: Path) -> DecodingFailure:
-    # No free Python decoder opens 12-bit JPEG Extended: the syntax is at fault, not the file.
-    header = read_header(path)
-    if header.transfer_syntax == JPEGExtended12Bit and header.bits_stored > 8:
-        return DecodingFailure.UNSUPPORTED_TRANSFER_SYNTAX
-    return DecodingFailure.UNDECODABLE

@@ -70,10 +70,6 @@ class WordFormat:
         """The greatest stored value possible."""
         return self.lowest + 2**self.bits_stored - 1
 
-    def holds(self, value: float) -> bool:
-        """Whether a number is a word, taken as signed or not."""
-        return -(2 ** (self.bits_allocated - 1)) <= value < 2**self.bits_allocated
-
     def stored_values(self) -> np.ndarray:
         """Give the stored value of every word, (2^bits_allocated,) int64."""
         words = np.arange(2**self.bits_allocated, dtype=np.int64)
@@ -133,31 +129,27 @@ def grey_table(
     * a lookup table: its entries, max_value 2^n - 1 with n the bits it declares;
     * a window: [0, 65535], rounded to the nearest level.
 
-    Padding becomes black, whatever its level would be.
-
-    MONOCHROME1 is `inverted` with max_value - x. PresentationLUTShape is not read: in mammography
-    INVERSE repeats MONOCHROME1 and must not undo it (PS3.3 C.8.11.1.1.2).
+    Padding becomes black. PresentationLUTShape is not read: in mammography INVERSE repeats
+    MONOCHROME1 and must not undo it (PS3.3 C.8.11.1.1.2).
 
     Args:
         attributes: Data set with the attributes of the Modality and VOI LUT modules.
         words: How the stored values sit in their words.
         inverted: Whether low values are bright (MONOCHROME1).
-        voi: `auto` takes the LUT where there is one, else the window, the next one where that
-            cannot be used, else nothing; `lut` and `window` insist on theirs; `none` applies
-            neither.
+        voi: `auto` takes the LUT, else the first usable window, else nothing; `lut` and `window`
+            insist on theirs; `none` applies neither.
         voi_index: Which of several alternative LUTs or windows, from 0.
         little_endian: Byte order of a LUT kept as bytes.
 
     Raises:
-        BadLookupTableError: If a table, rescale or window contradicts itself.
-        NoSuchVoiError: If the VOI transformation asked for is not there.
+        BadLookupTableError: A table, rescale or window contradicts itself.
+        NoSuchVoiError: The VOI transformation asked for is not there.
     """
     values, max_value, transforms = _modality(attributes, words, little_endian)
     kind, index, remarks = _choose_voi(attributes, voi, voi_index)
     if kind == "lut":
-        levels, max_value = _lookup(
-            attributes["VOILUTSequence"].value[index], values, little_endian
-        )
+        item = attributes["VOILUTSequence"].value[index]
+        levels, max_value = _lookup(item, values, little_endian)
         transforms += ("voi_lut",)
     elif kind == "window":
         levels, function = _window(attributes, values, index)
@@ -180,14 +172,15 @@ def grey_table(
 
 def _padding(attributes: Dataset, words: WordFormat) -> np.ndarray:
     """Which words stand for no pixel of the detector (PS3.3 C.7.5.1.1.2), (2^bits_allocated,)."""
-    values, found = words.stored_values(), np.zeros(2**words.bits_allocated, bool)
-    ends = [_numbers(attributes, keyword)[:1] for keyword in _PADDING]
-    if not ends[0] or not words.holds(ends[0][0]):
-        return found
-    first, last = sorted((ends[0][0], (ends[1] or ends[0])[0]))
-    found |= (values >= first) & (values <= last)
+    values = words.stored_values()
+    value, limit = (_numbers(attributes, keyword)[:1] for keyword in _PADDING)
+    # The number of a word, taken as signed or not.
+    if not value or not -len(values) // 2 <= value[0] < len(values):
+        return np.zeros(len(values), bool)
+    first, last = sorted((value[0], (limit or value)[0]))
+    found: np.ndarray = (values >= first) & (values <= last)
     if not words.shift:  # some files pad with a word that has more bits than a value
-        found[int(ends[0][0]) % len(found)] = True
+        found[int(value[0]) % len(found)] = True
     return found
 
 
@@ -248,17 +241,16 @@ def _choose_voi(
     function = _function(attributes)
     order = [index] if voi == "window" else [index, *(i for i in range(len(pairs)) if i != index)]
     usable = next((i for i in order if not _fault(*pairs[i], function)), None)
-    fault = _fault(*pairs[index], function)
     written = " / ".join(text_of(attributes, keyword) for keyword in _WINDOW)
+    oddity = _fault(*pairs[index], function) or ("decimal comma" if "," in written else "")
     if usable is None and voi == "window":
-        raise BadLookupTableError(f"window {written}: {fault}")
+        raise BadLookupTableError(f"window {written}: {oddity}")
     if usable is None:
-        return "none", 0, ((ODD_WINDOW, f"window {written}: {fault}; the full range is taken"),)
+        return "none", 0, ((ODD_WINDOW, f"window {written}: {oddity}; the full range is taken"),)
+    if not oddity:
+        return kind, usable, ()
     taken = "center {:g} and width {:g} are taken".format(*pairs[usable])
-    if fault:
-        return kind, usable, ((ODD_WINDOW, f"window {written}: {fault}; {taken}"),)
-    commas = "," in written
-    return kind, usable, ((ODD_WINDOW, f"window {written}: decimal comma; {taken}"),) * commas
+    return kind, usable, ((ODD_WINDOW, f"window {written}: {oddity}; {taken}"),)
 
 
 def _windows(attributes: Dataset) -> list[tuple[float, float]]:
