@@ -50,7 +50,7 @@ CROP_CODES = {
     "because one might lie on a lesion: see `detail`",
 }
 # With `image_` or `mask_` before them where they concern a lesion.
-DECODING_CODES = {
+DECODING_CODES: dict[str, str] = {
     DecodingFailure.NOT_FOUND: "no such file",
     DecodingFailure.EMPTY: "a file of zero bytes. Download it again",
     DecodingFailure.NOT_DICOM: "not a DICOM file inside, nor a picture that is read (JPEG, JPEG "

@@ -57,7 +57,7 @@ def test_the_files_stand_in_a_layout_that_ingest_knows(archive, tmp_path):
     uids = [archive.add(n, images=2) for n in (1, 2)]
     fetch(archive, tmp_path)
     index = index_series(tmp_path)
-    assert [len(index.files(uid)) for uid in uids] == [2, 2]
+    assert [len(index.files[uid]) for uid in uids] == [2, 2]
     assert index.unplaced == ()
 
 

@@ -62,4 +62,4 @@ def explain_code(code: str) -> str:
     for codes in (SHARED_CODES, CROP_CODES, *(source.audit_codes for source in SOURCES.values())):
         if code in codes:
             return codes[code]
-    return {str(name): meaning for name, meaning in DECODING_CODES.items()}.get(bare, "")
+    return DECODING_CODES.get(bare, "")

@@ -35,6 +35,7 @@ from miram.progress import track
 
 log = logging.getLogger(__name__)
 
+# The codes of DICOM (PS3.3, C.8.11.7), whose B is neither, and words.
 _LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
 _VIEWS = ("CC", "MLO", "ML", "LM", "XCCL", "XCCM")
 _WORD = re.compile(r"[A-Z]+")
@@ -109,8 +110,7 @@ class DicomFolderSource(WantedImages, Source):
     SOPInstanceUID), `mask_paths` is an empty list, and every label is missing. The further
     column `presentation_intent` separates raw and processed images. View and laterality come
     from the tags, else from the file name or the SeriesDescription; the `repairs` of such a row
-    hold `read_from_name`. Masks and crops of CBIS-DDSM are left out: the source `cbis_ddsm` reads
-    that data set with its labels.
+    hold `read_from_name`. Masks and crops of CBIS-DDSM are left out.
     """
 
     audit_codes: ClassVar = {
@@ -148,11 +148,10 @@ class DicomFolderSource(WantedImages, Source):
         return pattern
 
     def ingest(self, raw_root: Path) -> Ingested:
-        """Find the mammograms below a folder, one row each.
+        """Find the mammograms below a folder, one row each, and an audit row for any other file.
 
-        Every file that is not taken has an audit row: another modality, a report, several frames,
-        a second copy, no image at all. Of the copies of an image the first that can be decoded is
-        taken: pixels are read only where two files have one SOPInstanceUID.
+        Of the copies of an image the first that can be decoded is taken: pixels are read only
+        where two files have one SOPInstanceUID.
 
         Raises:
             MiramError: There is no such folder.
@@ -254,7 +253,7 @@ class _Finder:
     def _row(
         self, path: Path, name: str, header: Header, image_id: str, patient: str
     ) -> dict[str, Any]:
-        view, laterality = header.view or None, laterality_of(header.laterality)
+        view, laterality = header.view or None, _LATERALITIES.get(header.laterality)
         named_view, named_laterality = (
             of_name or described
             for of_name, described in zip(
@@ -310,17 +309,11 @@ def _pixels(path: Path) -> np.ndarray | DecodingError:
         return error
 
 
-def laterality_of(code: str) -> str | None:
-    """Turn a DICOM laterality (PS3.3, C.8.11.7: L, R, B) into LEFT, RIGHT or None."""
-    return _LATERALITIES.get(code.strip().upper())
-
-
 def view_and_laterality_of_name(stem: str) -> tuple[str | None, str | None]:
     """Read view (such as CC) and LEFT or RIGHT from the words of a file name without suffix.
 
-    Words are runs of letters, so that `P_00001_LEFT_CC`, `20586908_MG_R_ML_ANON` and
-    `case7-LMLO` are all understood. `LM` alone is a view, `LMLO` a laterality and a view. None for
-    what the name does not say, or says twice differently.
+    Words are runs of letters, as in `20586908_MG_R_ML_ANON` and `case7-LMLO`. `LM` alone is a view,
+    `LMLO` a laterality and a view. None for what is not said, or twice differently.
     """
     views, lateralities = set(), set()
     for word in _WORD.findall(stem.upper()):

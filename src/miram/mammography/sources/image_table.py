@@ -193,7 +193,7 @@ class ImageTableSource(Source):
             return pd.Series(labels, index=table.index, dtype=object)
         source = "constants" if name in self.constants else f"column {recipe!r}"
         found = as_values(texts, name, values, f"{path}: {source}")
-        return found.map(_upper) if name == "view" else found
+        return found.map(str.upper, na_action="ignore") if name == "view" else found
 
     def _tell_columns(self, rows: pd.DataFrame, table: pd.DataFrame) -> None:
         """Log what is taken, and ask about columns with a name like that of one that is not."""
@@ -293,7 +293,3 @@ def _check_places(rows: pd.DataFrame, path: str, note: Note) -> None:
         for lesion in group["lesion_id"].iloc[1:]:
             detail = f"the mask or box is that of {first['lesion_id']}; two crops are equal"
             note(lesion, first["image_path"], "same_place", "went on", detail)
-
-
-def _upper(text: str | None) -> str | None:
-    return text.upper() if isinstance(text, str) else None

@@ -44,7 +44,7 @@ class TableFiles:
     """
 
     def __init__(
-        self, raw_root: Path, aspect_tolerance: float, silent_labels: Collection[str] = ()
+        self, raw_root: Path, aspect_tolerance: float, silent_labels: Collection[str]
     ) -> None:
         self.raw_root, self.tolerance, self.silent = raw_root, aspect_tolerance, silent_labels
         self.audit = AuditLog()

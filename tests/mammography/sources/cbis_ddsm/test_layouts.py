@@ -10,7 +10,7 @@ from dicom_files import write_dicom
 from PIL import Image
 
 from miram.errors import MiramError
-from miram.mammography.sources.cbis_ddsm.layouts import index_series
+from miram.mammography.sources.cbis_ddsm.layouts import image_key, index_series
 
 ROOT = "1.3.6.1.4.1.9590.100.1.2."
 SERIES = [f"{ROOT}{number}" for number in (111194682, 222294683, 333394684)]
@@ -55,16 +55,15 @@ LAYOUTS = (classic, descriptive, tcia_utils, kaggle)
 def test_each_layout_gives_the_files_of_its_series(tmp_path, layout):
     expected = {series: tuple(layout(tmp_path, series)) for series in SERIES}
     index = index_series(tmp_path)
-    assert {series: index.files(series) for series in index} == expected
+    assert index.files == expected
     assert index.unplaced == ()
-    assert len(index) == 3 and index.files("1.2.3") == ()
 
 
 def test_layouts_may_be_mixed_under_one_root(tmp_path):
     series = [f"{ROOT}{i}55501" for i in range(1, 5)]
     made = [tuple(layout(tmp_path / f"part {i}", series[i])) for i, layout in enumerate(LAYOUTS)]
     index = index_series(tmp_path)
-    assert [index.files(one) for one in series] == made
+    assert [index.files[one] for one in series] == made
 
 
 def test_the_index_is_the_same_every_time_and_can_go_to_a_worker(tmp_path):
@@ -73,7 +72,7 @@ def test_the_index_is_the_same_every_time_and_can_go_to_a_worker(tmp_path):
         kaggle(tmp_path, f"{series}7")
     first = index_series(tmp_path)
     assert first == index_series(tmp_path) == pickle.loads(pickle.dumps(first))
-    assert list(first) == sorted(first)
+    assert list(first.files) == sorted(first.files)
 
 
 @pytest.mark.parametrize("slash", ["/", "\\"])
@@ -85,7 +84,7 @@ def test_the_retriever_table_places_files_without_opening_them(tmp_path, slash):
     table = f"Series UID,Collection,File Location\n{SERIES[0]},CBIS-DDSM,.{slash}{folder}\n"
     (tmp_path / "metadata.csv").write_text(table)
     index = index_series(tmp_path)
-    assert index.files(SERIES[0]) == tuple(files)
+    assert index.files[SERIES[0]] == tuple(files)
 
 
 def test_two_series_in_one_descriptive_folder_are_distinguished_by_their_headers(tmp_path):
@@ -96,7 +95,7 @@ def test_two_series_in_one_descriptive_folder_are_distinguished_by_their_headers
     rows = "".join(f"{uid},./{location}\n" for uid in twins)
     (tmp_path / "metadata.csv").write_text("Series UID,File Location\n" + rows)
     index = index_series(tmp_path)
-    assert [index.files(uid) for uid in twins] == [(files[0],), (files[1],)]
+    assert [index.files[uid] for uid in twins] == [(files[0],), (files[1],)]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_a_metadata_table_that_cannot_be_read_is_reported_and_does_no_harm(
     (tmp_path / "metadata.csv").write_text(content)
     files = descriptive(tmp_path, SERIES[0])
     index = index_series(tmp_path)
-    assert index.files(SERIES[0]) == tuple(files)
+    assert index.files[SERIES[0]] == tuple(files)
     assert [file.code for file in index.unplaced] == codes
 
 
@@ -126,7 +125,7 @@ def test_a_file_that_cannot_be_opened_is_reported_and_does_no_harm(tmp_path, nam
     dead = tmp_path / "b" / SERIES[0] / "dead.dcm"
     dead.symlink_to(tmp_path / "gone")
     index = index_series(tmp_path)
-    assert set(index.files(SERIES[0])) == {*files, dead}
+    assert set(index.files[SERIES[0]]) == {*files, dead}
     (unread,) = index.unplaced
     assert unread.path.name == name and unread.code in ("unreadable", "not_found")
 
@@ -152,7 +151,7 @@ def test_files_that_cannot_be_placed_are_listed_with_their_reason(tmp_path):
     (tmp_path / "LICENSE").write_text("text")
     (tmp_path / "notes.txt").write_text("text")
     index = index_series(tmp_path)
-    assert len(index) == 0
+    assert not index.files
     assert {(file.path.name, file.code) for file in index.unplaced} == {
         ("broken.dcm", "not_dicom"),
         ("empty.dcm", "empty"),
@@ -167,8 +166,8 @@ def test_dicom_files_without_a_suffix_are_found(tmp_path):
     file = write_file(tmp_path / "export" / "IM0001", SERIES[0])
     numbered = write_file(tmp_path / "export" / f"{SERIES[1]}.1", SERIES[1])
     index = index_series(tmp_path)
-    assert index.files(SERIES[0]) == (file,)
-    assert index.files(SERIES[1]) == (numbered,)
+    assert index.files[SERIES[0]] == (file,)
+    assert index.files[SERIES[1]] == (numbered,)
 
 
 def test_a_series_held_twice_counts_once_and_says_so(tmp_path):
@@ -179,14 +178,14 @@ def test_a_series_held_twice_counts_once_and_says_so(tmp_path):
         shutil.copy(file, copy)
     pictures = kaggle(tmp_path / "c", SERIES[0])
     index = index_series(tmp_path)
-    assert index.files(SERIES[0]) == tuple(first)
+    assert index.files[SERIES[0]] == tuple(first)
     assert {file.path for file in index.unplaced} == {*copies, *pictures}
     assert {file.code for file in index.unplaced} == {"duplicate"}
 
 
 def test_equal_files_in_one_folder_both_count(tmp_path):
     files = [write_file(tmp_path / SERIES[0] / f"{i}.dcm", SERIES[0]) for i in (1, 2)]
-    assert index_series(tmp_path).files(SERIES[0]) == tuple(files)
+    assert index_series(tmp_path).files[SERIES[0]] == tuple(files)
 
 
 def test_kaggles_table_describes_its_files(tmp_path):
@@ -197,11 +196,10 @@ def test_kaggles_table_describes_its_files(tmp_path):
     table += f"CBIS-DDSM/jpeg/{SERIES[0]}/{files[1].name},{SERIES[0]},,,,,\n"
     (tmp_path / "csv" / "dicom_info.csv").write_text(table)
     index = index_series(tmp_path)
-    described, blank = (index.info(file) for file in files)
+    described, blank = (index.infos[image_key(file)] for file in files)
     assert (described.description, described.bits_allocated) == ("cropped images", 16)
     assert described.patient_id == "A_1"
     assert (blank.description, blank.bits_allocated) == ("", 0)
-    assert index.info(tmp_path / "other" / "1-1.jpg") is None
 
 
 @pytest.mark.parametrize("bits", ["sixteen", "3e", "inf"])

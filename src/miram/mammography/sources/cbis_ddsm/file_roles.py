@@ -54,7 +54,7 @@ _DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class ImageFile:
-    """What is known of a file without decoding it; its role is UNKNOWN where nothing says it.
+    """What is known of a file without decoding it.
 
     Attributes:
         rows: Height in pixels, 0 where unknown; `columns` likewise.
@@ -113,8 +113,10 @@ class FileResolver:
         equal size that have changed series, both without a header, are not noticed.
         """
         notes: list[Note] = []
-        images = self._read(self.index.files(image_series), notes)
-        crop_home, mask_home = self.index.files(crop_series), self.index.files(mask_series)
+        image_home, crop_home, mask_home = (
+            self.index.files.get(uid, ()) for uid in (image_series, crop_series, mask_series)
+        )
+        images = self._read(image_home, notes)
         # A dictionary keeps the order and drops what both columns name.
         others = self._read(dict.fromkeys((*mask_home, *crop_home)), notes)
         own = {image.path for image in images}
@@ -151,7 +153,7 @@ class FileResolver:
         return LesionFiles(full, tuple(masks), crops[0].path if crops else None, tuple(notes))
 
     def _read(self, paths: Iterable[Path], notes: list[Note]) -> list[ImageFile]:
-        """Identify files; note and leave out those that cannot be read and poorer copies."""
+        """Identify files but those that cannot be read and poorer copies, which are noted."""
         files = [self._identify(path) for path in paths]
         notes += [Note("unreadable", file.problem) for file in files if file.problem]
         return self._without_copies([file for file in files if not file.problem], notes)
@@ -159,8 +161,7 @@ class FileResolver:
     def _without_copies(self, files: list[ImageFile], notes: list[Note]) -> list[ImageFile]:
         """Of the copies of a file that stand in several folders, keep the largest.
 
-        Copies of the same bytes are not in the index. Where they differ one of them mostly broke
-        off, so that the larger is the better one. Files of one folder are never copies.
+        Copies of the same bytes are not in the index. Where they differ, one mostly broke off.
         """
         groups: dict[tuple[str, int, int], list[ImageFile]] = {}
         for file in files:
@@ -213,11 +214,10 @@ def identify(path: Path, index: SeriesIndex) -> ImageFile:
     try:
         if is_picture_file(path):
             rows, columns, _ = picture_facts(path)
-            info, role = index.info(path), FileRole.UNKNOWN
-            if info is not None:
+            instance, role = image_key(path), FileRole.UNKNOWN
+            if info := index.infos.get(instance):
                 folder = path.parent.name
                 role = role_of(info.bits_allocated, info.description, info.patient_id, folder)
-            instance = image_key(path)
         else:
             header = read_header(path)
             rows, columns = header.rows, header.columns
@@ -245,9 +245,8 @@ def names_abnormality(folder: str) -> bool | None:
 def role_of(bits_allocated: int, description: str, *names: str) -> FileRole:
     """Derive a file's role from its header fields.
 
-    MASK for 8 bits; else by the SeriesDescription, often blank; else CROP where the first of
-    `names` (PatientID, folders) that is one of CBIS-DDSM has an abnormality number and FULL where
-    it has none; else UNKNOWN.
+    MASK for 8 bits; else by the SeriesDescription, often blank; else by the first of `names`
+    (PatientID, folders) that is one of CBIS-DDSM, CROP where it has an abnormality number.
     """
     if bits_allocated == 8:
         return FileRole.MASK

@@ -5,8 +5,8 @@ the name that all layouts share, so files are indexed by it and never by number 
 """
 
 import filecmp
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -57,29 +57,17 @@ class UnplacedFile:
 class SeriesIndex:
     """The files of every series under a folder.
 
-    `unplaced` are files whose series is unknown or that are held twice, each with its reason.
+    Attributes:
+        root: The folder.
+        files: The image files of each series, by UID; both in sorted order.
+        infos: What Kaggle's header table says of a file, by `image_key`.
+        unplaced: Files whose series is unknown or that are held twice, each with its reason.
     """
 
     root: Path
+    files: Mapping[str, tuple[Path, ...]]
+    infos: Mapping[str, ImageInfo]
     unplaced: tuple[UnplacedFile, ...]
-    _files: Mapping[str, tuple[Path, ...]] = field(repr=False)
-    _infos: Mapping[str, ImageInfo] = field(repr=False)
-
-    def files(self, series_uid: str) -> tuple[Path, ...]:
-        """Give the image files of a series in the order of their paths, empty where unknown."""
-        return self._files.get(series_uid.strip(), ())
-
-    def info(self, path: Path) -> ImageInfo | None:
-        """Give what Kaggle's header table says of a file, or None."""
-        return self._infos.get(image_key(path))
-
-    def __iter__(self) -> Iterator[str]:
-        """Go through the series UIDs in sorted order."""
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        """Count the series."""
-        return len(self._files)
 
 
 @dataclass(frozen=True)
@@ -90,25 +78,23 @@ class _Found:
 
 
 def image_key(path: str | Path) -> str:
-    """Give `<SeriesUID>/<name>`, which names a Kaggle JPEG wherever its folder was put."""
+    """`<SeriesUID>/<name>`, which names a Kaggle JPEG wherever its folder was put."""
     pure = PurePosixPath(str(path).replace("\\", "/"))
     return f"{pure.parent.name}/{pure.name}"
 
 
-def index_series(raw_root: str | Path) -> SeriesIndex:
+def index_series(root: Path) -> SeriesIndex:
     """Find the image files of every series under a folder, whatever the layout, also mixed.
 
-    The folder is walked once. A folder named by a UID names the series of its files. For the
-    descriptive folders of the NBIA Retriever its `metadata.csv` does, else the header of each
-    file. Pictures outside of a folder named by a UID cannot be placed. Where a series is there
-    both as DICOM and as JPEG, the DICOM files count; a copy with the same bytes in another folder
-    counts once. The same folder always gives the same index.
+    A folder named by a UID names the series of its files. For the descriptive folders of the NBIA
+    Retriever its `metadata.csv` does, else the header of each file. Pictures outside of a folder
+    named by a UID cannot be placed. Where a series is there both as DICOM and as JPEG, the DICOM
+    files count; a copy with the same bytes in another folder counts once.
 
     Raises:
         MiramError: The folder does not exist, a part of it cannot be read, or Kaggle's table
             cannot. A `metadata.csv` that cannot be read is not needed, and listed as unplaced.
     """
-    root = Path(raw_root)
     paths = list(files_under(root))
     folders: dict[Path, set[str]] = {}
     infos: dict[str, ImageInfo] = {}
@@ -136,7 +122,7 @@ def index_series(raw_root: str | Path) -> SeriesIndex:
         files[series_uid] = tuple(file.path for file in kept)
         unplaced += doubled
     unplaced.sort(key=lambda file: str(file.path))
-    return SeriesIndex(root, tuple(unplaced), files, infos)
+    return SeriesIndex(root, files, infos, tuple(unplaced))
 
 
 def _read_dicom_info(path: Path) -> dict[str, ImageInfo]:

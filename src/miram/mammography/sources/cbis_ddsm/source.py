@@ -93,12 +93,12 @@ class CbisDdsmSource(Source):
         """
         lesions = read_case_descriptions(raw_root)
         index = index_series(raw_root)
-        if not len(index):
+        if not index.files:
             raise MiramError(
                 f"no image file under {raw_root}: is the download complete, "
                 "and is raw_root the folder that holds it?"
             )
-        log.info("%d lesions in the tables, %d series on disk", len(lesions), len(index))
+        log.info("%d lesions in the tables, %d series on disk", len(lesions), len(index.files))
         finder = _Finder(raw_root, index, self.aspect_tolerance)
         found: list[dict[str, Any]] = []
         left_out: list[dict[str, Any]] = []
@@ -199,7 +199,6 @@ class _Finder:
     def _note_swapped_files(
         self, lesion_id: str, files: LesionFiles, paths: dict[str, CbisPath]
     ) -> list[str]:
-        """Write down where the mask column names the crop's file and the crop column the mask's."""
         crop, mask = files.crop, files.masks[0].path
         named = paths["crop"].file_name, paths["mask"].file_name
         if crop is None or crop.parent != mask.parent or (mask.name, crop.name) != named:
