@@ -65,19 +65,9 @@ def assign_splits(lesions: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
     if lesions.empty:
         return pd.DataFrame(columns=list(_COLUMNS)).astype({"pretrain": bool})
     strategy = _resolve(lesions, config.strategy)
-    official = strategy == "official"
-    splits = pd.DataFrame(
-        {
-            "lesion_id": lesions["lesion_id"],
-            "patient_id": lesions["patient_id"],
-            "strategy": strategy,
-            "leakage": config.leakage,
-            **(
-                {"split": _official(lesions, config)}
-                if official
-                else _repeated_folds(lesions, config)
-            ),
-        }
+    assigned = _official if strategy == "official" else _repeated_folds
+    splits = lesions[["lesion_id", "patient_id"]].assign(
+        strategy=strategy, leakage=config.leakage, **assigned(lesions, config)
     )
     splits["pretrain"] = ~splits["split"].isin(["test", "val", "dropped"])
     for repeat in split_repeats(splits):
@@ -107,7 +97,7 @@ def _resolve(lesions: pd.DataFrame, strategy: Strategy) -> str:
     return strategy
 
 
-def _official(lesions: pd.DataFrame, config: SplitConfig) -> pd.Series:
+def _official(lesions: pd.DataFrame, config: SplitConfig) -> dict[str, pd.Series]:
     split = lesions["official_split"].astype(object).where(lesions["official_split"].notna(), None)
     without = lesions["lesion_id"][split.isna()]
     if len(without):
@@ -130,7 +120,7 @@ def _official(lesions: pd.DataFrame, config: SplitConfig) -> pd.Series:
     folds = _grouped_folds(candidates, max(parts, 2), config.seed)
     validating = max(1, round(parts * config.validation_share))
     split[candidates.index[folds < validating]] = "val"
-    return split
+    return {"split": split}
 
 
 def _repeated_folds(lesions: pd.DataFrame, config: SplitConfig) -> dict[str, pd.Series]:

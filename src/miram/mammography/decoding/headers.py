@@ -112,10 +112,7 @@ def read_header(path: str | Path) -> Header:
         check_inflated(path, LARGEST_FILE)
         with path.open("rb") as file:
             dataset = pydicom.filereader.read_partial(
-                file,
-                stop_when=_is_past_header,
-                force=True,
-                specific_tags=_HEADER_TAGS,
+                file, stop_when=_is_past_header, force=True, specific_tags=_HEADER_TAGS
             )
         header = _header(dataset)
     if not (header.sop_class_uid or header.series_uid or header.rows):

@@ -29,12 +29,8 @@ class NbiaError(MiramError):
     """A request that failed; `passing` where the same one may succeed a little later."""
 
     def __init__(self, message: str, passing: bool) -> None:
-        super().__init__(message, passing)
+        super().__init__(message)
         self.passing = passing
-
-    def __str__(self) -> str:
-        """Give the message alone."""
-        return str(self.args[0])
 
 
 class StoppedError(Exception):
@@ -61,9 +57,8 @@ class NbiaClient:
     set, a running transfer ends with `StoppedError`.
     """
 
-    def __init__(self, base_url: str, timeout: float, stop: threading.Event | None = None) -> None:
-        self.base_url, self.timeout = base_url.rstrip("/"), timeout
-        self.stop = stop or threading.Event()
+    def __init__(self, base_url: str, timeout: float, stop: threading.Event) -> None:
+        self.base_url, self.timeout, self.stop = base_url.rstrip("/"), timeout, stop
         self._sessions = threading.local()  # a requests.Session is not safe to share
 
     def list_collection(self, collection: str) -> dict[str, Series]:

@@ -8,12 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from miram.mammography.phantom.breast import Breast, Film, add_film_marks, draw_breast
-from miram.mammography.phantom.lesions import (
-    LesionPatch,
-    draw_calcification,
-    draw_mass,
-    overlap,
-)
+from miram.mammography.phantom.lesions import LesionPatch, draw_calcification, draw_mass, overlap
 
 Row = dict[str, Any]
 FULL_RANGE = 65535
