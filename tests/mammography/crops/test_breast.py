@@ -8,7 +8,7 @@ from skimage.draw import disk
 
 from miram.mammography.crops.breast import breast_mask, chest_wall_edge, has_white_air
 from miram.mammography.phantom import PhantomConfig, draw_cases
-from miram.mammography.phantom.breast import Film, add_film_marks, draw_breast
+from miram.mammography.phantom.breast import add_film_marks, draw_breast
 
 
 def film(side="left", strips=(), letters=False) -> tuple[np.ndarray, np.ndarray]:
@@ -121,8 +121,7 @@ def test_the_breasts_of_a_phantom_are_found():
     rng = np.random.default_rng(0)
     for row in cases.drop_duplicates(["patient", "laterality", "view"]).head(24).to_dict("records"):
         shape = (256, round(256 * row["aspect"]))
-        film = Film(row["exposure"], row["grain"])
-        breast = draw_breast(shape, row["view"], row["density"], film, rng)
+        breast = draw_breast(shape, row, rng)
         add_film_marks(breast.pixels, "LCC", True, row["white_strips"], rng)
         mask = breast_mask(np.round(np.clip(breast.pixels, 0, 1) * 65535).astype(np.uint16))
         assert overlap(mask, breast.inside) > 0.9

@@ -112,12 +112,6 @@ def test_reflection_mirrors_at_the_edge():
     assert piece.tolist() == [[1, 1], [3, 3]] and outside == 0.5
 
 
-def test_a_square_outside_the_image_is_refused():
-    for square in (Box(-5, 0, 0, 5), Box(10, 0, 15, 5), Box(0, -9, 5, -4), Box(0, 10, 5, 15)):
-        with pytest.raises(ValueError, match="outside an image of 10 x 10"):
-            cut(np.zeros((10, 10)), square, "zeros")
-
-
 @given(boxes_in_images(), boxes_in_images())
 def test_boxes_overlap_where_they_share_a_pixel(one, other):
     (a, *_), (b, *_) = one, other

@@ -69,20 +69,15 @@ def _shift(start: int, length: int, limit: int) -> int:
 
 
 def cut(image: NDArray, square: Box, padding: PaddingMode) -> tuple[NDArray, float]:
-    """Cut a square that may reach over the edge of an (H, W) image of any type.
+    """Cut a square that shares a pixel with an (H, W) image of any type, which it may leave.
 
     `reflect` mirrors pixels beyond the edge, otherwise they are zero; `shift` moved the square
     inside before, as far as it fits.
 
     Returns:
         The (s, s) piece and the share of its pixels that lie outside the image.
-
-    Raises:
-        ValueError: The square shares no pixel with the image.
     """
     height, width = image.shape
-    if not square.overlaps(Box(0, 0, width, height)):
-        raise ValueError(f"{square} lies outside an image of {height} x {width} pixels")
     inner = image[
         max(square.y0, 0) : min(square.y1, height), max(square.x0, 0) : min(square.x1, width)
     ]

@@ -64,7 +64,9 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
             check_size(path, picture.height, picture.width, 1, max_pixels)
             if _is_tifffiles(path, picture):
                 return _read_tiff(path, max_pixels)
-            _check_kind(path, picture)
+            if (pages := getattr(picture, "n_frames", 1)) > 1:
+                raise _several_pages(path, pages)
+            _check_grey(path, picture)
             if picture.mode in {"I", "F"}:
                 return _in_16_bits(path, np.asarray(picture), ())
             if picture.mode == "1":
@@ -100,9 +102,7 @@ def picture_facts(path: str | Path) -> ImageFacts:
     with failing_as(DecodingFailure.UNREADABLE, path):
         try:
             with Image.open(path, formats=FORMATS) as picture:
-                if picture.mode not in _BITS:
-                    detail = f"Pillow mode {picture.mode}: not a grey picture of 8 or 16 bits"
-                    raise DecodingError(DecodingFailure.COLOR, path, f"{detail}; convert it")
+                _check_grey(path, picture)
                 return ImageFacts(picture.height, picture.width, _BITS[picture.mode])
         except FileNotFoundError as error:
             raise DecodingError(DecodingFailure.NOT_FOUND, path, "no such file") from error
@@ -139,13 +139,15 @@ def _pixels_of(picture: ImageFile.ImageFile) -> np.ndarray:
     return pa.array(picture).to_numpy(zero_copy_only=True).reshape(picture.height, picture.width)
 
 
-def _check_kind(path: Path, picture: ImageFile.ImageFile) -> None:
-    if getattr(picture, "n_frames", 1) > 1:
-        detail = f"{picture.n_frames} pages; one image is expected"  # type: ignore[attr-defined]
-        raise DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
+def _check_grey(path: Path, picture: ImageFile.ImageFile) -> None:
     if picture.mode not in _BITS:
         detail = f"Pillow mode {picture.mode}: not a grey picture; convert it to one channel"
         raise DecodingError(DecodingFailure.COLOR, path, detail)
+
+
+def _several_pages(path: Path, pages: int) -> DecodingError:
+    detail = f"{pages} pages; one image is expected"
+    return DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
 
 
 def _in_16_bits(
@@ -187,8 +189,7 @@ def _tiff_page(path: Path) -> "Iterator[TiffPage]":
     with failing_as(DecodingFailure.UNDECODABLE, path), tifffile.TiffFile(path) as file:
         page = file.pages[0]
         if len(file.pages) > 1:
-            detail = f"{len(file.pages)} pages; one image is expected"
-            raise DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
+            raise _several_pages(path, len(file.pages))
         if not isinstance(page, tifffile.TiffPage) or len(page.shape) != 2:
             detail = f"{page.shape}: not a grey picture; convert it to one channel"
             raise DecodingError(DecodingFailure.COLOR, path, detail)

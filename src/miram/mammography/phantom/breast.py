@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy import fft, ndimage
 from skimage.draw import line as line_pixels
 
+Row = dict[str, Any]  # of `draw_cases`
 REFERENCE_HEIGHT = 1280  # rows of an image for which sizes in pixels are given
 GLAND_THRESHOLD = {1: 1.6, 2: 0.7, 3: -0.1, 4: -1.1}
 DUCT_STEPS = 14
@@ -42,43 +44,30 @@ class Breast:
         return self.radial < 1
 
 
-@dataclass(frozen=True)
-class Film:
-    """How an image was taken: a factor on its brightness, and its noise.
-
-    `grain` is the deviation of a pixel in an image of 1280 rows, full range 1: coarser pixels
-    average more of it.
-    """
-
-    exposure: float
-    grain: float
-
-
-def draw_breast(
-    shape: tuple[int, int], view: str, density: int, film: Film, rng: np.random.Generator
-) -> Breast:
-    """Draw a breast of (H, W) pixels without lesions, chest wall at the left.
+def draw_breast(shape: tuple[int, int], row: Row, rng: np.random.Generator) -> Breast:
+    """Draw the breast of a row of `draw_cases`, (H, W) pixels, chest wall at the left.
 
     The view `MLO` has an axillary tail and the pectoral muscle. The BI-RADS density, 1 (fat) to
-    4 (dense), sets the share of glandular tissue.
+    4 (dense), sets the share of glandular tissue. The grain is the deviation of a pixel in an image
+    of 1280 rows, full range 1: coarser pixels average more of it.
     """
-    radial, nipple = _outline(shape, view, rng)
+    radial, nipple = _outline(shape, row["view"], rng)
     thickness = np.sqrt(np.clip((1 - radial) / 0.22, 0, 1))
     center = np.clip(1 - 1.6 * np.abs(radial - 0.55), -1, 1)
     lobes = power_law_noise(shape, 3.4, rng, coarse=8)
-    gland = soft_step(lobes + center - GLAND_THRESHOLD[density], 0.4)
+    gland = soft_step(lobes + center - GLAND_THRESHOLD[row["density"]], 0.4)
     fine = power_law_noise(shape, 2.9, rng)
     threads = np.exp(-((power_law_noise(shape, 3.6, rng, coarse=2) / 0.07) ** 2))
     tissue = 0.45 + 0.17 * gland + fine * (0.022 + 0.03 * gland)
     tissue += threads * (0.015 + 0.025 * gland)
     tissue += _ducts(shape, nipple, rng)
     muscle = np.zeros(shape, dtype=np.float32)
-    if view == "MLO":
+    if row["view"] == "MLO":
         muscle = _pectoral_muscle(shape, rng)
         tissue += 0.18 * muscle
-    deviation = film.grain * shape[0] / REFERENCE_HEIGHT
+    deviation = row["grain"] * shape[0] / REFERENCE_HEIGHT
     grain = deviation * rng.standard_normal(shape, dtype=np.float32)
-    pixels = np.clip((tissue * film.exposure + grain) * thickness, 0.01, 0.92) * (radial < 1)
+    pixels = np.clip((tissue * row["exposure"] + grain) * thickness, 0.01, 0.92) * (radial < 1)
     return Breast(pixels.astype(np.float32), radial, muscle, nipple)
 
 

@@ -15,9 +15,10 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
+from miram.mammography.phantom.breast import Row
 from miram.mammography.phantom.cases import draw_cases
 from miram.mammography.phantom.config import KINDS, Kind, PhantomConfig
-from miram.mammography.phantom.render import Row, render_view
+from miram.mammography.phantom.render import render_view
 from miram.mammography.workers import local_workers
 
 STUDY_DATE, CONTENT_DATE = "20160720", "20160426"

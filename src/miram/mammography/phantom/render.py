@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from miram.mammography.phantom.breast import Breast, Film, add_film_marks, draw_breast
+from miram.mammography.phantom.breast import Breast, Row, add_film_marks, draw_breast
 from miram.mammography.phantom.lesions import LesionPatch, draw_calcification, draw_mass, overlap
 
-Row = dict[str, Any]
 FULL_RANGE = 65535
 MISMATCH = 1.1492  # pitch of one scanner over the other's
 SMALL_COMPONENT_SHARE = 0.012  # of the mask, all together; real lesions keep over 98 %
@@ -37,8 +35,7 @@ def render_view(rows: Sequence[Row], image_size: int, seed: Sequence[int]) -> Re
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     first = rows[0]
     shape = (image_size, round(image_size * first["aspect"]))
-    film = Film(first["exposure"], first["grain"])
-    breast = draw_breast(shape, first["view"], first["density"], film, rng)
+    breast = draw_breast(shape, first, rng)
     taken: list[tuple[float, float, float]] = []
     masks = [_add_lesion(breast, row, taken, rng) for row in rows]
 
