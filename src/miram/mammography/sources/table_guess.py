@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,25 +71,16 @@ _BOXES = (
 )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Guess:
-    """What a table seems to mean.
-
-    Attributes:
-        options: Of the source `image_table`.
-        doubts: What a reader has to decide, in words.
-    """
+    """What a table seems to mean: options of the source `image_table`, and doubts in words."""
 
     options: dict[str, Any]
-    doubts: list[str] = field(default_factory=list)
+    doubts: list[str]
 
 
 def guess_table(path: Path, raw_root: Path) -> Guess:
-    """Guess columns, words and boxes of a table.
-
-    Args:
-        path: A CSV with one row per lesion.
-        raw_root: Folder of the images; they are looked for by the names in the table.
+    """Guess columns, words and boxes of a CSV with one row per lesion, its images in a folder.
 
     Raises:
         MiramError: The table cannot be read.
@@ -99,18 +90,16 @@ def guess_table(path: Path, raw_root: Path) -> Guess:
     table = table.where(table != "")
     inside = path.absolute().is_relative_to(raw_root.absolute())
     name = str(path.absolute().relative_to(raw_root.absolute()) if inside else path.absolute())
-    found = Guess({"table": name, **({} if delimiter == "," else {"delimiter": delimiter})})
-    free = list(table)
-    box = _box(free)
-    if box:
-        free = [column for column in free if column not in box[1]]
+    form, box = _box(table)
+    free = [column for column in table if column not in box]
     columns: dict[str, str] = {}
+    doubts: list[str] = []
     for wanted, others in _NAMES.items():
         column = _named_like(wanted, others, [one for one in free if _may_be(wanted, table[one])])
         if column:
             columns[wanted] = column
             free.remove(column)
-    _find_images(table, raw_root, columns, free, found)
+    _find_images(table, raw_root, columns, free, doubts)
     lists = {
         wanted: column
         for wanted, column in columns.items()
@@ -118,33 +107,34 @@ def guess_table(path: Path, raw_root: Path) -> Guess:
     }
     separator = _label_separator(table[list(lists.values())])
     if separator:
-        found.options["label_separator"] = separator
         split = ", ".join(map(repr, lists.values()))
-        found.doubts.append(f"cells of {split} are split into labels at {separator!r}: are they?")
+        doubts.append(f"cells of {split} are split into labels at {separator!r}: are they?")
     values = {
         wanted: words
         for wanted, column in columns.items()
-        if column in table and (words := _values(table[column], wanted, column, found.doubts))
+        if column in table and (words := _values(table[column], wanted, column, doubts))
     }
     values |= {
         wanted: words
         for wanted, column in lists.items()
         if (words := _standard_labels(table[column], separator))
     }
-    # A column that bears the name of the lesion table's needs no entry.
-    named = {wanted: column for wanted, column in columns.items() if wanted != column}
-    found.options |= {"columns": named} if named else {}
-    found.options |= {"values": values} if values else {}
-    if box:
-        form, names = box
-        found.options |= {} if names == BOX else {"box_columns": list(names), "box_format": form}
-    labels = [name for name in free if 2 <= table[name].nunique() <= _MOST_VALUES]
-    found.options |= {"label_columns": labels} if labels else {}
     if "patient_id" not in columns:
-        found.doubts.append("no column seems to name the patient: set columns.patient_id")
+        doubts.append("no column seems to name the patient: set columns.patient_id")
     if not box and "mask_paths" not in columns:
-        found.doubts.append("there is neither a mask nor a box: no lesion can be cut")
-    return found
+        doubts.append("there is neither a mask nor a box: no lesion can be cut")
+    options = {
+        "table": name,
+        "delimiter": delimiter if delimiter != "," else None,
+        "label_separator": separator,
+        # Columns that bear the name of the lesion table's need no entry.
+        "columns": {wanted: column for wanted, column in columns.items() if wanted != column},
+        "values": values,
+        "box_columns": list(box) if box != BOX else None,
+        "box_format": form if box != BOX else None,
+        "label_columns": [name for name in free if 2 <= table[name].nunique() <= _MOST_VALUES],
+    }
+    return Guess({name: value for name, value in options.items() if value}, doubts)
 
 
 def _delimiter(path: Path) -> str:
@@ -205,17 +195,18 @@ def _named_like(wanted: str, others: Collection[str], free: list[str]) -> str | 
     return like_name(wanted, free)
 
 
-def _box(free: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:
-    spellings = {plain_name(name): name for name in free}
+def _box(columns: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """The format of a box and its columns; empty where there is none."""
+    spellings = {plain_name(name): name for name in columns}
     for form, names in _BOXES:
         plain = [plain_name(name) for name in names]
         if set(plain) <= set(spellings):
             return form, tuple(spellings[name] for name in plain)
-    return None
+    return "", ()
 
 
 def _find_images(
-    table: pd.DataFrame, raw_root: Path, columns: dict[str, str], free: list[str], found: Guess
+    table: pd.DataFrame, raw_root: Path, columns: dict[str, str], free: list[str], doubts: list[str]
 ) -> None:
     """Find the column, or the template, that names files which exist."""
     files = [
@@ -234,14 +225,14 @@ def _find_images(
                 break
         else:
             if files and tried and wanted in columns:
-                found.doubts.append(
+                doubts.append(
                     f"no file under {raw_root} is called as column {columns[wanted]!r} says: set "
                     f"columns.{wanted}, perhaps to a template such as images/{{name}}.png"
                 )
     if "image_path" not in columns and (template := _joined(table, files)):
         columns["image_path"] = template
     if "image_path" not in columns:
-        found.doubts.append(
+        doubts.append(
             f"no column names image files under {raw_root}: set columns.image_path, perhaps to a "
             "template such as png/{case}_{side}_{view}.png"
         )
