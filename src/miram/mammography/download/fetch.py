@@ -75,7 +75,9 @@ class DownloadRecord:
         known = self._sizes.get(uid)
         if known is not None and not recheck:
             dicoms = sum(name.lower().endswith(".dcm") for name in known)
-            return _sizes_on_disk(folder, known) == known and images in (None, dicoms)
+            paths = [folder / name for name in known]
+            sizes = {path.name: path.stat().st_size for path in paths if path.is_file()}
+            return sizes == known and images in (None, dicoms)
         found = matches_hashes(folder, images)
         if found is not None and found != known:
             self.add(uid, found)
@@ -101,11 +103,6 @@ class DownloadRecord:
             self._sizes[str(entry["series"])] = sizes
         except (ValueError, KeyError, TypeError, AttributeError):
             return  # cut off by a crash
-
-
-def _sizes_on_disk(folder: Path, names: dict[str, int]) -> dict[str, int]:
-    paths = ((name, folder / name) for name in names)
-    return {name: path.stat().st_size for name, path in paths if path.is_file()}
 
 
 @dataclass

@@ -70,13 +70,6 @@ class SeriesIndex:
     unplaced: tuple[UnplacedFile, ...]
 
 
-@dataclass(frozen=True)
-class _Found:
-    path: Path
-    series_uid: str
-    is_picture: bool
-
-
 def image_key(path: str | Path) -> str:
     """`<SeriesUID>/<name>`, which names a Kaggle JPEG wherever its folder was put."""
     pure = PurePosixPath(str(path).replace("\\", "/"))
@@ -98,7 +91,7 @@ def index_series(root: Path) -> SeriesIndex:
     paths = list(files_under(root))
     folders: dict[Path, set[str]] = {}
     infos: dict[str, ImageInfo] = {}
-    found: dict[str, list[_Found]] = {}
+    found: dict[str, list[Path]] = {}
     unplaced: list[UnplacedFile] = []
     for path in paths:
         if path.name == _RETRIEVER_TABLE:
@@ -112,14 +105,14 @@ def index_series(root: Path) -> SeriesIndex:
             infos.update(_read_dicom_info(path))
     for path in paths:
         placed = _place(path, folders)
-        if isinstance(placed, _Found):
-            found.setdefault(placed.series_uid, []).append(placed)
+        if isinstance(placed, str):
+            found.setdefault(placed, []).append(path)
         elif placed is not None:
             unplaced.append(placed)
     files: dict[str, tuple[Path, ...]] = {}
     for series_uid in sorted(found):
-        kept, doubled = _without_copies(found[series_uid])
-        files[series_uid] = tuple(file.path for file in kept)
+        kept, doubled = _without_copies(series_uid, found[series_uid])
+        files[series_uid] = tuple(kept)
         unplaced += doubled
     unplaced.sort(key=lambda file: str(file.path))
     return SeriesIndex(root, files, infos, tuple(unplaced))
@@ -157,8 +150,8 @@ def _read(path: Path) -> pd.DataFrame:
     return table.fillna("").apply(lambda cells: cells.str.strip())
 
 
-def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFile | None:
-    """Find the series of one file; None for what is no image."""
+def _place(path: Path, folders: Mapping[Path, set[str]]) -> str | UnplacedFile | None:
+    """Find the UID of the series of one file; None for what is no image."""
     suffix = path.suffix.lower()
     if not is_utf8(str(path)):
         return UnplacedFile(path, "name_not_utf8", "rename it")
@@ -167,7 +160,7 @@ def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFil
         return UnplacedFile(path, "archive", "unpack it; a download leaves it when interrupted")
     if suffix in PICTURE_SUFFIXES:
         if folder_is_uid:
-            return _Found(path, path.parent.name, is_picture=True)
+            return path.parent.name
         return UnplacedFile(path, "no_series_uid", "a picture in a folder not named by its series")
     if suffix in OTHER_IMAGE_SUFFIXES:
         return UnplacedFile(path, "other_file", OTHER_FILE)
@@ -179,18 +172,17 @@ def _place(path: Path, folders: Mapping[Path, set[str]]) -> _Found | UnplacedFil
     except OSError as error:
         return UnplacedFile(path, DecodingFailure.UNREADABLE, str(error))
     if folder_is_uid:
-        return _Found(path, path.parent.name, is_picture=False)
+        return path.parent.name
     # Two series whose UIDs end alike share a folder: then only the header distinguishes them.
     uids = folders.get(path.parent, set())
     if len(uids) == 1:
-        return _Found(path, next(iter(uids)), is_picture=False)
+        return next(iter(uids))
     try:
         series_uid = read_header(path).series_uid
     except DecodingError as error:
         return UnplacedFile(path, error.code, error.detail)
-    if not series_uid:
-        return UnplacedFile(path, "no_series_uid", "the header has no SeriesInstanceUID")
-    return _Found(path, series_uid, is_picture=False)
+    missing = UnplacedFile(path, "no_series_uid", "the header has no SeriesInstanceUID")
+    return series_uid or missing
 
 
 def _names_series(folder: Path) -> bool:
@@ -198,24 +190,25 @@ def _names_series(folder: Path) -> bool:
     return folder.name.count(".") >= _ARCS and is_uid(folder.name)
 
 
-def _without_copies(files: list[_Found]) -> tuple[list[_Found], list[UnplacedFile]]:
+def _without_copies(series_uid: str, paths: list[Path]) -> tuple[list[Path], list[UnplacedFile]]:
     """Leave out pictures beside DICOM files and equal files in other folders."""
-    if len({(file.path.parent, file.is_picture) for file in files}) == 1:
-        return files, []
-    dicom = any(not file.is_picture for file in files)
-    kept: list[_Found] = []
+    pictures = {path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES}
+    mixed = 0 < len(pictures) < len(paths)
+    if not mixed and len({path.parent for path in paths}) == 1:
+        return paths, []
+    kept: list[Path] = []
     doubled: list[UnplacedFile] = []
-    for file in files:
-        if dicom and file.is_picture:
-            detail = f"series {file.series_uid} is there as DICOM, which is preferred"
-            doubled.append(UnplacedFile(file.path, "duplicate", detail))
+    for path in paths:
+        if mixed and path in pictures:
+            detail = f"series {series_uid} is there as DICOM, which is preferred"
+            doubled.append(UnplacedFile(path, "duplicate", detail))
             continue
-        others = (k for k in kept if k.path.parent != file.path.parent)
-        same = next((k for k in others if _same_bytes(k.path, file.path)), None)
+        others = (other for other in kept if other.parent != path.parent)
+        same = next((other for other in others if _same_bytes(other, path)), None)
         if same is None:
-            kept.append(file)
+            kept.append(path)
         else:
-            doubled.append(UnplacedFile(file.path, "duplicate", f"the same bytes as {same.path}"))
+            doubled.append(UnplacedFile(path, "duplicate", f"the same bytes as {same}"))
     return kept, doubled
 
 
