@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import pandas as pd
 
 from miram.files import harmless_cell
-from miram.mammography.decoding.errors import DecodingFailure
 
 AUDIT_COLUMNS = ("lesion_id", "file", "code", "action", "detail")
 
@@ -50,30 +49,28 @@ CROP_CODES = {
     "because one might lie on a lesion: see `detail`",
 }
 # With `image_` or `mask_` before them where they concern a lesion.
-DECODING_CODES: dict[str, str] = {
-    DecodingFailure.NOT_FOUND: "no such file",
-    DecodingFailure.EMPTY: "a file of zero bytes. Download it again",
-    DecodingFailure.NOT_DICOM: "not a DICOM file inside, nor a picture that is read (JPEG, JPEG "
-    "2000, PNG, PGM, TIFF) where pictures are taken. Convert it, or download it again",
-    DecodingFailure.NO_PIXEL_DATA: "an object without an image, such as a report",
-    DecodingFailure.INCOMPLETE_HEADER: "the header lacks what decoding needs",
-    DecodingFailure.TRUNCATED: "the file breaks off. Download it again",
-    DecodingFailure.UNSUPPORTED_TRANSFER_SYNTAX: "an encoding that no free decoder opens. "
-    "Convert it, for instance with dcmtk's dcmdjpeg",
-    DecodingFailure.UNSUPPORTED_DEPTH: "neither 8 nor 16 bits per pixel",
-    DecodingFailure.UNDECODABLE: "the decoder gave up on the pixels. Download it again",
-    DecodingFailure.MULTI_FRAME: "several frames, as of tomosynthesis; single images are taken. "
-    "Export the wanted frame as a file of its own",
-    DecodingFailure.COLOR: "not a grey image",
-    DecodingFailure.SEGMENTATION: "a segmentation object, which holds regions",
-    DecodingFailure.NO_SUCH_VOI: "the window or lookup table that `decoding.voi` insists on is "
-    "not there",
-    DecodingFailure.BAD_LOOKUP_TABLE: "a lookup table that contradicts itself",
-    DecodingFailure.TOO_LARGE: "a file of more than 512 MB, or an image larger than "
-    "`rois.decoding` allows, or one that needs more than 2 GB of memory",
-    DecodingFailure.TOO_SLOW: "reading the file takes more than 10 s and 1 s per 10 MB. "
-    "Download it again",
-    DecodingFailure.UNREADABLE: SHARED_CODES["unreadable"],
+DECODING_CODES = {
+    "not_found": "no such file",
+    "empty": "a file of zero bytes. Download it again",
+    "not_dicom": "not a DICOM file inside, nor a picture that is read (JPEG, JPEG 2000, PNG, PGM, "
+    "TIFF) where pictures are taken. Convert it, or download it again",
+    "no_pixel_data": "an object without an image, such as a report",
+    "incomplete_header": "the header lacks what decoding needs",
+    "truncated": "the file breaks off. Download it again",
+    "unsupported_transfer_syntax": "an encoding that no free decoder opens. Convert it, for "
+    "instance with dcmtk's dcmdjpeg",
+    "unsupported_depth": "neither 8 nor 16 bits per pixel",
+    "undecodable": "the decoder gave up on the pixels. Download it again",
+    "multi_frame": "several frames, as of tomosynthesis; single images are taken. Export the "
+    "wanted frame as a file of its own",
+    "color": "not a grey image",
+    "segmentation": "a segmentation object, which holds regions",
+    "no_such_voi": "the window or lookup table that `decoding.voi` insists on is not there",
+    "bad_lookup_table": "a lookup table that contradicts itself",
+    "too_large": "a file of more than 512 MB, or an image larger than `rois.decoding` allows, or "
+    "one that needs more than 2 GB of memory",
+    "too_slow": "reading the file takes more than 10 s and 1 s per 10 MB. Download it again",
+    "unreadable": SHARED_CODES["unreadable"],
 }
 
 
