@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -283,17 +283,11 @@ def _in_order(
     worker: _Worker, series: list[Series]
 ) -> Generator[tuple[Series, int | str], None, None]:
     """Run the transfers, started in order, and give each result as it comes."""
-    workers = worker.config.workers
-    waiting: dict[Future[int | str], Series] = {}
-    left = iter(series)
-    with ThreadPoolExecutor(workers, thread_name_prefix="download") as pool:
+    with ThreadPoolExecutor(worker.config.workers, thread_name_prefix="download") as pool:
+        started = {pool.submit(worker.fetch, one): one for one in series}
         try:
-            while True:
-                while len(waiting) < workers and (one := next(left, None)) is not None:
-                    waiting[pool.submit(worker.fetch, one)] = one
-                if not waiting:
-                    return
-                for done in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    yield waiting.pop(done), done.result()
+            for done in as_completed(started):
+                yield started[done], done.result()
         finally:
             worker.stop.set()  # after an interruption, running transfers end at their next piece
+            pool.shutdown(wait=False, cancel_futures=True)
