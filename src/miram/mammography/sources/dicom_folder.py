@@ -254,14 +254,9 @@ class _Finder:
         self, path: Path, name: str, header: Header, image_id: str, patient: str
     ) -> dict[str, Any]:
         view, laterality = header.view or None, _LATERALITIES.get(header.laterality)
-        named_view, named_laterality = (
-            of_name or described
-            for of_name, described in zip(
-                view_and_laterality_of_name(path.stem),
-                view_and_laterality_of_name(header.series_description),
-                strict=True,
-            )
-        )
+        of_name = view_and_laterality_of_name(path.stem)
+        described = view_and_laterality_of_name(header.series_description)
+        named_view, named_laterality = of_name[0] or described[0], of_name[1] or described[1]
         repairs = []
         if (not view and named_view) or (not laterality and named_laterality):
             repairs.append("read_from_name")
