@@ -67,7 +67,7 @@ def test_two_sections_with_one_id_are_refused(study: Study, module: ModuleType) 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda one: one.anchor)
 def test_each_section_renders_alone(study: Study, section: Section) -> None:
-    study = replace(study, costs=cost_table(study, {}))
+    study = replace(study, costs=cost_table(study))
     html = render_report(study, (section,))
     assert html.count("<section ") == section.applies(study)
     assert (f'id="{section.anchor}-title"' in html) == section.applies(study)
@@ -80,7 +80,7 @@ def subset(study: Study, *names: str, baselines: bool = False) -> Study:
     metrics |= {name: study.methods["random"].metrics for name in predictions}
     board = leaderboard_table(metrics)
     found = replace(study, methods=methods, leaderboard=board, baselines=predictions)
-    return replace(found, costs=cost_table(found, {}))
+    return replace(found, costs=cost_table(found))
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,7 @@ from miram.models.encoder import EncoderConfig
 from miram.models.methods.kinds import RandomConfig
 from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.reporting.facts.study import Study
-from miram.reporting.sections.costs import (
-    COLUMNS,
-    MethodCost,
-    cost_figure,
-    cost_rows,
-    cost_table,
-    study_costs,
-)
+from miram.reporting.sections.costs import COLUMNS, cost_figure, cost_rows, cost_table
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
@@ -33,10 +26,6 @@ METHODS: dict[str, Any] = {
     "mae": {"kind": "masked_autoencoder", "decoder_dim": 32, "decoders": [LOW]},
     "miram_nystrom": {"kind": "of no method"},  # such as hand-crafted features
 }
-COSTS = {
-    "random": MethodCost(0, 0.0, 0.0, 2.0),
-    "mae": MethodCost(10**6, 1.5, 12.0, 2.0),
-}
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +36,21 @@ def described(study: Study) -> Study:
 
 
 @pytest.fixture(scope="module")
-def costs(described: Study) -> dict[str, MethodCost]:
-    return study_costs(described)
+def table(described: Study) -> pd.DataFrame:
+    return cost_table(described)
 
 
-def two_tasks(study: Study) -> pd.DataFrame:
-    table = cost_table(study, COSTS)
+@pytest.fixture(scope="module")
+def costs(table: pd.DataFrame) -> dict[str, Any]:
+    """The row of each method."""
+    return {str(name): row for name, row in table.set_index("method").iterrows()}
+
+
+def two_tasks(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, table.assign(task="other")], ignore_index=True)
 
 
-def test_costs_are_those_that_describe_counts(costs: dict[str, MethodCost]) -> None:
+def test_costs_are_those_that_describe_counts(costs: dict[str, Any]) -> None:
     parts = describe(MaskedAutoencoderConfig.model_validate(METHODS["mae"]), ENCODER)
     assert len(parts) == 2
     found = costs["mae"]
@@ -66,59 +60,60 @@ def test_costs_are_those_that_describe_counts(costs: dict[str, MethodCost]) -> N
     assert found.activation_mib * 2**20 == pytest.approx(memory)
 
 
-def test_what_is_not_trained_costs_nothing_to_train(costs: dict[str, MethodCost]) -> None:
+def test_what_is_not_trained_costs_nothing_to_train(costs: dict[str, Any]) -> None:
     assert (costs["random"].parameters, costs["random"].gmacs) == (0, 0.0)
 
 
-def test_the_decoders_do_not_change_what_encoding_costs(costs: dict[str, MethodCost]) -> None:
+def test_the_decoders_do_not_change_what_encoding_costs(costs: dict[str, Any]) -> None:
     (whole,) = describe(RandomConfig(), ENCODER)
     assert costs["random"].encoding_gmacs * 1e9 == pytest.approx(whole.macs)
     assert costs["mae"].encoding_gmacs == costs["random"].encoding_gmacs
 
 
 def test_a_method_of_unknown_cost_keeps_its_row_without_one(
-    described: Study, costs: dict[str, MethodCost]
+    table: pd.DataFrame, costs: dict[str, Any]
 ) -> None:
-    assert set(costs) == {"random", "mae"}
-    table = cost_table(described, costs).set_index("method")
-    assert table.loc["miram_nystrom", ["gmacs", "parameters", "encoding_gmacs"]].isna().all()
-    assert table.loc["miram_nystrom", "estimate"] > 0
-    (row,) = [row for row in cost_rows(table.reset_index()).rows if row[1] == "miram_nystrom"]
+    unknown = costs["miram_nystrom"]
+    assert unknown[["gmacs", "parameters", "encoding_gmacs"]].isna().all()
+    assert unknown["estimate"] > 0
+    (row,) = [row for row in cost_rows(table).rows if row[1] == "miram_nystrom"]
     assert row[-4:] == (None,) * 4
 
 
 def test_parameters_without_an_encoder_give_no_cost(study: Study) -> None:
-    assert study_costs(replace(study, parameters={})) == {}
+    assert cost_table(replace(study, parameters={}))["encoding_gmacs"].isna().all()
 
 
-def test_every_cost_appears_beside_metric_interval_and_numbers(study: Study) -> None:
-    table = cost_table(study, COSTS)
+def test_every_cost_appears_beside_metric_interval_and_numbers(
+    study: Study, table: pd.DataFrame, costs: dict[str, Any]
+) -> None:
     assert tuple(table.columns) == COLUMNS
     main = study.leaderboard[study.leaderboard["metric"] == "auc"].reset_index(drop=True)
     shared = ["method", "task", "metric", "estimate", "lower", "upper", "lesions", "patients"]
     pd.testing.assert_frame_equal(table[shared], main[shared])
-    mae = table.set_index("method").loc["mae"]
-    assert (mae["gmacs"], mae["activation_mib"], mae["encoding_gmacs"]) == (1.5, 12.0, 2.0)
+    mae = costs["mae"]
     (row,) = [row for row in cost_rows(table).rows if row[1] == "mae"]
-    assert row[4] == f"{mae['lower']:.3f} to {mae['upper']:.3f}"
-    assert row[5:] == (mae["lesions"], mae["patients"], 1.0, 1.5, 12.0, 2.0)
+    assert row[4] == f"{mae.lower:.3f} to {mae.upper:.3f}"
+    counted = (mae.parameters / 1e6, mae.gmacs, mae.activation_mib, mae.encoding_gmacs)
+    assert row[5:] == (mae.lesions, mae.patients, *counted)
 
 
-def test_the_chart_shows_cost_estimate_and_interval_ends(study: Study) -> None:
-    table = cost_table(study, COSTS).set_index("method")
-    marks = {mark.name: mark for mark in cost_figure(table.reset_index()).data}
+def test_the_chart_shows_cost_estimate_and_interval_ends(
+    table: pd.DataFrame, costs: dict[str, Any]
+) -> None:
+    marks = {mark.name: mark for mark in cost_figure(table).data}
     assert set(marks) == {"random", "mae"}
     for name, mark in marks.items():
-        row = table.loc[name]
+        row = costs[name]
         assert (mark.x[0], mark.y[0]) == (row["gmacs"], row["estimate"])
         ends = mark.y[0] - mark.error_y.arrayminus[0], mark.y[0] + mark.error_y.array[0]
         np.testing.assert_allclose(ends, (row["lower"], row["upper"]))
-    title = cost_figure(table.reset_index()).layout.annotations[0].text
+    title = cost_figure(table).layout.annotations[0].text
     assert title == f"pathology: {row['lesions']} lesions, {row['patients']} patients"
 
 
-def test_tasks_have_panels_and_methods_their_names_above_the_first(study: Study) -> None:
-    figure = cost_figure(two_tasks(study))
+def test_tasks_have_panels_and_methods_their_names_above_the_first(table: pd.DataFrame) -> None:
+    figure = cost_figure(two_tasks(table))
     assert {mark.yaxis for mark in figure.data} == {"y", "y2"}
     colors = {mark.name: mark.marker.color for mark in figure.data}
     labels = {one.text: one for one in figure.layout.annotations if one.textangle == -90}
@@ -126,14 +121,14 @@ def test_tasks_have_panels_and_methods_their_names_above_the_first(study: Study)
     assert {one.yref for one in labels.values()} == {"y domain"}
 
 
-def test_a_method_missing_from_the_first_panel_is_named_all_the_same(study: Study) -> None:
-    table = two_tasks(study)
+def test_a_method_missing_from_the_first_panel_is_named_all_the_same(table: pd.DataFrame) -> None:
+    table = two_tasks(table)
     table = table[~((table["task"] == "pathology") & (table["method"] == "mae"))]
     labels = [one.text for one in cost_figure(table).layout.annotations if one.textangle == -90]
     assert sorted(labels) == ["mae", "random"]
 
 
 def test_nothing_to_draw_is_said(study: Study) -> None:
-    figure = cost_figure(cost_table(study, {}))
+    figure = cost_figure(cost_table(study))
     assert not figure.data
     assert "No method" in figure.layout.annotations[0].text

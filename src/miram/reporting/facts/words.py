@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -57,12 +57,22 @@ def listed(items: Iterable[object], none: str = "none") -> str:
     return ", ".join(map(str, items)) or none
 
 
+def known_numbers(values: Iterable[float]) -> list[float | None]:
+    """Cells of a table that are empty where a number is not defined."""
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
 @dataclass(frozen=True)
 class Table:
     """Column headings and cells; the first cell of a row names the row, None is an empty one."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Iterable[Any]]) -> Self:
+        """A table from its columns by heading."""
+        return cls(tuple(columns), tuple(zip(*columns.values(), strict=True)))
 
     @property
     def numeric(self) -> tuple[bool, ...]:

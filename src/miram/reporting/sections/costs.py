@@ -5,8 +5,6 @@ untrained method has none. The cost of use is separate: whatever the decoders, t
 reads a whole image, once.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +25,7 @@ from miram.reporting.charts.drawing import (
 )
 from miram.reporting.facts.methods import is_trained, method_block, study_encoder
 from miram.reporting.facts.study import Study
-from miram.reporting.facts.words import Table, counted, interval, with_interval
+from miram.reporting.facts.words import Table, counted, interval, known_numbers, with_interval
 from miram.reporting.sections.section import Section
 from miram.reporting.styles import chance_level, method_style, metric_label
 
@@ -59,34 +57,25 @@ class Costs(Section):
         }
 
 
-@dataclass(frozen=True)
-class MethodCost:
-    """What a method costs for one image.
-
-    Attributes:
-        parameters: Those that are trained.
-        gmacs: 10^9 multiply-accumulate operations of the forward pass of a training step.
-        activation_mib: What the step keeps for the backward pass, in MiB of float32.
-        encoding_gmacs: 10^9 multiply-accumulate operations of encoding a whole image.
-    """
-
-    parameters: int
-    gmacs: float
-    activation_mib: float
-    encoding_gmacs: float
-
-
-def study_costs(study: Study) -> dict[str, MethodCost]:
-    """Count what every method of a study costs, without running it.
+def cost_table(study: Study) -> pd.DataFrame:
+    """Count what every method of a study costs, without running it, beside its main metric.
 
     Returns:
-        Cost by method; a method that is no encoder, or of which the run's parameters do not say
-        enough, is absent.
+        `COLUMNS`, one row per task and method in the order of the leaderboard. The costs are
+        missing for a method that is no encoder, or of which the run's parameters do not say
+        enough: `parameters`, those that are trained; `gmacs`, 10^9 multiply-accumulate operations
+        of the forward pass of a training step; `activation_mib`, what the step keeps for the
+        backward pass, in MiB of float32; `encoding_gmacs`, as `gmacs` of encoding a whole image.
     """
+    costs = pd.DataFrame(_method_costs(study), columns=["method", *_COSTS])
+    return study.main_metrics.merge(costs, on="method", how="left")[list(COLUMNS)]
+
+
+def _method_costs(study: Study) -> list[dict[str, Any]]:
     if (encoder := study_encoder(study)) is None:
-        return {}
+        return []
     encodings: dict[str, float] = {}
-    found = {}
+    found = []
     for name in study.methods:
         try:
             method = METHOD_KINDS.model_validate(method_block(study, name))
@@ -96,59 +85,34 @@ def study_costs(study: Study) -> dict[str, MethodCost]:
         if reader not in encodings:
             encodings[reader] = describe_encoder(method, encoder).macs / 1e9
         parts = describe(method, encoder) if is_trained(study, name) else []
-        found[name] = MethodCost(
-            parameters=sum(part.parameters for part in parts),
-            gmacs=sum(part.macs for part in parts) / 1e9,
-            activation_mib=sum(part.activation_bytes for part in parts) / 2**20,
-            encoding_gmacs=encodings[reader],
+        found.append(
+            {
+                "method": name,
+                "parameters": sum(part.parameters for part in parts),
+                "gmacs": sum(part.macs for part in parts) / 1e9,
+                "activation_mib": sum(part.activation_bytes for part in parts) / 2**20,
+                "encoding_gmacs": encodings[reader],
+            }
         )
     return found
 
 
-def cost_table(study: Study, costs: Mapping[str, MethodCost] | None = None) -> pd.DataFrame:
-    """Put the cost of every method, counted if not given, beside its main metric.
-
-    Returns:
-        `COLUMNS`, one row per task and method in the order of the leaderboard; unknown costs are
-        missing.
-    """
-    costs = study_costs(study) if costs is None else costs
-    known = pd.DataFrame(
-        [{"method": name, **vars(cost)} for name, cost in costs.items()],
-        columns=["method", *_COSTS],
-    )
-    return study.main_metrics.merge(known, on="method", how="left")[list(COLUMNS)]
-
-
 def cost_rows(table: pd.DataFrame) -> Table:
     """The table of `cost_table` for a page; an unknown cost is an empty cell."""
-    heads = (
-        "Task",
-        "Method",
-        "Metric",
-        "Estimate",
-        "95 % interval",
-        "Lesions",
-        "Patients",
-        "Parameters trained (M)",
-        "GMAC, training step",
-        "Activations (MiB)",
-        "GMAC, encoding",
-    )
-    return Table(heads, tuple(_cells(row) for row in table.itertuples()))
-
-
-def _cells(row: Any) -> tuple[Any, ...]:
-    costs = (row.parameters / 1e6, row.gmacs, row.activation_mib, row.encoding_gmacs)
-    return (
-        row.task,
-        row.method,
-        metric_label(row.metric),
-        float(row.estimate),
-        interval(row.lower, row.upper),
-        row.lesions,
-        row.patients,
-        *(float(value) if np.isfinite(value) else None for value in costs),
+    return Table.of(
+        {
+            "Task": table["task"],
+            "Method": table["method"],
+            "Metric": table["metric"].map(metric_label),
+            "Estimate": table["estimate"],
+            "95 % interval": map(interval, table["lower"], table["upper"]),
+            "Lesions": table["lesions"],
+            "Patients": table["patients"],
+            "Parameters trained (M)": known_numbers(table["parameters"] / 1e6),
+            "GMAC, training step": known_numbers(table["gmacs"]),
+            "Activations (MiB)": known_numbers(table["activation_mib"]),
+            "GMAC, encoding": known_numbers(table["encoding_gmacs"]),
+        }
     )
 
 
