@@ -75,12 +75,14 @@ def pays(costs: pd.DataFrame) -> Table:
     keys = ["kind", "precision", "step"]
     found = crossover(costs).merge(crossover(costs, "kept_mib"), on=keys)
     found = found[found["step"] == "training"]
-    rows = [
-        (row.kind, row.precision, _from(row.from_tokens_x), _from(row.from_tokens_y))
-        for row in found.itertuples()
-    ]
-    columns = ("attention", "precision", "faster from", "needs less memory from")
-    return Table(columns, tuple(rows))
+    return Table.of(
+        {
+            "attention": found["kind"],
+            "precision": found["precision"],
+            "faster from": map(_from, found["from_tokens_x"]),
+            "needs less memory from": map(_from, found["from_tokens_y"]),
+        }
+    )
 
 
 def _from(tokens: Any) -> str:
@@ -88,8 +90,11 @@ def _from(tokens: Any) -> str:
 
 
 def _distances(distances: pd.DataFrame) -> Table:
-    rows = [
-        (row.kind, number(row.distance), interval(row.lower, row.upper))
-        for row in distances.dropna().sort_values("distance").itertuples()
-    ]
-    return Table(("attention", "distance from softmax", "95 %"), tuple(rows))
+    known = distances.dropna().sort_values("distance")
+    return Table.of(
+        {
+            "attention": known["kind"],
+            "distance from softmax": map(number, known["distance"]),
+            "95 %": map(interval, known["lower"], known["upper"]),
+        }
+    )

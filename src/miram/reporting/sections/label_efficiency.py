@@ -86,18 +86,23 @@ def label_figure(rows: pd.DataFrame, shown: Collection[str]) -> Figure:
 
 def label_table(rows: pd.DataFrame) -> Table:
     """The rows of `label_rows` with the data of training and evaluation."""
-    heads = (
-        "Method",
-        "Share",
-        "Training patients",
-        "Training lesions",
-        "Estimate",
-        "95 % of draws",
-        "Draws",
-        "Lesions evaluated",
-        "Patients evaluated",
+    return Table.of(
+        {
+            "Method": rows["method"],
+            "Share": (100 * rows["share"]).map("{:g} %".format),
+            "Training patients": map(round, rows["training_patients"]),
+            "Training lesions": map(round, rows["training_lesions"]),
+            "Estimate": rows["estimate"],
+            "95 % of draws": map(_spread, rows.itertuples()),
+            "Draws": rows["draws"].astype(int),
+            "Lesions evaluated": rows["lesions"].astype(int),
+            "Patients evaluated": rows["patients"].astype(int),
+        }
     )
-    return Table(heads, tuple(_cells(row) for row in rows.itertuples()))
+
+
+def _spread(row: Any) -> str:
+    return "one draw" if row.draws < 2 else interval(row.lower, row.upper)
 
 
 def _curve(method: str, rows: pd.DataFrame, *, shown: bool) -> Scatter:
@@ -116,18 +121,4 @@ def _curve(method: str, rows: pd.DataFrame, *, shown: bool) -> Scatter:
             for row in rows.itertuples()
         ],
         hovertemplate="%{text}<extra>" + method + "</extra>",
-    )
-
-
-def _cells(row: Any) -> tuple[Any, ...]:
-    return (
-        row.method,
-        f"{100 * row.share:g} %",
-        round(row.training_patients),
-        round(row.training_lesions),
-        float(row.estimate),
-        "one draw" if row.draws < 2 else interval(row.lower, row.upper),
-        int(row.draws),
-        int(row.lesions),
-        int(row.patients),
     )

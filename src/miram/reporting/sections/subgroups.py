@@ -12,7 +12,7 @@ from miram.evaluation.statistics.subgroups import MIN_PATIENTS, TOO_FEW
 from miram.reporting.charts.drawing import LEVEL_LINE, TEMPLATE, error_bars, sentence
 from miram.reporting.facts.findings import study_findings
 from miram.reporting.facts.study import MethodResult, Study, joined
-from miram.reporting.facts.words import Table, counted, interval, number, p_value
+from miram.reporting.facts.words import Table, counted, interval, known_numbers, number, p_value
 from miram.reporting.sections.section import Section
 from miram.reporting.styles import MAIN_METRICS, chance_level, method_style
 
@@ -58,10 +58,12 @@ def subgroup_rows(
     """Main metric of the methods named in every subgroup of a task, grouped by subgroup."""
     table = joined({name: methods[name] for name in names}, "subgroups")
     table = table[(table["task"] == task) & table["metric"].isin(MAIN_METRICS)]
-    if table.empty:
-        return table
-    order = {key: place for place, key in enumerate(dict.fromkeys(_keys(table)))}
-    return table.iloc[np.argsort([order[key] for key in _keys(table)], kind="stable")]
+    return table if table.empty else table.iloc[np.argsort(_places(table), kind="stable")]
+
+
+def _places(rows: pd.DataFrame) -> pd.Series:
+    """Numbers of the subgroups of rows, in the order in which they appear."""
+    return rows.groupby(["subgroup", "value"], sort=False).ngroup()
 
 
 def subgroup_figure(rows: pd.DataFrame) -> Figure:
@@ -73,47 +75,49 @@ def subgroup_figure(rows: pd.DataFrame) -> Figure:
     rows = rows[rows["lower"].notna()]
     if rows.empty:
         return sentence("Every subgroup lacks a class of this task, or has too few patients.")
-    places = {key: place for place, key in enumerate(dict.fromkeys(_keys(rows)))}
-    methods = list(dict.fromkeys(rows["method"]))
+    places, methods = _places(rows), rows["method"].unique()
     figure = Figure()
     for place, method in enumerate(methods):
         here = rows[rows["method"] == method]
         shift = 0.26 * (place - (len(methods) - 1) / 2)  # side by side within a row
-        y = [places[key] + shift for key in _keys(here)]
+        y = (places[rows["method"] == method] + shift).tolist()
         figure.add_scatter(x=here["estimate"].tolist(), y=y, **_markers(method, here))
     if (chance := chance_level(rows["metric"].iloc[0])) is not None:
         figure.add_vline(x=chance, line=LEVEL_LINE)
     labels = [_label(row) for row in rows.drop_duplicates(["subgroup", "value"]).itertuples()]
     figure.update_xaxes(range=[-0.02, 1.02], title="ROC AUC, 95 % interval")
     figure.update_yaxes(
-        tickvals=list(places.values()), ticktext=labels, range=[len(places) - 0.4, -0.6]
+        tickvals=list(range(len(labels))), ticktext=labels, range=[len(labels) - 0.4, -0.6]
     )
     return figure.update_layout(
         template=TEMPLATE,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1},
         margin={"t": 40, "r": 16, "b": 50, "l": 16},
-        height=100 + _ROW_HEIGHT * len(places),
+        height=100 + _ROW_HEIGHT * len(labels),
     )
 
 
 def subgroup_table(rows: pd.DataFrame) -> Table:
     """The rows of `subgroup_rows` with lesions, patients, intervals and verdicts."""
-    heads = (
-        "Subgroup",
-        "Method",
-        "Lesions",
-        "Patients",
-        "Estimate",
-        "95 % interval",
-        "Verdict",
-        "Difference from the others",
-        "p, Holm",
+    return Table.of(
+        {
+            "Subgroup": map(_name, rows.itertuples()),
+            "Method": rows["method"],
+            "Lesions": rows["lesions"],
+            "Patients": rows["patients"],
+            "Estimate": known_numbers(rows["estimate"].where(rows["lower"].notna())),
+            "95 % interval": map(interval, rows["lower"], rows["upper"]),
+            "Verdict": rows["verdict"],
+            "Difference from the others": map(_difference, rows.itertuples()),
+            "p, Holm": [p_value(p) if np.isfinite(p) else None for p in rows["p_holm"]],
+        }
     )
-    return Table(heads, tuple(_cells(row) for row in rows.itertuples()))
 
 
-def _keys(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(zip(rows["subgroup"], rows["value"], strict=True))
+def _difference(row: Any) -> str:
+    if not np.isfinite(row.difference):
+        return ""
+    return f"{number(row.difference)} ({interval(row.difference_lower, row.difference_upper)})"
 
 
 def _name(row: Any) -> str:
@@ -141,21 +145,3 @@ def _markers(method: str, rows: pd.DataFrame) -> dict[str, Any]:
         ],
         "hovertemplate": "%{text}<extra>" + method + "</extra>",
     }
-
-
-def _cells(row: Any) -> tuple[Any, ...]:
-    difference = ""
-    if np.isfinite(row.difference):
-        ends = interval(row.difference_lower, row.difference_upper)
-        difference = f"{number(row.difference)} ({ends})"
-    return (
-        _name(row),
-        row.method,
-        int(row.lesions),
-        int(row.patients),
-        float(row.estimate) if np.isfinite(row.lower) else None,
-        interval(row.lower, row.upper),
-        row.verdict,
-        difference,
-        p_value(row.p_holm) if np.isfinite(row.p_holm) else None,
-    )
