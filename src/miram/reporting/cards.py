@@ -6,7 +6,6 @@ from enum import StrEnum
 from importlib.resources import files
 from itertools import count
 
-import pandas as pd
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from numpy import isfinite
@@ -104,10 +103,8 @@ def claim_markdown(items: list[ClaimItem]) -> str:
     return markdown_environment().get_template("claim.md").render(sections=sections, counts=ordered)
 
 
-def model_card(study: Study, method: str, subgroups: pd.DataFrame | None = None) -> str:
+def model_card(study: Study, method: str) -> str:
     """Write the model card of one method's encoder, the same for the same study.
-
-    Without a table of `subgroup_metrics` the subgroups are computed, which takes seconds per task.
 
     Returns:
         Markdown with a head that `huggingface_hub.ModelCard` reads.
@@ -119,7 +116,7 @@ def model_card(study: Study, method: str, subgroups: pd.DataFrame | None = None)
         raise MiramError(
             f"the study has no method {method!r}: there are {', '.join(study.methods)}"
         )
-    facts = {**study_facts(study), **encoder_facts(study, method, subgroups)}
+    facts = {**study_facts(study), **encoder_facts(study, method)}
     text = markdown_environment().get_template("model_card.md").render(facts)
     return f"---\n{card_data(study, method).to_yaml()}\n---\n\n{text}"
 

@@ -75,7 +75,7 @@ def write_report(**results: Any) -> tuple[str, dict[str, str], str, pd.DataFrame
 
     study = gather_study(**results)
     costs = cost_table(study)
-    cards = {name: model_card(study, name, one.subgroups) for name, one in study.methods.items()}
+    cards = {name: model_card(study, name) for name in study.methods}
     page = render_report(replace(study, costs=costs), day=date.today())
     return page, cards, claim_markdown(claim_checklist(study)), costs
 

@@ -11,7 +11,6 @@ import pandas as pd
 
 from miram.configuration import listed as as_list
 from miram.errors import MiramError
-from miram.evaluation.predictions import subgroup_metrics
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS
 from miram.mammography.sources import source_note
 from miram.models.encoder import EncoderConfig
@@ -24,7 +23,7 @@ from miram.reporting.facts.data import data_facts, left_out, skipped_parts, spli
 from miram.reporting.facts.findings import RANDOM, majority_answer
 from miram.reporting.facts.limits import RESEARCH_ONLY, method_limits, study_limits
 from miram.reporting.facts.methods import is_trained, method_block, plain
-from miram.reporting.facts.study import Study
+from miram.reporting.facts.study import Study, joined
 from miram.reporting.facts.words import Table, counted, listed, number
 from miram.reporting.styles import MAIN_METRICS, metric_direction, metric_label
 
@@ -183,15 +182,10 @@ def _by_task(table: pd.DataFrame) -> dict[str, list[dict[Any, Any]]]:
     return {str(task): rows.to_dict("records") for task, rows in groups}
 
 
-def encoder_facts(
-    study: Study, method: str, subgroups: pd.DataFrame | None = None
-) -> dict[str, Any]:
-    """What a card says of its method, beside the facts of the study; arguments as `model_card`."""
+def encoder_facts(study: Study, method: str) -> dict[str, Any]:
+    """What a card says of its method, beside the facts of the study."""
     result, block, known = study.methods[method], method_block(study, method), METHODS.get(method)
-    if subgroups is None:
-        subgroups = subgroup_metrics(
-            result.predictions, study.lesions, result.metrics, study.assessment
-        )
+    subgroups = joined({method: result}, "subgroups")
     return {
         "method": method,
         "kind": block.get("kind"),
