@@ -21,7 +21,7 @@ from miram.provenance import git_commit, versions
 from miram.reporting.facts.data import data_facts, split_facts
 from miram.reporting.facts.methods import most_runs, over_runs, saw_images
 from miram.reporting.facts.study import Study
-from miram.reporting.facts.words import ends, number, p_value
+from miram.reporting.facts.words import ends, number, p_value, percent, percents
 from miram.reporting.sections import SECTIONS, Section
 from miram.reporting.styles import method_style
 
@@ -111,8 +111,8 @@ def _environment(folders: tuple[Path, ...]) -> Environment:
         signed="{:+.3f}".format,
         interval=ends,
         p_value=p_value,
-        percent=lambda value: f"{100 * value:.1f} %",
-        percents=lambda value: f"{100 * value.lower:.1f} to {100 * value.upper:.1f} %",
+        percent=percent,
+        percents=percents,
     )
     return environment
 

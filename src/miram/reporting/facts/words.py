@@ -47,6 +47,18 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else number(value)
 
 
+def percent(share: float) -> str:
+    """A share in percent: `61.0 %`."""
+    return f"{100 * share:.1f} %"
+
+
+def percents(value: Any) -> str:
+    """The interval of a share in percent: `57.3 to 64.5 %`."""
+    if not np.isfinite([value.lower, value.upper]).all():
+        return NOT_DEFINED
+    return f"{100 * value.lower:.1f} to {100 * value.upper:.1f} %"
+
+
 def counted(count: int, word: str, plural: str = "") -> str:
     """A number with its noun: `1 patient`, `2 patients`."""
     return f"{count} {word if count == 1 else plural or word + 's'}"

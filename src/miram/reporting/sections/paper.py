@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -14,7 +14,7 @@ from statsmodels.stats.proportion import (
 
 from miram.evaluation.statistics.comparison import holm
 from miram.reporting.facts.study import Study
-from miram.reporting.facts.words import listed
+from miram.reporting.facts.words import listed, percent, percents
 from miram.reporting.sections.section import Section
 
 TASK, METRIC = "pathology4", "accuracy"
@@ -48,19 +48,14 @@ class PaperRow:
     """One accuracy on the paper's task.
 
     Attributes:
-        origin: `published`, or `ours`.
-        name: Name of the method, as its origin writes it.
-        accuracy: Share of right answers.
-        lower: Lower end of the 95 % interval.
-        upper: Upper end.
+        name: Name of the method, as the paper or the study writes it.
+        accuracy: Share of right answers, with the ends of its 95 % interval.
         lesions: Test lesions; of published accuracies, those of the official split.
-        patients: Patients of these; None where unknown, and the interval is binomial.
+        patients: Patients of these; None for published accuracies, whose interval is binomial.
         policy: Split and leakage policy in words.
-        source: Where the accuracy is from.
         fine_tuned: Whether the encoder was fine-tuned; else a linear probe read it frozen.
     """
 
-    origin: Literal["published", "ours"]
     name: str
     accuracy: float
     lower: float
@@ -68,15 +63,12 @@ class PaperRow:
     lesions: int
     patients: int | None
     policy: str
-    source: str
     fine_tuned: bool
 
     @property
-    def ends(self) -> str:
-        """The interval in percent."""
-        if not np.isfinite([self.lower, self.upper]).all():
-            return "not defined"
-        return f"{100 * self.lower:.1f} to {100 * self.upper:.1f} %"
+    def published(self) -> bool:
+        """Whether it is of the paper; else it is ours."""
+        return self.patients is None
 
     @property
     def effective_lesions(self) -> float:
@@ -128,15 +120,19 @@ class Paper(Section):
         """Rows, differences and sentences."""
         metrics = {method: result.metrics for method, result in study.methods.items()}
         table = paper_table(metrics, source=study.source, fine_tuned=study.fine_tuned)
-        ours = [row for row in table.rows if row.origin == "ours"]
+        ours = [row for row in table.rows if not row.published]
         best = max(ours, key=lambda row: row.accuracy)
         lead = table.rows[0]
         return {
             "paper": table,
-            "line": f"Published: {_percent(lead.accuracy)} ({lead.ends}), {lead.lesions} lesions. "
-            f"Here: {_percent(best.accuracy)} ({best.ends}), {best.lesions} lesions, "
+            "publication": PAPER,
+            "line": f"Published: {_in_percent(lead)}. Here: {_in_percent(best)}, "
             f"the highest of {len(ours)}",
         }
+
+
+def _in_percent(row: PaperRow) -> str:
+    return f"{percent(row.accuracy)} ({percents(row)}), {row.lesions} lesions"
 
 
 def _published_row(name: str, accuracy: float) -> PaperRow:
@@ -144,7 +140,6 @@ def _published_row(name: str, accuracy: float) -> PaperRow:
         accuracy * TEST_LESIONS, TEST_LESIONS, alpha=_ALPHA, method="wilson"
     )
     return PaperRow(
-        origin="published",
         name=name,
         accuracy=accuracy,
         lower=float(lower),
@@ -152,7 +147,6 @@ def _published_row(name: str, accuracy: float) -> PaperRow:
         lesions=TEST_LESIONS,
         patients=None,
         policy="official, taken as it is",
-        source=PAPER,
         fine_tuned=True,
     )
 
@@ -161,7 +155,6 @@ def _our_row(method: str, found: Mapping[str, Any], *, fine_tuned: bool) -> Pape
     task = found["tasks"][TASK]
     metric = task["metrics"][METRIC]
     return PaperRow(
-        origin="ours",
         name=method,
         accuracy=metric["estimate"],
         lower=metric["lower"],
@@ -169,7 +162,6 @@ def _our_row(method: str, found: Mapping[str, Any], *, fine_tuned: bool) -> Pape
         lesions=task["lesions"],
         patients=task["patients"],
         policy=f"{found['strategy']}, leakage {found['leakage']}",
-        source="this study",
         fine_tuned=fine_tuned,
     )
 
@@ -262,12 +254,12 @@ def _on_the_paper(leader: PaperRow) -> list[str]:
     reach = (leader.upper - leader.lower) / 2
     return [
         "The published accuracies are almost certainly for the task with four classes: always "
-        f"answering “{answer}” is right for {_percent(constant)} there. With two classes, always "
-        f"answering “benign” would be right for {_percent(two)}.",
-        f"On {TEST_LESIONS} lesions chance alone moves an accuracy of {_percent(leader.accuracy)} "
+        f"answering “{answer}” is right for {percent(constant)} there. With two classes, always "
+        f"answering “benign” would be right for {percent(two)}.",
+        f"On {TEST_LESIONS} lesions chance alone moves an accuracy of {percent(leader.accuracy)} "
         f"by {100 * reach:.1f} points either way, {reach * TEST_LESIONS:.0f} lesions: its 95 % "
-        f"interval is {leader.ends}. This treats lesions as independent; those of one patient are "
-        "not, so the true interval is wider.",
+        f"interval is {percents(leader)}. This treats lesions as independent; those of one patient "
+        "are not, so the true interval is wider.",
         "The published methods share their test lesions. A paired test would be more powerful than "
         "those below, but it needs predictions, which were not published.",
     ]
@@ -275,7 +267,7 @@ def _on_the_paper(leader: PaperRow) -> list[str]:
 
 def _in_words(item: PaperDifference) -> str:
     first, second = (
-        f"the published {row.name}" if row.origin == "published" else f"our {row.name}"
+        f"the published {row.name}" if row.published else f"our {row.name}"
         for row in (item.first, item.second)
     )
     lesions = round(abs(item.difference) * TEST_LESIONS)
@@ -337,10 +329,6 @@ def _on_leakage(ours: Mapping[str, PaperRow]) -> str:
             " So do ours (leakage policy “official”): use them only beside the published ones."
         )
     return text
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _p(value: float) -> str:
