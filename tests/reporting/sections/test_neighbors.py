@@ -10,6 +10,7 @@ import pytest
 from miram.reporting.facts.study import Study
 from miram.reporting.sections.neighbors import (
     Neighborhood,
+    Neighbors,
     answers,
     most_confident,
     nearest,
@@ -106,7 +107,7 @@ def test_of_several_seeds_the_first_is_shown(study: Study) -> None:
 
 
 def test_method_without_features_has_no_neighbors(study: Study) -> None:
-    assert neighborhoods(study, "mae", "pathology") == []
+    assert not Neighbors().applies(study)
 
 
 def test_most_confident_answers_come_first_one_per_patient() -> None:
@@ -117,13 +118,13 @@ def test_most_confident_answers_come_first_one_per_patient() -> None:
 
 
 def test_answers_of_each_kind_of_task() -> None:
-    binary = answers(np.array([[1], [1]]), np.array([[0.8], [0.3]]), "binary")
-    assert (binary[0].tolist(), binary[1].tolist()) == ([True, False], [0.8, 0.7])
-    single = answers(np.eye(3, dtype=int)[[0, 2]], np.array([[0.5, 0.3, 0.2]] * 2), "single")
-    assert (single[0].tolist(), single[1].tolist()) == ([True, False], [0.5, 0.5])
-    multi = answers(np.array([[1, 0], [1, 1]]), np.array([[0.9, 0.2]] * 2), "multi")
-    assert multi[0].tolist() == [True, False]
-    assert multi[1] == pytest.approx([0.85, 0.85])
+    binary = answers(np.array([[0.8], [0.3]]), "binary")
+    assert (binary[0].tolist(), binary[1].tolist()) == ([[True], [False]], [0.8, 0.7])
+    single = answers(np.array([[0.5, 0.3, 0.2]]), "single")
+    assert (single[0].tolist(), single[1].tolist()) == ([[True, False, False]], [0.5])
+    multi = answers(np.array([[0.9, 0.2]]), "multi")
+    assert multi[0].tolist() == [[True, False]]
+    assert multi[1] == pytest.approx([0.85])
 
 
 def test_nearest_is_by_angle_and_not_by_length() -> None:

@@ -98,26 +98,23 @@ def neighborhoods(study: Study, method: str, task: str) -> list[Neighborhood]:
 
     Returns:
         Lesions classified rightly, then wrongly, the most confident first, at most one per patient
-        in each; empty where the study holds no features of the method.
+        in each.
     """
-    table = study.methods[method].features
-    if table.empty:
-        return []
-    config = study.assessment
+    result, config = study.methods[method], study.assessment
     targets = targets_of(study.lesions, study.splits, config.task(task), config.without_callback)
     splits = study.splits.iloc[targets.rows].reset_index(drop=True)
-    seeds = study.methods[method].metrics.get("seeds", ())[:1]
-    (features,) = features_by_seed(table, splits["lesion_id"], seeds).values()
-    found = task_scores(study.methods[method].predictions, task)
-    scores = found.seeds.each[0]
-    right, confidence = answers(found.labels, scores, targets.kind)
-    names = evaluated_lesions(study.methods[method].predictions, task)
+    seeds = result.metrics.get("seeds", ())[:1]
+    (features,) = features_by_seed(result.features, splits["lesion_id"], seeds).values()
+    found = task_scores(result.predictions, task)
+    answered, confidence = answers(found.seeds.each[0], targets.kind)
+    right = (answered == found.labels).all(axis=1)
+    names = evaluated_lesions(result.predictions, task)
     place = pd.Index(splits["lesion_id"])
     return [
         Neighborhood(
             lesion=names[row],
             label=_word(found.labels[row], targets),
-            answer=_word(_decided(scores[row], targets.kind), targets),
+            answer=_word(answered[row], targets),
             right=bool(right[row]),
             confidence=float(confidence[row]),
             **_nearest_lesions(features, splits, targets, int(place.get_loc(names[row]))),
@@ -126,25 +123,20 @@ def neighborhoods(study: Study, method: str, task: str) -> list[Neighborhood]:
     ]
 
 
-def answers(
-    labels: npt.NDArray[np.int64], scores: Array, kind: Kind
-) -> tuple[npt.NDArray[np.bool_], Array]:
-    """Whether a probe is right, and how confident it is.
+def answers(scores: Array, kind: Kind) -> tuple[npt.NDArray[np.bool_], Array]:
+    """What a probe answers, and how confident it is.
 
     Args:
-        labels: (n, K) of 0 and 1; K is 1 for a binary task.
-        scores: (n, K) probabilities.
+        scores: (n, K) probabilities; K is 1 for a binary task.
         kind: `binary`, `single` or `multi`.
 
     Returns:
-        (n,) whether the answer is right, with several labels whether all are; and (n,) the
-        probability of the answer, with several labels their mean.
+        (n, K) which labels the answer has; and (n,) its probability, with several labels their
+        mean.
     """
     if kind == "single":
-        right = labels[np.arange(len(labels)), scores.argmax(axis=1)] == 1
-        return right, scores.max(axis=1)
-    right = ((scores > 0.5) == (labels == 1)).all(axis=1)
-    return right, np.maximum(scores, 1 - scores).mean(axis=1)
+        return np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None], scores.max(axis=1)
+    return scores > 0.5, np.maximum(scores, 1 - scores).mean(axis=1)
 
 
 def most_confident(
@@ -181,12 +173,11 @@ def nearest(
 def _nearest_lesions(
     features: Features, splits: pd.DataFrame, targets: TaskTargets, row: int
 ) -> dict[str, Any]:
-    pair = next(pair for pair in evaluation_pairs(splits) if row in pair[1])
+    train, held_out = next(pair for pair in evaluation_pairs(splits) if row in pair[1])
     patients = splits["patient_id"].to_numpy(dtype=object)
-    train, _ = pair
     # With the leakage policy `official` a patient may be in training and in test.
     pool = train[patients[train] != patients[row]]
-    values = features_evaluating(features, splits["split"].to_numpy(dtype=object)[pair[1]])
+    values = features_evaluating(features, splits["split"].to_numpy(dtype=object)[held_out])
     lesions = splits["lesion_id"].to_numpy(dtype=object)
     found = zip(*nearest(values, pool, row), strict=True) if len(pool) else ()
     return {
@@ -205,12 +196,6 @@ def _hot(targets: TaskTargets, row: int) -> npt.NDArray:
     if targets.kind == "single":
         return np.arange(len(targets.classes)) == label
     return np.atleast_1d(label)
-
-
-def _decided(scores: Array, kind: Kind) -> npt.NDArray:
-    if kind == "single":
-        return np.arange(len(scores)) == scores.argmax()
-    return scores > 0.5
 
 
 def _word(label: npt.NDArray, targets: TaskTargets) -> str:

@@ -58,10 +58,10 @@ class Shortcuts(Section):
 def _line(facts: "ShortcutFacts", methods: Collection[str]) -> str:
     """The strongest correlation of an encoder's scores with one number."""
     found = [
-        (abs(one.estimate), method.method, name, one)
-        for method in facts.methods
-        for name, one in method.correlations.items()
-        if method.method in methods and np.isfinite(one.estimate)
+        (abs(one.estimate), method, name, one)
+        for method, correlations in facts.methods.items()
+        for name, one in correlations.items()
+        if method in methods and np.isfinite(one.estimate)
     ]
     if not found:
         return ""
@@ -70,14 +70,6 @@ def _line(facts: "ShortcutFacts", methods: Collection[str]) -> str:
         f"{method} follows {name} most closely of {len(found)} correlations: {number(one.estimate)}"
         f" ({ends(one)}), {counted(facts.patients, 'patient')}"
     )
-
-
-@dataclass(frozen=True)
-class FollowedNumbers:
-    """How far a method's scores follow each of `NUMBERS`: rank correlations from -1 to 1."""
-
-    method: str
-    correlations: Mapping[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -102,12 +94,18 @@ class Separation:
 
 @dataclass(frozen=True)
 class ShortcutFacts:
-    """What one binary task says of shortcuts; no `separations` without an official split."""
+    """What one binary task says of shortcuts.
+
+    Attributes:
+        methods: By method how far its scores follow each of `NUMBERS`: rank correlations from -1
+            to 1.
+        separations: Empty without an official split.
+    """
 
     task: str
     lesions: int
     patients: int
-    methods: tuple[FollowedNumbers, ...]
+    methods: Mapping[str, Mapping[str, Interval]]
     separations: tuple[Separation, ...]
 
 
@@ -121,20 +119,18 @@ def study_shortcuts(study: Study) -> ShortcutFacts | None:
     if not asked or task_scores(next(iter(asked.values())), task.name).labels.shape[1] > 1:
         return None
     options = {"draws": config.bootstrap_draws, "seed": config.seed}
-    methods, count, patients = [], 0, 0
+    methods, count, patients = {}, 0, 0
     for name, table in asked.items():
         found = task_scores(table, task.name)
         rows = study.crops.rows(pd.Series(evaluated_lesions(table, task.name)))
         score = np.mean([rankdata(one[:, 0]) for one in found.seeds.each], axis=0)
         ranks = [rankdata(read(study.crops, rows)) for read in NUMBERS.values()]
-        intervals = intervals_of(
+        methods[name] = intervals_of(
             list(NUMBERS), _correlations(score, np.array(ranks)), found.patients, **options
         )
-        methods.append(FollowedNumbers(name, intervals))
         count, patients = len(score), len(np.unique(found.patients))
-    return ShortcutFacts(
-        task.name, count, patients, tuple(methods), _separations(study, task.name, **options)
-    )
+    separations = _separations(study, task.name, **options)
+    return ShortcutFacts(task.name, count, patients, methods, separations)
 
 
 def _correlations(score: Array, numbers: Array) -> Callable[[Array], Array]:
