@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable
 
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 SHARED = {"crops", "splits", "lesions"}
 
 
-def for_each(template: Pipeline, names: Iterable[str]) -> Pipeline:
+def for_each(nodes: Iterable[Node], names: Iterable[str]) -> Pipeline:
     """Repeat a pipeline under several namespaces.
 
-    Crops, splits, lesions and the parameters of the template are shared; all else is each
-    namespace's own. `params:method` is a parameter of the namespace.
+    Crops, splits, lesions and the parameters of the nodes are shared; all else is each namespace's
+    own. `params:method` is a parameter of the namespace.
     """
+    template = Pipeline(nodes)
     inputs = template.inputs()
     parameters = {name for name in inputs if name.startswith("params:")} - {"params:method"}
     return sum(

@@ -38,10 +38,10 @@ def describing(baseline: str) -> Callable[..., pd.DataFrame]:
 
 def create_pipeline(**_: object) -> Pipeline:
     """Evaluate every baseline by the same probes on the same patients as the encoders."""
-    return sum((for_each(_template(name), [name]) for name in BASELINES), start=Pipeline([]))
+    return sum((for_each(_nodes(name), [name]) for name in BASELINES), start=Pipeline([]))
 
 
-def _template(baseline: str) -> Pipeline:
+def _nodes(baseline: str) -> list[Node]:
     describe = Node(
         describing(baseline),
         inputs=["crops", "splits", "params:handcrafted", "params:encoder.image_size"],
@@ -54,4 +54,4 @@ def _template(baseline: str) -> Pipeline:
         outputs="evaluation",
         name="evaluate_features",
     )
-    return Pipeline([describe, evaluate])
+    return [describe, evaluate]

@@ -12,21 +12,19 @@ from miram.pipelines.benchmark.nodes import measure_attentions, write_page
 
 def create_pipeline(**_: object) -> Pipeline:
     """Measure all attentions that are asked, and say from which size on each pays."""
-    nodes = [
-        Node(
-            measure_attentions,
-            inputs=["params:benchmark", "pretrained", "crops"],
-            outputs=["attention_costs", "attention_distances"],
-            name="measure_attentions",
-        ),
-        Node(
-            write_page,
-            inputs=["attention_costs", "attention_distances", "params:benchmark"],
-            outputs="attention_page",
-            name="write_page",
-        ),
-    ]
+    measure = Node(
+        measure_attentions,
+        inputs=["params:benchmark", "pretrained", "crops"],
+        outputs=["attention_costs", "attention_distances"],
+        name="measure_attentions",
+    )
+    write = Node(
+        write_page,
+        inputs=["attention_costs", "attention_distances", "params:benchmark"],
+        outputs="attention_page",
+        name="write_page",
+    )
     with warnings.catch_warnings():
         # Kedro advises against naming a dataset of another namespace, as this has to.
         warnings.filterwarnings("ignore", "One or more dataset names contain")
-        return Pipeline(nodes, inputs={"pretrained": "miram_softmax.pretrained"})
+        return Pipeline([measure, write], inputs={"pretrained": "miram_softmax.pretrained"})

@@ -38,4 +38,4 @@ def create_pipeline(**_: object) -> Pipeline:
         outputs="exports",
         name="export_formats",
     )
-    return for_each(Pipeline([node]), METHODS)
+    return for_each([node], METHODS)

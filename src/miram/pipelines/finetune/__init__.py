@@ -13,26 +13,17 @@ from miram.pipelines.namespaces import for_each
 def create_pipeline(**_: object) -> Pipeline:
     """Fine-tune every method's encoder by the same recipe; evaluate it on the same patients."""
     data = ["crops", "splits", "lesions"]
-    parameters = ["finetuning", "training", "evaluation", "engine"]
-    template = Pipeline(
-        [
-            Node(
-                finetune_encoder,
-                inputs=[
-                    "encoder",
-                    *data,
-                    *(f"params:{name}" for name in parameters),
-                    "finetuning_folder",
-                ],
-                outputs=["finetuned", "finetuning_history"],
-                name="finetune_encoder",
-            ),
-            Node(
-                evaluate_finetuned,
-                inputs=["finetuned", *data, "params:evaluation"],
-                outputs="finetuned_evaluation",
-                name="evaluate_finetuned",
-            ),
-        ]
+    parameters = [f"params:{name}" for name in ("finetuning", "training", "evaluation", "engine")]
+    finetune = Node(
+        finetune_encoder,
+        inputs=["encoder", *data, *parameters, "finetuning_folder"],
+        outputs=["finetuned", "finetuning_history"],
+        name="finetune_encoder",
     )
-    return for_each(template, METHODS)
+    evaluate = Node(
+        evaluate_finetuned,
+        inputs=["finetuned", *data, "params:evaluation"],
+        outputs="finetuned_evaluation",
+        name="evaluate_finetuned",
+    )
+    return for_each([finetune, evaluate], METHODS)

@@ -1,7 +1,5 @@
 """From crops to encoders, one namespace per method."""
 
-from collections.abc import Callable
-
 from kedro.pipeline import Node, Pipeline
 
 from miram.models.methods import METHODS, SUPERVISED
@@ -14,14 +12,17 @@ _INPUTS = ["crops", "splits", "lesions", *(f"params:{n}" for n in _PARAMETERS), 
 
 def create_pipeline(**_: object) -> Pipeline:
     """Train every method on the same crops with the same budget."""
-    return for_each(
-        _trained(pretrain_encoder, ["encoder", "pretrained", "training_record"]),
-        [name for name in METHODS if name != SUPERVISED],
-    ) + for_each(
-        _trained(train_supervised_encoder, ["encoder", "training_record"]),
-        [SUPERVISED],
+    pretrain = Node(
+        pretrain_encoder,
+        inputs=_INPUTS,
+        outputs=["encoder", "pretrained", "training_record"],
+        name="pretrain_encoder",
     )
-
-
-def _trained(node: Callable[..., object], outputs: list[str]) -> Pipeline:
-    return Pipeline([Node(node, inputs=_INPUTS, outputs=outputs, name=node.__name__)])
+    supervised = Node(
+        train_supervised_encoder,
+        inputs=_INPUTS,
+        outputs=["encoder", "training_record"],
+        name="train_supervised_encoder",
+    )
+    unlabeled = [name for name in METHODS if name != SUPERVISED]
+    return for_each([pretrain], unlabeled) + for_each([supervised], [SUPERVISED])

@@ -21,4 +21,4 @@ def create_pipeline(**_: object) -> Pipeline:
         outputs="evaluation",
         name="evaluate_encoder",
     )
-    return for_each(Pipeline([encode, evaluate]), METHODS)
+    return for_each([encode, evaluate], METHODS)

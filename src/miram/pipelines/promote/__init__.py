@@ -14,36 +14,21 @@ def create_pipeline(**_: object) -> Pipeline:
     The method is a run-time parameter that the catalog reads, since a pipeline names its
     datasets before parameters are known.
     """
-    return Pipeline(
-        [
-            Node(
-                build_predictor,
-                inputs=[
-                    "candidate",
-                    "candidate_encoder",
-                    "candidate_features",
-                    "candidate_evaluation",
-                    "crops",
-                    "lesions",
-                    "splits",
-                    "params:features",
-                    "params:evaluation",
-                    "params:promote",
-                ],
-                outputs="predictor",
-                name="build_predictor",
-            ),
-            Node(
-                register_model,
-                inputs=[
-                    "candidate",
-                    "predictor",
-                    "candidate_evaluation",
-                    "params:evaluation",
-                    "params:promote",
-                ],
-                outputs="promotion",
-                name="register_model",
-            ),
-        ]
+    parameters = ["params:evaluation", "params:promote"]
+    build = Node(
+        build_predictor,
+        inputs=[
+            *("candidate", "candidate_encoder", "candidate_features", "candidate_evaluation"),
+            *("crops", "lesions", "splits"),
+            *("params:features", *parameters),
+        ],
+        outputs="predictor",
+        name="build_predictor",
     )
+    register = Node(
+        register_model,
+        inputs=["candidate", "predictor", "candidate_evaluation", *parameters],
+        outputs="promotion",
+        name="register_model",
+    )
+    return Pipeline([build, register])

@@ -21,28 +21,26 @@ def create_pipeline(
         for name in methods
         for part in ("training_record", "features")
     }
-    asked = ["finetuned_results", "params:methods", "parameters"]
     names = [*_SHARED, "leaderboard", "parameters", *evaluations, *rest]
-    template = [
-        Node(
-            build_leaderboard,
-            inputs={_argument(name): name for name in (*asked, *evaluations)},
-            outputs="leaderboard",
-            name="build_leaderboard",
-        ),
-        Node(
-            write_report,
-            inputs={name: name for name in names},
-            outputs=["report", "model_cards", "claim_checklist", "costs"],
-            name="write_report",
-        ),
-    ]
+    compare = Node(
+        build_leaderboard,
+        inputs={
+            "finetuned_results": "finetuned_results",
+            "methods": "params:methods",
+            "parameters": "parameters",
+            **{name: name for name in evaluations},
+        },
+        outputs="leaderboard",
+        name="build_leaderboard",
+    )
+    write = Node(
+        write_report,
+        inputs={name: name for name in names},
+        outputs=["report", "model_cards", "claim_checklist", "costs"],
+        name="write_report",
+    )
     with warnings.catch_warnings():
         # A fan-in has to name the datasets of other namespaces, which Kedro advises against.
         warnings.filterwarnings("ignore", "One or more dataset names contain")
         # As the registry tags it: a session makes this pipeline anew, for the methods there are.
-        return Pipeline(template, inputs=evaluations | rest, tags="report")
-
-
-def _argument(name: str) -> str:
-    return name.removeprefix("params:")
+        return Pipeline([compare, write], inputs=evaluations | rest, tags="report")
