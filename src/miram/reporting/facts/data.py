@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -133,12 +134,6 @@ class SplitFacts:
         return len(self.parts) if self.strategy == "cv" else 0
 
     @property
-    def dropped(self) -> SplitPart:
-        """What the leakage policy left out."""
-        found = [part for part in self.parts if part.name == "dropped"]
-        return found[0] if found else SplitPart("dropped", 0, 0)
-
-    @property
     def how(self) -> str:
         """How lesions were split, in words."""
         if self.strategy != "cv":
@@ -161,7 +156,8 @@ class SplitFacts:
         if self.strategy == "cv":
             return name + "without effect, as every patient is in one fold only."
         if self.leakage == "drop":
-            lost = self.dropped
+            dropped = [part for part in self.parts if part.name == "dropped"]
+            lost = dropped[0] if dropped else SplitPart("dropped", 0, 0)
             return name + (
                 f"{counted(lost.lesions, 'training lesion')} of "
                 f"{counted(lost.patients, 'patient')} in both parts of the official split were "
@@ -201,11 +197,12 @@ def left_out(study: Study) -> Table:
 
     No row is quoted: it names files. The audits have them.
     """
-    rows = [
-        (row["code"], explain_code(row["code"]), step, *_counts(audit, row))
-        for step, audit in (("ingest", study.audit), ("crops", study.crops.audit))
-        for _, row in summarize_audit(audit).iterrows()
-    ]
+    rows: list[tuple[Any, ...]] = []
+    for step, audit in (("ingest", study.audit), ("crops", study.crops.audit)):
+        for row in summarize_audit(audit).itertuples():
+            here = audit[(audit["code"] == row.code) & (audit["action"] == row.action)]
+            lesions = here["lesion_id"].replace("", pd.NA).nunique()
+            rows.append((row.code, explain_code(row.code), step, row.action, row.count, lesions))
     dropped = study.splits[study.splits["split"] == "dropped"]
     if len(dropped):
         patients = counted(dropped["patient_id"].nunique(), "patient")
@@ -214,12 +211,6 @@ def left_out(study: Study) -> Table:
         rows.append(("leaking_patient", meaning, "splits", "left out", *counts))
     heads = ("Reason", "Meaning", "Step", "Action", "Rows", "Lesions")
     return Table(heads, tuple(rows))
-
-
-def _counts(audit: pd.DataFrame, row: pd.Series) -> tuple[str, int, int]:
-    here = audit[(audit["code"] == row["code"]) & (audit["action"] == row["action"])]
-    lesions = int(here["lesion_id"].replace("", pd.NA).nunique())
-    return row["action"], int(row["count"]), lesions
 
 
 def skipped_parts(methods: Mapping[str, MethodResult]) -> Table:

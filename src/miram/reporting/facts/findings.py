@@ -157,8 +157,8 @@ def study_findings(study: Study) -> tuple[TaskFinding, ...]:
 def _standings(rows: pd.DataFrame) -> list[Standing]:
     """The highest metric first."""
     return [
-        Standing(row["method"], row["estimate"], row["lower"], row["upper"])
-        for _, row in rows.sort_values("estimate", ascending=False, kind="stable").iterrows()
+        Standing(row.method, row.estimate, row.lower, row.upper)
+        for row in rows.sort_values("estimate", ascending=False, kind="stable").itertuples()
     ]
 
 
