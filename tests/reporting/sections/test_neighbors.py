@@ -119,11 +119,11 @@ def test_most_confident_answers_come_first_one_per_patient() -> None:
 
 def test_answers_of_each_kind_of_task() -> None:
     binary = answers(np.array([[0.8], [0.3]]), "binary")
-    assert (binary[0].tolist(), binary[1].tolist()) == ([[True], [False]], [0.8, 0.7])
+    assert (binary[0].tolist(), binary[1].tolist()) == ([1, 0], [0.8, 0.7])
     single = answers(np.array([[0.5, 0.3, 0.2]]), "single")
-    assert (single[0].tolist(), single[1].tolist()) == ([[True, False, False]], [0.5])
+    assert (single[0].tolist(), single[1].tolist()) == ([0], [0.5])
     multi = answers(np.array([[0.9, 0.2]]), "multi")
-    assert multi[0].tolist() == [[True, False]]
+    assert multi[0].tolist() == [[1, 0]]
     assert multi[1] == pytest.approx([0.85])
 
 

@@ -107,13 +107,14 @@ def neighborhoods(study: Study, method: str, task: str) -> list[Neighborhood]:
     (features,) = features_by_seed(result.features, splits["lesion_id"], seeds).values()
     found = task_scores(result.predictions, task)
     answered, confidence = answers(found.seeds.each[0], targets.kind)
-    right = (answered == found.labels).all(axis=1)
+    labels, _ = found.of_kind(targets.kind)
+    right = (answered == labels).reshape(len(labels), -1).all(axis=1)
     names = evaluated_lesions(result.predictions, task)
     place = pd.Index(splits["lesion_id"])
     return [
         Neighborhood(
             lesion=names[row],
-            label=_word(found.labels[row], targets),
+            label=_word(labels[row], targets),
             answer=_word(answered[row], targets),
             right=bool(right[row]),
             confidence=float(confidence[row]),
@@ -123,7 +124,7 @@ def neighborhoods(study: Study, method: str, task: str) -> list[Neighborhood]:
     ]
 
 
-def answers(scores: Array, kind: Kind) -> tuple[npt.NDArray[np.bool_], Array]:
+def answers(scores: Array, kind: Kind) -> tuple[npt.NDArray[np.int64], Array]:
     """What a probe answers, and how confident it is.
 
     Args:
@@ -131,12 +132,14 @@ def answers(scores: Array, kind: Kind) -> tuple[npt.NDArray[np.bool_], Array]:
         kind: `binary`, `single` or `multi`.
 
     Returns:
-        (n, K) which labels the answer has; and (n,) its probability, with several labels their
-        mean.
+        Answers in the shape of `TaskTargets.labels`; and (n,) their probabilities, with several
+        labels the mean.
     """
     if kind == "single":
-        return np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None], scores.max(axis=1)
-    return scores > 0.5, np.maximum(scores, 1 - scores).mean(axis=1)
+        return scores.argmax(axis=1), scores.max(axis=1)
+    answered = (scores > 0.5).astype(np.int64)
+    confidence = np.maximum(scores, 1 - scores).mean(axis=1)
+    return (answered[:, 0] if kind == "binary" else answered), confidence
 
 
 def most_confident(
@@ -182,7 +185,7 @@ def _nearest_lesions(
     found = zip(*nearest(values, pool, row), strict=True) if len(pool) else ()
     return {
         "neighbors": tuple(
-            Neighbor(str(lesions[one]), _word(_hot(targets, one), targets), float(cosine))
+            Neighbor(str(lesions[one]), _word(targets.labels[one], targets), float(cosine))
             for one, cosine in found
         ),
         "lesions": len(pool),
@@ -190,16 +193,8 @@ def _nearest_lesions(
     }
 
 
-def _hot(targets: TaskTargets, row: int) -> npt.NDArray:
-    """Label of a lesion as a table of predictions has it: of a binary task one column."""
-    label = targets.labels[row]
-    if targets.kind == "single":
-        return np.arange(len(targets.classes)) == label
-    return np.atleast_1d(label)
-
-
-def _word(label: npt.NDArray, targets: TaskTargets) -> str:
-    if targets.kind == "binary":
-        return targets.classes[int(label[0])]
+def _word(label: npt.NDArray[np.int64], targets: TaskTargets) -> str:
+    if targets.kind != "multi":
+        return targets.classes[label]
     names = (name for name, here in zip(targets.classes, label, strict=True) if here)
     return ", ".join(names) or "none of the labels"
