@@ -40,25 +40,17 @@ def render_report(
     shown = [section for section in sections if section.applies(study)]
     folders = {Path(inspect.getfile(type(section).data)).parent for section in shown}
     environment, shared = _environment(tuple(sorted(folders))), shared_facts(study)
-    parts: list[dict[str, Any]] = []
+    parts: list[tuple[Section, str, Markup]] = []
     charts: dict[str, Any] = {}
     for section in shown:
         data = section.data(study)
         own = _plain(data.get("charts", {}))
-        _require_new(section, own, charts, parts)
+        _require_new(section, own, charts, [part for part, *_ in parts])
         charts |= own
         template = environment.get_template(section.template)
         # The template has escaped all values.
         html = Markup(template.render({**shared, **data, "charts": own}))  # nosec B704
-        parts.append(
-            {
-                "anchor": section.anchor,
-                "title": section.title,
-                "folded": section.folded,
-                "line": data.get("line", ""),
-                "html": html,
-            }
-        )
+        parts.append((section, data.get("line", ""), html))
     return environment.get_template("report.html").render(
         **shared,
         sections=parts,
@@ -80,18 +72,14 @@ def shared_facts(study: Study) -> dict[str, Any]:
     Returns:
         `split`: `SplitFacts`; `saw_images`: methods that saw images of the evaluated patients;
         `over_runs`: what estimates are means over, in words; `first_run`: of which seed or repeat
-        a curve is that cannot be a mean; `seeds` and `repeats`: how many at most; `styles`: by
-        method; `draws`: of the bootstrap.
+        a curve is that cannot be a mean; `styles`: by method; `draws`: of the bootstrap.
     """
-    runs = most_runs(study.methods)
     names = [*study.methods, *study.leaderboard["method"]]
     return {
         "split": split_facts(study.splits),
         "saw_images": saw_images(study),
         "over_runs": over_runs(study.methods),
-        "first_run": " and ".join(runs),
-        "seeds": runs.get("seed", 1),
-        "repeats": runs.get("repeat", 1),
+        "first_run": " and ".join(most_runs(study.methods)),
         "styles": {name: method_style(name) for name in names},
         "draws": study.assessment.bootstrap_draws,
     }
@@ -118,9 +106,9 @@ def _environment(folders: tuple[Path, ...]) -> Environment:
 
 
 def _require_new(
-    section: Section, own: Mapping[str, Any], charts: Mapping[str, Any], parts: list[dict[str, Any]]
+    section: Section, own: Mapping[str, Any], charts: Mapping[str, Any], earlier: list[Section]
 ) -> None:
-    twice = {*own} & {*charts} | {section.anchor} & {part["anchor"] for part in parts}
+    twice = {*own} & {*charts} | {section.anchor} & {one.anchor for one in earlier}
     if twice:
         raise MiramError(
             f"two sections of the report use the id {min(twice)!r}: rename the template or the "

@@ -251,10 +251,8 @@ def over_runs(methods: Mapping[str, MethodResult]) -> str:
     runs = most_runs(methods)
     parts = []
     if seeds := runs.get("seed"):
-        alike = all(
-            most_runs({name: result}).get("seed") == seeds for name, result in methods.items()
-        )
-        parts.append(f"{'' if alike else 'up to '}{seeds} seeds")
+        counts = {most_runs({name: result}).get("seed") for name, result in methods.items()}
+        parts.append(f"{'' if counts == {seeds} else 'up to '}{seeds} seeds")
     if "repeat" in runs:
         parts.append(f"{runs['repeat']} repeats of the cross-validation")
     return f"means over {' and '.join(parts)}" if parts else ""
