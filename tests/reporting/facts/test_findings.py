@@ -14,7 +14,7 @@ from miram.evaluation.predictions import TaskScores
 from miram.reporting.facts.data import data_facts
 from miram.reporting.facts.findings import (
     TaskFinding,
-    frequent_answer,
+    majority_answer,
     study_findings,
 )
 from miram.reporting.facts.methods import (
@@ -112,13 +112,16 @@ def _scores(labels: np.ndarray, classes: tuple[str, ...]) -> TaskScores:
 
 def test_majority_answer_of_each_kind_of_task() -> None:
     binary = _scores(np.array([[1], [1], [1], [0]]), ("malignant",))
-    answer, share = frequent_answer(binary, "binary", ["benign", "malignant"], 100, 0)
+    config = AssessmentConfig(bootstrap_draws=100)
+    facts: dict[str, Any] = {"kind": "binary", "classes": ["benign", "malignant"]}
+    answer, share = majority_answer(binary, facts, config)
     assert (answer, share.estimate) == ("malignant", 0.75)
     single = _scores(np.eye(3, dtype=int)[[0, 1, 1, 1, 2]], ("a", "b", "c"))
-    answer, share = frequent_answer(single, "single", ["a", "b", "c"], 100, 0)
+    facts = {"kind": "single", "classes": ["a", "b", "c"]}
+    answer, share = majority_answer(single, facts, config)
     assert (answer, share.estimate) == ("b", 0.6)
     multi = _scores(np.array([[1, 0], [1, 0], [1, 1], [0, 0]]), ("a", "b"))
-    answer, share = frequent_answer(multi, "multi", ["a", "b"], 100, 0)
+    answer, share = majority_answer(multi, {"kind": "multi", "classes": ["a", "b"]}, config)
     assert (answer, share.estimate) == ("", 0.75)
     assert share.lower <= 0.75 <= share.upper
 
@@ -151,9 +154,9 @@ def test_settings_of_configuration_objects_and_plain_values_are_written_alike() 
     }
 
 
-def test_method_settings_stand_side_by_side() -> None:
+def test_method_settings_stand_side_by_side(study: Study) -> None:
     parameters = {"mae": {"method": {"kind": "x", "depth": 2}}, "random": {"method": {"kind": "r"}}}
-    table = method_table(parameters, ["random", "mae", "unknown"])
+    table = method_table(replace(study, parameters=parameters), ["random", "mae", "unknown"])
     assert table.columns == ("Setting", "random", "mae", "unknown")
     assert table.rows == (("kind", "r", "x", ABSENT), ("depth", ABSENT, "2", ABSENT))
 
@@ -169,9 +172,9 @@ def test_settings_that_differ_are_told_from_those_that_methods_share() -> None:
     assert differing.columns == alike.columns == table.columns
 
 
-def test_settings_hide_folders_and_parts_for_use_elsewhere() -> None:
+def test_settings_hide_folders_and_parts_for_use_elsewhere(study: Study) -> None:
     parameters = {"data_root": "/x", "_low": {"a": 1}, "mae": {}, "training": {"epochs": 3}}
-    assert list(setting_tables(parameters, ["mae"])) == ["training"]
+    assert list(setting_tables(replace(study, parameters=parameters))) == ["training"]
 
 
 def test_training_table_counts_epochs_and_leaves_missing_losses_empty(study: Study) -> None:

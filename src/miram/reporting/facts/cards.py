@@ -10,10 +10,9 @@ from typing import Any
 import pandas as pd
 
 from miram.configuration import listed as as_list
-from miram.errors import MiramError
+from miram.evaluation.predictions import task_scores
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS
 from miram.mammography.sources import source_note
-from miram.models.encoder import EncoderConfig
 from miram.models.methods import METHODS, SUPERVISED
 from miram.models.methods.backbone import TimmBackboneConfig
 from miram.models.pixels import FLOOR, Pixels
@@ -214,16 +213,17 @@ def encoder_facts(study: Study, method: str) -> dict[str, Any]:
 
 
 def _settings(study: Study, method: str) -> dict[str, Table]:
-    own = of_methods.method_table(study.parameters, [method])
-    shared = of_methods.setting_tables(study.parameters, list(study.methods))
+    own, shared = of_methods.method_table(study, [method]), of_methods.setting_tables(study)
     found = {name: shared[name] for name in of_methods.GROUPS if name in shared}
     return {"method": own, **found} if own.rows else found
 
 
 def _task_facts(study: Study, method: str, task: str) -> dict[str, Any]:
     """The task's part of the metrics, its most frequent answer, and rows of other encoders."""
-    found = study.methods[method].metrics["tasks"][task]
-    answer, share = majority_answer(study, method, task)
+    result = study.methods[method]
+    found = result.metrics["tasks"][task]
+    scores = task_scores(result.predictions, task)
+    answer, share = majority_answer(scores, found, study.assessment)
     board = study.main_metrics[study.main_metrics["task"] == task]
     others = [board[board["method"] == name] for name in (RANDOM, SUPERVISED) if name != method]
     return {
@@ -246,20 +246,18 @@ def _encoder_input(study: Study, method: str) -> dict[str, Any] | None:
     """
     block = method_block(study, method)
     own = block if block.get("kind") == "timm_backbone" else block.get("backbone")
-    try:
-        shared = EncoderConfig.model_validate(_parameters(study, "encoder"))
-        if own:
-            backbone = TimmBackboneConfig.model_validate(own)
-            return {
-                "name": backbone.name,
-                "channels": backbone.timm_arguments["in_chans"],
-                "size": backbone.input_size,
-                "standardized": _standardized(backbone.pixels or shared.standardization),
-                "tokens": 0,
-                "in_timm": True,
-            }
-    except MiramError:
+    if (shared := of_methods.study_encoder(study)) is None:
         return None
+    if own:
+        backbone = TimmBackboneConfig.model_validate(own)
+        return {
+            "name": backbone.name,
+            "channels": backbone.timm_arguments["in_chans"],
+            "size": backbone.input_size,
+            "standardized": _standardized(backbone.pixels or shared.standardization),
+            "tokens": 0,
+            "in_timm": True,
+        }
     return {
         "name": shared.name,
         "channels": shared.channels,

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from miram.errors import MiramError
-from miram.evaluation.config import ComparisonConfig
+from miram.evaluation.config import AssessmentConfig, ComparisonConfig
 from miram.evaluation.predictions import TaskScores, task_scores
 from miram.evaluation.statistics.bootstrap import Interval, cluster_bootstrap
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
@@ -173,8 +174,9 @@ def _finding(study: Study, main: pd.DataFrame) -> TaskFinding:
     unlabeled = [item for item in trained if pretrains(item.method)]
     best = next(iter(unlabeled or trained), None)
     baselines = _standings(main[~of_methods])
-    facts = study.methods[standings[0].method].metrics["tasks"][task]
-    answer, majority = majority_answer(study, standings[0].method, task)
+    first = study.methods[standings[0].method]
+    facts = first.metrics["tasks"][task]
+    answer, majority = majority_answer(task_scores(first.predictions, task), facts, config)
     comparisons = paired_with_reference(
         study.compared(comparison), task, facts["kind"], comparison, **options
     )
@@ -214,35 +216,25 @@ def _finding(study: Study, main: pd.DataFrame) -> TaskFinding:
     )
 
 
-def majority_answer(study: Study, method: str, task: str) -> tuple[str, Interval]:
-    """The most frequent answer to a task, and how often it is right on the lesions of a method.
+def majority_answer(
+    found: TaskScores, facts: Mapping[str, Any], config: AssessmentConfig
+) -> tuple[str, Interval]:
+    """The most frequent answer to a task, and how often it is right on the lesions scored.
 
     For several labels per lesion it is an empty text, and the share of single labels that are right
-    when each gets its more frequent value.
+    when each gets its more frequent value. `facts` are those of the metrics.
     """
-    result, config = study.methods[method], study.assessment
-    facts = result.metrics["tasks"][task]
-    labels, kind, classes = task_scores(result.predictions, task), facts["kind"], facts["classes"]
-    return frequent_answer(labels, kind, classes, config.bootstrap_draws, config.seed)
-
-
-def frequent_answer(
-    found: TaskScores, kind: str, classes: list[str], draws: int, seed: int
-) -> tuple[str, Interval]:
-    """`majority_answer` from the labels of a task and its class names, for two classes both."""
-    labels = found.labels
-    if kind == "single":
+    labels, classes = found.labels, facts["classes"]
+    if facts["kind"] == "single":
         place = int(labels.sum(axis=0).argmax())
         answer, right = classes[place], labels[:, [place]]
     else:
         frequent = labels.mean(axis=0) > 0.5
         right = (labels == frequent).astype(np.int64)
-        answer = classes[int(frequent[0])] if kind == "binary" else ""
+        answer = classes[int(frequent[0])] if facts["kind"] == "binary" else ""
     patients = np.repeat(found.patients, right.shape[1])
-    hits = right.ravel()
-    shares = cluster_bootstrap(
-        hits, np.ones(len(hits)), patients, ["accuracy"], draws=draws, seed=seed
-    )
+    hits, options = right.ravel(), {"draws": config.bootstrap_draws, "seed": config.seed}
+    shares = cluster_bootstrap(hits, np.ones(len(hits)), patients, ["accuracy"], **options)
     return answer, shares["accuracy"]
 
 

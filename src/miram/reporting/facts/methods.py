@@ -49,17 +49,17 @@ def file_name(text: str) -> str:
     return Path(text).name if Path(text).is_absolute() else text
 
 
-def setting_tables(parameters: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Table]:
+def setting_tables(study: Study) -> dict[str, Table]:
     """All parameters but those of the methods, which are in `method_table`, one table per group.
 
     Folders describe a machine, not a study, and are left out, as are the files and columns of raw
     data that `sources` names, names that start with an underscore, which hold parts for use
     elsewhere, and methods that are not in the study.
     """
-    hidden = _PLACES | set(methods) | set(METHODS)
-    groups = [name for name in parameters if name not in hidden and not name.startswith("_")]
-    groups.sort(key=lambda name: GROUPS.index(name) if name in GROUPS else len(GROUPS))
-    found = {name: flatten(parameters[name]) for name in groups}
+    hidden = _PLACES | set(study.methods) | set(METHODS)
+    shown = [name for name in study.parameters if not (name in hidden or name.startswith("_"))]
+    shown.sort(key=lambda name: GROUPS.index(name) if name in GROUPS else len(GROUPS))
+    found = {name: flatten(study.parameters[name]) for name in shown}
     return {
         name: Table(("Setting", "Value"), tuple((key or name, text) for key, text in rows.items()))
         for name, rows in found.items()
@@ -67,9 +67,9 @@ def setting_tables(parameters: Mapping[str, Any], methods: Sequence[str]) -> dic
     }
 
 
-def method_table(parameters: Mapping[str, Any], methods: Sequence[str]) -> Table:
+def method_table(study: Study, methods: Sequence[str]) -> Table:
     """Settings of the methods side by side, one row per setting."""
-    blocks = {name: flatten(_block(parameters, name)) for name in methods}
+    blocks = {name: flatten(method_block(study, name)) for name in methods}
     keys = dict.fromkeys(key for block in blocks.values() for key in block)
     rows = tuple((key, *(blocks[name].get(key, ABSENT) for name in methods)) for key in keys)
     return Table(("Setting", *methods), rows)
@@ -91,11 +91,7 @@ def differing_settings(table: Table) -> tuple[Table, Table]:
 
 def method_block(study: Study, method: str) -> dict[str, Any]:
     """Settings of a method as plain values; empty where the run's parameters have none."""
-    return _block(study.parameters, method)
-
-
-def _block(parameters: Mapping[str, Any], method: str) -> dict[str, Any]:
-    block = plain(parameters.get(method, {}))
+    block = plain(study.parameters.get(method, {}))
     block = block.get("method", block) if isinstance(block, dict) else {}
     return block if isinstance(block, dict) else {}
 

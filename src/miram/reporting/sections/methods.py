@@ -31,14 +31,14 @@ class Methods(Section):
     def data(self, study: Study) -> dict[str, Any]:
         """The methods and the tables."""
         names = list(study.methods)
-        differing, alike = differing_settings(method_table(study.parameters, names))
+        differing, alike = differing_settings(method_table(study, names))
         return {
             "line": f"{counted(len(differing.rows), 'setting')} "
             f"{'differs' if len(differing.rows) == 1 else 'differ'} between methods",
             "about": [METHODS[name] for name in names if name in METHODS],
             "differing": differing,
             "alike": alike,
-            "settings": setting_tables(study.parameters, names),
+            "settings": setting_tables(study),
             "supervised": SUPERVISED in names,
         }
 
