@@ -1,4 +1,4 @@
-"""What charts have in common: template, legend, intervals as error bars, a sentence for nothing."""
+"""What charts have in common: legend, intervals as error bars, a sentence for nothing."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,7 +10,6 @@ from plotly.graph_objects import Figure
 
 from miram.models.methods import Method
 
-TEMPLATE = "plotly_white"
 MARGIN = {"t": 16, "r": 16, "b": 16, "l": 16}
 GREY = "#888888"
 PALE = "rgba(140, 150, 160, 0.5)"
@@ -23,7 +22,7 @@ def sentence(text: str) -> Figure:
     figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    return figure.update_layout(template=TEMPLATE, height=160)
+    return figure.update_layout(height=160)
 
 
 def legend_below(y: float) -> dict[str, Any]:

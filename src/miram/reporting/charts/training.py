@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
-from miram.reporting.charts.drawing import MARGIN, TEMPLATE, spread
+from miram.reporting.charts.drawing import MARGIN, spread
 from miram.reporting.facts.methods import loss_columns, loss_label, trainings_of
 from miram.reporting.styles import method_style
 
@@ -62,7 +62,6 @@ def loss_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
         figure.update_yaxes(title=title, row=row, col=1)
     figure.update_xaxes(title="training step", row=len(panels), col=1)
     return figure.update_layout(
-        template=TEMPLATE,
         showlegend=False,
         margin={**MARGIN, "r": 130},
         height=60 + _PANEL_HEIGHT * len(panels),

@@ -7,7 +7,7 @@ import pandas as pd
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
-from miram.reporting.charts.drawing import GREY, MARGIN, TEMPLATE, error_bars, sentence
+from miram.reporting.charts.drawing import GREY, MARGIN, error_bars, sentence
 from miram.reporting.facts.findings import study_findings
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import Table, counted, interval, with_interval
@@ -81,9 +81,7 @@ def reliability_figure(method: str, result: MethodResult, task: str) -> Figure:
     figure.update_yaxes(range=[-0.03, 1.03])
     figure.update_yaxes(title="observed frequency", row=1, col=1)
     figure.update_annotations(font_size=13)
-    return figure.update_layout(
-        template=TEMPLATE, showlegend=False, margin={**MARGIN, "t": 28}, height=340
-    )
+    return figure.update_layout(showlegend=False, margin={**MARGIN, "t": 28}, height=340)
 
 
 def calibration_table(methods: Mapping[str, MethodResult], task: str) -> Table:

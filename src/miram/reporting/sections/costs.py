@@ -15,14 +15,7 @@ from plotly.subplots import make_subplots
 from miram.errors import MiramError
 from miram.models.describe import describe, describe_encoder
 from miram.models.methods.kinds import METHOD_KINDS
-from miram.reporting.charts.drawing import (
-    LEVEL_LINE,
-    MARGIN,
-    TEMPLATE,
-    error_bars,
-    sentence,
-    spread,
-)
+from miram.reporting.charts.drawing import LEVEL_LINE, MARGIN, error_bars, sentence, spread
 from miram.reporting.facts.methods import is_trained, method_block, study_encoder
 from miram.reporting.facts.study import Study
 from miram.reporting.facts.words import Table, counted, interval, known_numbers, with_interval
@@ -164,7 +157,6 @@ def cost_figure(table: pd.DataFrame) -> Figure:
     low = min([known["lower"].min(), *(level for level in levels if level is not None)])
     figure.update_yaxes(range=[np.floor(10 * low) / 10, np.ceil(10 * known["upper"].max()) / 10])
     return figure.update_layout(
-        template=TEMPLATE,
         height=180 + _PANEL_HEIGHT * len(groups),
         showlegend=False,
         margin={**MARGIN, "t": 120},

@@ -14,7 +14,7 @@ from plotly.graph_objects import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from miram.evaluation.predictions import TaskScores, task_scores
-from miram.reporting.charts.drawing import GREY, MARGIN, TEMPLATE, context, legend_below
+from miram.reporting.charts.drawing import GREY, MARGIN, context, legend_below
 from miram.reporting.facts.findings import TaskFinding, study_findings
 from miram.reporting.facts.study import MethodResult, Study
 from miram.reporting.facts.words import counted, with_interval
@@ -225,7 +225,6 @@ def curve_figure(
     )
     axis = {"range": [-0.03, 1.03], "constrain": "domain"}
     return figure.update_layout(
-        template=TEMPLATE,
         xaxis={"title": x if prevalence is None else f"{x} (sensitivity)", **axis},
         yaxis={"title": y, "scaleanchor": "x", **axis},
         legend=legend_below(0.16),

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from plotly.graph_objects import Figure, Scatter
 
-from miram.reporting.charts.drawing import MARGIN, TEMPLATE, context, error_bars, legend_below
+from miram.reporting.charts.drawing import MARGIN, context, error_bars, legend_below
 from miram.reporting.facts.findings import study_findings
 from miram.reporting.facts.study import MethodResult, Study, joined
 from miram.reporting.facts.words import Table, interval
@@ -76,7 +76,6 @@ def label_figure(rows: pd.DataFrame, shown: Collection[str]) -> Figure:
     )
     figure.update_yaxes(title=metric_label(rows["metric"].iloc[0]))
     return figure.update_layout(
-        template=TEMPLATE,
         showlegend=True,
         legend=legend_below(0.25),
         margin=MARGIN,

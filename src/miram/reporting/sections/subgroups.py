@@ -9,7 +9,7 @@ import pandas as pd
 from plotly.graph_objects import Figure
 
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS, TOO_FEW
-from miram.reporting.charts.drawing import LEVEL_LINE, TEMPLATE, error_bars, sentence
+from miram.reporting.charts.drawing import LEVEL_LINE, error_bars, sentence
 from miram.reporting.facts.findings import study_findings
 from miram.reporting.facts.study import MethodResult, Study, joined
 from miram.reporting.facts.words import Table, counted, interval, known_numbers, number, p_value
@@ -90,7 +90,6 @@ def subgroup_figure(rows: pd.DataFrame) -> Figure:
         tickvals=list(range(len(labels))), ticktext=labels, range=[len(labels) - 0.4, -0.6]
     )
     return figure.update_layout(
-        template=TEMPLATE,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1},
         margin={"t": 40, "r": 16, "b": 50, "l": 16},
         height=100 + _ROW_HEIGHT * len(labels),
