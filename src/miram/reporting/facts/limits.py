@@ -1,5 +1,7 @@
 """What a study cannot say, sentence by sentence, from the study itself."""
 
+from collections.abc import Iterator
+
 from miram.evaluation.statistics.subgroups import MIN_PATIENTS
 from miram.mammography.sources import source_note
 from miram.reporting.facts.data import split_facts
@@ -49,86 +51,70 @@ def changed_data(study: Study) -> list[str]:
     return found
 
 
-def _of_the_data(study: Study) -> list[str]:
+def _of_the_data(study: Study) -> Iterator[str]:
     note = source_note(study.source)
     manifest = study.crops.manifest
     lesions = manifest[manifest["kind"] == "lesion"]
-    found = []
     if note.synthetic:
-        found.append(
+        yield (
             "The images are synthetic: no metric has a clinical meaning or carries over to "
             "patients."
         )
     elif note.synthetic is None:
-        found.append(
+        yield (
             "How the data were collected, and which population they represent, is not known to "
             "the software."
         )
     if set(manifest["image_id"]) == set(lesions["image_id"]):
-        found.append(
-            "Every mammogram holds a marked lesion, unlike in screening, where most hold none."
-        )
-    found.append("Lesions were found and outlined beforehand: detection is not part of the study.")
-    found.append(
+        yield "Every mammogram holds a marked lesion, unlike in screening, where most hold none."
+    yield "Lesions were found and outlined beforehand: detection is not part of the study."
+    yield (
         "All data came from one source. Nothing was tested on another scanner, hospital or "
         "population."
     )
     if upsampled := int(lesions["upsampled"].sum()):
-        found.append(
+        yield (
             f"{upsampled} of {counted(len(lesions), 'lesion crop')} had fewer pixels on the "
             "mammogram than are stored, and were enlarged."
         )
-    return found
 
 
-def _of_the_split(study: Study) -> list[str]:
-    facts = split_facts(study.splits)
-    found = []
-    if facts.shared:
-        found.append(
-            f"In training and in test at once: {counted(facts.shared, 'patient')}. Use the metrics "
-            "only beside published ones with the same flaw."
+def _of_the_split(study: Study) -> Iterator[str]:
+    if shared := split_facts(study.splits).shared:
+        yield (
+            f"In training and in test at once: {counted(shared, 'patient')}. Use the metrics only "
+            "beside published ones with the same flaw."
         )
     if saw_images(study):
-        found.append(
+        yield (
             "Encoders pretrained without labels saw images of the patients that the probes are "
             "evaluated on. Metrics on unseen patients may be lower."
         )
-    return found
 
 
-def _of_the_metrics(study: Study) -> list[str]:
-    patients = {
-        (task, facts["patients"])
-        for result in study.methods.values()
-        for task, facts in result.metrics["tasks"].items()
-    }
-    few = sorted(item for item in patients if item[1] < MIN_PATIENTS)
-    found = []
-    if few:
+def _of_the_metrics(study: Study) -> Iterator[str]:
+    tasks = [one for result in study.methods.values() for one in result.metrics["tasks"].items()]
+    patients = sorted({(name, facts["patients"]) for name, facts in tasks})
+    if few := [item for item in patients if item[1] < MIN_PATIENTS]:
         names = listed(f"{task} ({counted(count, 'patient')})" for task, count in few)
-        found.append(f"Too few patients for any verdict: {names}.")
-    found += [
+        yield f"Too few patients for any verdict: {names}."
+    yield (
         "The intervals show how much a metric could vary with other patients of the same kind, no "
-        f"more. {beside_intervals(study.methods)}",
-        "With few patients, percentile intervals tend to be somewhat too narrow.",
+        f"more. {beside_intervals(study.methods)}"
+    )
+    yield "With few patients, percentile intervals tend to be somewhat too narrow."
+    yield (
         "A linear probe on a frozen encoder measures what the features hold, not what fine-tuning "
-        "could reach.",
-    ]
-    warned = [
-        bool(task.get("warnings"))
-        for result in study.methods.values()
-        for task in result.metrics["tasks"].values()
-    ]
-    if any(warned):
-        found.append(
-            f"In {sum(warned)} of {counted(len(warned), 'result')} some probe took the strongest "
-            "or the weakest penalty it was offered: with more values in "
+        "could reach."
+    )
+    if warned := sum(bool(facts.get("warnings")) for _, facts in tasks):
+        yield (
+            f"In {warned} of {counted(len(tasks), 'result')} some probe took the strongest or the "
+            "weakest penalty it was offered: with more values in "
             "evaluation.linear_probe.regularization the metric might be another."
         )
     if study.has_comparisons():
-        found.append(
+        yield (
             "Comparisons are corrected over the methods of one task, not over tasks, settings or "
             "earlier studies on the same patients."
         )
-    return found
