@@ -17,9 +17,11 @@ from miram.reporting.facts.methods import (
     study_encoder,
     training_table,
 )
-from miram.reporting.facts.study import MethodResult, Study
+from miram.reporting.facts.study import MethodResult, Study, joined
 from miram.reporting.facts.words import counted
 from miram.reporting.sections.section import Section
+
+_PARTS = {"val": "validation", "train": "training"}
 
 
 class Methods(Section):
@@ -71,10 +73,10 @@ def reconstructions_by_scale(study: Study) -> list[dict[str, Any]]:
 
     Empty where the run's parameters do not say how large a patch is.
     """
-    made = {name: one.reconstructions for name, one in study.methods.items() if one.reconstructions}
     if (encoder := study_encoder(study)) is None:
         return []
-    grid = encoder.grid_side
+    made = {name: one.reconstructions for name, one in study.methods.items() if one.reconstructions}
+    fidelity = joined(study.methods, "fidelity")
     found = []
     for scale in sorted({scale for arrays in made.values() for scale in scales_of(arrays)}):
         here = {name: arrays for name, arrays in made.items() if scale in scales_of(arrays)}
@@ -85,13 +87,13 @@ def reconstructions_by_scale(study: Study) -> list[dict[str, Any]]:
                 "scale": scale,
                 "size": target.shape[-1],
                 "target": picture(target),
-                "part": next((part for one in here if (part := _part(study.methods[one]))), ""),
+                "part": "" if fidelity.empty else _PARTS[fidelity["part"].iloc[0]],
                 "methods": [
                     {
                         "method": name,
                         "uri": picture(
                             arrays[f"scale{scale}_prediction"][0],
-                            hidden_patches(arrays, scale, grid)[0],
+                            hidden_patches(arrays, scale, encoder.grid_side)[0],
                         ),
                         "fidelity": mean_fidelity(study, study.methods[name], scale),
                         "borrowed": bool(method_block(study, name).get("norm_pix")),
@@ -120,10 +122,3 @@ def mean_fidelity(study: Study, result: MethodResult, scale: int) -> dict[str, I
 
     patients = rows["patient_id"].to_numpy()
     return intervals_of(names, means, patients, draws=config.bootstrap_draws, seed=config.seed)
-
-
-def _part(result: MethodResult) -> str:
-    """Which part of the splits the crops are of that reconstructions are measured on."""
-    if result.fidelity.empty:
-        return ""
-    return {"val": "validation", "train": "training"}[result.fidelity["part"].iloc[0]]
