@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from miram.errors import MiramError
 from miram.evaluation.statistics.inputs import one_hot, rarest_class
-from miram.evaluation.tasks.pairs import Pair, Rows, stratified_pairs
+from miram.evaluation.tasks.pairs import Pair, Rows
+from miram.mammography.splits import stratified_pairs
 from miram.models.checkpoints.joined import WHOLE
 from miram.training.supervised import training_rows
 

@@ -154,18 +154,33 @@ def _strata(lesions: pd.DataFrame) -> pd.Series:
 def _grouped_folds(lesions: pd.DataFrame, folds: int, seed: int | list[int]) -> NDArray[np.int64]:
     # Sorting makes the folds follow from the data alone, not from the order of the rows.
     ordered = lesions.sort_values("lesion_id")
-    strata, patients = _strata(ordered), ordered["patient_id"]
-    if strata.value_counts().max() < folds:
-        strata = strata.mask(strata.notna(), "")  # every stratum is rare: scikit-learn refuses
+    strata = np.unique(_strata(ordered), return_inverse=True)[1]
+    assigned = pd.Series(0, index=ordered.index)
+    pairs = stratified_pairs(strata, ordered["patient_id"].to_numpy(dtype=object), folds, seed)
+    for fold, (_, rows) in enumerate(pairs):
+        assigned.iloc[rows] = fold
+    return assigned.reindex(lesions.index).to_numpy()
+
+
+def stratified_pairs(
+    strata: NDArray[np.intp], groups: NDArray, folds: int, seed: int | list[int]
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """The rows outside and inside of each fold.
+
+    Args:
+        strata: (n,) numbers from 0; each is spread about evenly over the folds.
+        groups: (n,) patients; the rows of one are in one fold.
+        folds: How many.
+        seed: Of the assignment.
+    """
+    if np.bincount(strata).max() < folds:  # every stratum is rare: scikit-learn refuses
+        strata = np.zeros_like(strata)
     stream = seed if isinstance(seed, int) else np.random.RandomState(seed)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=stream)
-    assigned = pd.Series(0, index=ordered.index)
     with warnings.catch_warnings():
         # A rare stratum cannot be in every fold; that is no reason to warn the user.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for fold, (_, rows) in enumerate(splitter.split(ordered, strata, patients)):
-            assigned.iloc[rows] = fold
-    return assigned.reindex(lesions.index).to_numpy()
+        return list(splitter.split(strata, strata, groups))
 
 
 def assert_patients_apart(splits: pd.DataFrame) -> None:

@@ -24,7 +24,7 @@ from miram.evaluation.probes.protocols import Array, Probe, ProbeScores, Trainin
 from miram.evaluation.statistics.calibration import fit_temperature
 from miram.evaluation.statistics.inputs import Kind, one_hot, rarest_class
 from miram.evaluation.statistics.ranking import RankingCurve
-from miram.evaluation.tasks.pairs import stratified_pairs
+from miram.mammography.splits import stratified_pairs
 
 _ITERATIONS = 500  # of L-BFGS per fit
 _TOLERANCE = 1e-4  # of L-BFGS, on the gradient

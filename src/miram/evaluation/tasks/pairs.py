@@ -1,13 +1,11 @@
 """Training and evaluation rows without a common patient, and predictions over such pairs."""
 
-import warnings
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from miram.errors import MiramError
 
@@ -42,17 +40,6 @@ def evaluation_pairs(splits: pd.DataFrame) -> list[Pair]:
         return [(known, np.flatnonzero(split == "test"))]
     names = sorted(set(split))
     return [(np.flatnonzero(split != name), np.flatnonzero(split == name)) for name in names]
-
-
-def stratified_pairs(strata: Rows, groups: npt.NDArray, folds: int, seed: int) -> list[Pair]:
-    """A pair per fold: whole patients, and of each stratum about as many rows in every fold."""
-    if np.bincount(strata).max() < folds:  # every stratum is rare: scikit-learn refuses
-        strata = np.zeros_like(strata)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # A rare stratum cannot be in every fold; that is no reason to warn the user.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        return list(splitter.split(strata, strata, groups))
 
 
 def patients_apart(splits: pd.DataFrame) -> npt.NDArray[np.object_]:

@@ -58,7 +58,8 @@ def setting_tables(study: Study) -> dict[str, Table]:
     """
     hidden = _PLACES | set(study.methods) | set(METHODS)
     shown = [name for name in study.parameters if not (name in hidden or name.startswith("_"))]
-    shown.sort(key=lambda name: GROUPS.index(name) if name in GROUPS else len(GROUPS))
+    # Names that GROUPS does not order come in an order of their own, whatever that of the run.
+    shown.sort(key=lambda name: (GROUPS.index(name) if name in GROUPS else len(GROUPS), name))
     found = {name: flatten(study.parameters[name]) for name in shown}
     return {
         name: Table(("Setting", "Value"), tuple((key or name, text) for key, text in rows.items()))
