@@ -1,6 +1,7 @@
 """The Ray engine on this machine: few launches, each of which shows several promises."""
 
 import logging
+import os
 import signal
 import threading
 from dataclasses import dataclass, field
@@ -174,7 +175,7 @@ def pretraining_that_ends_in_one_worker():
         processes = Accelerator(cpu=True).gather(torch.tensor([float(os.getpid())]))
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
         told = {f"process{rank}": float(one) for rank, one in enumerate(processes)}
-        log_metrics(0, {**told, "hidden": float(hidden)})
+        log_metrics(0, {**told, "hidden": float(hidden), "niceness": float(os.nice(0))})
         try:
             pretrain(*arguments, **named)
         except TrainingInterrupted:
@@ -197,6 +198,7 @@ def test_a_signal_stops_all_workers_and_the_error_of_one_is_enough(store, tmp_pa
         launch(run, *arguments, folder=folder, engine=TWO)
     (_, processes), *steps = listener.heard
     assert processes.pop("hidden") == 1  # who asked for no GPU sees none
+    assert processes.pop("niceness") == os.nice(0)  # as urgent as any other program
     assert len(set(processes.values())) == 2
     last = steps[-1][0]
     assert [step for step, _ in steps] == list(range(1, last + 1))  # told once: no second start

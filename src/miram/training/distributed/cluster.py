@@ -164,6 +164,8 @@ def refuse_too_small(ray: ModuleType, engine: EngineConfig) -> None:
 def _ray() -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to Ray's makers
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning of Ray's own
+    # Ray's own 15 lets every other program on the machine go before a training.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError:
