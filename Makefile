@@ -9,7 +9,7 @@
 # make matrix   quick tests on all Pythons here, with the oldest, pinned and newest dependencies
 # make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -18,8 +18,8 @@ export DO_NOT_TRACK := 1
 .PHONY: demo test test-fast lint format faults bench docs audit matrix ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" \
-		|| { echo "miram needs Python 3.11 or 3.12; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" \
+		|| { echo "miram needs Python 3.11 to 3.13; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 # torch first and alone: pip deletes its wheels before it fetches the rest, so less disk is needed
 	$(PIP) torch torchvision
