@@ -22,6 +22,7 @@ def control(of, found, features, config=CONFIG):
     return of({WHOLE: features}, found.lesions, found.splits, config)
 
 
+@pytest.mark.slow
 def test_permuted_labels_leave_even_perfect_features_at_chance(found):
     assert control(blank_pixels, found, found.features).estimate > 0.95  # with the labels as given
     permuted = control(permuted_labels, found, found.features)

@@ -178,6 +178,7 @@ build_crop_store(plan_crops(pd.read_parquet(table), Path(raw_root), config), Pat
 """
 
 
+@pytest.mark.slow
 def test_an_interrupted_build_resumes_where_it_stopped(
     lesions, tiny_phantom, built, tmp_path, caplog
 ):

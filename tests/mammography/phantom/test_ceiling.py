@@ -74,6 +74,7 @@ def test_pixels_predict_pathology_up_to_the_ceiling_and_permuted_labels_do_not(d
     assert _cross_validated_auc(features, cases, permuted) < 0.6
 
 
+@pytest.mark.slow
 def test_masks_say_nothing_of_pathology(drawn):
     cases, patches = drawn
     outlines = np.array([_outline(patch.mask) for patch in patches])

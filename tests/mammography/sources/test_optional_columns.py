@@ -62,6 +62,7 @@ def full_table():
 FULL = full_table()
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(
     kept=st.sets(st.sampled_from(sorted(OPTIONAL))),
