@@ -66,6 +66,19 @@ def test_crops_of_another_version_are_refused(tmp_path):
         Predictor.load(tmp_path / "predictor")
 
 
+@pytest.mark.parametrize(
+    "damaged", [[], {"crops": []}, {"features": None}, {"features": {"pooling": None}}]
+)
+def test_settings_of_another_shape_are_refused_in_words(damaged, tmp_path):
+    small.make_predictor().save(tmp_path / "predictor")
+    path = tmp_path / "predictor" / "settings.json"
+    settings = json.loads(path.read_text())
+    with recorded_path(path) as other:
+        other.write_text(json.dumps({**settings, **damaged} if damaged else damaged))
+    with pytest.raises(MiramError):
+        Predictor.load(tmp_path / "predictor")
+
+
 def test_a_folder_that_holds_no_predictor_is_named(tmp_path):
     with pytest.raises(MiramError, match=f"no predictor at {tmp_path}"):
         Predictor.load(tmp_path)

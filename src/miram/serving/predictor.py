@@ -181,7 +181,7 @@ class Predictor:
             settings = json.loads((folder / SETTINGS).read_text())
             version, about = settings["cropping_version"], settings["about"]
             features, crops = settings["features"], settings["crops"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise MiramError(f"no predictor at {folder}: {error}") from error
         require_cropping(version)
         probe = folder / PROBE

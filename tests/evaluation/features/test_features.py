@@ -231,7 +231,7 @@ def test_a_method_of_several_seeds_has_a_row_per_seed_and_lesion():
         np.testing.assert_array_equal(values, expected)
 
 
-@pytest.mark.parametrize("pooling", ["corner", "cls+cls", (), "both+cls", "grey"])
+@pytest.mark.parametrize("pooling", ["corner", "cls+cls", (), "both+cls", "grey", None, 3, [1]])
 def test_impossible_pooling_is_refused(pooling):
     with pytest.raises(ValidationError):
         FeatureConfig(pooling=pooling)

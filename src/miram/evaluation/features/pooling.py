@@ -171,6 +171,8 @@ class FeatureConfig(Config):
     @classmethod
     def _parts(cls, given: Any) -> Any:
         words = given.split("+") if isinstance(given, str) else given
+        if not (isinstance(words, (list, tuple)) and all(isinstance(word, str) for word in words)):
+            raise ValueError(f"give names of parts, got {given!r}")
         return tuple(part for word in words for part in _WORDS.get(word.strip(), (word.strip(),)))
 
     @field_validator("pooling")

@@ -68,11 +68,11 @@ class CropConfig(Config):
         return {old.get(name, name): value for name, value in self.model_dump(mode="json").items()}
 
     @classmethod
-    def from_stored(cls, values: Mapping[str, Any]) -> Self:
+    def from_stored(cls, values: Any) -> Self:
         """Read what `stored` gave."""
-        return cls.model_validate(
-            {cls.renamed.get(name, name): value for name, value in values.items()}
-        )
+        if isinstance(values, Mapping):
+            values = {cls.renamed.get(name, name): value for name, value in values.items()}
+        return cls.model_validate(values)
 
 
 @dataclass(frozen=True)
