@@ -47,7 +47,11 @@ class StudySession(KedroSession):
         if whole:
             options["namespaces"] = []
         check_settings(self._get_config_loader(), self.store.get("runtime_params") or {})
-        return super().run(*arguments, **options)
+        try:
+            return super().run(*arguments, **options)
+        finally:
+            # What else this process opens, as a notebook does, has all pipelines again.
+            pipelines.set_requested(None)
 
 
 class StudyContext(KedroContext):

@@ -87,6 +87,12 @@ def test_what_one_command_makes_it_also_reports(run_pipeline, open_context, tmp_
     assert set(open_context(data).catalog.load("leaderboard")["method"]) == {"mae"}
 
 
+def test_after_a_run_of_one_pipeline_all_are_there_again(run_pipeline, open_context, small):
+    run_pipeline(small, "report", methods="random")
+    assert open_context(small).params["finetuning"].recipe == "paper"
+    assert pipelines["finetune"].nodes
+
+
 def test_without_any_evaluation_there_is_no_report(run_pipeline, tmp_path):
     with pytest.raises(MiramError, match="has not been made yet: run the earlier pipelines"):
         run_pipeline(tmp_path, "report")
