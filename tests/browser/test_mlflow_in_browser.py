@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from mlflow import MlflowClient
 
-from miram.commands.results.ui import HOST, runs_page, start_mlflow, wait_for
+from miram.commands.results.ui import HOST, end, runs_page, start_mlflow, wait_for
 from miram.integrations.parameters import load_mlflow
 
 pytestmark = pytest.mark.browser
@@ -48,8 +48,7 @@ def server(finished_project, free_port):
         wait_for(address, process)
         yield address
     finally:
-        process.terminate()
-        process.wait()
+        end(process)
 
 
 @pytest.fixture(scope="module")

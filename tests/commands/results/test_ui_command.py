@@ -8,6 +8,7 @@ import urllib.request
 from contextlib import ExitStack
 from functools import partial
 
+import psutil
 import pytest
 from miram_command import call_miram
 from project_paths import PROJECT
@@ -65,5 +66,8 @@ def test_the_pages_show_the_study_that_is_named_and_end_with_the_command(tmp_pat
         with urllib.request.urlopen(f"{told['kedro_viz']}/api/nodes/{audit['id']}") as page:
             assert json.load(page)["filepath"] == str(lesions)
     finally:
+        started = psutil.Process(server.pid).children(recursive=True)
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
+        _, left = psutil.wait_procs(started, timeout=30)
+        assert not left

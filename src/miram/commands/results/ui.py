@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,8 +68,7 @@ def ui(
         pass
     finally:
         for server in servers:
-            server.terminate()
-            server.wait()
+            end(server)
 
 
 def _require_free(port: int, option: str) -> None:
@@ -122,10 +122,18 @@ def wait_for(address: str, process: Process) -> None:
     raise MiramError(f"{address} does not answer")
 
 
+def end(server: Process) -> None:
+    """End a server with the processes that it started: Kedro-Viz leaves its own behind."""
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGTERM)
+    server.wait()
+
+
 def _start(command: str, *options: str) -> Process:
     # What they print hides the addresses; what they warn of is their own code.
     return subprocess.Popen(
         [sys.executable, "-m", *command.split(), *options],
         stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        start_new_session=True,
     )
