@@ -49,6 +49,15 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     return accelerator
 
 
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed what a model draws by itself, on the CPU and on the device of a training."""
+    if device.type == "cpu":
+        # `torch.manual_seed` formats the call stack once for each kind of GPU that is not there.
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def find_device(asked: str) -> torch.device:
     """The device that `training.device` names.
 

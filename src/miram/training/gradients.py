@@ -14,6 +14,7 @@ from miram.memory import is_out_of_memory
 from miram.training.config import TrainingConfig
 from miram.training.data.batches import HostBatch, InputSpec, ModelOutput, Prefetched
 from miram.training.data.sampling import step_seed
+from miram.training.device import seed_generators
 from miram.training.logging.recorder import Metrics
 from miram.training.sharpness import uphill
 
@@ -86,7 +87,7 @@ class Gradients:
     def _add(self, step: Prefetched) -> Metrics:
         metrics: Metrics = {}
         self.model.zero_grad()
-        torch.manual_seed(self.seed(step))
+        seed_generators(self.seed(step), self.accelerator.device)
         parts = step.batch.micro_batches(self.micro_batch)
         for place, part in enumerate(parts, start=1):
             weight = len(part) / len(step.batch)

@@ -179,7 +179,8 @@ class Training:
                     self._take(step)
                     self._validate_and_keep()
             self._end()
-        self.accelerator.free_memory()
+        if self.accelerator.device.type != "cpu":  # there it only costs a collection of garbage
+            self.accelerator.free_memory()
 
     def _prefetched(self) -> Iterator[Prefetched]:
         config = self.config
