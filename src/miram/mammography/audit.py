@@ -69,7 +69,7 @@ DECODING_CODES = {
     "bad_lookup_table": "a lookup table that contradicts itself",
     "too_large": "a file of more than 512 MB, or an image larger than `rois.decoding` allows, or "
     "one that needs more than 2 GB of memory",
-    "too_slow": "reading the file takes more than 10 s and 1 s per 10 MB. Download it again",
+    "too_slow": "reading the file takes more than 8 s and 1 s per 10 MB. Download it again",
     "unreadable": SHARED_CODES["unreadable"],
 }
 

@@ -31,7 +31,7 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 MEMORY = 2 * 2**30  # bytes of addresses beyond what the imports take
-SECONDS = 10.0  # of computing, for a file of no size
+SECONDS = 8.0  # of computing, for a file of no size
 BYTES_PER_SECOND = 10_000_000  # a large file has as many seconds more
 _PATIENCE = 6  # a slow disk or a busy machine may stretch a second to so many
 _MOST_AT_ONCE = 4  # in one process, such as a server with threads: each may take `MEMORY`
