@@ -12,9 +12,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     Nodes have tags: the name of their pipeline, and of their method or baseline.
     """
     pipelines = {name: _tagged(found, name) for name, found in find_pipelines().items()}
-    pipelines["__default__"] = sum(
-        (pipelines[name] for name in STUDY if name in pipelines), start=Pipeline([])
-    )
+    pipelines["__default__"] = Pipeline([pipelines[name] for name in STUDY if name in pipelines])
     return pipelines
 
 

@@ -16,10 +16,9 @@ def for_each(nodes: Iterable[Node], names: Iterable[str]) -> Pipeline:
     template = Pipeline(nodes)
     inputs = template.inputs()
     parameters = {name for name in inputs if name.startswith("params:")} - {"params:method"}
-    return sum(
-        (
+    return Pipeline(
+        [
             Pipeline(template, namespace=name, inputs=SHARED & inputs, parameters=parameters)
             for name in names
-        ),
-        start=Pipeline([]),
+        ]
     )

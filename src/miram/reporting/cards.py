@@ -3,11 +3,12 @@
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib.resources import files
-from itertools import count
 
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Template
 from numpy import isfinite
 
 from miram.errors import MiramError
@@ -61,24 +62,30 @@ def claim_checklist(study: Study) -> list[ClaimItem]:
     Raises:
         ValueError: An item of `claim.yaml` has no text for this study, or contradictory ones.
     """
-    environment, facts = markdown_environment(), study_facts(study)
-    asked = (files("miram.reporting") / "templates/claim.yaml").read_text(encoding="utf-8")
-    numbers = count(1)
+    facts = study_facts(study)
     return [
-        _item(
-            next(numbers),
+        _item(number, section, asks, **{key: text.render(facts) for key, text in texts.items()})
+        for number, (section, asks, texts) in enumerate(_questions(), 1)
+    ]
+
+
+@cache
+def _questions() -> tuple[tuple[str, str, dict[str, Template]], ...]:
+    """Section and question of each item, and the templates of its answer."""
+    environment = markdown_environment()
+    asked = (files("miram.reporting") / "templates/claim.yaml").read_text(encoding="utf-8")
+    return tuple(
+        (
             part["section"],
             item.pop("asks"),
-            **{
-                key: environment.from_string(
-                    text if isinstance(text, str) else " ".join(text)
-                ).render(facts)
+            {
+                key: environment.from_string(text if isinstance(text, str) else " ".join(text))
                 for key, text in item.items()
             },
         )
         for part in yaml.safe_load(asked)
         for item in part["items"]
-    ]
+    )
 
 
 def _item(

@@ -38,7 +38,7 @@ def describing(baseline: str) -> Callable[..., pd.DataFrame]:
 
 def create_pipeline(**_: object) -> Pipeline:
     """Evaluate every baseline by the same probes on the same patients as the encoders."""
-    return sum((for_each(_nodes(name), [name]) for name in BASELINES), start=Pipeline([]))
+    return Pipeline([for_each(_nodes(name), [name]) for name in BASELINES])
 
 
 def _nodes(baseline: str) -> list[Node]:
