@@ -36,6 +36,8 @@ TINY_PHANTOM = PhantomConfig(patients=16, image_size=512, seed=3)
 SLOW = (
     "browser",
     "commands/methods/test_benchmark_command.py",
+    "evaluation/test_controls.py",
+    "faults",
     "finetuning",
     "integrations/mlflow",
     "mammography/sources/cbis_ddsm/test_roles_answer_key.py",
@@ -46,14 +48,26 @@ SLOW = (
     "training/distributed",
     "training/test_activation_checkpointing.py",
     "training/test_bad_conditions.py",
+    "training/test_gpu_readiness.py",
+    "training/test_half_precision.py",
+    "training/test_pretrain.py",
     "training/test_supervised_training.py",
     "test_additions.py",
     "test_docs.py",
 )
 
 
-# Started first, so that no process waits for another's long file at the end.
-LONG = ("training/distributed", "pipelines", "test_additions.py", "finetuning")
+# Started first, so that no process waits for another's long file at the end. The very first needs
+# no study: while one process runs that of `finished_project`, the other has something to do.
+LONG = (
+    "training/distributed/test_on_ray.py",
+    "pipelines",
+    "integrations/mlflow",
+    "training",
+    "test_",
+    "finetuning",
+    "browser",
+)
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -63,7 +77,7 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not _place(item.path).startswith(LONG))
+    items.sort(key=lambda item: _rank(_place(item.path)))
     for item in items:
         if _place(item.path).startswith(SLOW) or "finished_project" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
@@ -76,6 +90,10 @@ def pytest_collection_finish():
 
 def pytest_unconfigure():
     gc.unfreeze()
+
+
+def _rank(place):
+    return next((rank for rank, start in enumerate(LONG) if place.startswith(start)), len(LONG))
 
 
 def _place(path):
