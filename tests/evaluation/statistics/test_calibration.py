@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special
+from scipy import special, stats
 
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.calibration import (
@@ -106,3 +106,32 @@ def test_scores_that_are_no_probabilities_are_reported():
         reliability_curve([0, 1], [0.2, 1.4], [0, 1])
     with pytest.raises(StatisticsError, match="no validation lesion"):
         fit_temperature([], [])
+
+
+def test_classes_are_rescaled_by_the_softmax_of_their_logits():
+    scores = np.random.default_rng(3).dirichlet(np.ones(4), 50)
+    expected = scores ** (1 / 2.5)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(apply_temperature(scores, 2.5), expected)
+
+
+def test_certain_probabilities_stay_finite_and_equally_far_from_either_end():
+    never, always = apply_temperature([0.0, 1.0], 2.0)
+    assert never == pytest.approx(special.expit(special.logit(1e-15) / 2))
+    assert always == pytest.approx(1 - never)
+    np.testing.assert_allclose(
+        apply_temperature([[0.0, 1.0]], 2.0), [[np.sqrt(1e-15), 1.0]], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("right", "limit"), [(1, 0.01), (0, 100)])
+def test_temperatures_end_at_a_hundredth_and_at_a_hundred(right, limit):
+    assert fit_temperature(np.full(20, right), np.full(20, 0.51)) == pytest.approx(limit, rel=1e-4)
+
+
+def test_intervals_of_the_curve_are_wilsons():
+    (row,) = reliability_curve([0, 0, 0, 1], np.full(4, 0.3), np.arange(4))
+    z, n, p = stats.norm.ppf(0.975), 4, 0.25
+    middle, reach = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert row.lower == pytest.approx((middle - reach) / (1 + z**2 / n))
+    assert row.upper == pytest.approx((middle + reach) / (1 + z**2 / n))

@@ -109,3 +109,20 @@ def test_logit_intervals_stay_inside_the_unit_interval():
 def test_too_few_patients_of_a_class_are_reported():
     with pytest.raises(StatisticsError, match="1 positive and 3 negative"):
         auc_interval([0, 0, 0, 1], [1, 2, 3, 4])
+
+
+def test_the_test_counts_patients_and_folds_as_the_covariance_does():
+    labels, scores, groups = clustered(40, 4)
+    folds = groups % 2
+    found = [auc_test(labels, *scores, *given) for given in ((), (groups,), (groups, folds))]
+    assert len(set(found)) == 3
+    for p_value, given in zip(found, ((), (groups,), (groups, folds)), strict=True):
+        areas, covariance = auc_covariance(labels, scores, *given)
+        z = (areas[0] - areas[1]) / np.sqrt(np.array([1, -1]) @ covariance @ np.array([1, -1]))
+        assert p_value == pytest.approx(2 * stats.norm.sf(abs(z)))
+
+
+def test_a_difference_without_variance_has_no_p_value():
+    labels, perfect = np.repeat([0, 1], 6), np.arange(12.0)
+    assert np.isnan(auc_test(labels, perfect, -perfect))
+    assert auc_test(labels, perfect, perfect) == 1.0

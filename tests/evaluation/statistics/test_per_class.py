@@ -8,6 +8,7 @@ from sklearn import metrics as sk
 
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
+from miram.evaluation.statistics.inputs import SeedScores
 from miram.evaluation.statistics.metrics import class_metrics, evaluate
 from miram.evaluation.statistics.per_class import class_rows, confusion_matrix
 from miram.evaluation.statistics.weighted import Predictions
@@ -120,3 +121,24 @@ def test_names_that_do_not_fit_are_reported():
     labels, scores, groups = predictions("single")
     with pytest.raises(StatisticsError, match="3 class names"):
         class_rows(labels, scores, groups, NAMES[:3], seed=0)
+
+
+def test_several_labels_at_once_have_a_confusion_matrix_each():
+    labels, scores, _ = predictions("multi")
+    matrices = confusion_matrix(labels, scores)
+    for label, matrix in enumerate(matrices):
+        expected = sk.confusion_matrix(labels[:, label], scores[:, label] > 0.5)
+        np.testing.assert_array_equal(matrix, expected)
+
+
+def test_classes_are_ranked_within_folds():
+    labels, scores, groups = predictions("single")
+    folds = groups % 2
+    options = {"groups": groups, "classes": NAMES, "draws": 20, "seed": 0}
+    (first, *_) = class_rows(labels, SeedScores((scores,), folds), **options)
+    (moved, *_) = class_rows(labels, SeedScores((scores,)), **options)
+    inside = [
+        sk.roc_auc_score(labels[folds == fold] == 0, scores[folds == fold, 0]) for fold in (0, 1)
+    ]
+    assert min(inside) <= first.metrics["auc"].estimate <= max(inside)
+    assert first.metrics["auc"].estimate != moved.metrics["auc"].estimate

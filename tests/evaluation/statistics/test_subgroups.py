@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
+from miram.evaluation.statistics.comparison import holm
 from miram.evaluation.statistics.subgroups import TOO_FEW, subgroup_rows
 
 
@@ -70,7 +71,7 @@ def test_no_interval_under_5_patients(n_small, known):
     rows = subgroup_rows(labels, scores, groups, np.where(few, "MLO", "CC"), **options)
     interval = rows[1].intervals["accuracy"]
     assert np.isfinite(interval.estimate)
-    assert np.isfinite([interval.lower, interval.upper]).all() == known
+    assert np.isfinite([interval.lower, interval.upper]).tolist() == [known, known]
 
 
 def test_no_interval_where_every_draw_gives_the_same():
@@ -86,12 +87,12 @@ def test_no_interval_where_every_draw_gives_the_same():
 
 def test_missing_values_have_a_row_of_their_own():
     labels, scores, groups, density = lesions()
-    values = pd.array(density, dtype="Int64")
+    values = pd.Series(density).map({1: "cc", 2: "mlo", 3: "xccl"})
     values[:40] = pd.NA
     rows = subgroup_rows(
         labels, scores, groups, values, subgroup="density", metrics=["auc"], draws=100, seed=0
     )
-    assert [row.value for row in rows] == ["1", "2", "3", "missing"]
+    assert [row.value for row in rows] == ["cc", "mlo", "xccl", "missing"]
     assert rows[-1].intervals["auc"].lesions == 40
 
 
@@ -127,3 +128,21 @@ def test_one_value_against_the_other_is_one_test():
     assert len(rows) == 2
     assert all(row.p_holm == row.p_value for row in rows)
     assert rows[0].difference.estimate == pytest.approx(-rows[1].difference.estimate)
+
+
+def test_three_values_are_three_tests_and_each_has_its_verdict():
+    labels, scores, groups, density = lesions(n=900)
+    options = {"subgroup": "density", "metrics": ["auc", "accuracy"], "draws": 400, "seed": 0}
+    rows = subgroup_rows(labels, scores, groups, density.astype(float), **options)
+    verdicts = [(row.value, row.verdict) for row in rows]
+    assert verdicts == [("1", "higher"), ("2", "higher"), ("3", "lower")]
+    assert [row.p_holm for row in rows] == pytest.approx(holm([row.p_value for row in rows]))
+    assert {(row.subgroup, row.metric) for row in rows} == {("density", "auc")}
+
+
+def test_groups_that_do_not_differ_have_that_verdict():
+    labels, scores, groups, _ = lesions()
+    any_side = np.random.default_rng(1).choice(["left", "right"], len(labels))
+    options = {"subgroup": "side", "metrics": ["auc"], "draws": 200, "seed": 0}
+    rows = subgroup_rows(labels, scores, groups, any_side, **options)
+    assert {row.verdict for row in rows} == {"no difference shown"}

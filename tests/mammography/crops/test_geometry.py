@@ -78,6 +78,8 @@ def test_a_shifted_square_keeps_its_size_and_its_box_and_lies_inside_where_it_fi
     assert contains(moved, box)
     if square.width <= min(height, width):
         assert contains(Box(0, 0, width, height), moved)
+    if square.width > width:  # as much is missing on the left as on the right
+        assert 0 <= -moved.x0 - (moved.x1 - width) <= 1
 
 
 @given(boxes_in_images(), st.floats(1.0, 1.5))
