@@ -6,6 +6,7 @@
 # make faults   damaged files, killed runs, full disks, planted names; docs/trust.md says what was found
 # make docs   the documentation, in build/docs, with the notebooks run on a tiny study
 # make audit   pins, licenses, known vulnerabilities and a parts list of what is installed
+# make mutants   changed formulas of the statistics: which do the tests not notice
 # make matrix   quick tests on all Pythons here, with the oldest, pinned and newest dependencies
 # make ui     MLflow and Kedro-Viz in the browser; of another study by DATA_ROOT=/data/study
 
@@ -17,7 +18,7 @@ export DO_NOT_TRACK := 1
 # Containers set it; here every command and test would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast lint format faults bench docs audit matrix ui clean
+.PHONY: demo test test-fast lint format faults bench docs audit mutants matrix ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" \
@@ -82,6 +83,10 @@ build/tools/installed: audit/requirements.txt
 
 audit: $(VENV)/installed build/tools/installed
 	$(BIN)/python audit/audit.py --tools build/tools/bin
+
+mutants: $(VENV)/installed
+	$(PIP) mutmut==3.8.1
+	$(BIN)/python faults/mutants.py
 
 # nox --session "tests-3.12(newest)" runs one of them; 7 GB each under build/nox.
 matrix: build/tools/installed

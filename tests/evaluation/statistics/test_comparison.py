@@ -7,6 +7,7 @@ from statsmodels.stats.multitest import multipletests
 
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.comparison import compare_methods, holm, two_sided_p
+from miram.evaluation.statistics.inputs import SeedScores
 
 
 def two_equal_methods(rng, patients=100, per_patient=2):
@@ -62,6 +63,7 @@ def test_holm_equals_the_worked_definition_and_skips_undefined_ones():
     np.testing.assert_allclose(
         holm([0.04, float("nan"), 0.01, 0.02]), [0.04, float("nan"), 0.03, 0.04]
     )
+    assert holm([0.9, 0.4, 0.6]) == [1.0, 1.0, 1.0]
 
 
 def test_a_method_compared_with_its_copy_differs_by_nothing():
@@ -101,5 +103,16 @@ def test_an_unknown_reference_is_reported():
 
 
 def test_methods_scored_on_different_lesions_are_reported():
-    with pytest.raises(StatisticsError, match="same lesions"):
+    with pytest.raises(StatisticsError, match=r"same lesions, got mae \(2,\), moco \(1,\)"):
         compare_methods([0, 1], {"mae": [0.1, 0.2], "moco": [0.1]}, [0, 1], reference="mae", seed=0)
+
+
+def test_a_row_says_what_was_compared_on_how_many_in_how_many_draws():
+    labels, scores, groups = two_equal_methods(np.random.default_rng(4))
+    seeds = SeedScores((scores["first"], scores["second"]))
+    options = {"reference": "first", "draws": 100, "seed": 0}
+    (row,) = compare_methods(labels, {**scores, "second": seeds}, groups, **options)
+    assert (row.method, row.reference, row.metric) == ("second", "first", "auc")
+    assert (row.lesions, row.patients) == (len(labels), len(set(groups)))
+    assert (row.draws, row.undefined_draws) == (100, 0)
+    assert (row.seeds, row.reference_seeds) == (2, 1)

@@ -126,3 +126,17 @@ def test_a_difference_without_variance_has_no_p_value():
     labels, perfect = np.repeat([0, 1], 6), np.arange(12.0)
     assert np.isnan(auc_test(labels, perfect, -perfect))
     assert auc_test(labels, perfect, perfect) == 1.0
+
+
+def test_intervals_count_patients_and_folds_as_the_covariance_does():
+    labels, scores, groups = clustered(40, 5)
+    for given in ((), (groups,), (groups, groups % 2)):
+        areas, covariance = auc_covariance(labels, scores[0], *given)
+        found = auc_interval(labels, scores[0], *given)
+        assert (found.auc, found.standard_error**2) == pytest.approx((areas[0], covariance[0, 0]))
+
+
+@pytest.mark.parametrize("area", [0.0, 1.0])
+def test_at_either_end_the_interval_is_a_point(area):
+    found = auc_interval(np.repeat([0, 1], 5), (2 * area - 1) * np.arange(10.0))
+    assert (found.auc, found.standard_error, found.lower, found.upper) == (area, 0, area, area)

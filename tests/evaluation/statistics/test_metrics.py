@@ -162,3 +162,10 @@ def test_wrong_input_is_reported(labels, scores, metrics, message):
 
 def test_metrics_of_ranking_need_no_probabilities():
     assert compute_metrics([0, 1, 1], [-3.0, 10.0, 7.0], ["auc"]) == {"auc": 1.0}
+
+
+def test_a_specificity_that_is_reached_exactly_counts():
+    labels = np.repeat([0, 1], [10, 2])
+    scores = np.append(np.arange(10.0), [8.5, 9.5])  # one of ten negatives is above 8.5
+    metric = "sensitivity_at_90_specificity"
+    assert compute_metrics(labels, scores, [metric])[metric] == 1.0
