@@ -37,8 +37,13 @@ GOALS = [
         1.0,
     ),
     Goal(
-        "test_training_on_a_crowded_machine/fair_share",
+        "test_training_on_a_crowded_machine[one_thread]/fair_share",
         "default training beside as many busy programs as cores: its fair share of a quiet machine",
+        0.6,
+    ),
+    Goal(
+        "test_training_on_a_crowded_machine[all_cores]/fair_share",
+        "the same with a thread on each core",
         0.6,
     ),
     Goal(
