@@ -59,7 +59,7 @@ def test_weights_depend_on_training_code_and_features_on_their_own(
         for name in ("training/loop.py", "models/encoder.py", "evaluation/features/pooling.py"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text if name == edited else PLAIN)
-        digests.append(code_digest(*packages, root=root))
+        digests.append(code_digest.__wrapped__(*packages, root=root))
     assert (digests[0] != digests[1]) == counts
 
 

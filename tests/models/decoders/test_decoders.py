@@ -5,9 +5,9 @@ import torch
 from model_checks import parameters_without_gradient
 from pydantic import ValidationError
 from timm.layers import Attention
-from torch.utils.flop_counter import FlopCounterMode
 
 from miram.models.decoders.cross import CrossAttention, visible_positions
+from miram.models.describe import metered
 from miram.models.encoder import EncoderConfig
 from miram.models.images import repeat_mask, sincos_2d
 from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
@@ -272,9 +272,9 @@ def test_a_coarse_patch_stands_at_the_center_of_the_fine_ones():
 def flops(model):
     images, noise = batch(model, size=1)
     encoded = model.encode(*_encoded(model, images, noise))
-    with FlopCounterMode(display=False) as counter:
+    with metered(()) as meter:
         model.decoders[0](encoded)
-    return counter.get_total_flops()
+    return meter.flops
 
 
 def test_the_cost_of_the_cross_decoder_is_linear_in_the_patches():
