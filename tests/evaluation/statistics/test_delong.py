@@ -140,3 +140,42 @@ def test_intervals_count_patients_and_folds_as_the_covariance_does():
 def test_at_either_end_the_interval_is_a_point(area):
     found = auc_interval(np.repeat([0, 1], 5), (2 * area - 1) * np.arange(10.0))
     assert (found.auc, found.standard_error, found.lower, found.upper) == (area, 0, area, area)
+
+
+def test_clustered_covariance_equals_the_definition():
+    # Obuchowski, Biometrics 53:567, 1997: sums of a patient take the place of single lesions.
+    labels, scores, groups = clustered(25, 6, mixed=0.3)
+    positive, negative = labels == 1, labels == 0
+    x, y = scores[:, positive], scores[:, negative]
+    wins = (x[:, :, None] > y[:, None, :]).astype(float)
+    areas = wins.mean(axis=(1, 2))
+    above, below = wins.mean(axis=2) - areas[:, None], wins.mean(axis=1) - areas[:, None]
+    patients = np.unique(groups)
+    a = np.stack([above[:, groups[positive] == one].sum(axis=1) for one in patients], axis=1)
+    b = np.stack([below[:, groups[negative] == one].sum(axis=1) for one in patients], axis=1)
+    with_x, with_y = (len(np.unique(groups[part])) for part in (positive, negative))
+    m, n, total = positive.sum(), negative.sum(), len(patients)
+    expected = (
+        with_x / (with_x - 1) / m**2 * (a @ a.T)
+        + with_y / (with_y - 1) / n**2 * (b @ b.T)
+        + total / (total - 1) / (m * n) * (a @ b.T + b @ a.T)
+    )
+    np.testing.assert_allclose(auc_covariance(labels, scores, groups)[1], expected)
+
+
+def test_folds_count_by_their_pairs():
+    labels, scores, _ = clustered(30, 7)
+    folds = np.arange(len(labels)) % 3 // 2  # a large and a small one
+    areas, covariance = auc_covariance(labels, scores + 100 * folds, folds=folds)
+    parts = [by_definition(labels[folds == one], scores[:, folds == one]) for one in (0, 1)]
+    pairs = [
+        (labels[folds == one] == 1).sum() * (labels[folds == one] == 0).sum() for one in (0, 1)
+    ]
+    shares = np.array(pairs) / sum(pairs)
+    np.testing.assert_allclose(areas, shares @ np.stack([area for area, _ in parts]))
+    expected = sum(share**2 * one for share, (_, one) in zip(shares, parts, strict=True))
+    np.testing.assert_allclose(covariance, expected)
+
+
+def test_two_patients_of_either_class_are_enough():
+    assert np.isfinite(auc_covariance([0, 0, 1, 1], [1.0, 3.0, 2.0, 4.0])[1]).all()

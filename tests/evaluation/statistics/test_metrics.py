@@ -169,3 +169,10 @@ def test_a_specificity_that_is_reached_exactly_counts():
     scores = np.append(np.arange(10.0), [8.5, 9.5])  # one of ten negatives is above 8.5
     metric = "sensitivity_at_90_specificity"
     assert compute_metrics(labels, scores, [metric])[metric] == 1.0
+
+
+def test_scores_are_ranked_within_folds():
+    labels, folds = np.tile([0, 1], 6), np.repeat([0, 1], 6)
+    scores = labels + 10.0 * folds
+    assert compute_metrics(labels, scores, ["auc"], folds) == {"auc": 1.0}
+    assert compute_metrics(labels, scores, ["auc"])["auc"] < 1
