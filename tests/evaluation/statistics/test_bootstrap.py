@@ -5,8 +5,14 @@ import pytest
 from scipy import stats
 
 from miram.evaluation.statistics import StatisticsError
-from miram.evaluation.statistics.bootstrap import cluster_bootstrap, resample
+from miram.evaluation.statistics.bootstrap import (
+    Resampled,
+    cluster_bootstrap,
+    percentile_interval,
+    resample,
+)
 from miram.evaluation.statistics.delong import auc_interval
+from miram.evaluation.statistics.inputs import SeedScores
 
 PER_PATIENT = 2
 
@@ -125,3 +131,18 @@ def test_one_patient_gives_a_metric_but_no_interval():
 def test_rows_that_do_not_match_are_reported():
     with pytest.raises(StatisticsError, match="one row per lesion"):
         cluster_bootstrap([0, 1], [0.1, 0.2], ["a"], seed=0)
+
+
+def test_an_interval_holds_the_middle_95_percent_of_the_draws():
+    drawn = Resampled(np.linspace(0, 1, 2001), undefined=3)
+    found = percentile_interval(0.4, drawn, np.array(["a", "a", "b"]))
+    assert (found.lower, found.upper) == pytest.approx((0.025, 0.975))
+    assert (found.estimate, found.lesions, found.patients) == (0.4, 3, 2)
+    assert (found.draws, found.undefined_draws) == (2001, 3)
+
+
+def test_draws_are_ranked_within_folds():
+    labels, folds = np.tile([0, 1], 20), np.repeat([0, 1], 20)
+    scores = SeedScores((labels + 10.0 * folds,), folds)
+    found = cluster_bootstrap(labels, scores, np.arange(40), ["auc"], draws=50, seed=0)["auc"]
+    assert (found.lower, found.estimate, found.upper) == (1.0, 1.0, 1.0)

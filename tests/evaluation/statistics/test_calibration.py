@@ -135,3 +135,11 @@ def test_intervals_of_the_curve_are_wilsons():
     middle, reach = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     assert row.lower == pytest.approx((middle - reach) / (1 + z**2 / n))
     assert row.upper == pytest.approx((middle + reach) / (1 + z**2 / n))
+
+
+def test_of_several_classes_the_highest_probability_is_right_or_wrong():
+    rng = np.random.default_rng(4)
+    scores, labels = rng.dirichlet(np.ones(3), 300), rng.integers(0, 3, 300)
+    right = (scores.argmax(axis=1) == labels).astype(int)
+    assert error(labels, scores) == pytest.approx(error(right, scores.max(axis=1)))
+    assert error(labels, scores) != pytest.approx(error(1 - right, scores.max(axis=1)))
