@@ -146,3 +146,15 @@ def test_draws_are_ranked_within_folds():
     scores = SeedScores((labels + 10.0 * folds,), folds)
     found = cluster_bootstrap(labels, scores, np.arange(40), ["auc"], draws=50, seed=0)["auc"]
     assert (found.lower, found.estimate, found.upper) == (1.0, 1.0, 1.0)
+
+
+def test_two_patients_and_one_draw_are_enough_one_patient_and_none_are_not():
+    def count(weights):
+        return weights.sum(axis=0, keepdims=True)
+
+    (two,) = resample(count, ["a", "b"], draws=1, seed=0)
+    assert (two.values.tolist(), two.undefined) == ([2.0], 0)
+    (alone,) = resample(count, ["a", "a"], draws=5, seed=0)
+    assert (alone.values.size, alone.undefined) == (0, 0)
+    with pytest.raises(StatisticsError, match="draws must be at least 1, got 0"):
+        resample(count, ["a", "b"], draws=0, seed=0)
