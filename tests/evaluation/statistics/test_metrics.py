@@ -176,3 +176,9 @@ def test_scores_are_ranked_within_folds():
     scores = labels + 10.0 * folds
     assert compute_metrics(labels, scores, ["auc"], folds) == {"auc": 1.0}
     assert compute_metrics(labels, scores, ["auc"])["auc"] < 1
+
+
+def test_one_negative_lesion_gives_a_sensitivity_and_none_gives_no_number():
+    metric = "sensitivity_at_90_specificity"
+    assert compute_metrics([0, 1, 1], [0.5, 0.4, 0.6], [metric]) == {metric: 0.5}
+    assert np.isnan(compute_metrics([1, 1], [0.4, 0.6], [metric])[metric])

@@ -6,7 +6,7 @@ import pytest
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.evaluation.statistics.comparison import compare_methods
-from miram.evaluation.statistics.inputs import SeedScores
+from miram.evaluation.statistics.inputs import SeedScores, rarest_class
 from miram.evaluation.statistics.per_class import class_rows
 from miram.evaluation.statistics.subgroups import subgroup_rows
 
@@ -94,3 +94,8 @@ def test_rows_of_classes_and_subgroups_are_means_over_seeds(labels, patients):
 def test_seeds_that_scored_other_lesions_are_refused():
     with pytest.raises(StatisticsError, match=r"same lesions, got scores of \(3,\), \(4,\)"):
         SeedScores((np.zeros(3), np.zeros(4)))
+
+
+def test_a_lesion_counts_for_its_rarest_label():
+    hot = np.array([[1, 0, 1], [1, 0, 0], [1, 1, 0], [0, 0, 0]], bool)
+    assert rarest_class(hot).tolist() == [2, 0, 1, 3]  # 3 as the last has none

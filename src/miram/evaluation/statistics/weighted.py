@@ -154,8 +154,7 @@ class Predictions:
         clipped = np.clip(self.scores, smallest, 1 - smallest)
         if self.kind == "single":
             return -np.log(clipped[self.hot])
-        hot = self.hot if self.kind == "multi" else self.labels == 1
-        terms = -np.log(np.where(hot, clipped, 1 - clipped))
+        terms = -np.log(np.where(self.labels == 1, clipped, 1 - clipped))
         return terms.mean(axis=1) if self.kind == "multi" else terms
 
 
