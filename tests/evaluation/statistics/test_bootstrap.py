@@ -158,3 +158,13 @@ def test_two_patients_and_one_draw_are_enough_one_patient_and_none_are_not():
     assert (alone.values.size, alone.undefined) == (0, 0)
     with pytest.raises(StatisticsError, match="draws must be at least 1, got 0"):
         resample(count, ["a", "b"], draws=0, seed=0)
+
+
+def test_a_statistic_without_a_value_on_the_sample_has_no_draws():
+    def undefined_as_it_is(weights):
+        values = np.where((weights == 1).all(axis=0), np.nan, 1.0)
+        return np.stack([values, np.ones_like(values)])
+
+    given_up, defined = resample(undefined_as_it_is, list("abc"), draws=20, seed=0)
+    assert (given_up.values.size, given_up.undefined) == (0, 0)
+    assert defined.values.size == 20

@@ -7,6 +7,7 @@ from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.bootstrap import cluster_bootstrap
 from miram.evaluation.statistics.comparison import compare_methods
 from miram.evaluation.statistics.inputs import SeedScores, rarest_class
+from miram.evaluation.statistics.metrics import compute_metrics
 from miram.evaluation.statistics.per_class import class_rows
 from miram.evaluation.statistics.subgroups import subgroup_rows
 
@@ -99,3 +100,16 @@ def test_seeds_that_scored_other_lesions_are_refused():
 def test_a_lesion_counts_for_its_rarest_label():
     hot = np.array([[1, 0, 1], [1, 0, 0], [1, 1, 0], [0, 0, 0]], bool)
     assert rarest_class(hot).tolist() == [2, 0, 1, 3]  # 3 as the last has none
+
+
+def test_some_lesions_keep_their_repeats_and_folds():
+    scores = SeedScores((np.arange(3.0), np.arange(3.0) / 2), np.array([0, 1, 0]), repeats=2)
+    some = scores.of([0, 1])
+    assert (some.seeds, some.repeats, some.folds.tolist()) == (1, 2, [0, 1])
+
+
+def test_a_class_that_has_no_score_and_labels_of_another_shape_are_refused():
+    with pytest.raises(StatisticsError, match="label"):
+        compute_metrics([0, 1, 3], np.full((3, 3), 1 / 3), ["accuracy"])
+    with pytest.raises(StatisticsError, match=r"labels of shape \(2, 3\) and scores of shape"):
+        compute_metrics(np.zeros((2, 3)), np.zeros((2, 2)), ["auc_macro"])
