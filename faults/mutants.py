@@ -3,8 +3,8 @@
 make mutants
 
 About 2,200 changes, one at a time: `>` for `>=`, `/` for `*`, another constant, one argument less.
-An hour on two cores, minutes where only tests were added. `[tool.mutmut]` in pyproject.toml names the modules and their tests.
-`mutmut results` and `mutmut show NAME` give each change; docs/decisions/026 sorts those that are
+An hour on two cores. `[tool.mutmut]` in pyproject.toml names the modules and their tests;
+`mutmut results` and `mutmut show NAME` give each change, docs/decisions/026 sorts those that are
 left.
 """
 
