@@ -319,7 +319,9 @@ def test_bad_input_gets_a_4xx_that_says_what_to_mend(post, study, tmp_path):
     for depth in (1000, 100_000):
         for nested in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
             status, content = post(b'{"dataframe_records": [{"image": %s}]}' % nested)
-            assert status == 400 and "nested too deep" in content and "Traceback" not in content
+            # How deep Python reads depends on its version.
+            refused = "nested too deep" in content or "no array of numbers" in content
+            assert status == 400 and refused and "Traceback" not in content
     # A bad request has not harmed the server.
     assert post({"dataframe_records": [{"image": crop}]})[0] == 200
 
