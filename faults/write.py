@@ -20,7 +20,8 @@ The tests reach 94 % of the lines and 87 % of the branches of `src/miram`, 93 % 
 commands that run as processes of their own were not counted (`python -m pytest --cov=miram
 --cov-branch`, November 2026). On Python 3.11, 3.12 and 3.13 the quick tests pass with the pinned,
 the newest and the oldest allowed versions of what miram needs (`make matrix`, November 30, 2026:
-3,113 to 3,137 tests in each of nine environments). Of changed formulas of statistics and crops,
+3,113 to 3,137 tests in each of nine environments), the slow ones on 3.11 with the pinned and on
+3.13 with the newest. Of changed formulas of statistics and crops,
 those that no test notices are sorted in [decision 026](decisions/026-changed-formulas.md).
 
 | what | tried | outcome | command |
