@@ -43,7 +43,8 @@ GOALS = [
     ),
     Goal(
         "test_training_on_a_crowded_machine[all_cores]/fair_share",
-        "the same with a thread on each core",
+        "training with a thread on each core, beside as many busy programs: its fair share of a "
+        "quiet machine",
         0.6,
     ),
     Goal(

@@ -13,8 +13,9 @@ _PAGE = """\
 
 Hospital data come with damaged files, and machines are shared, full and switched off. The runs
 below damage image files, kill runs, flip bytes, fill disks, plant names and search for them.
-Every number was counted by the command beside it. `make faults` does all of it; a short part of
-most is in `make test`. A row with the word FAULT is a fault that is not mended.
+Every number was counted by the command beside it. `make faults`, `make audit` and
+`make mutants` do all of it; a short part of most is in `make test`. A row with the word FAULT is a
+fault that is not mended.
 
 The tests reach 94 % of the lines and 87 % of the branches of `src/miram`, 93 % of both together;
 commands that run as processes of their own were not counted (`python -m pytest --cov=miram

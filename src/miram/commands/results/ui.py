@@ -44,7 +44,8 @@ def ui(
         raise MiramError(f"there is no study at {data_root}: name the data_root of a run")
     _require_free(mlflow_port, "--mlflow-port")
     _require_free(viz_port, "--viz-port")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
+        signal.signal(number, lambda *_: sys.exit(0))
     config = load_mlflow(env, data_root and data_root.resolve())
     mlflow, viz = config.tracking_uri, f"http://{HOST}:{viz_port}"
     options = ["--host", HOST, "--port", str(viz_port)]
