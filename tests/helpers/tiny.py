@@ -51,10 +51,10 @@ def stripes(count=20, side=32, least=2):
     return np.rint((np.stack(waves) + 1) / 2 * 65_535).astype(np.uint16)
 
 
-def make_store(folder, pixels, names=None, patients="P", coverage=255):
+def make_store(folder, pixels, names=None, patients="P", coverage=255, kinds="lesion"):
     """A crop store of lesions that are named by their place, unless names are given."""
     names = [f"lesion{i}" for i in range(len(pixels))] if names is None else names
-    manifest = pd.DataFrame({"crop_id": names, "kind": "lesion", "patient_id": patients})
+    manifest = pd.DataFrame({"crop_id": names, "kind": kinds, "patient_id": patients})
     pieces = [{"crops": pixels, "masks": np.full((len(pixels), 4, 4), coverage, np.uint8)}]
     audit = pd.DataFrame(columns=["code"])
     write_store(folder, pieces, manifest=manifest, audit=audit, parameters={}, tasks={})

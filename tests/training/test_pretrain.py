@@ -83,7 +83,7 @@ def test_the_header_records_the_splits_of_what_was_trained(store):
         for method in (RandomConfig(), MOCO)
     }
     told = found["moco_v3"].encoder.metadata["splits"]
-    assert told == split_record(splits, labels=False)
+    assert told == split_record(splits, by_part=False)
     assert found["moco_v3"].pretrained.metadata["splits"] == told
     assert "splits" not in found["random"].encoder.metadata
 

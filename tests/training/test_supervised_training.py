@@ -21,8 +21,9 @@ from miram.models.methods.supervised import SupervisedConfig
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
+from miram.training.folds import training_rows
 from miram.training.optimizer import OptimizerConfig
-from miram.training.supervised import train_supervised, training_rows
+from miram.training.supervised import train_supervised
 
 ENCODER = EncoderConfig(
     name="vit_tiny_patch16_224",
@@ -114,7 +115,7 @@ def test_labels_of_a_fold_do_not_touch_its_encoder(store):
     table, labels = splits(), permuted_labels()
     judged = (table["split"] == "fold1").to_numpy()
     checkpoint = trained(store, table, labels, SHORT)[0]
-    assert checkpoint.metadata["splits"] == split_record(table, labels=True)
+    assert checkpoint.metadata["splits"] == split_record(table, by_part=True)
     first = split_folds(checkpoint)
     assert list(first) == ["fold0", "fold1", "fold2"]
     changed = np.where(judged, 1 - labels, labels)

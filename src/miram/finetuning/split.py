@@ -12,7 +12,7 @@ from miram.evaluation.statistics.inputs import one_hot, rarest_class
 from miram.evaluation.tasks.pairs import Pair, Rows
 from miram.mammography.splits import stratified_pairs
 from miram.models.checkpoints.joined import WHOLE
-from miram.training.supervised import training_rows
+from miram.training.folds import training_rows
 
 log = logging.getLogger(__name__)
 

@@ -29,10 +29,10 @@ from miram.provenance import TRAINING_CODE
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import VALIDATION_LOSS, Checkpoints
 from miram.training.config import TrainingConfig
+from miram.training.folds import train_folds
 from miram.training.logging.history import OTHERWISE, Facts, Trained
 from miram.training.logging.telemetry import Validation
 from miram.training.loop import train
-from miram.training.supervised import train_folds
 
 log = logging.getLogger(__name__)
 
@@ -244,15 +244,15 @@ def _header(
 
 
 def _starts(encoder: EncoderCheckpoint, folds: list[str]) -> dict[str, EncoderCheckpoint]:
-    """The encoder that each fold starts from; one that saw labels saw none of the fold's."""
+    """The encoder that each fold starts from, its own where there is one per fold."""
     found = split_folds(encoder)
     if set(found) == {WHOLE}:
         return dict.fromkeys(folds, found[WHOLE])
     if missing := set(folds) - set(found):
         raise MiramError(
-            f"the encoder was trained on labels for the folds {', '.join(found)}, not for "
-            f"{', '.join(sorted(missing)) or 'one split'}: the splits are newer; run "
-            "`kedro run --pipeline pretrain --namespaces supervised` again"
+            f"there are encoders for the folds {', '.join(found)}, not for "
+            f"{', '.join(sorted(missing))}: the splits are newer; run `kedro run --pipeline "
+            "pretrain` again"
         )
     return {fold: found[fold] for fold in folds}
 

@@ -265,8 +265,9 @@ def fit_served_probe(
     (by_fold,) = features_by_seed(features, splits["lesion_id"], (seed,)).values()
     if set(by_fold) != {WHOLE}:
         raise MiramError(
-            "a method with one encoder per fold has none that could be served: run the study "
-            "with splits.strategy=official for a single encoder"
+            "a method with one encoder per fold has none that could be served: train it with "
+            "training.hold_out_folds=false, or where it learns labels with "
+            "splits.strategy=official, for a single encoder"
         )
     learned = np.isin(targets.rows, _training_rows(splits))
     rows, labels = targets.rows[learned], targets.labels[learned]

@@ -51,6 +51,11 @@ class TrainingConfig(Config):
     seeds: Seeds = Field(
         (), description="train once per seed, joined by + in one text; empty: with `seed` alone"
     )
+    hold_out_folds: bool = Field(
+        False,
+        description="under cross-validation, train an encoder for each fold of each repeat "
+        "without any image of the fold's patients, so that none is evaluated on who taught it",
+    )
     precision: Precision = Field(
         AUTO, description="auto: bf16 where the hardware multiplies in it, fp16 on older GPUs"
     )
@@ -148,6 +153,7 @@ OPERATIONAL = {
     "compile",
     "crop_cache",
     "device",
+    "hold_out_folds",  # what is learned follows from the crops, which the identity names
     "log_every",
     "memory",
     "on_nan",

@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from miram.mammography.crops.store import CropStore
-from miram.mammography.splits import validation_crops
-from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
+from miram.mammography.splits import pretraining_crops, split_repeats, validation_crops
+from miram.models.checkpoints.files import Checkpoint, EncoderCheckpoint, PretrainedCheckpoint
+from miram.models.checkpoints.joined import join_folds
 from miram.models.checkpoints.split_record import SPLITS, split_record
 from miram.models.encoder import EncoderConfig
 from miram.models.fidelity import fidelity
@@ -24,11 +26,14 @@ from miram.models.pretrained_weights.load import initialize_from
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import TrainingConfig, recipe_of
-from miram.training.logging.history import Facts, facts_of
+from miram.training.folds import train_folds
+from miram.training.logging.history import Facts, Trained, facts_of
 from miram.training.logging.telemetry import ValidationCallback
 from miram.training.loop import train
 
 log = logging.getLogger(__name__)
+
+Checkpointed = TypeVar("Checkpointed", bound=Checkpoint)
 
 EXAMPLES = 6  # crops whose reconstruction is shown
 SCORED = 512  # crops at most whose reconstruction is compared with the target, evenly spaced
@@ -113,6 +118,76 @@ def pretrain(
     return PretrainingResult(*_weights(model, metadata), trained.history, shown, scores)
 
 
+def pretrain_by_fold(
+    store: CropStore,
+    splits: pd.DataFrame,
+    encoder: EncoderConfig,
+    method: MethodConfig,
+    training: TrainingConfig,
+    *,
+    folder: TrainingFolder | None = None,
+    validation: Callable[[NDArray[np.int64]], ValidationCallback] | None = None,
+) -> PretrainingResult:
+    """Train one encoder per fold and repeat of a cross-validation, without labels.
+
+    The encoder of a fold has seen no image of the fold's patients; its features alone serve to
+    evaluate their lesions. With `pixels: data` all have the mean and deviation of all crops.
+
+    Args:
+        store: The crop store.
+        splits: One row per lesion, with `lesion_id`, `patient_id`, `strategy`, `leakage` and
+            `split`.
+        encoder: Its configuration.
+        method: How each is trained.
+        training: The budget of each training.
+        folder: Where each training keeps its state; None keeps nothing.
+        validation: Gives the callback of a training from the positions of its crops.
+
+    Returns:
+        The checkpoints of all folds, see `miram.models.checkpoints.joined`; the history with
+        `fold`, whose steps are counted on from fold to fold; the reconstructions of the first.
+
+    Raises:
+        MiramError: As `pretrain`.
+    """
+    manifest = store.manifest
+    rows = {
+        fold: pretraining_crops(manifest, repeat.assign(pretrain=repeat["split"] != fold))
+        for repeat in split_repeats(splits)
+        for fold in sorted(set(repeat["split"]))
+    }
+    encoder = encoder.settled(store.crops, pretraining_crops(manifest, splits))
+
+    def train_fold(
+        fold: str, seen: NDArray[np.int64], part: TrainingFolder | None
+    ) -> tuple[PretrainingResult, Trained]:
+        log.info("%s is held out: none of its patients is shown", fold)
+        validate = validation(seen) if validation else None
+        found = pretrain(store, seen, encoder, method, training, folder=part, validate=validate)
+        return found, Trained(found.history, found.encoder.metadata)
+
+    results, about, history = train_folds(rows, folder, train_fold)
+    about = {key: value for key, value in about.items() if key != "holds"}
+    about[SPLITS] = split_record(splits, by_part=True)
+
+    def joined(parts: dict[str, Checkpointed]) -> Checkpointed:
+        return join_folds(
+            {
+                fold: type(one)(one.state, {"holds": one.holds, **about})
+                for fold, one in parts.items()
+            }
+        )
+
+    first = next(iter(results.values()))
+    return PretrainingResult(
+        joined({fold: result.encoder for fold, result in results.items()}),
+        joined({fold: result.pretrained for fold, result in results.items()}),
+        history,
+        first.reconstructions,
+        first.fidelity,
+    )
+
+
 def _weights(
     model: Any, metadata: dict[str, Any]
 ) -> tuple[EncoderCheckpoint, PretrainedCheckpoint]:
@@ -160,7 +235,7 @@ def header(
         "license": LICENSE_NOTE,
     }
     if splits is not None:
-        made[SPLITS] = split_record(splits, labels=method.needs_labels)
+        made[SPLITS] = split_record(splits, by_part=method.needs_labels)
     return made
 
 

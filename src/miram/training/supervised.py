@@ -2,8 +2,6 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,40 +12,19 @@ from miram.errors import MiramError
 from miram.mammography.crops.store import CropStore
 from miram.mammography.splits import split_repeats
 from miram.models.checkpoints.files import EncoderCheckpoint
-from miram.models.checkpoints.joined import WHOLE, join_folds
+from miram.models.checkpoints.joined import join_folds
 from miram.models.encoder import EncoderConfig
 from miram.models.methods.supervised import SupervisedConfig, class_weights
 from miram.models.pretrained_weights.load import initialize_from
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.manager import Checkpoints
 from miram.training.config import TrainingConfig, recipe_of
-from miram.training.logging.history import (
-    Facts,
-    Trained,
-    join_histories,
-    joined_facts,
-    last_step,
-)
-from miram.training.logging.telemetry import log_step_offset
+from miram.training.folds import train_folds, training_rows
+from miram.training.logging.history import Trained
 from miram.training.loop import train
 from miram.training.pretrain import header, identity
 
 log = logging.getLogger(__name__)
-
-Data = TypeVar("Data")
-Result = TypeVar("Result")
-
-
-def training_rows(splits: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
-    """Which lesions may lend their labels to an encoder, as positions in the splits of one repeat.
-
-    Under the official split one set, the training patients without those who validate. Under
-    cross-validation a set for each fold: all other patients.
-    """
-    split = splits["split"].to_numpy()
-    if (splits["strategy"] == "official").all():
-        return {WHOLE: np.flatnonzero(split == "train")}
-    return {str(fold): np.flatnonzero(split != fold) for fold in sorted(set(split))}
 
 
 def train_supervised(
@@ -137,24 +114,3 @@ def _train_on(
         checkpoints=Checkpoints(folder, about) if folder else None,
     )
     return model.encoder.cpu(), trained
-
-
-def train_folds(
-    data: Mapping[str, Data],
-    folder: TrainingFolder | None,
-    train_fold: Callable[[str, Data, TrainingFolder | None], tuple[Result, Trained]],
-) -> tuple[dict[str, Result], Facts, pd.DataFrame]:
-    """Train on the data of each fold in turn; steps are counted on from fold to fold.
-
-    Returns:
-        What each training gave, by fold; facts and history of all of them.
-    """
-    results: dict[str, Result] = {}
-    facts: dict[str, Facts] = {}
-    histories: dict[str, pd.DataFrame] = {}
-    for fold, learned in data.items():
-        part = folder.part(fold) if folder and fold else folder
-        with log_step_offset(sum(map(last_step, histories.values()))):
-            results[fold], trained = train_fold(fold, learned, part)
-        facts[fold], histories[fold] = trained.facts, trained.history
-    return results, joined_facts(facts), join_histories(histories, "fold")

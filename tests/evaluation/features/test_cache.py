@@ -77,7 +77,7 @@ def test_an_older_store_that_the_encoder_was_trained_on_is_named(checkpoint, tmp
 
 
 def test_the_probe_warns_of_an_older_store(checkpoint, tmp_path, caplog):
-    facts = {"data_digest": "older", SPLITS: split_record(splits(), labels=False)}
+    facts = {"data_digest": "older", SPLITS: split_record(splits(), by_part=False)}
     trained = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, **facts})
     crops = store(tmp_path / "crops")
     table = encode_lesions(trained, crops, splits(), FeatureConfig(), None)

@@ -43,7 +43,7 @@ def test_features_of_an_encoder_that_learned_labels_are_not_evaluated_under_othe
     own = pd.DataFrame({"lesion_id": ["b", "a"], "split": ["train", "test"]})
     own = own.assign(strategy="official", leakage="drop")
     folds = own.assign(strategy="cv", split=["fold0", "fold1"])
-    table.attrs["origin"] = {"splits": split_record(own, labels=True)}
+    table.attrs["origin"] = {"splits": split_record(own, by_part=True)}
     np.testing.assert_array_equal(features_to_evaluate(table, own)[0][WHOLE], [[2], [1]])
     with pytest.raises(MiramError, match="under other splits"):
         features_to_evaluate(table, folds)

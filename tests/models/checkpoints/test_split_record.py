@@ -49,31 +49,33 @@ def refusal(record, at_hand):
     ],
 )
 @pytest.mark.parametrize("trained", [{}, {"strategy": "cv"}])
-def test_an_encoder_that_learned_labels_is_evaluated_under_its_own_splits_alone(trained, changes):
+def test_an_encoder_that_depends_on_every_part_is_evaluated_under_its_own_splits_alone(
+    trained, changes
+):
     own, other = splits(**trained), splits(**changes)
-    record = split_record(own, labels=True)
+    record = split_record(own, by_part=True)
     assert refusal(record, own.sample(frac=1, random_state=0)) == ""
     if not own.equals(other):
-        assert "learned labels under other splits" in refusal(record, other)
-        assert "--pipeline pretrain --namespaces supervised" in refusal(record, other)
+        assert "was trained under other splits" in refusal(record, other)
+        assert "`kedro run --pipeline pretrain` again" in refusal(record, other)
 
 
 def test_an_encoder_without_labels_is_not_evaluated_on_patients_it_saw():
     official, leaky, folds = splits(), splits(leakage="official"), splits(strategy="cv")
     for own, other in ((folds, official), (folds, leaky), (leaky, official), (official, leaky)):
-        text = refusal(split_record(own, labels=False), other)
-        assert "was pretrained under other splits" in text
+        text = refusal(split_record(own, by_part=False), other)
+        assert "was trained under other splits" in text
         for name in ("strategy", "leakage"):
             assert f"splits.{name}={own[name].iloc[0]}" in text
     # Under cross-validation every image may be seen; no validation patient is evaluated.
     for own, other in ((official, folds), (folds, folds), (official, splits(seed=1))):
-        assert refusal(split_record(own, labels=False), other) == ""
+        assert refusal(split_record(own, by_part=False), other) == ""
 
 
 def test_other_test_lesions_under_the_same_policy_are_reported_as_such():
     own, others = splits(), splits()
     others = others.assign(split=others["split"].map({"test": "train"}).fillna("test"))
-    text = refusal(split_record(own, labels=False), others)
+    text = refusal(split_record(own, by_part=False), others)
     assert "both official, leakage drop, with other lesions in their parts" in text
     assert "go back" not in text
 
@@ -84,7 +86,7 @@ def test_what_was_not_trained_here_may_always_be_evaluated():
 
 
 def test_the_record_names_no_patient():
-    told = [str(split_record(splits(), labels=labels)) for labels in (True, False)]
+    told = [str(split_record(splits(), by_part=by_part)) for by_part in (True, False)]
     names = [*LESIONS["lesion_id"], *LESIONS["patient_id"]]
     assert not [name for name in names for text in told if str(name) in text]
 
@@ -98,13 +100,13 @@ def test_a_table_without_a_lesion_apart_differs_from_one_with():
     one = pd.DataFrame({"lesion_id": ["a", "b"], "split": ["train", "test"]})
     one = one.assign(strategy="official", leakage="drop")
     none = one.assign(split="train")
-    assert refusal(split_record(one, labels=False), none) == ""  # none is kept apart from it now
-    assert "other splits" in refusal(split_record(none, labels=False), one)
+    assert refusal(split_record(one, by_part=False), none) == ""  # none is kept apart from it now
+    assert "other splits" in refusal(split_record(none, by_part=False), one)
 
 
 def test_an_encoder_of_images_without_lesions_has_a_record_and_saw_no_patient_kept_apart():
     none = assign_splits(LESIONS.iloc[:0], SplitConfig())
-    record = split_record(none, labels=False)
+    record = split_record(none, by_part=False)
     assert record["strategy"] == "none"
     assert refusal(record, none) == ""
     assert refusal(record, splits()).count("none") >= 1

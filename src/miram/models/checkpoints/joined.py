@@ -1,7 +1,8 @@
 """Several encoders of one method in one file: one per seed, one per fold, or both.
 
-An encoder trained on labels may be evaluated only on patients whose labels it has not seen. Under
-cross-validation that takes an encoder per fold; and a method whose spread is to be known is trained
+An encoder trained on labels may be evaluated only on patients whose labels it has not seen, and one
+of `training.hold_out_folds` on patients whose images it has not seen. Under cross-validation that
+takes an encoder per fold; and a method whose spread is to be known is trained
 with several seeds. They travel as one checkpoint: the weights of fold `fold0` stand under `fold0.`,
 those of seed 1 under `seed1.`, and `folds` and `seeds` in the header name them all.
 """
@@ -19,17 +20,18 @@ WHOLE = ""  # name of the one encoder that serves every fold
 Some = TypeVar("Some", bound=Checkpoint)
 
 
-def join_folds(encoders: Mapping[str, EncoderCheckpoint]) -> EncoderCheckpoint:
-    """Put the encoders of all folds, by fold, into one checkpoint.
+def join_folds(checkpoints: Mapping[str, Some]) -> Some:
+    """Put the checkpoints of all folds, by fold, into one.
 
-    All have the same header; {`WHOLE`: encoder} stays as it is.
+    All have the same header; {`WHOLE`: checkpoint} stays as it is.
     """
-    headers = [encoder.metadata for encoder in encoders.values()]
+    headers = [one.metadata for one in checkpoints.values()]
     if not headers or any(header != headers[0] for header in headers):
-        raise ValueError("the encoders of all folds need the same header")
-    if set(encoders) == {WHOLE}:
-        return encoders[WHOLE]
-    return EncoderCheckpoint(_prefixed(encoders), {**headers[0], "folds": list(encoders)})
+        raise ValueError("the checkpoints of all folds need the same header")
+    if set(checkpoints) == {WHOLE}:
+        return checkpoints[WHOLE]
+    kind = type(next(iter(checkpoints.values())))
+    return kind(_prefixed(checkpoints), {**headers[0], "folds": list(checkpoints)})
 
 
 def split_folds(checkpoint: EncoderCheckpoint) -> dict[str, EncoderCheckpoint]:
@@ -89,7 +91,8 @@ def single_encoder(checkpoint: EncoderCheckpoint) -> EncoderCheckpoint:
     if "folds" in checkpoint.metadata:
         raise MiramError(
             f"this checkpoint holds {len(checkpoint.metadata['folds'])} encoders, one per fold of "
-            "a cross-validation on labels: train with splits.strategy=official for a single one"
+            "a cross-validation: train with training.hold_out_folds=false, or a method that learns "
+            "labels with splits.strategy=official, for a single one"
         )
     return first_seed(checkpoint)
 

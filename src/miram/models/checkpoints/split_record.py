@@ -22,17 +22,18 @@ def split_digest(lesion_ids: Iterable[str], split: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def split_record(splits: pd.DataFrame, *, labels: bool) -> dict[str, str]:
+def split_record(splits: pd.DataFrame, *, by_part: bool) -> dict[str, str]:
     """What a header says of the splits under which an encoder is trained.
 
-    An encoder that learns `labels` depends on the part of every lesion, hence the digest `sides`;
-    without labels on nothing but which lesions are kept apart from it, hence the digest `apart`.
+    An encoder that learns labels, or one for each fold, depends on the part of every lesion
+    (`by_part`), hence the digest `sides`; any other on nothing but which lesions are kept apart
+    from it, hence the digest `apart`.
     """
     if splits.empty:  # images without lesions: nobody is kept apart
         policy = {"strategy": "none", "leakage": "none"}
     else:
         policy = {name: str(splits[name].iloc[0]) for name in ("strategy", "leakage")}
-    if labels:
+    if by_part:
         # An encoder for each fold of each repeat: all of them have to be the same.
         each = zip(*(repeat["split"] for repeat in split_repeats(splits)), strict=True)
         return {**policy, "sides": split_digest(splits["lesion_id"], map(" ".join, each))}
@@ -42,8 +43,8 @@ def split_record(splits: pd.DataFrame, *, labels: bool) -> dict[str, str]:
 def require_same_splits(record: Mapping[str, str] | None, splits: pd.DataFrame) -> None:
     """Refuse to evaluate an encoder on patients who may have taught it.
 
-    An encoder that learned labels is evaluated under its own splits alone. One that saw images
-    without labels may be evaluated where the same test and dropped lesions are kept apart, or, as
+    An encoder that depends on the part of every lesion is evaluated under its own splits alone.
+    Any other may be evaluated where the same test and dropped lesions are kept apart, or, as
     under cross-validation, none are. One without a `record` of `split_record` was not trained
     here, such as imported weights or a random encoder, and may always be evaluated.
 
@@ -56,13 +57,12 @@ def require_same_splits(record: Mapping[str, str] | None, splits: pd.DataFrame) 
 
 def _may_evaluate(record: Mapping[str, str], splits: pd.DataFrame) -> bool:
     if "sides" in record:
-        return record["sides"] == split_record(splits, labels=True)["sides"]
+        return record["sides"] == split_record(splits, by_part=True)["sides"]
     return record["apart"] == _apart(splits) or not _kept_apart(splits).any()
 
 
 def _refusal(record: Mapping[str, str], splits: pd.DataFrame) -> str:
-    labels = "sides" in record
-    at_hand = split_record(splits, labels=labels)
+    at_hand = split_record(splits, by_part=False)
     was, now = (f"{one['strategy']}, leakage {one['leakage']}" for one in (record, at_hand))
     differing = f"({was}) than those at hand ({now})"
     back = (
@@ -74,10 +74,9 @@ def _refusal(record: Mapping[str, str], splits: pd.DataFrame) -> str:
     if was == now:
         differing, back = f"than those at hand (both {now}, with other lesions in their parts)", ""
     return (
-        f"the encoder {'learned labels' if labels else 'was pretrained'} under other splits "
-        f"{differing}, so its metrics would be wrong about which patients it has seen: run "
-        f"`kedro run --pipeline pretrain{' --namespaces supervised' if labels else ''}` again, "
-        f"then probe{back}"
+        f"the encoder was trained under other splits {differing}, so its metrics would be wrong "
+        "about which patients it has seen: run `kedro run --pipeline pretrain` again, then "
+        f"probe{back}"
     )
 
 

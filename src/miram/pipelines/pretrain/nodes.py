@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -25,6 +25,9 @@ from miram.training.distributed.cluster import EngineConfig
 from miram.training.distributed.launch import launch
 from miram.training.logging.telemetry import log_prefix
 
+if TYPE_CHECKING:
+    from miram.training.pretrain import PretrainingResult
+
 
 def pretrain_encoder(
     crops: CropStore,
@@ -39,22 +42,35 @@ def pretrain_encoder(
 ) -> tuple[EncoderCheckpoint, PretrainedCheckpoint, TrainingRecord]:
     """Train one encoder without labels, or one per seed of `training.seeds`.
 
+    With `training.hold_out_folds`, under cross-validation, one per fold and repeat instead.
+
     Returns:
         The encoder, all weights of the method, and the history with reconstructions of crops by
         the first seed.
     """
     from miram.models.checkpoints.joined import join_seeds
     from miram.training.logging.history import join_histories
-    from miram.training.pretrain import pretrain
+    from miram.training.pretrain import pretrain, pretrain_by_fold
 
     if method.needs_labels:
         raise MiramError(
             f"kind {method.kind} needs labels, which only the method supervised is given"
         )
-    rows = pretraining_crops(crops.manifest, splits)
-    image_size = method.crop_size(encoder)
-    validate = EncoderValidation(crops, rows, image_size, splits, lesions, evaluation)
-    train = partial(pretrain, crops, rows, encoder, method, validate=validate, splits=splits)
+    validation = partial(
+        EncoderValidation,
+        crops,
+        image_size=method.crop_size(encoder),
+        splits=splits,
+        lesions=lesions,
+        evaluation=evaluation,
+    )
+    train: Callable[..., PretrainingResult]
+    if training.hold_out_folds and method.trained and (splits["strategy"] == "cv").any():
+        train = partial(pretrain_by_fold, crops, splits, encoder, method, validation=validation)
+    else:
+        rows = pretraining_crops(crops.manifest, splits)
+        validate = validation(rows)
+        train = partial(pretrain, crops, rows, encoder, method, validate=validate, splits=splits)
     # There is nothing to distribute where nothing is trained.
     where = engine if method.trained else EngineConfig()
     results = _each_seed(train, training, where, training_folder)

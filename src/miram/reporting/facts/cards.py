@@ -66,6 +66,7 @@ def _of_the_data(study: Study) -> dict[str, Any]:
         "bits": [f"{counted(n, 'mammogram')} of {bits} bits" for bits, n in data.bits.items()],
         "views": _shares(study.lesions["view"]),
         "shown": of_methods.unlabeled_crops(study),
+        "saw_images": of_methods.saw_images(study),
         "lost": [f"{row[0]} {row[4]}" + f" ({row[1]})" * bool(row[1]) for row in lost],
         "missing_values": _missing_values(study.lesions),
         "characteristics": [
@@ -192,6 +193,7 @@ def encoder_facts(study: Study, method: str) -> dict[str, Any]:
         "papers": known.papers if known else (),
         "trained": is_trained(study, method),
         "supervised": method == SUPERVISED,
+        "encoder_per_fold": of_methods.has_encoder_per_fold(study, method),
         "labels_of": block.get("task"),
         "exposure": of_methods.exposure(study, method),
         "start": of_methods.borrowed_weights(study, method),

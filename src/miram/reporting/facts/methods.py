@@ -114,6 +114,8 @@ def unlabeled_crops(study: Study) -> str:
         f"{counted(len(seen) - background, 'lesion crop')} and "
         f"{counted(background, 'background patch', 'background patches')} of "
         f"{counted(seen['patient_id'].nunique(), 'patient')}, without labels"
+        + ", to each encoder those outside its fold"
+        * any(has_encoder_per_fold(study, name) for name in study.methods if name != SUPERVISED)
     )
 
 
@@ -133,7 +135,19 @@ def saw_images(study: Study) -> list[str]:
     facts = split_facts(study.splits)
     if facts.strategy != "cv" or not facts.seen:
         return []
-    return [name for name in study.methods if is_trained(study, name) and name != SUPERVISED]
+    return [
+        name
+        for name in study.methods
+        if is_trained(study, name) and not has_encoder_per_fold(study, name)
+    ]
+
+
+def has_encoder_per_fold(study: Study, method: str) -> bool:
+    """Whether each fold has an encoder of its own, which has not seen the fold's patients."""
+    if split_facts(study.splits).strategy != "cv":
+        return False
+    origin = study.methods[method].metrics.get("features") or {}
+    return method == SUPERVISED or "sides" in origin.get("splits", {})
 
 
 def exposure(study: Study, method: str) -> str:
@@ -152,6 +166,8 @@ def _own_exposure(study: Study, method: str) -> str:
     if not is_trained(study, method):
         return "Nothing was trained on these data: no image of any patient was shown."
     facts = split_facts(study.splits)
+    if has_encoder_per_fold(study, method):
+        return _exposure_by_fold(facts, "labels" if method == SUPERVISED else "images")
     if method == SUPERVISED:
         return _labeled_exposure(facts)
     if not facts.seen:
@@ -162,14 +178,16 @@ def _own_exposure(study: Study, method: str) -> str:
     )
 
 
+def _exposure_by_fold(facts: SplitFacts, shown: str) -> str:
+    per = "fold of each repeat" if facts.repeats > 1 else "fold"
+    return (
+        f"There are {facts.folds * facts.repeats} encoders, one per {per}, each trained on the "
+        f"{shown} of all other patients; an encoder has seen neither image nor label of those it "
+        "is evaluated on."
+    )
+
+
 def _labeled_exposure(facts: SplitFacts) -> str:
-    if facts.strategy == "cv":
-        per = "fold of each repeat" if facts.repeats > 1 else "fold"
-        return (
-            f"There are {facts.folds * facts.repeats} encoders, one per {per}, each trained on the "
-            "labels of all other patients; an encoder has seen neither image nor label of those it "
-            "is evaluated on."
-        )
     if facts.shared:
         return (
             f"Training on labels saw {facts.shared} of the {facts.evaluated} patients that the "
