@@ -112,7 +112,7 @@ def check_pins(packages: dict[str, str], pins: dict[str, str]) -> Finding:
     return Finding("packages installed at run time, pinned", len(packages), outcome, wrong)
 
 
-def judged(package: Package) -> tuple[str, str]:
+def assessed(package: Package) -> tuple[str, str]:
     """The license of a package as it is meant, and whether it may be used.
 
     Returns:
@@ -140,7 +140,7 @@ def check_licenses(packages: list[Package]) -> Finding:
     kinds: dict[str, list[str]] = {}
     wrong = []
     for package in packages:
-        meant, kind = judged(package)
+        meant, kind = assessed(package)
         kinds.setdefault(kind, []).append(package.name)
         if kind in ("refused", "unknown"):
             wrong.append(
@@ -155,7 +155,7 @@ def check_licenses(packages: list[Package]) -> Finding:
 
 def notice(packages: list[Package]) -> str:
     """The text of `NOTICE`."""
-    rows = [f"{one.name} {one.version}: {judged(one)[0]}. {one.page}".strip() for one in packages]
+    rows = [f"{one.name} {one.version}: {assessed(one)[0]}. {one.page}".strip() for one in packages]
     return "\n".join(
         [
             "miram",

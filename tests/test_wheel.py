@@ -57,8 +57,8 @@ def test_a_method_is_trained_and_reported_from_the_installed_wheel_alone(wheel, 
     where = call("-c", "import miram; print(miram.__file__)", cwd=tmp_path, **installed)
     assert where.startswith(str(site))
     main = "from miram.commands.app import main; main(['new', 'study'])"
-    told = call("-c", main, cwd=tmp_path, **installed)
-    assert "cd study && kedro run --env test" in told
+    reported = call("-c", main, cwd=tmp_path, **installed)
+    assert "cd study && kedro run --env test" in reported
     study = tmp_path / "study"
     call(*["-m", "kedro", "run", "--env", "test", "--namespaces", "mae"], cwd=study, **installed)
     losses = (study / "data/06_models/mae/history.csv").read_text().splitlines()

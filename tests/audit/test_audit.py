@@ -33,7 +33,7 @@ def package(license_text, name="somewhat"):
     ],
 )
 def test_a_license_is_judged_by_what_it_asks(license_text, kind):
-    assert audit.judged(package(license_text))[1] == kind
+    assert audit.assessed(package(license_text))[1] == kind
 
 
 def test_a_refused_or_unknown_license_has_to_be_mended_and_names_the_package():
@@ -43,8 +43,8 @@ def test_a_refused_or_unknown_license_has_to_be_mended_and_names_the_package():
 
 def test_an_explanation_holds_only_for_the_license_that_was_read():
     name = "text-unidecode"
-    assert audit.judged(package(audit.EXPLAINED[name].declared, name))[1] == "permissive"
-    assert audit.judged(package("GPL-2.0-only", name))[1] == "refused"
+    assert audit.assessed(package(audit.EXPLAINED[name].declared, name))[1] == "permissive"
+    assert audit.assessed(package("GPL-2.0-only", name))[1] == "refused"
 
 
 def test_a_package_of_another_version_than_pinned_has_to_be_mended():

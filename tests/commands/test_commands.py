@@ -103,10 +103,11 @@ def test_a_download_from_the_command_line(archive, tmp_path, capsys):
     uids = [archive.add(n) for n in range(3)]
     there = ["download", "cbis_ddsm", "--to", tmp_path / "to", "--base-url", archive.url]
     assert run(*there, "--limit", 2) == 0
-    told = capsys.readouterr().out
-    assert "2 of 2 series are in" in told
+    reported = capsys.readouterr().out
+    assert "2 of 2 series are in" in reported
     assert (
-        f"next: kedro run --pipeline ingest --params source=cbis_ddsm,raw_root={tmp_path}" in told
+        f"next: kedro run --pipeline ingest --params source=cbis_ddsm,raw_root={tmp_path}"
+        in reported
     )
     assert run(*there, "--json") == 0
     result = json.loads(capsys.readouterr().out)

@@ -20,6 +20,6 @@ def test_a_study_has_files_of_its_own(tmp_path):
     assert not [path for path in (tmp_path / "study").rglob("*") if path.is_symlink()]
     assert (tmp_path / "study/conf/base/parameters.yml").is_file()
     assert not list((tmp_path / "study/conf/local").iterdir())
-    told = (PROJECT / ".telemetry").read_text()
-    for consent in (told, (tmp_path / "study/.telemetry").read_text()):
+    reported = (PROJECT / ".telemetry").read_text()
+    for consent in (reported, (tmp_path / "study/.telemetry").read_text()):
         assert yaml.safe_load(consent) == {"consent": False}

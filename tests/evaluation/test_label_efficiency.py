@@ -1,4 +1,4 @@
-"""How metrics grow with labeled patients: drawn by patient, nested, judged on the same lesions."""
+"""How metrics grow with labeled patients: drawn by patient, nested, on the same lesions."""
 
 import numpy as np
 import pandas as pd
@@ -75,9 +75,9 @@ def draw(share, number=0, labels=None, seed=0):
 def test_patients_are_drawn_whole_and_smaller_shares_lie_within_larger_ones():
     kept = []
     for share in (0.1, 0.3, 1.0):
-        [(train, judged)], redrawn = draw(share)
+        [(train, evaluated)], redrawn = draw(share)
         assert redrawn == 0
-        np.testing.assert_array_equal(judged, PAIR[1])
+        np.testing.assert_array_equal(evaluated, PAIR[1])
         patients, lesions = np.unique(GROUPS[train], return_counts=True)
         assert (lesions == 2).all()
         kept.append(set(patients))

@@ -115,8 +115,8 @@ def test_verdicts_are_of_the_main_metric_and_need_30_patients(subgroups):
     assert few.any()
     assert (subgroups.loc[few, "verdict"] == "too few").all()
     assert subgroups.loc[few, ["difference", "p_value", "p_holm"]].isna().all(axis=None)
-    judged = subgroups[main & subgroups["p_holm"].notna()]
-    assert len(judged) and (judged["p_holm"] >= judged["p_value"]).all()
+    evaluated = subgroups[main & subgroups["p_holm"].notna()]
+    assert len(evaluated) and (evaluated["p_holm"] >= evaluated["p_value"]).all()
 
 
 def test_the_subgroup_in_which_features_say_nothing_is_named(sample):

@@ -86,11 +86,11 @@ def test_subgroups_are_evaluated_within_the_folds_of_each_repeat():
 def test_seed_and_repeat_are_distinguished():
     scores = SeedScores(tuple(map(scores_of, range(6))), np.stack([*FOLDS] * 3), repeats=2)
     assert scores.seeds == 3
-    told = scores.spread([0.5, 0.6, 0.5, 0.6, 0.5, 0.6])
-    assert told["by_seed"] == pytest.approx([0.55] * 3)
-    assert told["by_repeat"] == pytest.approx([0.5, 0.6])
-    assert told["seed_deviation"] == pytest.approx(0)
-    assert told["repeat_deviation"] == pytest.approx(0.1 / 2**0.5)
+    reported = scores.spread([0.5, 0.6, 0.5, 0.6, 0.5, 0.6])
+    assert reported["by_seed"] == pytest.approx([0.55] * 3)
+    assert reported["by_repeat"] == pytest.approx([0.5, 0.6])
+    assert reported["seed_deviation"] == pytest.approx(0)
+    assert reported["repeat_deviation"] == pytest.approx(0.1 / 2**0.5)
     assert SeedScores((scores_of(0),)).spread([0.5]) == {}
     undefined = scores.spread([0.5, 0.6, 0.5, float("nan"), 0.5, 0.6])
     assert undefined["seed_deviation"] is None

@@ -1,4 +1,4 @@
-"""Fine-tuning: labels of judged patients stay out, validation patients choose the epoch."""
+"""Fine-tuning: labels of evaluated patients stay out, validation patients choose the epoch."""
 
 import pickle
 import signal
@@ -111,10 +111,10 @@ def data(store, strategy="official", labels=LABELS):
     return LabeledCrops(store, table(strategy), labels, classes, "multi" if several else "binary")
 
 
-def run(lesions, encoder, judge=None, folder=None, config=CONFIG, **changes):
-    judge = judge or ClassifierMetrics(lesions.kind, 0)
+def run(lesions, encoder, metrics=None, folder=None, config=CONFIG, **changes):
+    metrics = metrics or ClassifierMetrics(lesions.kind, 0)
     training = TRAINING.model_copy(update=changes)
-    return finetune(lesions, encoder, config, training, judge, folder=folder)
+    return finetune(lesions, encoder, config, training, metrics, folder=folder)
 
 
 def with_recipe(**changes):
@@ -127,19 +127,19 @@ def same(first, second):
 
 
 def test_labels_of_evaluated_patients_do_not_touch_the_weights(store, encoder):
-    judged = (table()["split"] == "test").to_numpy()
+    evaluated = (table()["split"] == "test").to_numpy()
     first, _ = run(data(store), encoder)
-    second, _ = run(data(store, labels=np.where(judged, 1 - LABELS, LABELS)), encoder)
-    learned, _ = run(data(store, labels=np.where(judged, LABELS, 1 - LABELS)), encoder)
+    second, _ = run(data(store, labels=np.where(evaluated, 1 - LABELS, LABELS)), encoder)
+    learned, _ = run(data(store, labels=np.where(evaluated, LABELS, 1 - LABELS)), encoder)
     assert same(first.state, second.state)
     assert not same(first.state, learned.state)
 
 
 def test_labels_of_a_fold_do_not_touch_its_model(store, encoder):
-    judged = (table("cv")["split"] == "fold1").to_numpy()
+    evaluated = (table("cv")["split"] == "fold1").to_numpy()
     config = with_recipe(epochs=1)
     first, history = run(data(store, "cv"), encoder, config=config)
-    changed = data(store, "cv", np.where(judged, 1 - LABELS, LABELS))
+    changed = data(store, "cv", np.where(evaluated, 1 - LABELS, LABELS))
     second, _ = run(changed, encoder, config=config)
     touched = {
         fold: not same(model.state_dict(), split_models(second)[fold].state_dict())
@@ -151,7 +151,7 @@ def test_labels_of_a_fold_do_not_touch_its_model(store, encoder):
 
 
 class Scripted:
-    """Gives what it is told, epoch by epoch, and remembers whom it was asked about."""
+    """Gives the metrics it was made with, epoch by epoch, and remembers whom it was asked about."""
 
     def __init__(self, values):
         self.values, self.patients, self.scores = list(values), set(), []
@@ -163,14 +163,14 @@ class Scripted:
 
 
 def test_the_epoch_is_the_best_on_validation_patients_alone(store, encoder):
-    judge = Scripted([0.5, 0.9, 0.9])
-    checkpoint, history = run(data(store), encoder, judge)
+    metrics = Scripted([0.5, 0.9, 0.9])
+    checkpoint, history = run(data(store), encoder, metrics)
     lesions = table()
-    assert judge.patients == set(lesions["patient_id"][lesions["split"] == "val"])
+    assert metrics.patients == set(lesions["patient_id"][lesions["split"] == "val"])
     assert checkpoint.metadata[ABOUT]["folds"][0]["epoch"] == 2
     assert history[VALIDATION_AUC].dropna().tolist() == [0.5, 0.9, 0.9]
-    np.testing.assert_array_equal(judge.scores[-1], judge.scores[1])  # of the result
-    assert not np.allclose(judge.scores[1], judge.scores[2])
+    np.testing.assert_array_equal(metrics.scores[-1], metrics.scores[1])  # of the result
+    assert not np.allclose(metrics.scores[1], metrics.scores[2])
 
 
 def test_a_training_that_is_interrupted_after_its_best_epoch_ends_with_the_same_weights(
@@ -231,8 +231,8 @@ def test_what_the_pixels_know_is_learned_and_evaluated_once_per_lesion(tmp_path,
         table(strategy).sample(frac=1, random_state=0),
         PROBE,
     )
-    judged = table(strategy).query("split == 'test' or strategy == 'cv'")["lesion_id"]
-    assert sorted(found.predictions["lesion_id"]) == sorted(judged)
+    evaluated = table(strategy).query("split == 'test' or strategy == 'cv'")["lesion_id"]
+    assert sorted(found.predictions["lesion_id"]) == sorted(evaluated)
     assert set(found.predictions["protocol"]) == {"finetuned"}
     task = found.metrics["tasks"]["pathology"]
     assert task["metrics"]["auc"]["estimate"] > 0.9
@@ -244,10 +244,10 @@ def test_what_the_pixels_know_is_learned_and_evaluated_once_per_lesion(tmp_path,
 
 
 def test_a_tracker_hears_fold_after_fold(store, encoder):
-    with logged_losses() as told:
+    with logged_losses() as reported:
         _, history = run(data(store, "cv"), encoder, config=with_recipe(epochs=1))
     assert history["fold"].nunique() == 3
-    assert told == history["step"].tolist() == sorted(set(told))
+    assert reported == history["step"].tolist() == sorted(set(reported))
 
 
 def test_a_model_refuses_to_evaluate_under_other_splits(store, encoder):
@@ -320,13 +320,13 @@ def test_several_labels_per_lesion_train(store, encoder):
 
 
 def test_a_saved_model_answers_as_it_did_and_its_encoder_loads_alone(store, encoder, tmp_path):
-    judge = Scripted([0.5])
-    checkpoint, _ = run(data(store), encoder, judge, config=with_recipe(epochs=1))
+    metrics = Scripted([0.5])
+    checkpoint, _ = run(data(store), encoder, metrics, config=with_recipe(epochs=1))
     checkpoint.save(tmp_path / "finetuned.safetensors")
     loaded = type(checkpoint).load(tmp_path / "finetuned.safetensors")
     rows = np.flatnonzero((table()["split"] == "val").to_numpy())
     found = classify(split_models(loaded)[""], store.crops, rows)
-    np.testing.assert_allclose(found, judge.scores[-1], atol=1e-6)
+    np.testing.assert_allclose(found, metrics.scores[-1], atol=1e-6)
     assert loaded.encoder().build().num_features == 32
     assert loaded.metadata["training"]["optimizer"]["layer_decay"] == 0.8
     with pytest.raises(MiramError, match="holds no fine-tuned model"):

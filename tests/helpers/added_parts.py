@@ -58,5 +58,5 @@ class MeanPixel(nn.Module):
         self.head = nn.Linear(encoder.embed_dim, 1)
 
     def forward(self, images):
-        told = self.head(self.encoder.forward_features(images).mean(dim=1)).squeeze(1)
-        return Output((told - images.mean(dim=(1, 2, 3))).square().mean(), {})
+        reported = self.head(self.encoder.forward_features(images).mean(dim=1)).squeeze(1)
+        return Output((reported - images.mean(dim=(1, 2, 3))).square().mean(), {})

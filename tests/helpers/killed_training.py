@@ -59,7 +59,7 @@ CONFIG = TrainingConfig(
 
 
 class Killer(logging.Handler):
-    """Kills the process once a step has been told."""
+    """Kills the process once a step has been reported."""
 
     def __init__(self, step):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Costs told without running must be those of running."""
+"""Costs reported without running must be those of running."""
 
 import pytest
 import torch
@@ -91,14 +91,14 @@ def test_activation_memory_is_what_a_real_pass_keeps(kind):
     if kind == "cross":
         decoder = {"scale": 2, "kind": kind, "depth": 2, "loss_on": "all"}
     config = small(decoder)
-    encoder, told = describe(config, SMALL)
+    encoder, reported = describe(config, SMALL)
     model = config.build(SMALL, seed=0)
     views = model.pyramid(torch.randn(2, 1, 64, 64))
     masking = model.mask(torch.rand(2, 16))
     found, encoded = saved_bytes(model, lambda: model.encode(views[1], masking))
     assert encoder.activation_bytes == pytest.approx(found / 2, rel=0.02)
     found, _ = saved_bytes(model, lambda: model.decoders[0](encoded))
-    assert told.activation_bytes == pytest.approx(found / 2, rel=0.02)
+    assert reported.activation_bytes == pytest.approx(found / 2, rel=0.02)
 
 
 def test_methods_without_decoders_have_their_encoder_and_all_else():

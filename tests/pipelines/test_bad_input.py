@@ -64,10 +64,10 @@ def test_each_mistake_is_named(kedro, tmp_path):
         (["--pipeline", "pretrain", *params(**root)], "crops"),
     ]
     for arguments, message in cases:
-        status, told = kedro(*arguments)
+        status, reported = kedro(*arguments)
         assert status != 0, arguments
-        assert message in told, (arguments, told)
-        assert "Running node" not in told, (arguments, told)
+        assert message in reported, (arguments, reported)
+        assert "Running node" not in reported, (arguments, reported)
 
 
 def test_a_mistake_ends_the_program_in_a_message_without_a_traceback(project, tmp_path):
@@ -82,10 +82,10 @@ def test_a_table_without_a_needed_column_is_named(kedro, tmp_path, shared_data):
     name = "mass_case_description_test_set.csv"
     text = (shared_data / "cbis_ddsm/csv" / name).read_text()
     (raw / name).write_text(text.replace("pathology", "patology", 1))
-    status, told = kedro(*params(source="cbis_ddsm", raw_root=raw, data_root=tmp_path / "data"))
+    status, reported = kedro(*params(source="cbis_ddsm", raw_root=raw, data_root=tmp_path / "data"))
     assert status != 0
-    assert told.count("no column 'pathology'") == 1
-    assert "Node ingest_lesions did not finish" in told
+    assert reported.count("no column 'pathology'") == 1
+    assert "Node ingest_lesions did not finish" in reported
     shutil.rmtree(raw)
 
 
@@ -99,12 +99,12 @@ def test_ctrl_c_is_no_error_and_gives_one_hint(kedro, tmp_path):
     logger, stop = logging.getLogger(RunLog.__module__), Stop()
     logger.addHandler(stop)
     try:
-        status, told = kedro(*params(data_root=tmp_path / "data"))
+        status, reported = kedro(*params(data_root=tmp_path / "data"))
     finally:
         logger.removeHandler(stop)
     assert status == 128 + signal.SIGINT
-    assert told.count("the same command resumes from what is finished") == 1
-    assert "Error" not in told and "--from-nodes" not in told
+    assert reported.count("the same command resumes from what is finished") == 1
+    assert "Error" not in reported and "--from-nodes" not in reported
 
 
 def test_without_labels_nothing_is_trained_before_that_is_reported(kedro, tmp_path):
@@ -118,18 +118,18 @@ def test_without_labels_nothing_is_trained_before_that_is_reported(kedro, tmp_pa
     (raw / "table.csv").write_text("\n".join(["image_path,patient_id", *rows]))
     given = {"source": "image_table", "raw_root": raw, "data_root": tmp_path / "data"}
     given["sources.image_table.table"] = "table.csv"
-    status, told = kedro(*params(**given))
+    status, reported = kedro(*params(**given))
     assert status != 0
-    assert "cannot learn task 'pathology': no lesion has a value of pathology" in told
-    assert "Running node: ingest_lesions" in told
-    assert "pretrain_encoder" not in told.replace("--from-nodes", "")
+    assert "cannot learn task 'pathology': no lesion has a value of pathology" in reported
+    assert "Running node: ingest_lesions" in reported
+    assert "pretrain_encoder" not in reported.replace("--from-nodes", "")
     status, made = kedro("--pipelines", "ingest,rois", *params(**given))
     assert status == 0, made
-    (others,) = re.findall(r"--namespaces ([\w,]+)`", told)
+    (others,) = re.findall(r"--namespaces ([\w,]+)`", reported)
     assert "supervised" not in others
-    _, told = kedro("--pipeline", "pretrain", *params(**given))
-    assert "cannot learn task" in told
-    assert "Running node" not in told
+    _, reported = kedro("--pipeline", "pretrain", *params(**given))
+    assert "cannot learn task" in reported
+    assert "Running node" not in reported
 
 
 def test_a_closed_or_full_disk_ends_a_run_in_one_sentence(project, small_disk, read_only_disk):

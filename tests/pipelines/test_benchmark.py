@@ -35,7 +35,7 @@ def test_costs_and_distances_of_attentions_are_written_with_a_page(copied, run_p
     }
     for kind in settings["kinds"]:
         assert runs[kind].info.status == "FINISHED" and keys <= set(runs[kind].data.metrics)
-    told = client.get_metric_history(runs["nystrom"].info.run_id, "fp32/training/ms")
+    reported = client.get_metric_history(runs["nystrom"].info.run_id, "fp32/training/ms")
     rows = costs[(costs["kind"] == "nystrom") & (costs["precision"] == "fp32")]
     [expected] = rows.loc[rows["step"] == "training", "ms"]
-    assert [(one.step, one.value) for one in told] == [(145, pytest.approx(expected))]
+    assert [(one.step, one.value) for one in reported] == [(145, pytest.approx(expected))]

@@ -1,4 +1,4 @@
-"""Splits that are changed under a finished study: nothing is judged as if they had not been."""
+"""Splits that are changed under a finished study: nothing is evaluated as if they had not been."""
 
 import shutil
 
@@ -26,11 +26,11 @@ def test_an_encoder_that_learned_labels_is_evaluated_after_it_was_trained_again(
         run_pipeline(changed, "finetune", namespaces=["supervised"])
     run_pipeline(changed, "pretrain", namespaces=["supervised"])
     run_pipeline(changed, "probe", namespaces=["supervised"])
-    judged = pd.read_parquet(changed / "07_model_output/supervised/predictions.parquet")
+    evaluated = pd.read_parquet(changed / "07_model_output/supervised/predictions.parquet")
     splits = pd.read_parquet(changed / "05_model_input/splits.parquet")
-    for _, repeat in judged.groupby("repeat"):
+    for _, repeat in evaluated.groupby("repeat"):
         assert set(repeat["lesion_id"]) == set(splits["lesion_id"])
-    assert set(judged["repeat"]) == {1, 2}
+    assert set(evaluated["repeat"]) == {1, 2}
 
 
 def test_metrics_under_the_former_splits_make_no_report(changed, run_pipeline):

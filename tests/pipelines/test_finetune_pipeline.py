@@ -33,9 +33,9 @@ def test_every_output_is_there_with_metrics_intervals_and_numbers(finetuned):
     metrics = json.loads(max(folder.glob("*/*.json")).read_text())
     task = metrics["tasks"]["pathology"]
     splits = pd.read_parquet(finetuned / "05_model_input/splits.parquet")
-    judged = splits[splits["split"] == "test"]
-    assert task["lesions"] == len(judged)
-    assert task["patients"] == judged["patient_id"].nunique()
+    evaluated = splits[splits["split"] == "test"]
+    assert task["lesions"] == len(evaluated)
+    assert task["patients"] == evaluated["patient_id"].nunique()
     for metric in task["metrics"].values():
         assert metric["lower"] <= metric["estimate"] <= metric["upper"]
     (fold,) = metrics[ABOUT]["folds"]
@@ -85,7 +85,7 @@ def test_what_was_fine_tuned_is_in_the_report(finetuned, run_pipeline, open_cont
     expected = json.loads(metrics.read_text())["tasks"]["pathology"]["metrics"]
     found = tuned.set_index("metric")["estimate"]
     assert found["auc"] == pytest.approx(expected["auc"]["estimate"])
-    # Under other splits than the probes it is left out, and that is told.
+    # Under other splits than the probes it is left out, and that is reported.
     with recorded_path(metrics) as other:
         other.write_text(json.dumps(json.loads(metrics.read_text()) | {"leakage": "official"}))
     run_pipeline(finetuned, "report")

@@ -1,4 +1,4 @@
-"""One flipped byte in whatever a study wrote is told before anything is computed from it."""
+"""One flipped byte in whatever a study wrote is reported before anything is computed from it."""
 
 import random
 
@@ -40,11 +40,15 @@ def test_a_flipped_byte_in_every_kind_of_file_is_told(copied):
             continue  # says what need not be made again: at worst, it is made again
         for place in (0, random.randrange(path.stat().st_size), -1):
             flip(path, place)
-            told = find_problems(copied)
-            if name == "manifest.parquet" and not told:  # it is compared by what it holds
+            reported = find_problems(copied)
+            if name == "manifest.parquet" and not reported:  # it is compared by what it holds
                 pd.testing.assert_frame_equal(pd.read_parquet(path), manifest)
             else:
-                assert len(told) >= 1 and str(path.parent) in told[0], (name, place, told)
+                assert len(reported) >= 1 and str(path.parent) in reported[0], (
+                    name,
+                    place,
+                    reported,
+                )
             flip(path, place)
     assert find_problems(copied) == []
 

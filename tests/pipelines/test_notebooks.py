@@ -16,9 +16,9 @@ def run(path):
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    told = [output["text"] for output in first.outputs if output.get("name") == "stderr"]
+    reported = [output["text"] for output in first.outputs if output.get("name") == "stderr"]
     # What torch says of a machine with half a CUDA is not of the notebook.
-    assert not [text for text in told if "No CUDA runtime is found" not in text]
+    assert not [text for text in reported if "No CUDA runtime is found" not in text]
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 

@@ -362,11 +362,11 @@ def test_the_command_embeds_with_a_registered_model_and_with_an_encoders_file(
     names = [name for name in tables["file"] if name[0] == "f" and name[1:].isdigit()]
     np.testing.assert_allclose(tables["file"][names], tables["registered"][names], atol=1e-5)
     assert "p_malignant" in tables["registered"] and "p_malignant" not in tables["file"]
-    told = tables["registered"].attrs
+    reported = tables["registered"].attrs
     version = registry.client.get_model_version_by_alias(NAME, "champion")
-    assert told["model"] == f"models:/{NAME}/{version.version}"
-    assert told["predictor_digest"] == version.tags["predictor_digest"]
-    assert NOTICE in told["notice"] and tables["file"].attrs["model"] == "encoder.safetensors"
+    assert reported["model"] == f"models:/{NAME}/{version.version}"
+    assert reported["predictor_digest"] == version.tags["predictor_digest"]
+    assert NOTICE in reported["notice"] and tables["file"].attrs["model"] == "encoder.safetensors"
 
 
 def test_a_second_version_challenges_is_forced_and_rolled_back(own, tmp_path):
@@ -381,11 +381,15 @@ def test_a_second_version_challenges_is_forced_and_rolled_back(own, tmp_path):
     third = promote(force=True, because="we changed our mind", wanted=wanted)
     assert (third["alias"], third["version"]) == ("champion", 3)
     assert client.get_model_version_by_alias(NAME, "champion").version == 3
-    told = client.get_model_version(NAME, "3")
-    assert told.tags["because"] == "we changed our mind" and told.tags["compared_with"] == "1"
-    assert "forced" in told.description and "comparison 2 under this name" in told.description
+    reported = client.get_model_version(NAME, "3")
+    assert (
+        reported.tags["because"] == "we changed our mind" and reported.tags["compared_with"] == "1"
+    )
+    assert (
+        "forced" in reported.description and "comparison 2 under this name" in reported.description
+    )
     assert client.get_model_version(NAME, "1").tags["succeeded_by"] == "3"
-    folder = Path(told.source.removeprefix("file://")) / "artifacts/predictor"
+    folder = Path(reported.source.removeprefix("file://")) / "artifacts/predictor"
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["wanted"] == {
         "modalities": ["MG", "CR"],
@@ -393,7 +397,7 @@ def test_a_second_version_challenges_is_forced_and_rolled_back(own, tmp_path):
         "special": [],
     }
     assert "MG or CR" in (folder / "README.md").read_text()
-    assert told.tags["predictor_digest"] == Predictor.load(folder).digest()
+    assert reported.tags["predictor_digest"] == Predictor.load(folder).digest()
 
     uri = registry.uri
     assert roll_back(METHOD, 1, "it was better", uri) == f"models:/{NAME}/1"
@@ -409,10 +413,10 @@ def test_a_second_version_challenges_is_forced_and_rolled_back(own, tmp_path):
 
     # What docs/models.md says, word for word, in a folder whose data are those of this study.
     page = (PROJECT / "docs/models.md").read_text().partition("## Serve")[0]
-    [told] = re.findall(r"```\n(export .*?)```", page, re.DOTALL)
+    [reported] = re.findall(r"```\n(export .*?)```", page, re.DOTALL)
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     environment = {name: text for name, text in os.environ.items() if "MLFLOW" not in name}
-    script = f"{told}\n{shlex.quote(sys.executable)} - <<'CODE'\n{code}CODE\n"
+    script = f"{reported}\n{shlex.quote(sys.executable)} - <<'CODE'\n{code}CODE\n"
     command = ["bash", "-c", script]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -17,7 +17,7 @@ from miram.serving.registry.decision import PromotionConfig
 
 @pytest.fixture(scope="module")
 def of_two_seeds(study, tmp_path_factory, run_pipeline):
-    """The study, with a method that is trained and judged with two seeds."""
+    """The study, with a method that is trained and evaluated with two seeds."""
     root = tmp_path_factory.mktemp("seeds") / "study"
     shutil.copytree(study, root, ignore=shutil.ignore_patterns("mlflow"))
     run_pipeline(root, "pretrain", namespaces=["mae"], training={"seeds": "0+1"})

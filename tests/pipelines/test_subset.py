@@ -39,8 +39,8 @@ def test_a_report_takes_what_there_is_and_lists_what_is_missing(
 ):
     small = shutil.copytree(small, tmp_path / "data", ignore=shutil.ignore_patterns("mlflow"))
     run_pipeline(small, "report")
-    told = [line for line in caplog.messages if "is missing from the leaderboard" in line]
-    assert [line.split()[0] for line in told] == [name for name in STUDIED if name not in SOME]
+    reported = [line for line in caplog.messages if "is missing from the leaderboard" in line]
+    assert [line.split()[0] for line in reported] == [name for name in STUDIED if name not in SOME]
     run_pipeline(small, "report", methods="mae+moco_v3")
     page = (small / "08_reporting/report.html").read_text(encoding="utf-8")
     assert "moco_v3" in page

@@ -107,12 +107,12 @@ def test_answers_follow_the_leakage_policy(study: Study, leaking_study: Study) -
 def test_cross_validation_admits_that_pretraining_saw_all_images(
     study: Study, cv_study: Study
 ) -> None:
-    told = "images of 32 of the 32 evaluated patients"
+    reported = "images of 32 of the 32 evaluated patients"
     folds, official = filled(cv_study), filled(study)
-    assert told in folds[20].answer
+    assert reported in folds[20].answer
     assert "4 folds by patient" in folds[19].answer
     assert "images, not labels, of 32 of the 32" in folds[32].answer
-    assert told not in official[20].answer
+    assert reported not in official[20].answer
     assert "saw no image of any patient" in official[32].answer
 
 
@@ -156,8 +156,8 @@ def test_every_method_is_reported_with_its_interval_and_numbers(study: Study) ->
         board = study.leaderboard[study.leaderboard["metric"] == figure]
         assert len(board) == len(study.methods)
         for row in board.itertuples():
-            told = f"{row.method} {row.estimate:.3f} ({row.lower:.3f} to {row.upper:.3f})"
-            assert told in items[number].answer
+            reported = f"{row.method} {row.estimate:.3f} ({row.lower:.3f} to {row.upper:.3f})"
+            assert reported in items[number].answer
         numbers = f"on {row.lesions} lesions of {row.patients} patients"
         assert numbers in items[number].answer
 
@@ -169,12 +169,12 @@ def test_without_a_task_no_metric_is_claimed(unanswered_study: Study) -> None:
 
 
 def test_settings_that_are_unknown_are_left_to_the_author(study: Study) -> None:
-    untold = filled(study)
-    assert {untold[number].status for number in (24, 25)} == {Status.AUTHOR}
-    told = filled(with_parameters(study, training={"seed": 7, "epochs": 3}))
-    assert "seed 7" in told[24].answer
-    assert "epochs 3" in told[25].answer
-    assert {told[number].status for number in (24, 25)} == {Status.ANSWERED}
+    unreported = filled(study)
+    assert {unreported[number].status for number in (24, 25)} == {Status.AUTHOR}
+    reported = filled(with_parameters(study, training={"seed": 7, "epochs": 3}))
+    assert "seed 7" in reported[24].answer
+    assert "epochs 3" in reported[25].answer
+    assert {reported[number].status for number in (24, 25)} == {Status.ANSWERED}
     empty = filled(with_parameters(study, encoder={}))
     assert empty[22].status is Status.AUTHOR
 

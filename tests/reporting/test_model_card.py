@@ -182,9 +182,9 @@ def test_leakage_policy_is_described_by_what_it_did(study: Study, leaking_study:
 
 
 def test_cross_validation_admits_that_pretraining_saw_all_images(four_class_study: Study) -> None:
-    told = "Pretraining saw images, not labels, of 32 of the 32 patients"
-    assert told in sentences(model_card(four_class_study, "mae"))
-    assert told not in sentences(model_card(four_class_study, "random"))
+    reported = "Pretraining saw images, not labels, of 32 of the 32 patients"
+    assert reported in sentences(model_card(four_class_study, "mae"))
+    assert reported not in sentences(model_card(four_class_study, "random"))
 
 
 def test_an_untrained_encoder_is_not_called_trained(study: Study) -> None:
@@ -276,9 +276,9 @@ def test_a_card_reveals_no_folder_of_the_machine(study: Study) -> None:
 def test_borrowed_weights_are_named_wherever_it_matters(study: Study) -> None:
     start = {"seed": 0, "initialization": {"checkpoint": "/home/somebody/start.safetensors"}}
     borrowing = with_parameters(study, training=start, source="cbis_ddsm")
-    told = sentences(model_card(borrowing, "mae"))
-    assert "they start from `start.safetensors`, whose terms apply as well" in told
-    assert "What those weights were trained on is not known here" in told
+    reported = sentences(model_card(borrowing, "mae"))
+    assert "they start from `start.safetensors`, whose terms apply as well" in reported
+    assert "What those weights were trained on is not known here" in reported
     assert ModelCard(model_card(borrowing, "mae")).data.license == "unknown"
     assert "mae from start.safetensors" in render_report(borrowing)
     untrained = sentences(model_card(borrowing, "random"))
@@ -288,9 +288,9 @@ def test_borrowed_weights_are_named_wherever_it_matters(study: Study) -> None:
 
 def test_masking_guided_by_outlines_is_reported(study: Study) -> None:
     led = {"method": {"kind": "masked_autoencoder", "masking": {"kind": "lesion"}}}
-    told = "was not trained annotation-free"
-    assert told in sentences(model_card(with_parameters(study, mae=led), "mae"))
-    assert told not in sentences(model_card(study, "mae"))
+    reported = "was not trained annotation-free"
+    assert reported in sentences(model_card(with_parameters(study, mae=led), "mae"))
+    assert reported not in sentences(model_card(study, "mae"))
 
 
 def test_an_unknown_method_is_refused_by_name(study: Study) -> None:
@@ -325,8 +325,8 @@ def test_the_code_of_a_card_gives_the_features_that_the_probes_read(
         export_timm(checkpoint, tmp_path / "exported" / "timm")
     monkeypatch.chdir(tmp_path)
 
-    told = with_parameters(study, encoder=encoder, random={"method": method})
-    snippet = code(model_card(told, "random"))
+    reported = with_parameters(study, encoder=encoder, random={"method": method})
+    snippet = code(model_card(reported, "random"))
     crop = np.random.default_rng(0).integers(0, 2**16, (32, 32), np.uint16)
     assert "np.zeros((32, 32), np.uint16)" in snippet
     names: dict[str, Any] = {"given": crop}

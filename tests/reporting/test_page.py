@@ -225,8 +225,8 @@ def test_data_that_changed_after_a_training_or_an_evaluation_are_named(
         for name, result in four_class_study.methods.items()
     }
     changed = replace(four_class_study, methods=methods)
-    told = study_limits(changed)
-    new = [sentence for sentence in told if sentence not in study_limits(four_class_study)]
+    reported = study_limits(changed)
+    new = [sentence for sentence in reported if sentence not in study_limits(four_class_study)]
     assert len(new) == 2
     assert "of mae was trained on the crops older and evaluated on" in new[0]
     assert "metrics of miram_nystrom are of the crops former; those at hand are" in new[1]

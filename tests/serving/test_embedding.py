@@ -213,10 +213,12 @@ def test_without_a_single_readable_mammogram_the_audit_is_named(folder, tmp_path
 
 def read_facts(path):
     """As any reader of Parquet finds them, and as pandas does."""
-    told = {name.decode(): fact.decode() for name, fact in pq.read_schema(path).metadata.items()}
-    assert pd.read_parquet(path).attrs == json.loads(told.pop("PANDAS_ATTRS"))
-    assert pd.read_parquet(path).attrs == told
-    return told
+    reported = {
+        name.decode(): fact.decode() for name, fact in pq.read_schema(path).metadata.items()
+    }
+    assert pd.read_parquet(path).attrs == json.loads(reported.pop("PANDAS_ATTRS"))
+    assert pd.read_parquet(path).attrs == reported
+    return reported
 
 
 def test_the_table_says_what_made_it(folder, tmp_path):
@@ -225,18 +227,18 @@ def test_the_table_says_what_made_it(folder, tmp_path):
     model = str(tmp_path / "encoder_of_today")
     config = EmbeddingConfig(model=model, workers=1)
     embed(plan_folder(folder, "dicom_folder", config), tmp_path / "a.parquet")
-    told = read_facts(tmp_path / "a.parquet")
-    assert "Research use only" in told["notice"]
-    assert told["model"] == "encoder_of_today"
-    assert told["predictor_digest"] == predictor.digest()
-    assert told["training_data_digest"] == "0123"
-    assert told["miram_version"] == version("miram")
+    reported = read_facts(tmp_path / "a.parquet")
+    assert "Research use only" in reported["notice"]
+    assert reported["model"] == "encoder_of_today"
+    assert reported["predictor_digest"] == predictor.digest()
+    assert reported["training_data_digest"] == "0123"
+    assert reported["miram_version"] == version("miram")
 
     crops = predictor.crops.model_copy(update={"context": 2.0})
     embed(plan(folder, dataclasses.replace(predictor, crops=crops)), tmp_path / "b.parquet")
     other = read_facts(tmp_path / "b.parquet")
     for name in ("predictor_digest", "crop_settings_digest"):
-        assert other[name] != told[name]
+        assert other[name] != reported[name]
 
 
 def test_a_folder_of_other_images_still_gets_its_audit(folder, tmp_path):

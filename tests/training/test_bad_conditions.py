@@ -64,8 +64,10 @@ def test_on_a_full_disk_the_old_state_survives_and_once_there_is_room_the_traini
     keep = Checkpoints(TrainingFolder(tmp_path), {})
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     disk_full_after(3)
-    told = r"could not be kept: cannot write .*; make room there\. Then the same command resumes"
-    with pytest.raises(MiramError, match=told):
+    reported = (
+        r"could not be kept: cannot write .*; make room there\. Then the same command resumes"
+    )
+    with pytest.raises(MiramError, match=reported):
         run(keep)
     assert "the state after step 4 could not be kept" in caplog.text
     assert [path.name for path in tmp_path.glob("*.pt")] == ["step-000000002.pt"]

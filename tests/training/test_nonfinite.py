@@ -146,9 +146,9 @@ def test_a_step_that_diverged_is_reproduced_by_the_command(tmp_path):
     (folder,) = tmp_path.glob("nonfinite-step-*")
     result = CliRunner().invoke(app, ["replay", str(folder), "--json"])
     assert result.exit_code == 1
-    told = json.loads(result.stdout)
-    assert told["where"] in str(error.value)
-    assert f"step {told['step']};" in str(error.value)
+    reported = json.loads(result.stdout)
+    assert reported["where"] in str(error.value)
+    assert f"step {reported['step']};" in str(error.value)
     assert "start afresh with training.resume=false" in str(error.value)
     assert "advice: Lower" in CliRunner().invoke(app, ["replay", str(folder)]).stdout
 
@@ -219,12 +219,12 @@ def test_a_step_that_cannot_be_kept_for_replay_is_reported_all_the_same(tmp_path
     (tmp_path / "nonfinite-step-000000004").write_text("in the way")
     keep = Checkpoints(TrainingFolder(tmp_path), {})
     config = CONFIG.model_copy(update={"on_nan": on_nan})
-    told = r"at step 4; first at: .*; the step could not be kept for `miram replay` \(.*Exists?"
+    reported = r"at step 4; first at: .*; the step could not be kept for `miram replay` \(.*Exists?"
     if on_nan == "skip":
         assert len(train(Diverging({3}), CROPS, 16, config, checkpoints=keep).history) == 7
-        assert re.search(told, caplog.text, re.IGNORECASE)
+        assert re.search(reported, caplog.text, re.IGNORECASE)
     else:
-        with pytest.raises(MiramError, match=f"(?i){told}"):
+        with pytest.raises(MiramError, match=f"(?i){reported}"):
             train(Diverging({3}), CROPS, 16, config, checkpoints=keep)
 
 

@@ -82,9 +82,9 @@ def test_the_header_records_the_splits_of_what_was_trained(store):
         method.kind: pretrain(store, np.arange(24), ENCODER, method, short, splits=splits)
         for method in (RandomConfig(), MOCO)
     }
-    told = found["moco_v3"].encoder.metadata["splits"]
-    assert told == split_record(splits, by_part=False)
-    assert found["moco_v3"].pretrained.metadata["splits"] == told
+    reported = found["moco_v3"].encoder.metadata["splits"]
+    assert reported == split_record(splits, by_part=False)
+    assert found["moco_v3"].pretrained.metadata["splits"] == reported
     assert "splits" not in found["random"].encoder.metadata
 
 

@@ -113,12 +113,12 @@ def probed(store, checkpoint, table, labels):
 
 def test_labels_of_a_fold_do_not_touch_its_encoder(store):
     table, labels = splits(), permuted_labels()
-    judged = (table["split"] == "fold1").to_numpy()
+    evaluated = (table["split"] == "fold1").to_numpy()
     checkpoint = trained(store, table, labels, SHORT)[0]
     assert checkpoint.metadata["splits"] == split_record(table, by_part=True)
     first = split_folds(checkpoint)
     assert list(first) == ["fold0", "fold1", "fold2"]
-    changed = np.where(judged, 1 - labels, labels)
+    changed = np.where(evaluated, 1 - labels, labels)
     assert unchanged(first, trained(store, table, changed, SHORT)[0]) == ["fold1"]
 
 
@@ -163,8 +163,8 @@ def test_every_repeat_has_encoders_that_never_saw_the_labels_they_are_evaluated_
     first = split_folds(trained(store, table, labels, SHORT)[0])
     assert sorted(first) == sorted({*table["split"], *thirds})
     for name in ("split", "split_repeat2"):
-        judged = (table[name] == table[name].iloc[0]).to_numpy()
-        second = trained(store, table, np.where(judged, 1 - labels, labels), SHORT)[0]
+        evaluated = (table[name] == table[name].iloc[0]).to_numpy()
+        second = trained(store, table, np.where(evaluated, 1 - labels, labels), SHORT)[0]
         assert unchanged(first, second) == [table[name].iloc[0]]
 
 
@@ -178,9 +178,9 @@ def test_sides_of_cross_validation_leave_their_own_fold_out():
 
 
 def test_history_and_tracker_go_on_from_fold_to_fold(store):
-    with logged_losses() as told:
+    with logged_losses() as reported:
         _, history = trained(store, splits(), permuted_labels(), SHORT)
-    assert told == history["step"].tolist()
+    assert reported == history["step"].tolist()
     assert history["fold"].unique().tolist() == ["fold0", "fold1", "fold2"]
     assert history["step"].is_monotonic_increasing
     assert history["step"].is_unique

@@ -26,11 +26,11 @@ def lab(tmp_path):
 
 def test_the_printed_settings_read_the_table(lab, capsys):
     assert run(lab / "findings.csv") == 0
-    told = capsys.readouterr().out
-    assert "# 1 lesions of 1 patients in 1 mammograms" in told
-    assert "# pathology: 1 MALIGNANT" in told and "# audit: 1 x image_missing" in told
-    assert f"kedro run --params source=image_table,raw_root={lab}" in told
-    options = yaml.safe_load(told)["sources"]["image_table"]
+    reported = capsys.readouterr().out
+    assert "# 1 lesions of 1 patients in 1 mammograms" in reported
+    assert "# pathology: 1 MALIGNANT" in reported and "# audit: 1 x image_missing" in reported
+    assert f"kedro run --params source=image_table,raw_root={lab}" in reported
+    options = yaml.safe_load(reported)["sources"]["image_table"]
     assert len(make_source("image_table", options).ingest(lab).lesions) == 1
 
 
@@ -61,5 +61,5 @@ def test_a_table_that_cannot_be_read_yet_is_not_said_to_be_ready(lab, tmp_path, 
 def test_machines_are_told_why_a_table_cannot_be_read_yet(lab, capsys):
     (lab / "findings.csv").write_text("colour\nred\n")
     assert run(lab / "findings.csv", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert "has no column image_path" in told["fault"] and len(told["doubts"]) == 3
+    reported = json.loads(capsys.readouterr().out)
+    assert "has no column image_path" in reported["fault"] and len(reported["doubts"]) == 3

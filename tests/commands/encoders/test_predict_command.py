@@ -35,7 +35,7 @@ def image(tmp_path):
 
 def test_the_probabilities_are_those_of_the_probe_for_the_crop_of_the_box(model, image, capsys):
     assert run(image, "--model", model, "--box", "40,60,100,130", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
+    reported = json.loads(capsys.readouterr().out)
     predictor = make_predictor()
     task = ImageTask("a", image.name, "", (LesionTask("box", (), Box(40, 60, 100, 130)),))
     crops = predictor.crops.model_copy(update={"backgrounds_per_image": 0})
@@ -44,7 +44,7 @@ def test_the_probabilities_are_those_of_the_probe_for_the_crop_of_the_box(model,
         CropEncoder(predictor.encoder, predictor.features).eval(), cut.crops, cut.masks
     )
     (expected,) = predictor.probe.probabilities(features)
-    (row,) = told["images"]
+    (row,) = reported["images"]
     assert row["kind"] == "lesion"
     assert list(row["probabilities"]) == list(predictor.probe.classes)
     assert list(row["probabilities"].values()) == pytest.approx(expected.tolist(), abs=1e-6)
@@ -52,9 +52,9 @@ def test_the_probabilities_are_those_of_the_probe_for_the_crop_of_the_box(model,
 
 def test_a_table_has_a_row_for_each_image_and_says_that_it_is_for_research(model, image, capsys):
     assert run(image, image, "--model", model) == 0
-    told = capsys.readouterr().out
-    assert told.count("4 patches of the breast") == 2
-    assert "Research use only. Not a medical device." in told
+    reported = capsys.readouterr().out
+    assert reported.count("4 patches of the breast") == 2
+    assert "Research use only. Not a medical device." in reported
 
 
 def test_a_picture_of_each_image_shows_what_spoke_for_the_answer(model, image, tmp_path, capsys):
@@ -70,8 +70,8 @@ def test_a_picture_of_each_image_shows_what_spoke_for_the_answer(model, image, t
         assert np.ptp(picture[:, :half], axis=2).max() == 0
         assert np.ptp(picture[:, half:], axis=2).max() > 30
     assert run(image, "--model", model, "--explain", folder) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "1_a.png: what spoke for malignant (red) and against it (blue)" in told
+    reported = " ".join(capsys.readouterr().out.split())
+    assert "1_a.png: what spoke for malignant (red) and against it (blue)" in reported
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_a_picture_of_each_image_shows_what_spoke_for_the_answer(model, image, t
 )
 def test_a_box_that_cannot_be_is_refused(model, image, capsys, arguments, message):
     assert run(image, "--model", model, *arguments) == 1
-    told = capsys.readouterr()
-    assert told.out == "" and message in told.err and told.err.count("\n") == 1
+    reported = capsys.readouterr()
+    assert reported.out == "" and message in reported.err and reported.err.count("\n") == 1
 
 
 def test_a_file_that_is_no_image_is_named(model, tmp_path, capsys):

@@ -76,9 +76,9 @@ def test_methods_evaluated_under_different_splits_are_not_compared(data_root, tm
         predictions = pd.read_parquet(original / "predictions.parquet")
         write(tmp_path / "07_model_output" / method, "", changed, predictions)
     assert run("mae", "--data-root", tmp_path, "--draws", DRAWS) == 1
-    told = capsys.readouterr()
-    assert told.out == "" and "mae under cv, leakage official" in told.err
-    assert "random under cv, leakage drop" in told.err
+    reported = capsys.readouterr()
+    assert reported.out == "" and "mae under cv, leakage official" in reported.err
+    assert "random under cv, leakage drop" in reported.err
 
 
 def test_named_methods_stand_against_the_reference_that_was_named(data_root, capsys):

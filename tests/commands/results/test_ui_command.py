@@ -36,8 +36,8 @@ def test_a_port_that_is_taken_is_named_with_the_option_for_another(tmp_path, cap
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         assert run("--data-root", tmp_path, "--mlflow-port", 0, "--viz-port", port) == 1
-    told = capsys.readouterr().err
-    assert f"port {port} of {HOST} is taken" in told and "by --viz-port" in told
+    reported = capsys.readouterr().err
+    assert f"port {port} of {HOST} is taken" in reported and "by --viz-port" in reported
 
 
 @pytest.mark.slow
@@ -58,12 +58,12 @@ def test_the_pages_show_the_study_that_is_named_and_end_with_the_command(tmp_pat
         text=True,
     )
     try:
-        told = json.loads(server.stdout.readline())
-        assert told["mlflow"].startswith(f"http://{HOST}:{mlflow}")
+        reported = json.loads(server.stdout.readline())
+        assert reported["mlflow"].startswith(f"http://{HOST}:{mlflow}")
         assert (tmp_path / "study/mlflow/mlflow.db").is_file()
-        with urllib.request.urlopen(f"{told['kedro_viz']}/api/main") as page:
+        with urllib.request.urlopen(f"{reported['kedro_viz']}/api/main") as page:
             (audit,) = (node for node in json.load(page)["nodes"] if node["name"] == "ingest_audit")
-        with urllib.request.urlopen(f"{told['kedro_viz']}/api/nodes/{audit['id']}") as page:
+        with urllib.request.urlopen(f"{reported['kedro_viz']}/api/nodes/{audit['id']}") as page:
             assert json.load(page)["filepath"] == str(lesions)
     finally:
         started = psutil.Process(server.pid).children(recursive=True)

@@ -96,8 +96,8 @@ def test_a_change_of_the_code_of_features_changes_the_origin(checkpoint, tmp_pat
 def test_what_does_not_change_features_does_not_change_the_origin(checkpoint, tmp_path):
     crops = store(tmp_path / "crops")
     origin = feature_origin(checkpoint, crops, NAMES, FeatureConfig())
-    told = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, "license": "x"})
-    again = feature_origin(told, crops, NAMES[::-1], FeatureConfig(batch_size=2))
+    reported = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, "license": "x"})
+    again = feature_origin(reported, crops, NAMES[::-1], FeatureConfig(batch_size=2))
     assert again == origin
 
 
@@ -105,8 +105,8 @@ def test_the_origin_records_the_splits_under_which_the_encoder_was_trained(check
     crops = store(tmp_path / "crops")
     assert "splits" not in feature_origin(checkpoint, crops, NAMES, FeatureConfig())
     record = {"strategy": "official", "leakage": "drop", "sides": "abc"}
-    told = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, "splits": record})
-    assert feature_origin(told, crops, NAMES, FeatureConfig())["splits"] == record
+    reported = EncoderCheckpoint(checkpoint.state, {**checkpoint.metadata, "splits": record})
+    assert feature_origin(reported, crops, NAMES, FeatureConfig())["splits"] == record
 
 
 def test_the_digest_is_of_every_weight_whatever_its_type(checkpoint):

@@ -112,9 +112,9 @@ def test_scores_that_know_nothing_have_an_area_of_a_half():
 
         pairs = [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in range(5)]
         scores = []
-        for train, judged in pairs:
+        for train, evaluated in pairs:
             model = LogisticRegression(C=0.1).fit(features[train], labels[train])
-            scores.append(model.predict_proba(features[judged])[:, 1])
+            scores.append(model.predict_proba(features[evaluated])[:, 1])
         found = out_of_fold(pairs, scores)
         pooled.append(roc_auc_score(labels, found.scores))
         within.append(compute_metrics(labels, found.scores, ["auc"], found.pair)["auc"])

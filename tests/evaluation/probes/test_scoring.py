@@ -33,9 +33,9 @@ def test_each_fold_is_evaluated_in_the_features_of_its_own_encoder():
     )
     found = features_by_fold(table, LESIONS)
     np.testing.assert_array_equal(features_evaluating(found, np.array(["fold1"])), [[4], [3]])
-    for judged in (["fold2"], ["fold0", "fold1"]):
+    for evaluated in (["fold2"], ["fold0", "fold1"]):
         with pytest.raises(MiramError, match="trained for the folds fold0, fold1"):
-            features_evaluating(found, np.array(judged))
+            features_evaluating(found, np.array(evaluated))
 
 
 def test_features_of_an_encoder_that_learned_labels_are_not_evaluated_under_other_splits():

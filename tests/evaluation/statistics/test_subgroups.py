@@ -77,9 +77,9 @@ def test_no_interval_under_5_patients(n_small, known):
 def test_no_interval_where_every_draw_gives_the_same():
     labels, scores, groups, _ = lesions()
     few = np.isin(groups, np.unique(groups)[:8])
-    told = np.where(few, labels, scores)  # in the first eight patients nothing is mistaken
+    reported = np.where(few, labels, scores)  # in the first eight patients nothing is mistaken
     options = {"subgroup": "view", "metrics": ["auc"], "draws": 100, "seed": 0}
-    rows = subgroup_rows(labels, told, groups, np.where(few, "MLO", "CC"), **options)
+    rows = subgroup_rows(labels, reported, groups, np.where(few, "MLO", "CC"), **options)
     assert rows[1].intervals["auc"].estimate == 1
     assert np.isnan(rows[1].intervals["auc"].lower)
     assert rows[0].intervals["auc"].lower < rows[0].intervals["auc"].upper

@@ -231,10 +231,10 @@ def test_a_crop_of_one_grey_level_is_reported(film):
     assert {problem["lesion_id"] for problem in cut.problems} == {"a"}
 
 
-@pytest.mark.parametrize(("x0", "told"), [(100, []), (220, ["outside_breast"])])
-def test_a_box_of_a_mirrored_copy_is_reported(film, x0, told):
+@pytest.mark.parametrize(("x0", "reported"), [(100, []), (220, ["outside_breast"])])
+def test_a_box_of_a_mirrored_copy_is_reported(film, x0, reported):
     cut = cut_image(task(LesionTask("a", (), Box(x0, 260, x0 + 80, 340))), film, PLAIN)
-    assert [row["code"] for row in cut.problems] == told and len(cut.rows) == 1
+    assert [row["code"] for row in cut.problems] == reported and len(cut.rows) == 1
 
 
 def test_a_picture_with_white_air_is_reported_and_right_when_declared(film):

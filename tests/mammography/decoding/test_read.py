@@ -56,8 +56,8 @@ def test_the_meaning_of_grey_levels_can_be_told(saved, tmp_path):
     path = saved(dicom(RAMP, 12))
     np.testing.assert_array_equal(read_image(path, photometric="MONOCHROME1").pixels, 4095 - RAMP)
     inverted = saved(dicom(RAMP, 12, PhotometricInterpretation="MONOCHROME1"))
-    for told in ("MONOCHROME1", None):
-        image = read_image(inverted, photometric=told)
+    for reported in ("MONOCHROME1", None):
+        image = read_image(inverted, photometric=reported)
         np.testing.assert_array_equal(image.pixels, 4095 - RAMP)
     Image.fromarray(FULL_RANGE).save(tmp_path / "a.png")
     picture = read_image(tmp_path / "a.png", photometric="MONOCHROME1")

@@ -187,10 +187,10 @@ def test_series_that_cannot_be_checked_are_announced_before_they_are_fetched_aga
     fetch(archive, tmp_path)
     (tmp_path / RECORD).unlink()
     (tmp_path / bare / HASHES).unlink()
-    told = []
-    progress = Progress(on_plan=lambda *plan: told.append(caplog.messages[:]))
+    reported = []
+    progress = Progress(on_plan=lambda *plan: reported.append(caplog.messages[:]))
     assert download_collection(config_of(archive, tmp_path), progress).fetched == [bare]
-    assert f"1 series are in {tmp_path} without {HASHES}" in told[0][-1]
+    assert f"1 series are in {tmp_path} without {HASHES}" in reported[0][-1]
     assert (tmp_path / hashed).is_dir()
     caplog.clear()
     fetch(archive, tmp_path)

@@ -69,9 +69,10 @@ def test_a_labelled_row_without_a_place_is_reported_and_its_image_gives_no_backg
         "a.png": ["background", "background", "lesion"],
         "c.png": ["background", "background"],
     }
-    told = store.audit[store.audit["file"] == "b.png"]
+    reported = store.audit[store.audit["file"] == "b.png"]
     assert (
-        told["code"].tolist() == ["few_backgrounds"] and "no known place" in told["detail"].iloc[0]
+        reported["code"].tolist() == ["few_backgrounds"]
+        and "no known place" in reported["detail"].iloc[0]
     )
 
 
@@ -189,11 +190,11 @@ def test_what_grey_levels_mean_can_be_declared_for_all_rows_or_each(root):
         pixels = np.asarray(Image.open(root / f"{name}.png"))
         Image.fromarray(65_535 - pixels).save(root / f"{name}.png")
     lines = HALF.splitlines()
-    told = [
+    reported = [
         f"{line},{word}" for line, word in zip(lines, ["way", "low", "high", "low"], strict=True)
     ]
     values = {"photometric": {"low": "MONOCHROME1", "high": "MONOCHROME2"}}
-    each = ingest(root, "\n".join(told), columns={"photometric": "way"}, values=values)
+    each = ingest(root, "\n".join(reported), columns={"photometric": "way"}, values=values)
     np.testing.assert_array_equal(cut(root, each)[0].crops, expected.crops)
     every = ingest(root, HALF, constants={"photometric": "MONOCHROME1"}).lesions
     assert every["photometric"].tolist() == ["MONOCHROME1"] * 3

@@ -1,4 +1,4 @@
-"""A lab's CSV as it comes out of Excel: every cell lands under its own header, or it is told."""
+"""A lab's CSV as it comes out of Excel: every cell lands under its header, or it is reported."""
 
 import pytest
 

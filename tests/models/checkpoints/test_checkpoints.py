@@ -108,27 +108,27 @@ def test_a_checkpoint_is_described_from_its_header_alone(tmp_path):
     path = tmp_path / "encoder.safetensors"
     encoder = ENCODER.build(seed=0)
     EncoderCheckpoint.of(encoder, HEADER).save(path)
-    told = describe_checkpoint(path)
-    assert told["holds"] == "encoder"
-    assert told["parameters"] == sum(value.numel() for value in encoder.state_dict().values())
-    assert told["tensors"] == len(encoder.state_dict())
-    assert told["bytes"] == path.stat().st_size
-    assert {key: told[key] for key in HEADER} == HEADER
-    assert told["header_lacks"] == ["method", "pixels"]
-    json.dumps(told)
+    reported = describe_checkpoint(path)
+    assert reported["holds"] == "encoder"
+    assert reported["parameters"] == sum(value.numel() for value in encoder.state_dict().values())
+    assert reported["tensors"] == len(encoder.state_dict())
+    assert reported["bytes"] == path.stat().st_size
+    assert {key: reported[key] for key in HEADER} == HEADER
+    assert reported["header_lacks"] == ["method", "pixels"]
+    json.dumps(reported)
     content = bytearray(path.read_bytes())  # describing reads no weights
     length = int.from_bytes(content[:8], "little")
     content[8 + length :] = bytes(len(content) - 8 - length)
     path.write_bytes(content)
-    assert describe_checkpoint(path) == told
+    assert describe_checkpoint(path) == reported
 
 
 def test_a_file_of_another_tool_is_described_too(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2, 3)}, path, metadata={"format": "pt", "author": "A. Nonymous"})
-    told = describe_checkpoint(path)
-    assert (told["parameters"], told["author"]) == (6, "A. Nonymous")
-    assert "data_digest" in told["header_lacks"]
+    reported = describe_checkpoint(path)
+    assert (reported["parameters"], reported["author"]) == (6, "A. Nonymous")
+    assert "data_digest" in reported["header_lacks"]
 
 
 def test_one_kind_is_not_taken_for_the_other(tmp_path):
@@ -238,6 +238,6 @@ def test_a_folder_without_versions_holds_no_checkpoint(tmp_path):
 def test_timm_is_told_the_images_that_a_built_encoder_takes():
     header = {**HEADER, "pixels": "fixed", "pixel_mean": 0.4, "pixel_std": 0.25}
     encoder = EncoderCheckpoint.of(ENCODER.build(seed=0), header).build()
-    told = timm.data.resolve_data_config(model=encoder)
-    assert told["input_size"] == (1, 16, 16)
-    assert (told["mean"], told["std"], told["crop_pct"]) == ((0.4,), (0.25,), 1.0)
+    reported = timm.data.resolve_data_config(model=encoder)
+    assert reported["input_size"] == (1, 16, 16)
+    assert (reported["mean"], reported["std"], reported["crop_pct"]) == ((0.4,), (0.25,), 1.0)

@@ -86,9 +86,9 @@ def test_what_was_not_trained_here_may_always_be_evaluated():
 
 
 def test_the_record_names_no_patient():
-    told = [str(split_record(splits(), by_part=by_part)) for by_part in (True, False)]
+    reported = [str(split_record(splits(), by_part=by_part)) for by_part in (True, False)]
     names = [*LESIONS["lesion_id"], *LESIONS["patient_id"]]
-    assert not [name for name in names for text in told if str(name) in text]
+    assert not [name for name in names for text in reported if str(name) in text]
 
 
 def test_the_question_can_be_asked_without_torch():

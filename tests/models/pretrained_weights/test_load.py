@@ -82,18 +82,22 @@ def with_pixels(teller, folder, reference, mae_file):
         return {"checkpoint": mae_file, "pixels": "imagenet"}, reference, mean, deviation
     if teller == "hugging_face":
         save_file(hugging_face_names(reference.state_dict()), folder / "model.safetensors")
-        told = {"do_normalize": True, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
-        (folder / "preprocessor_config.json").write_text(json.dumps(told))
-        return {"checkpoint": folder}, reference, told["image_mean"], told["image_std"]
+        reported = {
+            "do_normalize": True,
+            "image_mean": [0.4, 0.5, 0.6],
+            "image_std": [0.2, 0.3, 0.4],
+        }
+        (folder / "preprocessor_config.json").write_text(json.dumps(reported))
+        return {"checkpoint": folder}, reference, reported["image_mean"], reported["image_std"]
     source = encoder_config().build(seed=1).eval()
     path = folder / "model.safetensors"
     if teller == "timm":
         save_file(source.state_dict(), path)
-        told = {"pretrained_cfg": {"mean": [0.3], "std": [0.2]}}
-        (folder / "config.json").write_text(json.dumps(told))
+        reported = {"pretrained_cfg": {"mean": [0.3], "std": [0.2]}}
+        (folder / "config.json").write_text(json.dumps(reported))
     else:
-        told = {"timm": encoder_config().timm_arguments, "pixel_mean": 0.3, "pixel_std": 0.2}
-        EncoderCheckpoint.of(source, told).save(path)
+        reported = {"timm": encoder_config().timm_arguments, "pixel_mean": 0.3, "pixel_std": 0.2}
+        EncoderCheckpoint.of(source, reported).save(path)
     return {"checkpoint": path, "strict": True}, source, [0.3], [0.2]
 
 
@@ -266,8 +270,8 @@ def test_another_number_of_heads_is_refused_where_it_is_known(reference, tmp_pat
 
 def test_another_number_of_heads_of_a_decoder_is_refused_where_it_is_known(reference, tmp_path):
     save_file(hugging_face_names(reference.state_dict()), tmp_path / "model.safetensors")
-    told = {"num_attention_heads": HEADS, "decoder_num_attention_heads": 8}
-    (tmp_path / "config.json").write_text(json.dumps(told))
+    reported = {"num_attention_heads": HEADS, "decoder_num_attention_heads": 8}
+    (tmp_path / "config.json").write_text(json.dumps(reported))
     with pytest.raises(MiramError, match="has 8 attention heads in the decoder scale1-softmax"):
         start(masked_autoencoder(), tmp_path)
     start(masked_autoencoder({**SCALE_1, "heads": 8}), tmp_path, strict=True)

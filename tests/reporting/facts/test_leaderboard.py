@@ -42,17 +42,17 @@ def test_figures_of_fine_tuned_encoders_stand_beside_those_of_probes():
 
 
 def test_every_row_names_the_data_it_is_of():
-    told = metrics(0.6, 0.3)
-    untold = {name: value for name, value in told.items() if name != "features"}
-    table = leaderboard_table({"told": told, "untold": untold}).set_index("method")
-    assert set(table.loc["told", "data_digest"]) == {"abc"}
-    assert table.loc["untold", "data_digest"].isna().all()
+    reported = metrics(0.6, 0.3)
+    unreported = {name: value for name, value in reported.items() if name != "features"}
+    table = leaderboard_table({"reported": reported, "unreported": unreported}).set_index("method")
+    assert set(table.loc["reported", "data_digest"]) == {"abc"}
+    assert table.loc["unreported", "data_digest"].isna().all()
 
 
 @pytest.mark.parametrize("other", [{"leakage": "official"}, {"strategy": "cv"}])
 def test_methods_under_different_splits_are_not_put_into_one_table(other):
     one, another = metrics(0.6, 0.3), {**metrics(0.7, 0.2), **other}
-    told = r"one \(linear\) under official, leakage drop; two \((linear|finetuned)\) under "
+    reported = r"one \(linear\) under official, leakage drop; two \((linear|finetuned)\) under "
     for arguments in (({"one": one, "two": another},), ({"one": one}, {"two": another})):
-        with pytest.raises(MiramError, match=told):
+        with pytest.raises(MiramError, match=reported):
             leaderboard_table(*arguments)

@@ -6,7 +6,7 @@ from miram.reporting.facts.words import p_value
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "reported"),
     [
         (0.0, "< 0.001"),
         (0.00099, "< 0.001"),
@@ -15,5 +15,5 @@ from miram.reporting.facts.words import p_value
         (float("nan"), "not defined"),
     ],
 )
-def test_a_p_value_is_never_zero(value: float, told: str) -> None:
-    assert p_value(value) == told
+def test_a_p_value_is_never_zero(value: float, reported: str) -> None:
+    assert p_value(value) == reported

@@ -140,12 +140,12 @@ def test_subgroups_have_numbers_intervals_and_a_verdict(filled: Study) -> None:
 
 def test_subgroup_chart_marks_those_without_a_verdict(filled: Study) -> None:
     rows = subgroup_rows(filled.methods, TASK, ("mae", "random"))
-    judged = rows.assign(verdict="no difference shown")
+    evaluated = rows.assign(verdict="no difference shown")
     assert {mark for one in subgroup_figure(rows).data for mark in one.marker.symbol} == {
         "circle-open",
         "x-open",
     }
-    assert {mark for one in subgroup_figure(judged).data for mark in one.marker.symbol} == {
+    assert {mark for one in subgroup_figure(evaluated).data for mark in one.marker.symbol} == {
         "circle",
         "x",
     }
@@ -250,8 +250,8 @@ def test_label_efficiency_without_a_usable_draw_is_not_called_unmeasured(
 def test_neighbors_of_several_seeds_are_said_to_be_of_the_first(
     filled: Study, seeded: Study, html: str
 ) -> None:
-    told = "Features and answers are those of the first seed."
+    reported = "Features and answers are those of the first seed."
     features = pd.concat([_features(seeded).assign(seed=seed) for seed in (5, 7)])
     methods = {name: replace(result, features=features) for name, result in seeded.methods.items()}
-    assert told in render_report(replace(seeded, methods=methods))
-    assert told not in html
+    assert reported in render_report(replace(seeded, methods=methods))
+    assert reported not in html

@@ -35,14 +35,14 @@ def measured(study: Study, part: str) -> Study:
 
 
 def test_means_are_over_crops_and_intervals_over_patients(study: Study) -> None:
-    told = measured(study, "val")
-    found = mean_fidelity(told, told.methods["miram_nystrom"], 2)
+    reported = measured(study, "val")
+    found = mean_fidelity(reported, reported.methods["miram_nystrom"], 2)
     psnr, ssim = found["psnr"], found["ssim"]
     assert psnr.estimate == pytest.approx(15 + 55 / 15)
     assert (psnr.lesions, psnr.patients) == (15, 5)
     assert 16 <= psnr.lower < psnr.estimate < psnr.upper <= 20
     assert (ssim.lower, ssim.upper) == (pytest.approx(0.5), pytest.approx(0.5))
-    assert mean_fidelity(told, told.methods["random"], 1) == {}
+    assert mean_fidelity(reported, reported.methods["random"], 1) == {}
 
 
 @pytest.mark.parametrize(("part", "words"), [("val", "validation"), ("train", "training")])

@@ -145,14 +145,14 @@ def test_a_signal_in_the_last_validation_loses_neither_the_average_nor_the_end(k
 
 
 def test_after_a_start_afresh_the_message_names_the_command_that_resumes(keep):
-    told = r"; the same command without training\.resume=false resumes from there"
-    with pytest.raises(TrainingInterrupted, match=told):
+    reported = r"; the same command without training\.resume=false resumes from there"
+    with pytest.raises(TrainingInterrupted, match=reported):
         run(keep, validate=stop_after(2), validate_every=1, resume=False)
     _, folder = start_afresh_once(CONFIG.model_copy(update={"resume": False}), keep.folder)
     assert not folder.unfinished
     # As a pipeline gives it to its workers, where the training goes on.
     part = replace(keep, folder=folder.part("fold1"))
-    with pytest.raises(TrainingInterrupted, match=told):
+    with pytest.raises(TrainingInterrupted, match=reported):
         run(part, validate=stop_after(2), validate_every=1)
     expected, _ = run()
     again = replace(keep, folder=keep.folder.part("fold1"))

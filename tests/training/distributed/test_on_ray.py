@@ -64,7 +64,7 @@ def cluster():
 
 @dataclass
 class Listener(logging.Handler):
-    """Remembers what is told, and on which thread; may act on it."""
+    """Remembers what is reported, and on which thread; may act on it."""
 
     act: object = None
     heard: list = field(default_factory=list)
@@ -156,9 +156,9 @@ def test_two_workers_one_of_them_killed_train_to_the_weights_of_one(
     assert listener.threads == {threading.get_ident()}
     assert "workers: 2, threads of each: 1" in caplog.messages
     assert "resuming after step 3 of 6" in caplog.messages  # a line of the worker
-    (told,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert told.startswith("worker 0 died")
-    assert told.endswith("all start again, 1 of 1 times allowed")
+    (reported,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert reported.startswith("worker 0 died")
+    assert reported.endswith("all start again, 1 of 1 times allowed")
 
 
 def pretraining_that_ends_in_one_worker():
@@ -174,8 +174,8 @@ def pretraining_that_ends_in_one_worker():
 
         processes = Accelerator(cpu=True).gather(torch.tensor([float(os.getpid())]))
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-        told = {f"process{rank}": float(one) for rank, one in enumerate(processes)}
-        log_metrics(0, {**told, "hidden": float(hidden), "niceness": float(os.nice(0))})
+        reported = {f"process{rank}": float(one) for rank, one in enumerate(processes)}
+        log_metrics(0, {**reported, "hidden": float(hidden), "niceness": float(os.nice(0))})
         try:
             pretrain(*arguments, **named)
         except TrainingInterrupted:
@@ -201,7 +201,7 @@ def test_a_signal_stops_all_workers_and_the_error_of_one_is_enough(store, tmp_pa
     assert processes.pop("niceness") == os.nice(0)  # as urgent as any other program
     assert len(set(processes.values())) == 2
     last = steps[-1][0]
-    assert [step for step, _ in steps] == list(range(1, last + 1))  # told once: no second start
+    assert [step for step, _ in steps] == list(range(1, last + 1))  # reported once: no second start
     assert str(found.value).startswith(f"stopped by SIGTERM after step {last} of 30000; ")
     assert (tmp_path / "training" / f"step-{last:09d}.pt").exists()
     assert found.value.exit_code == 143

@@ -97,7 +97,7 @@ def features_evaluating(features: Features, evaluated: npt.NDArray) -> npt.NDArr
         raise MiramError(
             f"lesions of {', '.join(map(str, folds))} are to be evaluated, but the encoder was "
             f"trained for the folds {', '.join(features)}: the splits are newer than the "
-            "encoder; run `kedro run --pipeline pretrain --namespaces supervised` again"
+            "encoder; run `kedro run --pipeline pretrain` again"
         )
     return features[str(folds[0])]
 

@@ -279,9 +279,9 @@ def test_a_broken_off_copy_beside_the_whole_one_costs_no_lesion(copy):
     result = CbisDdsmSource().ingest(raw_root)
     found = result.lesions.set_index("lesion_id")["image_path"]
     assert set(found[sorted(hit)]) == {whole.relative_to(raw_root).as_posix()}
-    told = result.audit.query("code == 'differing_copies'")
-    assert set(told["lesion_id"]) == hit and not left_out(result)
-    assert told["detail"].str.contains(f"zz/{first.parent.name}/{first.name}").all()
+    reported = result.audit.query("code == 'differing_copies'")
+    assert set(reported["lesion_id"]) == hit and not left_out(result)
+    assert reported["detail"].str.contains(f"zz/{first.parent.name}/{first.name}").all()
 
 
 def test_a_mask_of_another_shape_is_left_out_within_the_tolerance_given(copy):
