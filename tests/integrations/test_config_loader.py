@@ -30,6 +30,28 @@ def test_a_change_of_what_was_read_stays_with_its_reader(loader: ReadableConfigL
     assert loader["parameters"]["training"] == {"epochs": 13}
 
 
+@pytest.mark.parametrize(
+    ("own", "key"),
+    [("", "of mine"), ("pseudonyms: {key: of the environment}\n", "of the environment")],
+)
+def test_own_credentials_are_read_under_every_environment_without_some(
+    tmp_path: Path, own: str, key: str
+) -> None:
+    for name in ("base", "local", "paper"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "base/credentials.yml").write_text("pseudonyms: {key: ''}\n")
+    (tmp_path / "local/credentials.yml").write_text("pseudonyms: {key: of mine}\n")
+    (tmp_path / "base/parameters.yml").write_text("epochs: 1\n")
+    (tmp_path / "local/parameters.yml").write_text("epochs: 2\n")
+    if own:
+        (tmp_path / "paper/credentials.yml").write_text(own)
+    loader = ReadableConfigLoader(
+        str(tmp_path), env="paper", base_env="base", default_run_env="local"
+    )
+    assert loader["credentials"] == {"pseudonyms": {"key": key}}
+    assert loader["parameters"] == {"epochs": 1}
+
+
 def test_values_that_are_set_take_the_place_of_the_files(loader: ReadableConfigLoader) -> None:
     assert loader["parameters"]["source"] == "phantom"
     loader["parameters"] = {"source": "cbis_ddsm"}

@@ -22,6 +22,7 @@ def conf(tmp_path):
     )
     (tmp_path / "local" / "mlflow.yml").write_text("tracking_uri: http://here\n")
     (tmp_path / "local" / "empty.yml").write_text("# nothing\n")
+    (tmp_path / "local" / "credentials.yml").write_text("pseudonyms: {key: read nevertheless}\n")
     return tmp_path
 
 

@@ -63,6 +63,13 @@ def test_where_names_belong_they_are_not_sought(tmp_path):
     assert found(tmp_path, "Okonkwo") == {("06_models/02_intermediate/table.csv", "Okonkwo")}
 
 
+def test_several_studies_are_searched_each_without_where_its_names_belong(tmp_path):
+    for folder in ("02_intermediate", "08_reporting"):
+        (tmp_path / "lab" / folder).mkdir(parents=True)
+        (tmp_path / "lab" / folder / "lesions.parquet").write_text("Okonkwo")
+    assert found(tmp_path, "Okonkwo") == {("lab/08_reporting/lesions.parquet", "Okonkwo")}
+
+
 def test_a_number_within_a_longer_number_is_no_identifier(tmp_path):
     (tmp_path / "a.txt").write_text("0.7704117\n7704117770411\n")
     (tmp_path / "b.txt").write_text("KH770411_2\n")

@@ -6,7 +6,7 @@ from model_checks import saved_bytes
 from tiny import VIT_TINY as SMALL
 
 from miram.models.attention import ATTENTIONS
-from miram.models.describe import describe
+from miram.models.describe import describe, metered
 from miram.models.encoder import EncoderConfig
 from miram.models.methods.kinds import RandomConfig
 from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
@@ -99,6 +99,17 @@ def test_activation_memory_is_what_a_real_pass_keeps(kind):
     assert encoder.activation_bytes == pytest.approx(found / 2, rel=0.02)
     found, _ = saved_bytes(model, lambda: model.decoders[0](encoded))
     assert reported.activation_bytes == pytest.approx(found / 2, rel=0.02)
+
+
+@pytest.mark.parametrize("groups", [1, 4, 16])
+@pytest.mark.parametrize("kind", [torch.nn.Conv2d, torch.nn.ConvTranspose2d])
+def test_a_training_step_of_a_convolution_counts_three_times_its_forward_pass(kind, groups):
+    layer = kind(16, 16, 3, padding=1, groups=groups, bias=False)
+    x = torch.randn(2, 16, 8, 8, requires_grad=True)
+    with metered(layer.parameters()) as meter:
+        layer(x).sum().backward()
+    forward = 2 * (2 * 8 * 8) * 16 * (16 // groups) * 3 * 3
+    assert meter.flops == 3 * forward
 
 
 def test_methods_without_decoders_have_their_encoder_and_all_else():

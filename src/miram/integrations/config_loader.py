@@ -20,13 +20,16 @@ _UNREADABLE = (
     *(ValueError, TypeError, AttributeError),
 )
 
+CREDENTIALS = "credentials"
+
 _LONGEST = 400  # characters of a message: OmegaConf repeats the whole place, however deep
 
 
 class ReadableConfigLoader(OmegaConfigLoader):
     """Reads the files of an environment over those of `base`, as Kedro does, but only once.
 
-    A run asks a dozen times, and reading takes longer than many a node.
+    A run asks a dozen times, and reading takes longer than many a node. The credentials of `local`
+    are read under every environment that has none of its own.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -47,31 +50,41 @@ class ReadableConfigLoader(OmegaConfigLoader):
         """
         if key in self._read:
             return copy.deepcopy(self._read[key])
+        env = self.env
         try:
+            if key == CREDENTIALS and not any(self._files(key, env or self.default_run_env)):
+                self.env = self.default_run_env  # keys are one's own, whatever is run
             found: dict[str, Any] = super().__getitem__(key)
         except MissingConfigException:
             raise
         except _UNREADABLE as error:
             fault = next(self._faults(key), _in_one_line(error))
             raise MiramError(f"the settings cannot be read: {fault}; mend the file") from error
+        finally:
+            self.env = env
         self._read[key] = copy.deepcopy(found)
         return found
 
     def _faults(self, key: str) -> Iterator[str]:
         """Files that cannot be read by themselves, and why."""
-        conf = Path(self.conf_source)
-        for folder in (conf / self.base_env, conf / (self.env or self.default_run_env)):
-            for path in sorted(folder.rglob("*")):
-                name = path.relative_to(folder).as_posix()
-                if path.is_file() and any(fnmatch(name, one) for one in self.config_patterns[key]):
-                    try:
-                        with path.open(encoding="utf-8") as file:
-                            content = OmegaConf.load(file)
-                    except _UNREADABLE as error:
-                        yield f"{path}: {_in_one_line(error)}"
-                    else:
-                        if not isinstance(content, DictConfig):
-                            yield f"{path} holds a list, no names with values"
+        for env in (self.base_env, self.env or self.default_run_env):
+            for path in self._files(key, env):
+                try:
+                    with path.open(encoding="utf-8") as file:
+                        content = OmegaConf.load(file)
+                except _UNREADABLE as error:
+                    yield f"{path}: {_in_one_line(error)}"
+                else:
+                    if not isinstance(content, DictConfig):
+                        yield f"{path} holds a list, no names with values"
+
+    def _files(self, key: str, env: str) -> Iterator[Path]:
+        """Files of one kind in an environment."""
+        folder = Path(self.conf_source) / env
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and any(fnmatch(name, one) for one in self.config_patterns[key]):
+                yield path
 
 
 def _in_one_line(error: Exception) -> str:

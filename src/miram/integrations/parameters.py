@@ -169,9 +169,13 @@ def warn_of_ignored(conf: Path, env: str | None) -> None:
 
     Kedro lays one folder over `conf/base`: the named one, or `conf/local` where none is named.
     """
+    from miram.integrations.config_loader import CREDENTIALS
+
     if env in (None, _LOCAL):
         return
     for path in sorted((conf / _LOCAL).glob("**/*.y*ml")):
+        if path.name.startswith(CREDENTIALS):  # these are read
+            continue
         names = list(flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
         if names:
             more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""

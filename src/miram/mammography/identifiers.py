@@ -42,6 +42,12 @@ class Found:
     times: int
 
 
+def studies(folder: Path) -> set[Path]:
+    """The folder itself, and every study below it that has a lesion table."""
+    tables = folder.rglob(f"{LOCAL_FOLDERS[-1]}/lesions.parquet")
+    return {folder, *(table.parents[1] for table in tables)}
+
+
 def identifiers_of_tables(folder: Path) -> set[str]:
     """Own names in the tables that ingestion wrote into a folder; pseudonyms are none."""
     names: set[str] = set()
@@ -96,7 +102,7 @@ def searchable(names: Iterable[str]) -> set[str]:
 
 
 def search(folder: Path, names: Iterable[str]) -> Iterator[tuple[Path, list[Found]]]:
-    """Search every file of a study for names; its local folders are left out.
+    """Search every file below a folder for names; the local folders of studies are left out.
 
     Tables and archives are searched unpacked. A name also counts as JSON, HTML or an address has
     it, and in text of two or four bytes a letter.
@@ -105,10 +111,11 @@ def search(folder: Path, names: Iterable[str]) -> Iterator[tuple[Path, list[Foun
         Each file, and what it or its path holds.
     """
     needles = _needles(names)
+    local = {study / name for study in studies(folder) for name in LOCAL_FOLDERS}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        file = path.relative_to(folder)
-        if file.parts[0] in LOCAL_FOLDERS:
+        if not local.isdisjoint(path.parents):
             continue
+        file = path.relative_to(folder)
         counts = _count(str(file).encode(errors="replace"), needles)
         for content in _contents(path.read_bytes()):
             counts += _count(content, needles)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_flop_count
 
 from miram.models.encoder import EncoderConfig
 from miram.models.methods.config import MethodConfig
@@ -147,15 +147,31 @@ def _fused_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     return flops
 
 
-# torch before 2.15 takes the fused attention of a CPU for free.
-_FUSED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_flops}
+def _convolution_backward_flops(
+    gradient: list[int],
+    images: list[int],
+    weights: list[int],
+    *rest: Any,
+    **_: Any,
+) -> int:
+    """Of all shapes; either gradient takes as many operations as the convolution itself."""
+    *_, transposed, _, _, wanted = rest
+    return sum(wanted[:2]) * conv_flop_count(images, weights, gradient, transposed)
+
+
+_COUNTS = {
+    # torch before 2.15 takes the fused attention of a CPU for free.
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_flops,
+    # torch counts the gradient of grouped weights as if there were no groups.
+    torch.ops.aten.convolution_backward: _convolution_backward_flops,
+}
 
 
 @contextmanager
 def metered(parameters: Iterable[nn.Parameter]) -> Iterator[Meter]:
     """Count what the parts with these parameters cost within the block."""
     trained = [weight for weight in parameters if weight.requires_grad]
-    counter = FlopCounterMode(display=False, custom_mapping=_FUSED)
+    counter = FlopCounterMode(display=False, custom_mapping=_COUNTS)
     with counter, kept_for_backward(trained) as kept:
         meter = Meter(trained, kept)
         yield meter

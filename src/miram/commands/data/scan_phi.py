@@ -15,7 +15,7 @@ def scan_phi(
     folder: Annotated[Path, typer.Argument(help="what is to be searched, such as data")],
     data_root: Annotated[
         Path | None,
-        typer.Option(help="study whose lesion table names the identifiers; else the folder itself"),
+        typer.Option(help="study whose lesion table names the identifiers; else those in FOLDER"),
     ] = None,
     raw_root: Annotated[
         Path | None,
@@ -27,14 +27,16 @@ def scan_phi(
 
     Identifiers are the own names of patients, lesions, images, files and folders in the
     tables of ingestion. Parquet, zip and gzip are searched unpacked; 01_raw and
-    02_intermediate, where the names belong, are left out.
+    02_intermediate of a study, where the names belong, are left out.
 
     Example: miram scan-phi data --raw-root /data/my_lab
     """
     from miram.mammography import identifiers
 
     study = data_root or folder
-    names = identifiers.identifiers_of_tables(study / "02_intermediate")
+    names: set[str] = set()
+    for ingested in identifiers.studies(study):
+        names |= identifiers.identifiers_of_tables(ingested / "02_intermediate")
     if raw_root is not None:
         names |= identifiers.identifiers_of_files(raw_root)
     sought = identifiers.searchable(names)
