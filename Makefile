@@ -1,3 +1,4 @@
+# make install   the environment, in .venv
 # make demo   from nothing to a report on synthetic mammograms
 # make test   all tests
 # make test-fast   those that neither train for long nor run a study: what to run while working
@@ -18,7 +19,7 @@ export DO_NOT_TRACK := 1
 # Containers set it; here every command and test would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast lint format faults bench docs audit mutants matrix ui clean
+.PHONY: install demo test test-fast lint format faults bench docs audit mutants matrix ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" \
@@ -28,6 +29,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PIP) torch torchvision
 	$(PIP) -e ".[dev]"
 	touch $@
+
+install: $(VENV)/installed
 
 demo: $(VENV)/installed
 	$(BIN)/kedro run

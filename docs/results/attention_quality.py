@@ -1,7 +1,7 @@
 """Write what each attention gives and costs, from a finished `kedro run --env attention_sweep`.
 
-    miram benchmark step --env attention_sweep --json > data_sweep/rates.json
-    python docs/results/attention_quality.py data_sweep docs/results/attention_quality.md
+    miram benchmark step --env attention_sweep --json > data/sweep/rates.json
+    python docs/results/attention_quality.py data/sweep docs/results/attention_quality.md
 
 Times are those of the first command, in which every method is trained alone. What stands between
 the two marks of the page is renewed, and a plot is drawn beside it. Differences are paired, against

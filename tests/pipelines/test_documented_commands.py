@@ -23,8 +23,8 @@ def commands(pages):
 @pytest.fixture
 def workplace(copied, tmp_path, monkeypatch):
     """A folder as the documentation assumes it: a finished study in `data`, and a second one."""
-    for name in ("data", "data_fair"):
-        (tmp_path / name).symlink_to(copied)
+    (tmp_path / "data").symlink_to(copied)
+    (copied / "fair").symlink_to(copied)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

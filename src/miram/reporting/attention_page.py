@@ -80,7 +80,7 @@ def pays(costs: pd.DataFrame) -> Table:
             "attention": found["kind"],
             "precision": found["precision"],
             "faster from": map(_from, found["from_tokens_x"]),
-            "needs less memory from": map(_from, found["from_tokens_y"]),
+            "keeps less from": map(_from, found["from_tokens_y"]),
         }
     )
 

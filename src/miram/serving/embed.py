@@ -9,7 +9,6 @@ parts are joined, a few at a time, and the folder is removed.
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -114,7 +113,7 @@ def plan_embedding(
         predictor=predictor,
         audit=ingested.audit,
         rows=config.rows,
-        workers=config.workers or len(os.sched_getaffinity(0)),
+        workers=config.workers or cpu_count(),
     )
 
 

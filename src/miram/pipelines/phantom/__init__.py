@@ -1,10 +1,10 @@
 """Write synthetic mammograms where there are no real ones."""
 
 import logging
-import os
 from collections.abc import Iterator
 from itertools import islice
 
+from joblib import cpu_count
 from kedro.pipeline import Node, Pipeline
 
 from miram.mammography.phantom import PhantomConfig, phantom_files
@@ -24,7 +24,7 @@ def write_phantom(source: str, config: PhantomConfig) -> Iterator[dict[str, byte
     if source != "phantom":
         log.info("the source is %s: no phantom is written", source)
         return
-    workers = len(os.sched_getaffinity(0))
+    workers = cpu_count()
     files = track(phantom_files(config, workers=workers), "written phantom files")
     while chunk := dict(islice(files, _CHUNK)):
         yield chunk

@@ -1,10 +1,10 @@
 """Nodes of the rois pipeline."""
 
-import os
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from joblib import cpu_count
 
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
@@ -27,7 +27,7 @@ def cut_crops(
         lesions,
         mammograms,
         config,
-        workers=len(os.sched_getaffinity(0)) if engine.kind == "local" else -1,
+        workers=cpu_count() if engine.kind == "local" else -1,
         backend=partial(cropping_backend, engine),
         names=file_names(identities),
     )
