@@ -7,6 +7,7 @@ line before the block. `tests/pipelines/test_documented_commands.py` runs those 
 """
 
 import functools
+import importlib
 import json
 import os
 import re
@@ -216,3 +217,16 @@ def test_every_attention_is_in_the_table_with_its_defaults():
     assert {values["kind"]: values for values in shown} == {
         kind: config().model_dump(mode="json") for kind, config in ATTENTIONS.items()
     }
+
+
+def test_the_page_of_settings_is_that_of_the_code_and_has_every_group(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    write_settings = importlib.import_module("write_settings")
+    assert (DOCS / "settings.md").read_text(encoding="utf-8") == write_settings.page(), (
+        "run python docs/write_settings.py"
+    )
+    pipelines.configure("miram.pipeline_registry")
+    inputs = {name for pipeline in pipelines.values() for name in pipeline.inputs()}
+    read = {name.removeprefix("params:").split(".")[0] for name in inputs if "params:" in name}
+    elsewhere = {"source", "sources", "methods", *METHODS, *BASELINES}
+    assert read - elsewhere <= set(write_settings.GROUPS)

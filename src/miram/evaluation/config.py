@@ -48,7 +48,9 @@ class LabelEfficiencyConfig(Config):
     """Which shares of the training patients the linear probe learns from, and how often."""
 
     enabled: bool = Field(False, description="fits a probe per share and draw")
-    shares: tuple[float, ...] = Field((0.05, 0.1, 0.25, 0.5, 1.0), min_length=1)
+    shares: tuple[float, ...] = Field(
+        (0.05, 0.1, 0.25, 0.5, 1.0), min_length=1, description="of the training patients"
+    )
     draws: int = Field(5, ge=2, description="draws of patients per share")
     seed: int = Field(0, ge=0)
 
@@ -78,8 +80,10 @@ class AssessmentConfig(Config):
     seeds: Seeds = Field(
         (), description="trainings that are evaluated, joined by + in one text; all if empty"
     )
-    without_callback: WithoutCallback = "benign"
-    bootstrap_draws: int = Field(DRAWS, ge=100)
+    without_callback: WithoutCallback = Field(
+        "benign", description="what BENIGN_WITHOUT_CALLBACK counts as, or that it is left out"
+    )
+    bootstrap_draws: int = Field(DRAWS, ge=100, description="for each interval and each p-value")
     seed: int = Field(0, ge=0)
     subgroups: tuple[str, ...] = Field(
         VARIABLES, description="columns of the lesion table by which metrics are split up"

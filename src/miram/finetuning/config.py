@@ -15,7 +15,7 @@ from miram.training.optimizer import OptimizerConfig
 class RecipeConfig(Config):
     """A protocol of fine-tuning: whatever decides what is learned."""
 
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, description="passes over the training lesions")
     batch_size: int = Field(ge=1, description="samples per step, over all devices")
     pooling: Reading = Field(
         description="what the head reads: patches for the mean of their tokens, cls, or attentive "
@@ -56,7 +56,9 @@ class FinetuningConfig(Config):
 
     task: str = Field(description="one of the probe's tasks")
     recipe: str = Field(description="name of the recipe")
-    recipes: dict[str, RecipeConfig] = Field(min_length=1)
+    recipes: dict[str, RecipeConfig] = Field(
+        min_length=1, description="settings of each recipe by name"
+    )
     validation_share: float = Field(
         gt=0, le=0.5, description="of a fold's training patients; the official split has its own"
     )

@@ -35,8 +35,8 @@ class SplitConfig(Config):
     out of training and pretraining; `leakage: official` keeps them.
     """
 
-    strategy: Strategy = "auto"
-    leakage: Leakage = "drop"
+    strategy: Strategy = Field("auto", description="the data set's own test part, or folds")
+    leakage: Leakage = Field("drop", description="for patients in both official parts")
     validation_share: float = Field(0.15, gt=0, le=0.5, description="of the training patients")
     folds: int = Field(5, ge=2, description="for strategy cv")
     repeats: int = Field(

@@ -148,14 +148,10 @@ def _fused_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
 
 
 def _convolution_backward_flops(
-    gradient: list[int],
-    images: list[int],
-    weights: list[int],
-    *rest: Any,
-    **_: Any,
+    gradient: list[int], images: list[int], weights: list[int], *rest: Any, **_: Any
 ) -> int:
     """Of all shapes; either gradient takes as many operations as the convolution itself."""
-    *_, transposed, _, _, wanted = rest
+    transposed, _, _, wanted = rest[-4:]
     return sum(wanted[:2]) * conv_flop_count(images, weights, gradient, transposed)
 
 

@@ -80,7 +80,7 @@ class EncoderConfig(Config):
     name: TimmName = Field(description="name of a timm vit_* model")
     image_size: int = Field(ge=16, description="height and width of the input in pixels")
     patch_size: int = Field(ge=2, description="height and width of a patch in pixels")
-    channels: int = Field(1, ge=1, le=3)
+    channels: int = Field(1, ge=1, le=3, description="the grey image, repeated")
     pixels: Literal["crop", "data", "imagenet", "half"] | tuple[float, float] = Field(
         "crop",
         description="how grey levels are standardized: by mean and deviation of each crop, of the "
@@ -88,7 +88,9 @@ class EncoderConfig(Config):
     )
     registers: int = Field(0, ge=0, le=64, description="learned tokens beside CLS")
     attention: AnyAttention = Field(SoftmaxConfig(), description="of every block")
-    overrides: dict[str, Any] = Field(default_factory=dict)
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of timm, such as depth, embed_dim, num_heads"
+    )
 
     @field_validator("overrides")
     @classmethod

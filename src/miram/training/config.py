@@ -37,7 +37,7 @@ class TrainingConfig(Config):
         "watch_every": "validate_every",
     }
 
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, description="passes over the crops")
     batch_size: int | Literal["auto"] = Field(
         description="samples that go through the model at once; auto: as many as memory holds"
     )
@@ -47,7 +47,7 @@ class TrainingConfig(Config):
     memory: str | None = Field(
         None, description="limit for batch_size auto, such as 12GB; what is free if not given"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of weights, order of samples, masks and augmentation")
     seeds: Seeds = Field(
         (), description="train once per seed, joined by + in one text; empty: with `seed` alone"
     )

@@ -21,9 +21,9 @@ class OptimizerConfig(Config):
         "adamw", description="adam adds weight_decay to the gradient, as a penalty on the loss"
     )
     base_lr: float = Field(1.5e-4, gt=0, description="per 256 samples of the effective batch")
-    weight_decay: float = Field(0.05, ge=0)
-    beta2: float = Field(0.95, ge=0, lt=1)
-    warmup_epochs: float = Field(40.0, ge=0)
+    weight_decay: float = Field(0.05, ge=0, description="per step, times the learning rate")
+    beta2: float = Field(0.95, ge=0, lt=1, description="decay of the mean squared gradient")
+    warmup_epochs: float = Field(40.0, ge=0, description="epochs in which the learning rate rises")
     clip_norm: float | None = Field(None, gt=0, description="greatest norm of the gradient")
     layer_decay: float | None = Field(
         None, gt=0, le=1, description="rate of a block of the encoder over that of the next one"

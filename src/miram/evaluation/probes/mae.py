@@ -34,12 +34,12 @@ class MaeProbeConfig(Probe):
 
     protocol: ClassVar[str] = "mae_probe"
 
-    epochs: int = Field(90, ge=1)
+    epochs: int = Field(90, ge=1, description="passes over the training lesions")
     warmup_epochs: int = Field(10, ge=0, description="linear rise, then half a cosine")
-    batch_size: int = Field(256, ge=2)
+    batch_size: int = Field(256, ge=2, description="lesions of a step")
     base_lr: float = Field(0.1, gt=0, description="learning rate per 256 lesions of a batch")
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="per step, times the learning rate")
     seed: int = Field(0, ge=0, description="of the order of lesions and the initial weights")
 
     def scores(self, train: TrainingLesions, features: npt.NDArray) -> ProbeScores:

@@ -45,7 +45,7 @@ class CropConfig(Config):
 
     image_size: int = Field(ge=16, multiple_of=MASK_STEP, description="height and width, pixels")
     context: float = Field(ge=1.0, le=10.0, description="1.0 is the tight box of the paper")
-    padding: PaddingMode = "shift"
+    padding: PaddingMode = Field("shift", description="what a square does beyond the image's edge")
     component_share: float = Field(
         0.01, ge=0, lt=1, description="mask components below this share of its area are ignored"
     )

@@ -26,7 +26,9 @@ class NormalizationConfig(Config):
     films of every scanner.
     """
 
-    method: Literal["percentile", "bits", "fixed"] = "percentile"
+    method: Literal["percentile", "bits", "fixed"] = Field(
+        "percentile", description="from where to where grey levels are scaled"
+    )
     low: float = Field(0.0, ge=0, description="percentile, or grey level for `fixed`")
     high: float = Field(100.0, gt=0, description="percentile, or grey level for `fixed`")
 

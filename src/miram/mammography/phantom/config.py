@@ -71,7 +71,7 @@ class PhantomConfig(Config):
 
     renamed: ClassVar[dict[str, str]] = {"image_side": "image_size"}
 
-    patients: int = Field(100, ge=2, le=20_000)
+    patients: int = Field(100, ge=2, le=20_000, description="how many are drawn")
     image_size: int = Field(
         1280, ge=256, le=6000, description="image height in pixels; the width is 0.45 to 0.75 of it"
     )

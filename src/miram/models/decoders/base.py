@@ -19,9 +19,9 @@ class DecoderConfig(Config, ABC):
 
     kind: str
     scale: int = Field(ge=1, le=8, description="reconstructs scale times the input's size")
-    heads: int = Field(16, ge=1)
-    mlp_ratio: float = Field(4.0, gt=0)
-    loss_on: Literal["masked", "all"] = "masked"
+    heads: int = Field(16, ge=1, description="of each attention")
+    mlp_ratio: float = Field(4.0, gt=0, description="width of the MLP over that of the tokens")
+    loss_on: Literal["masked", "all"] = Field("masked", description="which patches count")
     weight: float = Field(1.0, gt=0, description="of this decoder in the sum of losses")
     gradient_weight: float = Field(
         0.0, ge=0, description="of the gradient map beside the pixels; 0 predicts pixels only"

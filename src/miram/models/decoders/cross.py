@@ -53,7 +53,7 @@ class CrossDecoderConfig(DecoderConfig):
     """
 
     kind: Literal["cross"] = "cross"
-    depth: int = Field(8, ge=1)
+    depth: int = Field(8, ge=1, description="blocks")
     share: float = Field(1.0, gt=0, le=1, description="of the patches, drawn anew in each step")
 
     def noise_width(self, patches: int) -> int:

@@ -23,8 +23,10 @@ class SelfDecoderConfig(DecoderConfig):
 
     kind: Literal["self"] = "self"
     attention: AnyAttention
-    depth: int = Field(8, ge=1)
-    upsampling: Literal["nearest", "bilinear"] = "nearest"
+    depth: int = Field(8, ge=1, description="blocks")
+    upsampling: Literal["nearest", "bilinear"] = Field(
+        "nearest", description="how tokens are enlarged to the grid of the scale"
+    )
 
     @property
     def label(self) -> str:

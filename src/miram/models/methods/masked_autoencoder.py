@@ -41,7 +41,9 @@ class MaskedAutoencoderConfig(TrainedMethodConfig):
     mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches hidden")
     masking: AnyMasking = Field(RandomMaskingConfig(), description="which patches are hidden")
     norm_pix: bool = Field(True, description="standardize each target patch")
-    target: Literal["true", "nearest"] = "true"
+    target: Literal["true", "nearest"] = Field(
+        "true", description="of higher scales: pixels of the crop, or the enlarged input"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

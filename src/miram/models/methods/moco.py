@@ -44,7 +44,7 @@ class MocoV3Config(TrainedMethodConfig):
     hidden: int = Field(4096, ge=1, description="hidden width of projector and predictor")
     width: int = Field(256, ge=1, description="width of the embedding that is contrasted")
     momentum: float = Field(0.99, ge=0, le=1, description="at the first step; 1 at the last")
-    temperature: float = Field(0.2, gt=0)
+    temperature: float = Field(0.2, gt=0, description="divides the similarities")
     pooling: Pooling = Field("cls", description="what the projector reads")
     freeze_patches: bool = Field(True, description="leave the patch projection as it was drawn")
     optimizer: Overrides = Field(OPTIMIZER, description="over training.optimizer")
