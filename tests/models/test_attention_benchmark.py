@@ -103,8 +103,16 @@ def test_the_crossover_is_the_size_from_which_on_a_kind_is_always_below_the_best
     rows += [("late", "", 65, 1.0), ("late", "", 257, 17.0), ("late", "", 1025, 79.0)]
     rows += [("never", "", 65, 1.0), ("never", "", 257, 1.0), ("never", "", 1025, 81.0)]
     table = pd.DataFrame(rows, columns=["kind", "kernel", "tokens", "ms"])
-    found = crossover(table.assign(precision="fp32", step="training")).set_index("kind")
+    table = table.assign(precision="fp32", step="training")
+    found = crossover(table, "ms", "ms").set_index("kind")
     assert found["from_tokens"].fillna(0).to_dict() == {"early": 65, "late": 1025, "never": 0}
+
+
+def test_a_tie_is_no_crossover():
+    rows = [("softmax", 9.9, 9.5, 10.3), ("tied", 9.6, 9.4, 9.8), ("faster", 9.2, 9.1, 9.4)]
+    table = pd.DataFrame(rows, columns=["kind", "ms", "ms_low", "ms_high"])
+    found = crossover(table.assign(precision="fp32", step="training", tokens=197))
+    assert found.set_index("kind")["from_tokens"].fillna(0).to_dict() == {"tied": 0, "faster": 197}
 
 
 def heads_of(side=14):

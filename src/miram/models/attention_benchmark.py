@@ -318,24 +318,28 @@ def distance_from_softmax(kind: str, heads: Heads) -> npt.NDArray[np.float64] | 
     return (away / exact.flatten(1).norm(dim=1)).double().numpy()
 
 
-def crossover(costs: pd.DataFrame, column: str = "ms") -> pd.DataFrame:
+def crossover(
+    costs: pd.DataFrame, most: str = "ms_high", least_exact: str = "ms_low"
+) -> pd.DataFrame:
     """From how many tokens on each attention is below the best kernel of exact attention.
 
     Args:
         costs: As `measure_attention`, of several kinds, `softmax` among them.
-        column: `ms`, `kept_mib` or `peak_mib`.
+        most: What has to be below: `ms_high`, `kept_mib` or `peak_mib`.
+        least_exact: What of exact attention it has to be below. With the limits of time as they
+            are by default, a tie is no crossover.
 
     Returns:
         `kind`, `precision`, `step`, `from_tokens`: the fewest tokens measured from which on it is
         always below; missing where it is not below at the most tokens.
     """
     keys = ["precision", "step", "tokens"]
-    exact = costs[costs["kind"] == "softmax"].groupby(keys)[column].min().rename("exact")
+    exact = costs[costs["kind"] == "softmax"].groupby(keys)[least_exact].min().rename("exact")
     others = costs[costs["kind"] != "softmax"].join(exact, on=keys)
     found = []
     for (kind, precision, step), rows in others.groupby(["kind", "precision", "step"], sort=False):
         rows = rows.sort_values("tokens", ascending=False)
-        below = (rows[column] < rows["exact"]).cumprod().astype(bool)
+        below = (rows[most] < rows["exact"]).cumprod().astype(bool)
         from_tokens = rows["tokens"][below].min() if below.any() else None
         found.append((kind, precision, step, from_tokens))
     columns = ["kind", "precision", "step", "from_tokens"]

@@ -73,7 +73,7 @@ def _by_size(costs: pd.DataFrame, show: Callable[[Row], str]) -> Table:
 def pays(costs: pd.DataFrame) -> Table:
     """From how many tokens on each attention is faster, and keeps less, in training."""
     keys = ["kind", "precision", "step"]
-    found = crossover(costs).merge(crossover(costs, "kept_mib"), on=keys)
+    found = crossover(costs).merge(crossover(costs, "kept_mib", "kept_mib"), on=keys)
     found = found[found["step"] == "training"]
     return Table.of(
         {
