@@ -2,6 +2,7 @@
 # make demo   from nothing to a report on synthetic mammograms
 # make test   all tests
 # make test-fast   those that neither train for long nor run a study: what to run while working
+# make coverage   which lines and branches of miram the tests run, workers included
 # make lint   style, types, layering and declared packages
 # make bench  speed beside textbook versions, and what fell since the baseline
 # make faults   damaged files, killed runs, full disks, planted names; docs/trust.md says what was found
@@ -19,7 +20,7 @@ export DO_NOT_TRACK := 1
 # Containers set it; here every command and test would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-fast lint format faults bench docs audit mutants matrix ui clean
+.PHONY: install demo test test-fast coverage lint format faults bench docs audit mutants matrix ui clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" \
@@ -40,6 +41,13 @@ test: $(VENV)/installed
 
 test-fast: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow and not browser"
+
+coverage: $(VENV)/installed
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage json --quiet
+	$(BIN)/coverage report --skip-covered
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check src tests audit faults benchmarks notebooks
