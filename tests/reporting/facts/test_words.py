@@ -1,4 +1,4 @@
-"""Figures in prose."""
+"""Numbers in prose."""
 
 import pytest
 
@@ -11,9 +11,12 @@ from miram.reporting.facts.words import p_value
         (0.0, "< 0.001"),
         (0.00099, "< 0.001"),
         (0.001, "0.001"),
+        (0.0494, "0.049"),
+        (0.04999, "0.0499"),
+        (0.05, "0.050"),
         (0.25, "0.250"),
         (float("nan"), "not defined"),
     ],
 )
-def test_a_p_value_is_never_zero(value: float, reported: str) -> None:
+def test_a_p_value_is_never_zero_and_on_its_side_of_the_level(value: float, reported: str) -> None:
     assert p_value(value) == reported
