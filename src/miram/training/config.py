@@ -53,8 +53,8 @@ class TrainingConfig(Config):
     )
     hold_out_folds: bool = Field(
         False,
-        description="under cross-validation, train an encoder for each fold of each repeat "
-        "without any image of the fold's patients, so that none is evaluated on who taught it",
+        description="under cross-validation, train an encoder for each fold of each repeat, "
+        "without any image of the patients that it is evaluated on",
     )
     precision: Precision = Field(
         AUTO, description="auto: bf16 where the hardware multiplies in it, fp16 on older GPUs"
