@@ -87,9 +87,12 @@ def test_what_one_command_makes_it_also_reports(run_pipeline, open_context, tmp_
     assert set(open_context(data).catalog.load("leaderboard")["method"]) == {"mae"}
 
 
-def test_after_a_run_of_one_pipeline_all_are_there_again(run_pipeline, open_context, small):
-    run_pipeline(small, "report", methods="random")
-    assert open_context(small).params["finetuning"].recipe == "paper"
+def test_after_a_run_of_one_pipeline_all_are_there_again(
+    run_pipeline, open_context, tmp_path, small
+):
+    data = shutil.copytree(small, tmp_path / "data", ignore=shutil.ignore_patterns("mlflow"))
+    run_pipeline(data, "report", methods="random")
+    assert open_context(data).params["finetuning"].recipe == "paper"
     assert pipelines["finetune"].nodes
 
 

@@ -16,11 +16,11 @@ ROOM = 200_000  # bytes of a file
 def full_disk():
     """Files cannot grow beyond `ROOM`, as on a disk without room for more."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, before)
+    signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("numbers", [49_000, 49_900, 1_000_000])
