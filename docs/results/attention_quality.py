@@ -111,7 +111,8 @@ def about(data_root: Path, task: dict[str, Any]) -> str:
     crops = pd.read_csv(data_root / "06_models/mae/fidelity.csv", dtype={"patient_id": str})
     part = {"val": "kept from training", "train": "that were trained on"}[crops["part"].iloc[0]]
     shown = f"{crops['crop_id'].nunique()} crops of {crops['patient_id'].nunique()} patients {part}"
-    where = f"{machine['device']}, {machine['threads']} threads, {machine['precision']}"
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
+    where = f"{machine['device']}, {threads}, {machine['precision']}"
     return (
         f"{TASK.capitalize()} of {task['lesions']} lesions of {task['patients']} patients, read by "
         f"a linear probe; PSNR and SSIM of the hidden patches of {shown}, mean over patients; all "
