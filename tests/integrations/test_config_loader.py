@@ -52,6 +52,18 @@ def test_own_credentials_are_read_under_every_environment_without_some(
     assert loader["parameters"] == {"epochs": 1}
 
 
+@pytest.mark.parametrize("local", [False, True])
+def test_an_environment_needs_no_local_credentials(tmp_path: Path, local: bool) -> None:
+    for name in ("base", "paper", *["local"] * local):
+        (tmp_path / name).mkdir()
+    (tmp_path / "base/credentials.yml").write_text("pseudonyms: {key: ''}\n")
+    (tmp_path / "paper/credentials.yml.bak").write_text("pseudonyms: {key: old}\n")
+    loader = ReadableConfigLoader(
+        str(tmp_path), env="paper", base_env="base", default_run_env="local"
+    )
+    assert loader["credentials"] == {"pseudonyms": {"key": ""}}
+
+
 def test_values_that_are_set_take_the_place_of_the_files(loader: ReadableConfigLoader) -> None:
     assert loader["parameters"]["source"] == "phantom"
     loader["parameters"] = {"source": "cbis_ddsm"}

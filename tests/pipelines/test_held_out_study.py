@@ -5,7 +5,9 @@ import shutil
 import pytest
 import torch
 
+from miram.evaluation.config import AssessmentConfig
 from miram.models.checkpoints.joined import split_folds
+from miram.pipelines.probe.nodes import evaluate_features
 
 FOLDS = {"strategy": "cv", "folds": 3, "repeats": 2}
 METHODS = {"methods": ["random", "mae"], "splits": FOLDS, "training": {"hold_out_folds": True}}
@@ -27,11 +29,20 @@ def test_every_lesion_is_evaluated_by_the_encoder_of_its_fold(held_out, open_con
     first, *others = (one.state["blocks.0.attn.qkv.weight"] for one in encoders.values())
     assert not any(torch.equal(first, other) for other in others)
     assert set(catalog.load("mae.features")["fold"]) == set(encoders)
-    predictions, splits = catalog.load("mae.evaluation").predictions, catalog.load("splits")
-    for _, task in predictions.groupby("task"):
-        assert set(task["repeat"]) == {1, 2}
-    of_main = predictions[(predictions["task"] == "pathology") & (predictions["repeat"] == 1)]
-    assert set(of_main["lesion_id"]) == set(splits["lesion_id"])
+    context, splits = open_context(held_out), catalog.load("splits")
+    config = AssessmentConfig.model_validate(context.params["evaluation"])
+    features = catalog.load("mae.features")
+    disturbed = features.copy()
+    of_fold = disturbed["fold"] == "fold1"
+    numbers = [name for name in disturbed if name.startswith("f") and name[1:].isdigit()]
+    disturbed.loc[of_fold, numbers] = disturbed.loc[of_fold, numbers].to_numpy()[::-1]
+    first, second = (
+        evaluate_features(one, catalog.load("lesions"), splits, config).predictions
+        for one in (features, disturbed)
+    )
+    assert set(first["repeat"]) == {1, 2}
+    moved = set(first.loc[first["score"].to_numpy() != second["score"].to_numpy(), "lesion_id"])
+    assert moved and moved <= set(splits.loc[splits["split"] == "fold1", "lesion_id"])
 
 
 def test_report_and_cards_state_what_the_encoders_have_seen(held_out):
@@ -44,7 +55,8 @@ def test_report_and_cards_state_what_the_encoders_have_seen(held_out):
     assert "Encoders pretrained without labels saw images" not in page + card + claim
     assert "There are 6 encoders, one per fold of each repeat, each trained on the images" in card
     assert "There is one encoder per fold, all in one file" in card
-    assert "to each encoder those outside its fold" in card + claim
+    assert "to each encoder of mae those outside its fold" in claim
+    assert "Pretraining without labels saw images" not in claim
 
 
 def test_there_is_no_single_encoder_to_export(held_out, run_pipeline, caplog):

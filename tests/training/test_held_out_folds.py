@@ -107,6 +107,13 @@ def test_header_and_history_record_every_fold(found):
     assert found.history["step"].tolist() == list(range(1, 5 * 3 + 4 + 5 + 5 + 1))
 
 
+def test_the_whole_method_of_a_fold_is_made_again(found):
+    parts = split_folds(found.pretrained)
+    assert list(parts) == FOLDS
+    made = parts["fold1"].build()
+    assert_same(made.encoder.state_dict(), split_folds(found.encoder)["fold1"].state)
+
+
 def test_folds_that_are_finished_are_not_trained_again(tmp_path, caplog):
     store, folder = collection(tmp_path), TrainingFolder(tmp_path / "training")
     arguments = (store, two_assignments(), ENCODER, MAE, TRAINING)

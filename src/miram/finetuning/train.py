@@ -251,8 +251,8 @@ def _starts(encoder: EncoderCheckpoint, folds: list[str]) -> dict[str, EncoderCh
     if missing := set(folds) - set(found):
         raise MiramError(
             f"there are encoders for the folds {', '.join(found)}, not for "
-            f"{', '.join(sorted(missing))}: the splits are newer; run `kedro run --pipeline "
-            "pretrain` again"
+            f"{', '.join(sorted(missing)) or 'one split'}: the splits are newer; run `kedro run "
+            "--pipeline pretrain` again"
         )
     return {fold: found[fold] for fold in folds}
 

@@ -21,6 +21,7 @@ _UNREADABLE = (
 )
 
 CREDENTIALS = "credentials"
+_SUFFIXES = (".yml", ".yaml", ".json")  # what Kedro reads
 
 _LONGEST = 400  # characters of a message: OmegaConf repeats the whole place, however deep
 
@@ -52,7 +53,7 @@ class ReadableConfigLoader(OmegaConfigLoader):
             return copy.deepcopy(self._read[key])
         env = self.env
         try:
-            if key == CREDENTIALS and not any(self._files(key, env or self.default_run_env)):
+            if key == CREDENTIALS and self._own_keys_alone(env or self.default_run_env):
                 self.env = self.default_run_env  # keys are one's own, whatever is run
             found: dict[str, Any] = super().__getitem__(key)
         except MissingConfigException:
@@ -78,12 +79,18 @@ class ReadableConfigLoader(OmegaConfigLoader):
                     if not isinstance(content, DictConfig):
                         yield f"{path} holds a list, no names with values"
 
+    def _own_keys_alone(self, env: str) -> bool:
+        """Whether `local` has credentials and the environment has none."""
+        local = self._files(CREDENTIALS, self.default_run_env)
+        return any(local) and not any(self._files(CREDENTIALS, env))
+
     def _files(self, key: str, env: str) -> Iterator[Path]:
         """Files of one kind in an environment."""
         folder = Path(self.conf_source) / env
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
-            if path.is_file() and any(fnmatch(name, one) for one in self.config_patterns[key]):
+            asked = any(fnmatch(name, one) for one in self.config_patterns[key])
+            if asked and path.suffix in _SUFFIXES and path.is_file():
                 yield path
 
 

@@ -173,9 +173,11 @@ def warn_of_ignored(conf: Path, env: str | None) -> None:
 
     if env in (None, _LOCAL):
         return
+    hidden = any((conf / str(env)).glob(f"**/{CREDENTIALS}*"))
     for path in sorted((conf / _LOCAL).glob("**/*.y*ml")):
-        if path.name.startswith(CREDENTIALS):  # these are read
-            continue
+        place = path.relative_to(conf / _LOCAL)
+        if not hidden and any(part.startswith(CREDENTIALS) for part in place.parts):
+            continue  # these are read
         names = list(flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
         if names:
             more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""

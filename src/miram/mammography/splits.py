@@ -29,8 +29,8 @@ class SplitConfig(Config):
 
     `official` keeps the test part of the data set and cuts validation from its training part.
     `cv` splits all patients into folds, `repeats` times; an encoder then sees all images,
-    without their labels. `auto` is `official` where lesions of both official parts are present,
-    else `cv`.
+    without their labels, unless `training.hold_out_folds` is set. `auto` is `official` where
+    lesions of both official parts are present, else `cv`.
     `leakage: drop` leaves the training lesions of patients in both parts of the official split
     out of training and pretraining; `leakage: official` keeps them.
     """

@@ -35,7 +35,7 @@ def scan_phi(
 
     study = data_root or folder
     names: set[str] = set()
-    for ingested in identifiers.studies(study):
+    for ingested in {data_root} if data_root else identifiers.studies(folder):
         names |= identifiers.identifiers_of_tables(ingested / "02_intermediate")
     if raw_root is not None:
         names |= identifiers.identifiers_of_files(raw_root)

@@ -34,8 +34,8 @@ def join_folds(checkpoints: Mapping[str, Some]) -> Some:
     return kind(_prefixed(checkpoints), {**headers[0], "folds": list(checkpoints)})
 
 
-def split_folds(checkpoint: EncoderCheckpoint) -> dict[str, EncoderCheckpoint]:
-    """The inverse of `join_folds`: encoder by fold, {`WHOLE`: checkpoint} if there is one.
+def split_folds(checkpoint: Some) -> dict[str, Some]:
+    """The inverse of `join_folds`: checkpoint by fold, {`WHOLE`: checkpoint} if there is one.
 
     Raises:
         ValueError: It holds several seeds; `split_seeds` and `first_seed` take these apart.
@@ -46,9 +46,7 @@ def split_folds(checkpoint: EncoderCheckpoint) -> dict[str, EncoderCheckpoint]:
     if folds is None:
         return {WHOLE: checkpoint}
     header = {key: value for key, value in checkpoint.metadata.items() if key != "folds"}
-    return {
-        fold: EncoderCheckpoint(weights_below(checkpoint.state, fold), header) for fold in folds
-    }
+    return {fold: type(checkpoint)(weights_below(checkpoint.state, fold), header) for fold in folds}
 
 
 def join_seeds(checkpoints: Mapping[int, Some]) -> Some:

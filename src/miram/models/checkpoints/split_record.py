@@ -75,8 +75,8 @@ def _refusal(record: Mapping[str, str], splits: pd.DataFrame) -> str:
         differing, back = f"than those at hand (both {now}, with other lesions in their parts)", ""
     return (
         f"the encoder was trained under other splits {differing}, so its metrics would be wrong "
-        "about which patients it has seen: run `kedro run --pipeline pretrain` again, then "
-        f"probe{back}"
+        "about which patients it has seen: run `kedro run --pipeline pretrain` again, with the "
+        f"parameters it was trained with, then probe{back}"
     )
 
 

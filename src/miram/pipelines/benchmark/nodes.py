@@ -36,10 +36,12 @@ def measure_attentions(
         distance_from_softmax,
         measure_attention,
     )
+    from miram.models.checkpoints.joined import first_seed, split_folds
     from miram.training.logging.telemetry import log_metrics
 
     rows = crops.manifest.drop_duplicates("patient_id").index[:_CROPS]
-    heads = decoder_heads(pretrained.build(), torch.from_numpy(crops.crops[rows]))
+    first = next(iter(split_folds(first_seed(pretrained)).values()))
+    heads = decoder_heads(first.build(), torch.from_numpy(crops.crops[rows]))
     costs, distances = [], []
     for kind in config.kinds:
         found = measure_attention(kind, config)

@@ -67,6 +67,11 @@ def _of_the_data(study: Study) -> dict[str, Any]:
         "views": _shares(study.lesions["view"]),
         "shown": of_methods.unlabeled_crops(study),
         "saw_images": of_methods.saw_images(study),
+        "held_out": [
+            name
+            for name in study.methods
+            if name != SUPERVISED and of_methods.has_encoder_per_fold(study, name)
+        ],
         "lost": [f"{row[0]} {row[4]}" + f" ({row[1]})" * bool(row[1]) for row in lost],
         "missing_values": _missing_values(study.lesions),
         "characteristics": [

@@ -114,8 +114,6 @@ def unlabeled_crops(study: Study) -> str:
         f"{counted(len(seen) - background, 'lesion crop')} and "
         f"{counted(background, 'background patch', 'background patches')} of "
         f"{counted(seen['patient_id'].nunique(), 'patient')}, without labels"
-        + ", to each encoder those outside its fold"
-        * any(has_encoder_per_fold(study, name) for name in study.methods if name != SUPERVISED)
     )
 
 

@@ -45,7 +45,7 @@ def with_interval(value: Mapping[str, Any]) -> str:
 def p_value(value: float) -> str:
     """A p-value with its decimals, never 0, and below 0.05 where it is."""
     if 0.0495 <= value < 0.05:
-        return f"{np.floor(value * 1e4) / 1e4:.4f}"
+        return f"{np.floor(value * 1e4 + 1e-6) / 1e4:.4f}"
     return "< 0.001" if value < 0.001 else number(value)
 
 

@@ -14,7 +14,7 @@ from statsmodels.stats.proportion import (
 
 from miram.evaluation.statistics.comparison import holm
 from miram.reporting.facts.study import Study
-from miram.reporting.facts.words import listed, percent, percents
+from miram.reporting.facts.words import listed, p_value, percent, percents
 from miram.reporting.sections.section import Section
 
 TASK, METRIC = "pathology4", "accuracy"
@@ -332,4 +332,5 @@ def _on_leakage(ours: Mapping[str, PaperRow]) -> str:
 
 
 def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
+    text = p_value(value)
+    return text if text.startswith("<") else f"= {text}"
