@@ -28,6 +28,23 @@ def test_spawned_workers_wait_alike(tmp_path):
     assert _fresh_process(tmp_path / "ask.py") == "passive"
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((700, 10, 10), (50_000, 20, 50)), ((90_000, 5, 5), (90_000, 5, 5)), ((0, 5, 5), (0, 5, 5))],
+)
+def test_garbage_is_looked_for_rarely_unless_the_user_wants_otherwise(before, after):
+    ask = f"import gc; gc.set_threshold(*{before}); import miram; print(gc.get_threshold())"
+    assert _fresh_process("-c", ask) == str(after)
+
+
+def test_describing_a_model_loads_nothing_that_only_some_trainings_need():
+    ask = (
+        "import sys, miram.models.methods.kinds, miram.training.loop;"
+        "print([name for name in ('kornia', 'ray', 'mlflow', 'matplotlib') if name in sys.modules])"
+    )
+    assert _fresh_process("-c", ask) == "[]"
+
+
 def _fresh_process(*arguments, **variables):
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     run = subprocess.run(

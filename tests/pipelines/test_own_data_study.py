@@ -4,9 +4,13 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from miram_command import call_miram, run_kedro
+from PIL import Image
+from project_paths import PROJECT
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +59,21 @@ def test_its_labels_are_those_of_the_table(own_study, open_context):
     expected = lesions.set_index("lesion_id")["grade"].astype(int).astype(str)
     found = predictions.set_index("lesion_id")["class"]
     assert found.to_dict() == expected.to_dict()
+
+
+def test_what_is_written_of_a_table_is_all_that_a_run_needs(tmp_path):
+    lab, conf = tmp_path / "lab", tmp_path / "conf"
+    lab.mkdir()
+    Image.fromarray(np.full((60, 50), 90, np.uint8)).save(lab / "a.png")
+    (lab / "findings.csv").write_text("patient,file,x,y,w,h,diagnosis\np,a.png,1,2,20,30,cancer\n")
+    conf.mkdir()
+    (tmp_path / "src").mkdir()  # Kedro looks for it
+    (tmp_path / "pyproject.toml").symlink_to(PROJECT / "pyproject.toml")
+    for name in ("base", "logging.yml"):
+        (conf / name).symlink_to(PROJECT / "conf" / name)
+
+    assert call_miram("table", "check", lab / "findings.csv", "--write", conf / "my_lab") == 0
+    run = run_kedro("run", "--env", "my_lab", "--pipeline", "ingest", folder=tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    lesions = pd.read_parquet(tmp_path / "data/my_lab/02_intermediate/lesions.parquet")
+    assert lesions["pathology"].tolist() == ["MALIGNANT"]

@@ -3,36 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 import torch
-from tiny import assert_same, make_store, stripes
+from tiny import ENCODER, METHOD, assert_same, make_store, stripes
 
 from miram.models.checkpoints.joined import split_folds
 from miram.models.checkpoints.split_record import split_record
-from miram.models.encoder import EncoderConfig
-from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.config import TrainingConfig
-from miram.training.optimizer import OptimizerConfig
 from miram.training.pretrain import pretrain, pretrain_by_fold
 
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224",
-    image_size=16,
-    patch_size=4,
-    overrides={"depth": 1, "embed_dim": 32, "num_heads": 2},
-)
-MAE = MaskedAutoencoderConfig(
-    decoder_dim=32,
-    decoders=({"scale": 1, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
-)
-TRAINING = TrainingConfig(
-    epochs=1,
-    batch_size=4,
-    log_every=1,
-    precision="fp32",
-    device="cpu",
-    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=0),
-)
+TRAINING = tiny.TRAINING.model_copy(update={"epochs": 1, "batch_size": 4})
 LESIONS, BACKGROUND = 24, 6
 PATIENTS = [f"P{n % 12}" for n in range(LESIONS + BACKGROUND)]
 CROPS = stripes(LESIONS + BACKGROUND, least=1)
@@ -67,7 +47,7 @@ FOLDS = [*(f"fold{n}" for n in range(3)), *(f"repeat2_fold{n}" for n in range(3)
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     return pretrain_by_fold(
-        collection(tmp_path_factory.mktemp("own")), two_assignments(), ENCODER, MAE, TRAINING
+        collection(tmp_path_factory.mktemp("own")), two_assignments(), ENCODER, METHOD, TRAINING
     )
 
 
@@ -76,7 +56,7 @@ def test_images_of_a_patient_touch_no_encoder_of_the_patients_folds(found, tmp_p
     changed = CROPS.copy()
     changed[[n for n, patient in enumerate(PATIENTS) if patient == "P5"]] = 30_000
     again = pretrain_by_fold(
-        collection(tmp_path, changed), two_assignments(), ENCODER, MAE, TRAINING
+        collection(tmp_path, changed), two_assignments(), ENCODER, METHOD, TRAINING
     )
     first, second = split_folds(found.encoder), split_folds(again.encoder)
     assert list(first) == list(second) == FOLDS
@@ -90,7 +70,7 @@ def test_images_of_a_patient_touch_no_encoder_of_the_patients_folds(found, tmp_p
 
 def test_the_encoder_of_a_fold_is_that_of_the_other_patients_alone(found, tmp_path):
     outside = np.flatnonzero([int(patient[1:]) % 3 != 0 for patient in PATIENTS])
-    alone = pretrain(collection(tmp_path), outside, ENCODER, MAE, TRAINING)
+    alone = pretrain(collection(tmp_path), outside, ENCODER, METHOD, TRAINING)
     assert_same(split_folds(found.encoder)["fold0"].state, alone.encoder.state)
 
 
@@ -116,7 +96,7 @@ def test_the_whole_method_of_a_fold_is_made_again(found):
 
 def test_folds_that_are_finished_are_not_trained_again(tmp_path, caplog):
     store, folder = collection(tmp_path), TrainingFolder(tmp_path / "training")
-    arguments = (store, two_assignments(), ENCODER, MAE, TRAINING)
+    arguments = (store, two_assignments(), ENCODER, METHOD, TRAINING)
     first = pretrain_by_fold(*arguments, folder=folder)
     seen = []
 

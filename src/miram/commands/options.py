@@ -24,6 +24,10 @@ OneOrAllMethods = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result for machines, on one line")]
 Env = Annotated[str | None, typer.Option(help="environment of the parameters")]
+Params = Annotated[
+    str | None,
+    typer.Option(help="settings over the files', as of kedro run: training.batch_size=64,..."),
+]
 DataRoot = Annotated[Path, typer.Option(help="folder of the study's data")]
 RegistryRoot = Annotated[
     Path | None, typer.Option(help="folder of the study's data, where its registry lies")

@@ -17,6 +17,7 @@ from miram.pipeline_registry import STUDY
 if TYPE_CHECKING:
     import pandas as pd
 
+_PHANTOM = "phantom"
 _LESIONS = "lesions"
 _CROPS = "crops"
 _LEARNERS = (f"{SUPERVISED}.method", "finetuning")  # settings whose `task` is learned
@@ -32,12 +33,13 @@ class ProjectChecks:
     def after_context_created(self, context: KedroContext) -> None:
         """Check the environment and the source."""
         warn_of_ignored(Path(context.config_loader.conf_source), context.env)
-        given = context._runtime_params or {}
-        if given.get("source", "phantom") != "phantom" and "raw_root" not in given:
-            _require_source(str(given["source"]))  # an unknown name is reported first
+        places = {**context.config_loader["globals"], **(context._runtime_params or {})}
+        source = str(places.get("source", _PHANTOM))
+        if source != _PHANTOM and "raw_root" not in places:
+            _require_source(source)  # an unknown name is reported first
             raise MiramError(
-                f"source {given['source']} needs raw_root, the folder of its files: "
-                f"kedro run --params source={given['source']},raw_root=..."
+                f"source {source} needs raw_root, the folder of its files: "
+                f"kedro run --params source={source},raw_root=..., or a globals.yml that names it"
             )
 
     @hook_impl
@@ -51,9 +53,9 @@ class ProjectChecks:
                 "ParallelRunner breaks the project's hooks; use the default runner: work that "
                 "can run in parallel does so inside the nodes"
             )
-        source = str(catalog.load("params:source")) if "params:source" in inputs else "phantom"
+        source = str(catalog.load("params:source")) if "params:source" in inputs else _PHANTOM
         _require_source(source)
-        if source != "phantom" or "mammograms" in inputs:
+        if source != _PHANTOM or "mammograms" in inputs:
             _check_raw_folder(catalog)
         for name in sorted(inputs):
             if not name.startswith("param") and not catalog.exists(name):

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from kedro.config import MissingConfigException
 from kedro.utils import find_kedro_project
+from omegaconf import OmegaConf
 
 from miram.configuration import flatten
 from miram.errors import MiramError
@@ -25,15 +26,19 @@ _LOCAL = "local"
 _MOST_NAMED = 10
 
 
-def load_parameters(env: str | None = None) -> dict[str, Any]:
+def load_parameters(env: str | None = None, params: str | None = None) -> dict[str, Any]:
     """Read the parameters of an environment: plain values by name, not validated.
+
+    Args:
+        env: The environment; `local` if not given.
+        params: Values that go over the files', as `kedro run --params` takes them.
 
     Raises:
         MiramError: The folder is in no project, there is no such environment, or a setting has a
             name that nothing reads.
     """
     project = _project()
-    loader = _loader(project, env)
+    loader = _loader(project, env, _split(params) if params else None)
     try:
         parameters: dict[str, Any] = loader["parameters"]
     except MissingConfigException as error:
@@ -119,7 +124,8 @@ def check_names_of_settings(loader: Any, given: Mapping[str, Any] | None = None)
     for name in _unread(loader["parameters"], read | PATH_PARAMETERS & set(given or ())):
         if name in PATH_PARAMETERS:
             raise MiramError(
-                f"{name} is not read from a file of parameters: give it as --params {name}=..."
+                f"{name} is not read from a file of parameters: give it as --params {name}=..., "
+                "or in the globals.yml of the environment"
             )
         _refuse(name, read, loader["parameters"])
 
@@ -185,6 +191,15 @@ def warn_of_ignored(conf: Path, env: str | None) -> None:
                 "--env %s does not read %s; copy what it shall have (%s%s) into %s",
                 *(env, path, ", ".join(names[:_MOST_NAMED]), more, conf / env),
             )
+
+
+def _split(params: str) -> dict[str, Any]:
+    """`a.b=1,c=x` as groups of values."""
+    items = params.split(",")
+    for item in items:
+        if not item.partition("=")[1]:
+            raise MiramError(f"--params takes name=value, joined by commas, not {item!r}")
+    return dict(OmegaConf.to_container(OmegaConf.from_dotlist(items)))  # type: ignore[arg-type]
 
 
 def _project() -> Path:

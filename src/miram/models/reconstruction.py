@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from kornia.filters import sobel
 from torch import Tensor
 
 from miram.models.attention.base import no_autocast
@@ -31,6 +30,8 @@ def enlargements(images: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
 def gradient_map(images: Tensor) -> Tensor:
     """Sobel gradient magnitude (B, C, H, W), as reconstructed by Uni4Eye (Cai et al., 2022)."""
     with no_autocast(images):
+        from kornia.filters import sobel  # half a second that few need
+
         return sobel(images.float())
 
 

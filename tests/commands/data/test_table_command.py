@@ -34,26 +34,31 @@ def test_the_printed_settings_read_the_table(lab, capsys):
     assert len(make_source("image_table", options).ingest(lab).lesions) == 1
 
 
-def test_settings_are_written_into_one_file_of_the_study_and_never_over_another(
+def test_settings_are_written_into_a_folder_of_the_study_and_never_over_others(
     lab, tmp_path, capsys
 ):
-    page = tmp_path / "conf" / "my_lab" / "parameters.yml"
-    assert run(lab / "findings.csv", "--write", page) == 0
-    assert "kedro run --env my_lab --params" in capsys.readouterr().out
-    written = page.read_text()
+    folder = tmp_path / "conf" / "my_lab"
+    assert run(lab / "findings.csv", "--write", folder) == 0
+    assert capsys.readouterr().out.endswith("# next: kedro run --env my_lab\n")
+    written = (folder / "parameters.yml").read_text()
     assert written.startswith("# 1 lesions of 1 patients")
-    assert "image_table" in yaml.safe_load(written)["sources"]
-    assert run(lab / "findings.csv", "--write", page) == 1
-    assert f"{page} exists" in capsys.readouterr().err
-    assert page.read_text() == written
+    assert {"sources", "methods"} == set(yaml.safe_load(written))
+    places = yaml.safe_load((folder / "globals.yml").read_text())
+    expected = {"source": "image_table", "raw_root": str(lab), "data_root": "data/my_lab"}
+    assert places == expected
+    (folder / "globals.yml").unlink()
+    assert run(lab / "findings.csv", "--write", folder) == 1
+    assert f"{folder / 'parameters.yml'} exists" in capsys.readouterr().err
+    assert (folder / "parameters.yml").read_text() == written
+    assert not (folder / "globals.yml").exists()
 
 
 def test_a_table_that_cannot_be_read_yet_is_not_said_to_be_ready(lab, tmp_path, capsys):
     (lab / "findings.csv").write_text("file,x,y,w,h\na.png,1,2,20,30\n")
-    page = tmp_path / "conf" / "my_lab" / "parameters.yml"
-    assert run(lab / "findings.csv", "--write", page) == 0
+    folder = tmp_path / "conf" / "my_lab"
+    assert run(lab / "findings.csv", "--write", folder) == 0
     assert "next: mend what cannot be read, then kedro run" in capsys.readouterr().out
-    written = page.read_text()
+    written = (folder / "parameters.yml").read_text()
     assert "cannot be read yet" in written and "decide: no column seems to name" in written
     assert yaml.safe_load(written)["sources"]["image_table"]["table"] == "findings.csv"
 

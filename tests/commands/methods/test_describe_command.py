@@ -48,10 +48,19 @@ def test_an_environment_changes_the_metrics(capsys):
     assert metrics["test"]["macs"] < metrics["base"]["macs"]
 
 
+def test_given_settings_go_over_those_of_the_environment(capsys):
+    settings = "encoder.patch_size=16,encoder.image_size=128"
+    assert run("describe", "mae", "--env", "base", "--params", settings, "--json") == 0
+    encoder = json.loads(capsys.readouterr().out)["mae"][0]
+    assert encoder["tokens"] == int(0.4 * (128 // 16) ** 2) + 1  # 60 % are hidden; a class token
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["mea"], "there is no method 'mea': one of random, supervised, "),
+        (["--params", "encoder.patch_sise=16"], "did you mean patch_size"),
+        (["--params", "16"], "--params takes name=value, joined by commas, not '16'"),
         (["--env", "papre"], "there is no environment 'papre': one of attention_sweep, base, "),
     ],
 )

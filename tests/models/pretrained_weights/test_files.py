@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 from miram.errors import MiramError
 from miram.models.checkpoints.files import EncoderCheckpoint, PretrainedCheckpoint
-from miram.models.checkpoints.joined import join_seeds
+from miram.models.checkpoints.joined import join_folds, join_seeds
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
@@ -127,6 +127,14 @@ def test_a_file_of_several_seeds_starts_from_the_first(tmp_path):
     start(model, tmp_path / "several.safetensors")
     name = "blocks.0.attn.qkv.weight"
     assert torch.equal(model.encoder.state_dict()[name], trained[4].state[name])
+
+
+def test_a_file_with_an_encoder_per_fold_starts_nothing_and_says_what_does(tmp_path):
+    header = {"timm": encoder_config().timm_arguments}
+    folds = {f"fold{n}": EncoderCheckpoint.of(encoder_config().build(n), header) for n in range(2)}
+    join_folds(folds).save(tmp_path / "folds.safetensors")
+    with pytest.raises(MiramError, match=r"holds 2 encoders, one per fold.*hold_out_folds=false"):
+        start(masked_autoencoder(), tmp_path / "folds.safetensors")
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):

@@ -13,6 +13,11 @@ from miram.files import atomic_path
 if TYPE_CHECKING:
     from miram.mammography.sources.table_guess import Guess
 
+_FIRST_METHODS = """
+# A first report within minutes. Without this line all methods of conf/base are compared.
+methods: [random, mae]
+"""
+
 table = typer.Typer(no_args_is_help=True, help="Your own table of lesions.")
 
 
@@ -29,7 +34,9 @@ def check(
     ] = None,
     write: Annotated[
         Path | None,
-        typer.Option(help="new YAML file for the settings, such as conf/my_lab/parameters.yml"),
+        typer.Option(
+            help="folder for the settings, such as conf/my_lab", metavar="FOLDER", file_okay=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,35 +44,45 @@ def check(
 
     Read them before you use them: a guess may be wrong.
 
-    Example: miram table check findings.csv --raw-root /data/my_lab
+    Example: miram table check /data/my_lab/findings.csv --write conf/my_lab
     """
-    import yaml
-
     from miram.mammography.sources.table_guess import guess_table
 
-    folder = raw_root or file.absolute().parent
+    files = [write / "globals.yml", write / "parameters.yml"] if write else []
+    if there := [str(path) for path in files if path.exists()]:
+        raise MiramError(f"{there[0]} exists: remove it, or write to another folder")
+    folder = (raw_root or file.parent).absolute()
     guess = guess_table(file, folder)
     settings = {"sources": {"image_table": guess.options}}
     tried = try_table(guess, folder)
-    comments = [f"# {line}\n" for line in (*_words(tried), *(f"decide: {d}" for d in guess.doubts))]
-    text = "".join([*comments, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)])
-    if write is not None:
-        if write.exists():
-            raise MiramError(f"{write} exists: remove it, or write to another file")
-        with atomic_path(write) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    places = {
+        "source": "image_table",
+        "raw_root": str(folder),
+        "data_root": f"data/{(write or folder).absolute().name}",
+    }
+    doubts = [f"decide: {doubt}" for doubt in guess.doubts]
+    text = "".join(f"# {line}\n" for line in (*_words(tried), *doubts)) + _as_yaml(settings)
+    for path, content in zip(files, (_as_yaml(places), text + _FIRST_METHODS), strict=False):
+        with atomic_path(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({**settings, "doubts": guess.doubts, **tried}))
         return
     typer.echo(text.rstrip())
-    params = f"source=image_table,raw_root={folder},data_root=data/{folder.absolute().name}"
     if write is None:
         typer.echo("# paste this into conf/local/parameters.yml, or have it written with --write")
+        run = "kedro run --params " + ",".join(f"{name}={place}" for name, place in places.items())
     else:
-        typer.echo(f"# settings: {write}")
+        typer.echo(f"# settings: {write / 'parameters.yml'}, folders: {write / 'globals.yml'}")
+        run = f"kedro run --env {write.absolute().name}"
     mend = "mend what cannot be read, then " if "fault" in tried else ""
-    where = f"--env {write.parent.name} " if write is not None else ""
-    typer.echo(f"# next: {mend}kedro run {where}--params {params}")
+    typer.echo(f"# next: {mend}{run}")
+
+
+def _as_yaml(values: dict[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def try_table(guess: "Guess", raw_root: Path) -> dict[str, Any]:

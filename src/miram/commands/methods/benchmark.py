@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from miram.commands.options import AsJson, Env, OneOrAllMethods
+from miram.commands.options import AsJson, Env, OneOrAllMethods, Params
 
 if TYPE_CHECKING:
     from miram.commands.methods.rates import Rate
@@ -64,23 +64,25 @@ def attention(
 def step(
     method: OneOrAllMethods = None,
     env: Env = None,
+    params: Params = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Train the methods of the study for 24 steps each: images per second and memory.
 
-    Example: miram benchmark step miram_nystrom --env paper --device cuda
+    Example: miram benchmark step miram_nystrom --env paper --params training.batch_size=64
     """
     from miram.commands.methods.rates import step_rates
     from miram.integrations.parameters import load_parameters
 
-    _show(step_rates(load_parameters(env), method, device), as_json)
+    _show(step_rates(load_parameters(env, params), method, device), as_json)
 
 
 @benchmark.command()
 def loader(
     method: OneOrAllMethods = None,
     env: Env = None,
+    params: Params = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -91,11 +93,11 @@ def loader(
     from miram.commands.methods.rates import loader_rates
     from miram.integrations.parameters import load_parameters
 
-    _show(loader_rates(load_parameters(env), method, device), as_json)
+    _show(loader_rates(load_parameters(env, params), method, device), as_json)
 
 
 @benchmark.command()
-def ingest(env: Env = None, as_json: AsJson = False) -> None:
+def ingest(env: Env = None, params: Params = None, as_json: AsJson = False) -> None:
     """Write, read and cut a phantom of 12 patients on one core.
 
     Example: miram benchmark ingest --json
@@ -103,11 +105,11 @@ def ingest(env: Env = None, as_json: AsJson = False) -> None:
     from miram.commands.methods.rates import ingest_rates
     from miram.integrations.parameters import load_parameters
 
-    _show(ingest_rates(load_parameters(env)), as_json)
+    _show(ingest_rates(load_parameters(env, params)), as_json)
 
 
 @benchmark.command()
-def probe(env: Env = None, as_json: AsJson = False) -> None:
+def probe(env: Env = None, params: Params = None, as_json: AsJson = False) -> None:
     """Fit the linear probe to made-up features, with its inner cross-validation.
 
     Example: miram benchmark probe --env paper
@@ -115,7 +117,7 @@ def probe(env: Env = None, as_json: AsJson = False) -> None:
     from miram.commands.methods.rates import probe_rates
     from miram.integrations.parameters import load_parameters
 
-    _show(probe_rates(load_parameters(env)), as_json)
+    _show(probe_rates(load_parameters(env, params)), as_json)
 
 
 def _show(rates: "Iterator[Rate]", as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miram.commands.options import AsJson, Env, OneOrAllMethods, given
+from miram.commands.options import AsJson, Env, OneOrAllMethods, Params, given
 from miram.errors import MiramError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ Budgets = dict[str, "Budget | str"]
 def budget(
     method: OneOrAllMethods = None,
     env: Env = None,
+    params: Params = None,
     memory: Annotated[
         str | None,
         typer.Option(help="such as 12GB; default: training.memory, or what the device has free"),
@@ -41,7 +42,7 @@ def budget(
     from miram.integrations.parameters import load_parameters
 
     asked = given(memory=memory, effective_batch=effective_batch, precision=precision)
-    budgets = plan_methods(load_parameters(env), method, asked)
+    budgets = plan_methods(load_parameters(env, params), method, asked)
     if method is not None and isinstance(fault := budgets[method], str):
         raise MiramError(f"{method}: {fault}")
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miram.commands.options import AsJson, Env, OneOrAllMethods
+from miram.commands.options import AsJson, Env, OneOrAllMethods, Params
 from miram.errors import MiramError
 from miram.files import atomic_path
 
@@ -23,6 +23,7 @@ _BEGIN, _END = "<!-- begin: miram describe -->", "<!-- end: miram describe -->"
 def describe(
     method: OneOrAllMethods = None,
     env: Env = None,
+    params: Params = None,
     page: Annotated[
         Path | None, typer.Option(help="Markdown page whose table of costs is renewed")
     ] = None,
@@ -32,11 +33,11 @@ def describe(
 
     Costs are for one image and one forward pass, memory for float32.
 
-    Example: miram describe miram_nystrom --env paper
+    Example: miram describe mae --params encoder.patch_size=16
     """
     from miram.integrations.parameters import load_parameters
 
-    costs = describe_methods(load_parameters(env), method)
+    costs = describe_methods(load_parameters(env, params), method)
     if page is not None:
         renew(page, costs)
     if as_json:

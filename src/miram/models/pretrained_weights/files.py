@@ -16,7 +16,7 @@ from torch import Tensor
 from miram.errors import MiramError
 from miram.files import newest_version
 from miram.models.checkpoints.files import EncoderCheckpoint, making_a_model, read_header
-from miram.models.checkpoints.joined import first_seed
+from miram.models.checkpoints.joined import single_encoder
 from miram.models.encoder import create_encoder
 from miram.models.pretrained_weights.names import (
     ENCODER,
@@ -122,7 +122,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(file, framework="pt") as opened:
             weights = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-            one = first_seed(EncoderCheckpoint(weights, read_header(opened)))
+            one = single_encoder(EncoderCheckpoint(weights, read_header(opened)))
             return one.state, one.metadata
     except SafetensorError as error:
         raise MiramError(f"{file} is not a whole safetensors file: {error}") from error

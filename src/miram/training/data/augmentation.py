@@ -4,8 +4,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from kornia.enhance import adjust_brightness, adjust_contrast
-from kornia.filters import gaussian_blur2d
 from pydantic import Field
 from torch import Tensor
 
@@ -49,10 +47,8 @@ def augment(crops: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tens
     # Bicubic, as bilinear interpolation takes away the detail that the high resolution is about;
     # it goes beyond the range of grey levels at edges.
     images = _warp(to_unit(crops), uniforms, config, "bicubic").clamp(0, 1)
-    if config.contrast:
-        images = adjust_contrast(images, 1 + config.contrast * (2 * uniforms[:, 7] - 1))
-    if config.brightness:
-        images = adjust_brightness(images, config.brightness * (2 * uniforms[:, 8] - 1))
+    if config.contrast or config.brightness:
+        images = _shade(images, uniforms[:, 7:9], config)
     if config.blur:
         images = _sometimes(uniforms[:, 9] < config.blur, _blur(images, uniforms[:, 10]), images)
     if config.solarize:
@@ -72,7 +68,21 @@ def _warp(images: Tensor, uniforms: Tensor, config: AugmentationConfig, mode: st
     return F.grid_sample(images, grid, mode, padding_mode="reflection", align_corners=False)
 
 
+def _shade(images: Tensor, uniforms: Tensor, config: AugmentationConfig) -> Tensor:
+    # Imported where it is used: kornia takes half a second, and many a command needs none of it.
+    from kornia.enhance import adjust_brightness, adjust_contrast
+
+    contrast, brightness = (2 * uniforms - 1).unbind(1)
+    if config.contrast:
+        images = adjust_contrast(images, 1 + config.contrast * contrast)
+    if config.brightness:
+        images = adjust_brightness(images, config.brightness * brightness)
+    return images
+
+
 def _blur(images: Tensor, uniforms: Tensor) -> Tensor:
+    from kornia.filters import gaussian_blur2d
+
     greatest = _BLUR_SIGMA * images.shape[-1]  # share of the size -> pixels
     sigma = greatest * (_LEAST_BLUR + (1 - _LEAST_BLUR) * uniforms)
     kernel = 2 * max(1, math.ceil(3 * greatest)) + 1
