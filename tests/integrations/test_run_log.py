@@ -1,11 +1,13 @@
 """A run ends with what it made, where that is, and the next step."""
 
+import logging
+
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from miram.integrations.datasets.files import TextFile
-from miram.integrations.run_log import summary
+from miram.integrations.run_log import RunLog, summary
 
 
 def made(*outputs):
@@ -46,3 +48,22 @@ def test_a_promotion_tells_version_alias_reason_and_how_to_use_the_model():
         "registered miram-mae version 2 as challenger: not shown to be better; use it with "
         "`miram embed FOLDER --model models:/miram-mae@challenger --out features.parquet`"
     )
+
+
+def test_a_warning_is_shown_once_in_each_run_and_other_lines_every_time(caplog):
+    console, logger, hook = caplog.handler, logging.getLogger("study"), RunLog()
+    assert console in logging.getLogger().handlers
+    logger.setLevel(logging.INFO)
+    for _run in range(2):
+        hook.before_pipeline_run(made("metrics"))
+        for _method in range(3):
+            logger.info("a node runs")
+            logger.warning("task %s is skipped", "density")
+        logger.warning("task %s is skipped", "margins")
+        hook.after_pipeline_run(made("metrics"), DataCatalog())
+    logger.warning("after the runs")
+    logger.warning("after the runs")
+    assert caplog.messages.count("a node runs") == 6
+    assert caplog.messages.count("task density is skipped") == 2
+    assert caplog.messages.count("task margins is skipped") == 2
+    assert caplog.messages.count("after the runs") == 2

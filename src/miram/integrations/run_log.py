@@ -30,13 +30,39 @@ _RESULTS = {
 }
 
 
+class EachWarningOnce(logging.Filter):
+    """Lets a warning through once: what is so of the data, every method would repeat."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is no warning, or one that is new."""
+        text = record.getMessage() if record.levelno == logging.WARNING else ""
+        new = text not in self._known
+        self._known |= {text} - {""}
+        return new
+
+
 class RunLog:
     """Logs nodes and results."""
+
+    def __init__(self) -> None:
+        self._filters: list[tuple[logging.Handler, logging.Filter]] = []
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Count what is to be done."""
         self.nodes, self.begun, self.start = len(pipeline.nodes), 0, time.monotonic()
+        self._forget()  # of a run that failed in a notebook
+        self._filters = [(handler, EachWarningOnce()) for handler in logging.getLogger().handlers]
+        for handler, once in self._filters:
+            handler.addFilter(once)
+
+    def _forget(self) -> None:
+        for handler, once in self._filters:
+            handler.removeFilter(once)
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -55,6 +81,7 @@ class RunLog:
         log.info("Finished %d nodes in %.0f s", self.nodes, time.monotonic() - self.start)
         if words := summary(pipeline, catalog):
             log.info(words)
+        self._forget()
 
 
 def summary(pipeline: Pipeline, catalog: Any) -> str:
