@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 import torch
 from tiny import logged_losses, make_store
 from typer.testing import CliRunner
@@ -27,26 +28,15 @@ from miram.finetuning.split import cut_by_patient, finetuning_splits
 from miram.finetuning.train import LabeledCrops, finetune
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.checkpoints.joined import join_folds
-from miram.models.encoder import EncoderConfig
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.optimizer import OptimizerConfig
 
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224",
-    image_size=16,
-    patch_size=4,
-    overrides={"depth": 2, "embed_dim": 32, "num_heads": 2},
+ENCODER = tiny.ENCODER.model_copy(
+    update={"overrides": {"depth": 2, "embed_dim": 32, "num_heads": 2}}
 )
-TRAINING = TrainingConfig(
-    epochs=1,
-    batch_size=16,
-    precision="fp32",
-    device="cpu",
-    checkpoints=CheckpointConfig(every_epochs=1, every_minutes=None),
-)
+TRAINING = tiny.TRAINING.model_copy(update={"epochs": 1, "batch_size": 16})
 RECIPE = RecipeConfig(
     epochs=3,
     batch_size=16,

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 import torch
 from tiny import make_store, stripes
 
@@ -14,7 +15,6 @@ from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.models.methods.moco import MocoV3Config
 from miram.models.pretrained_weights.load import InitializationConfig
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.loop import train
 from miram.training.optimizer import OptimizerConfig
@@ -28,14 +28,8 @@ MAE = MaskedAutoencoderConfig(
     decoder_dim=32,
     decoders=({"scale": 2, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
 )
-TRAINING = TrainingConfig(
-    epochs=2,
-    batch_size=8,
-    log_every=2,
-    precision="fp32",
-    device="cpu",
-    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=0.5),
-    augmentation=AugmentationConfig(min_area=0.6),
+TRAINING = tiny.TRAINING.model_copy(
+    update={"epochs": 2, "log_every": 2, "augmentation": AugmentationConfig(min_area=0.6)}
 )
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 import torch
 from sklearn.metrics import roc_auc_score
 from tiny import assert_same, logged_losses, make_store
@@ -15,30 +16,25 @@ from miram.evaluation.probes.scoring import WHOLE, features_by_fold, score_by_fo
 from miram.evaluation.tasks.pairs import evaluation_pairs
 from miram.models.checkpoints.joined import split_folds
 from miram.models.checkpoints.split_record import split_record
-from miram.models.encoder import EncoderConfig
 from miram.models.methods.backbone import TimmBackboneConfig
 from miram.models.methods.supervised import SupervisedConfig
 from miram.training.checkpointing.folder import TrainingFolder
-from miram.training.config import TrainingConfig
 from miram.training.data.augmentation import AugmentationConfig
 from miram.training.folds import training_rows
 from miram.training.optimizer import OptimizerConfig
 from miram.training.supervised import train_supervised
 
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224",
-    image_size=16,
-    patch_size=4,
-    overrides={"depth": 1, "embed_dim": 64, "num_heads": 2},
+ENCODER = tiny.ENCODER.model_copy(
+    update={"overrides": {"depth": 1, "embed_dim": 64, "num_heads": 2}}
 )
-TRAINING = TrainingConfig(
-    epochs=40,
-    batch_size=16,
-    log_every=20,
-    precision="fp32",
-    device="cpu",
-    optimizer=OptimizerConfig(base_lr=3e-2, warmup_epochs=2, weight_decay=0),
-    augmentation=AugmentationConfig(min_area=1, horizontal_flip=0, aspect=1),
+TRAINING = tiny.TRAINING.model_copy(
+    update={
+        "epochs": 40,
+        "batch_size": 16,
+        "log_every": 20,
+        "optimizer": OptimizerConfig(base_lr=3e-2, warmup_epochs=2, weight_decay=0),
+        "augmentation": AugmentationConfig(min_area=1, horizontal_flip=0, aspect=1),
+    }
 )
 SHORT = TRAINING.model_copy(update={"epochs": 1})
 COUNT = 48

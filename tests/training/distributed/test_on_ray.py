@@ -9,21 +9,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 import pytest
+import tiny
 import torch
-from tiny import make_store
+from tiny import ENCODER, make_store
 
 from miram.errors import MiramError
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import build_crop_store, plan_crops
 from miram.mammography.sources.cbis_ddsm.source import CbisDdsmSource
-from miram.models.encoder import EncoderConfig
 from miram.models.methods.masked_autoencoder import MaskedAutoencoderConfig
 from miram.training.checkpointing.folder import TrainingFolder
 from miram.training.checkpointing.interruption import TrainingInterrupted
-from miram.training.config import CheckpointConfig, TrainingConfig
 from miram.training.distributed.cluster import EngineConfig, cropping_backend, shared_cluster
 from miram.training.distributed.launch import launch
-from miram.training.optimizer import OptimizerConfig
 from miram.training.pretrain import pretrain
 
 ray = pytest.importorskip("ray")
@@ -32,22 +30,11 @@ ray = pytest.importorskip("ray")
 TWO = EngineConfig(kind="ray", num_workers=2, resources={"CPU": 0.5}, max_failures=1)
 
 
-ENCODER = EncoderConfig(
-    name="vit_tiny_patch16_224", image_size=16, patch_size=4, overrides={"depth": 1}
-)
 METHOD = MaskedAutoencoderConfig(
     decoder_dim=32,
     decoders=({"scale": 2, "attention": {"kind": "softmax"}, "depth": 1, "heads": 2},),
 )
-TRAINING = TrainingConfig(
-    epochs=2,
-    batch_size=8,
-    log_every=1,
-    precision="fp32",
-    device="cpu",
-    checkpoints=CheckpointConfig(every_epochs=1),
-    optimizer=OptimizerConfig(base_lr=1e-2, warmup_epochs=0.5),
-)
+TRAINING = tiny.TRAINING.model_copy(update={"epochs": 2})
 
 
 @pytest.fixture(scope="module", autouse=True)
