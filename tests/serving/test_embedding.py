@@ -22,7 +22,7 @@ from miram.integrations.embedding import find_mammograms, plan_folder
 from miram.mammography.crops.cut import cut_image
 from miram.mammography.crops.plan import plan_crops
 from miram.mammography.sources import make_source
-from miram.mammography.sources.dicom_folder import WantedImages
+from miram.mammography.sources.wanted import WantedImages
 from miram.serving.embed import EmbeddingConfig, embed, plan_embedding
 
 FILES = 8

@@ -9,7 +9,7 @@ import small_predictor as small
 from miram.errors import MiramError
 from miram.evaluation.features.pooling import FeatureConfig
 from miram.files import recorded_path
-from miram.mammography.sources.dicom_folder import WantedImages
+from miram.mammography.sources.wanted import WantedImages
 from miram.serving.predictor import Predictor
 
 

@@ -29,7 +29,7 @@ from miram.evaluation.tasks.targets import targets_of
 from miram.files import check, recorded_path
 from miram.mammography.crops.cut import CROPPING_VERSION, MASK_STEP, CropConfig
 from miram.mammography.crops.store import CropStore
-from miram.mammography.sources.dicom_folder import WantedImages
+from miram.mammography.sources.wanted import WantedImages
 from miram.models.checkpoints.files import EncoderCheckpoint
 from miram.models.export.shared import atomic_folder
 from miram.serving.requests import require_cropping

@@ -28,7 +28,7 @@ from miram.mammography.crops.geometry import Box
 from miram.mammography.decoding.headers import image_facts
 from miram.mammography.decoding.pictures import is_picture_file
 from miram.mammography.decoding.read import DecodingError, read_header
-from miram.mammography.sources.dicom_folder import UnwantedImageError, WantedImages, check_kind
+from miram.mammography.sources.wanted import UnwantedImageError, WantedImages, check_image
 
 TISSUE_PATCHES = 16  # of a mammogram in which nothing is marked
 
@@ -128,7 +128,7 @@ class _Image(NamedTuple):
 def _of_dicom(path: Path, wanted: WantedImages) -> _Image:
     try:
         header = read_header(path)
-        check_kind(path, header, wanted)
+        check_image(path, header, wanted)
     except UnwantedImageError as error:
         reads = {
             "other_modality": ", ".join(wanted.modalities),

@@ -160,11 +160,34 @@ def test_frames_of_tomosynthesis_use_their_own_windows(saved):
         assert image.pixels.flat[center - 100] == 32768
 
 
-def test_contradictory_tables_and_windows_are_refused(saved, failure):
-    short = dicom(RAMP, 12)
+def with_short_lut(**values):
+    """A table of 10 entries that declares 4,096."""
+    short = dicom(RAMP, 12, **values)
     short.VOILUTSequence = [lut(np.arange(10), 0, 12)]
     short.VOILUTSequence[0].LUTDescriptor = [4096, 0, 12]
-    assert failure(saved(short)) == "bad_lookup_table"
+    return short
+
+
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 2000, "WindowWidth": 400}])
+def test_a_broken_table_leaves_the_image_to_the_window_or_the_full_range(saved, window):
+    image = read_image(saved(with_short_lut(**window)))
+    expected = read_image(saved(dicom(RAMP, 12, **window), "sound.dcm"))
+    np.testing.assert_array_equal(image.pixels, expected.pixels)
+    assert (image.transforms, image.max_value) == (expected.transforms, expected.max_value)
+    detail = "VOI LUT: a LUT of 10 entries that declares 4096; it is not used"
+    assert image.remarks == (("odd_window", detail),) and not expected.remarks
+
+
+@pytest.mark.parametrize("keyword", ["WindowCenter", "WindowWidth"])
+def test_half_a_window_leaves_the_full_range_and_is_named(saved, keyword):
+    image = read_image(saved(dicom(RAMP, 12, **{keyword: 400})))
+    np.testing.assert_array_equal(image.pixels, RAMP)
+    detail = f"{keyword} without the other; the full range is taken"
+    assert image.remarks == (("odd_window", detail),)
+
+
+def test_contradictory_tables_and_windows_are_refused(saved, failure):
+    assert failure(saved(with_short_lut()), voi="lut") == "bad_lookup_table"
     window = saved(dicom(RAMP, 12, WindowCenter=1, WindowWidth=0))
     assert failure(window, voi="window") == "bad_lookup_table"
     flat = dicom(RAMP, 12, RescaleSlope=0, RescaleIntercept=1)

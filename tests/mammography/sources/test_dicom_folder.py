@@ -103,7 +103,7 @@ def view_code(value, modifier=None):
     return item
 
 
-@pytest.mark.parametrize(
+EXTRAORDINARY = pytest.mark.parametrize(
     ("tags", "kind"),
     [
         ({"SOPClassUID": TOMOSYNTHESIS, "NumberOfFrames": 1}, "tomosynthesis"),
@@ -123,6 +123,9 @@ def view_code(value, modifier=None):
         ({"SOPClassUID": SECONDARY_CAPTURE, "SeriesDescription": "R2 CAD"}, "secondary_capture"),
     ],
 )
+
+
+@EXTRAORDINARY
 def test_what_is_no_ordinary_mammogram_is_left_out_unless_its_kind_is_asked_for(
     tmp_path, tags, kind
 ):
@@ -133,6 +136,28 @@ def test_what_is_no_ordinary_mammogram_is_left_out_unless_its_kind_is_asked_for(
     assert codes(ingested) == {"other.dcm": kind}
     assert f"special: [{kind}]" in ingested.audit["detail"].iloc[0]
     assert len(ingest(tmp_path, special=[kind]).lesions) == 2
+
+
+@EXTRAORDINARY
+def test_a_table_that_names_such_images_has_to_ask_for_them_too(tmp_path, tags, kind):
+    mammogram(tmp_path / "good.dcm", "1.2.1", Modality="CR")  # the table says that it is one
+    mammogram(tmp_path / "other.dcm", "1.2.2", **tags)
+    (tmp_path / "images.csv").write_text("patient_id,image_path\np,good.dcm\nq,other.dcm\n")
+    ingested = make_source("image_table", {}).ingest(tmp_path)
+    assert list(ingested.lesions["image_path"]) == ["good.dcm"]
+    assert codes(ingested) == {"other.dcm": kind}
+    taken = f"take it with sources.image_table.special: [{kind}]"
+    assert ingested.audit["detail"].iloc[0].endswith(taken)
+    assert len(make_source("image_table", {"special": [kind]}).ingest(tmp_path).lesions) == 2
+
+
+def test_a_table_has_to_ask_for_raw_images_too(tmp_path):
+    mammogram(tmp_path / "good.dcm", "1.2.1")
+    mammogram(tmp_path / "raw.dcm", "1.2.2", PresentationIntentType="FOR PROCESSING")
+    (tmp_path / "images.csv").write_text("patient_id,image_path\np,good.dcm\nq,raw.dcm\n")
+    assert codes(make_source("image_table", {}).ingest(tmp_path)) == {"raw.dcm": "for_processing"}
+    asked = make_source("image_table", {"for_processing": True})
+    assert len(asked.ingest(tmp_path).lesions) == 2
 
 
 def test_a_digitized_film_and_a_displaced_implant_are_ordinary(tmp_path):

@@ -215,7 +215,7 @@ def test_letters_in_a_column_of_numbers_say_how_to_map_them(root):
         ({"label_columns": ["pathology"]}, "pathology is a column of the lesion table"),
         ({"box_columns": ["x", "y", "w", "h"]}, "box_columns: there is no column 'x'"),
         ({"table": "other.csv"}, "no table .*other.csv"),
-        ({"tabel": "x"}, "tabel.*options: pseudonyms, table"),
+        ({"tabel": "x"}, "tabel; did you mean table.*options: pseudonyms"),
         ({"delimiter": ";"}, "there is no column '.*'; it has: file,who"),
     ],
 )

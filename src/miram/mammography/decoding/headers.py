@@ -177,7 +177,7 @@ def is_uid(text: str) -> bool:
 
 @expendable
 def image_facts(path: str | Path) -> ImageFacts:
-    """Read size and depth of a DICOM file of any name, or of a picture.
+    """Read size, depth and kind of a DICOM file of any name, or of a picture.
 
     Raises:
         DecodingError: The file is missing, broken, or no single grey image; `code` says why.
@@ -193,7 +193,8 @@ def image_facts(path: str | Path) -> ImageFacts:
             raise
         raise DecodingError(DecodingFailure.NOT_DICOM, path, _format_of(path)) from error
     check_single_grey(path, header)
-    return ImageFacts(header.rows, header.columns, header.bits_stored)
+    size = (header.rows, header.columns)
+    return ImageFacts(*size, header.bits_stored, header.special, header.presentation_intent)
 
 
 def check_single_grey(path: Path, header: Header) -> None:

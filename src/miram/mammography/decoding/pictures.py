@@ -12,6 +12,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from miram.mammography.decoding.errors import DecodingError, DecodingFailure, failing_as
 from miram.mammography.decoding.expendable import expendable
 from miram.mammography.decoding.guards import check_size, open_file
+from miram.mammography.decoding.views import Special
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -21,7 +22,8 @@ READ = "JPEG, JPEG 2000, PNG, PGM and TIFF"
 _BROKEN = f"none of {READ} inside; download it again"
 _TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # the last two are BigTIFF
 _STARTS = (
-    *(b"\xff\xd8\xff", b"\x89PNG", b"P2\n", b"P5\n", b"P2 ", b"P5 "),
+    *(b"\xff\xd8\xff", b"\x89PNG"),
+    *(kind + blank for kind in (b"P2", b"P5") for blank in (b" ", b"\t", b"\n", b"\r")),
     *(b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n"),
     *_TIFF_STARTS,
 )
@@ -33,11 +35,16 @@ _WHITE = np.iinfo(np.uint16).max
 
 
 class ImageFacts(NamedTuple):
-    """Size and depth of an image; a two-valued picture counts as 8 bits."""
+    """What an image says of itself; a two-valued picture counts as 8 bits.
+
+    The last two are as in `Header`; a picture says neither.
+    """
 
     rows: int
     columns: int
     bits: int
+    special: Special | None = None
+    presentation_intent: str = ""
 
 
 def is_picture_file(path: Path) -> bool:
@@ -64,17 +71,15 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
             check_size(path, picture.height, picture.width, 1, max_pixels)
             if _is_tifffiles(path, picture):
                 return _read_tiff(path, max_pixels)
-            if (pages := getattr(picture, "n_frames", 1)) > 1:
-                raise _several_pages(path, pages)
-            _check_grey(path, picture)
-            if picture.mode in {"I", "F"}:
-                return _in_16_bits(path, np.asarray(picture), ())
+            _check_grey_page(path, picture)
             if picture.mode == "1":
                 return np.asarray(picture.convert("L")), ()
+            # Pillow turns 8-bit white-is-zero pictures itself, but no others.
+            turned = getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
+            if picture.mode in {"I", "F"}:
+                return _in_16_bits(path, np.asarray(picture), turned)
             pixels = _pixels_of(picture)
-            # Pillow turns 8-bit white-is-zero pictures itself, but not 16-bit ones.
-            photometric = getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC_TAG)
-            if pixels.dtype.itemsize == 2 and photometric == _WHITE_IS_ZERO:
+            if pixels.dtype.itemsize == 2 and turned:
                 return (_WHITE - pixels).astype(np.uint16), ("invert",)
             return pixels.astype(pixels.dtype.newbyteorder("="), copy=False), ()
     except (DecodingError, MemoryError):
@@ -102,7 +107,7 @@ def picture_facts(path: str | Path) -> ImageFacts:
     with failing_as(DecodingFailure.UNREADABLE, path):
         try:
             with Image.open(path, formats=FORMATS) as picture:
-                _check_grey(path, picture)
+                _check_grey_page(path, picture)
                 return ImageFacts(picture.height, picture.width, _BITS[picture.mode])
         except FileNotFoundError as error:
             raise DecodingError(DecodingFailure.NOT_FOUND, path, "no such file") from error
@@ -139,7 +144,9 @@ def _pixels_of(picture: ImageFile.ImageFile) -> np.ndarray:
     return pa.array(picture).to_numpy(zero_copy_only=True).reshape(picture.height, picture.width)
 
 
-def _check_grey(path: Path, picture: ImageFile.ImageFile) -> None:
+def _check_grey_page(path: Path, picture: ImageFile.ImageFile) -> None:
+    if (pages := getattr(picture, "n_frames", 1)) > 1:
+        raise _several_pages(path, pages)
     if picture.mode not in _BITS:
         detail = f"Pillow mode {picture.mode}: not a grey picture; convert it to one channel"
         raise DecodingError(DecodingFailure.COLOR, path, detail)
@@ -150,14 +157,17 @@ def _several_pages(path: Path, pages: int) -> DecodingError:
     return DecodingError(DecodingFailure.MULTI_FRAME, path, detail)
 
 
-def _in_16_bits(
-    path: Path, values: np.ndarray, transforms: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Bring grey levels of any type to uint16 without changing their order."""
+def _in_16_bits(path: Path, values: np.ndarray, turned: bool) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Bring grey levels of any type to uint16 in their order, or reversed; say how."""
+    levels, transforms = _to_16_bits(path, values)
+    return (levels.max() - levels, (*transforms, "invert")) if turned else (levels, transforms)
+
+
+def _to_16_bits(path: Path, values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     low, high = values.min(), values.max()
     if values.dtype.kind == "f":
         if low >= 0 and high <= 1:
-            return np.rint(values * _WHITE).astype(np.uint16), (*transforms, "to_16_bits")
+            return np.rint(values * _WHITE).astype(np.uint16), ("to_16_bits",)
         if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
             detail = f"grey levels of floating point from {low:g} to {high:g}: bring them to [0, 1]"
             raise DecodingError(DecodingFailure.UNSUPPORTED_DEPTH, path, detail)
@@ -166,7 +176,7 @@ def _in_16_bits(
         detail = f"grey levels from {low} to {high}: more than 16 bits per pixel"
         raise DecodingError(DecodingFailure.UNSUPPORTED_DEPTH, path, detail)
     moved: np.ndarray = (values.astype(np.int64) - black).astype(np.uint16)
-    return moved, (*transforms, "signed_to_unsigned") if black else transforms
+    return moved, ("signed_to_unsigned",) if black else ()
 
 
 def _is_tiff(path: Path) -> bool:
@@ -175,10 +185,11 @@ def _is_tiff(path: Path) -> bool:
 
 
 def _is_tifffiles(path: Path, picture: ImageFile.ImageFile) -> bool:
-    """Whether a TIFF holds numbers that Pillow may misread, as it does signed bytes."""
+    """Whether a TIFF holds signed numbers of a mode that Pillow reads as unsigned."""
     tags = getattr(picture, "tag_v2", {})
     formats = np.atleast_1d(tags.get(_SAMPLE_FORMAT_TAG, _UNSIGNED))
-    return picture.mode in _BITS and bool((formats != _UNSIGNED).any())
+    signed_alike = {"I", "F"}
+    return picture.mode in {*_BITS} - signed_alike and bool((formats != _UNSIGNED).any())
 
 
 @contextmanager
@@ -200,7 +211,4 @@ def _read_tiff(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]
     with _tiff_page(path) as page:
         rows, columns = page.shape
         check_size(path, rows, columns, 1, max_pixels)
-        pixels, transforms = _in_16_bits(path, page.asarray(), ())
-        if page.photometric == _WHITE_IS_ZERO:
-            return pixels.max() - pixels, (*transforms, "invert")
-        return pixels, transforms
+        return _in_16_bits(path, page.asarray(), page.photometric == _WHITE_IS_ZERO)

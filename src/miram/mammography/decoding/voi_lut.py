@@ -136,8 +136,8 @@ def grey_table(
         attributes: Data set with the attributes of the Modality and VOI LUT modules.
         words: How the stored values sit in their words.
         inverted: Whether low values are bright (MONOCHROME1).
-        voi: `auto` takes the LUT, else the first usable window, else nothing; `lut` and `window`
-            insist on theirs; `none` applies neither.
+        voi: `auto` takes the LUT if it is whole, else the first usable window, else nothing; `lut`
+            and `window` insist on theirs; `none` applies neither.
         voi_index: Which of several alternative LUTs or windows, from 0.
         little_endian: Byte order of a LUT kept as bytes.
 
@@ -149,7 +149,14 @@ def grey_table(
     kind, index, remarks = _choose_voi(attributes, voi, voi_index)
     if kind == "lut":
         item = attributes["VOILUTSequence"].value[index]
-        levels, max_value = _lookup(item, values, little_endian)
+        try:
+            levels, max_value = _lookup(item, values, little_endian)
+        except BadLookupTableError as error:
+            if voi != "auto":
+                raise
+            kind, index, remarks = _choose_voi(_without_lut(attributes), voi, 0)
+            remarks = ((ODD_WINDOW, f"VOI LUT: {error}; it is not used"), *remarks)
+    if kind == "lut":
         transforms += ("voi_lut",)
     elif kind == "window":
         levels, function = _window(attributes, values, index)
@@ -168,6 +175,12 @@ def grey_table(
         transforms += (PADDING,)
     dtype = np.uint8 if max_value <= np.iinfo(np.uint8).max else np.uint16
     return GreyTable(levels.astype(dtype), max_value, transforms, remarks, padding)
+
+
+def _without_lut(attributes: Dataset) -> Dataset:
+    others = Dataset(attributes)
+    del others.VOILUTSequence
+    return others
 
 
 def _padding(attributes: Dataset, words: WordFormat) -> np.ndarray:
@@ -231,8 +244,12 @@ def _choose_voi(
     luts = len(attributes.get("VOILUTSequence") or ())
     pairs = _windows(attributes)
     there = {"lut": luts, "window": len(pairs)}
-    if voi == "none" or (voi == "auto" and not luts and not pairs):
+    if voi == "none":
         return "none", 0, ()
+    if voi == "auto" and not luts and not pairs:
+        lone = [keyword for keyword in _WINDOW if text_of(attributes, keyword)]
+        detail = f"{lone[0]} without the other; the full range is taken" if lone else ""
+        return "none", 0, ((ODD_WINDOW, detail),) if lone else ()
     kind = ("lut" if luts else "window") if voi == "auto" else voi
     if index >= there[kind]:
         raise NoSuchVoiError(f"{kind} {index} asked for, but the file has {there[kind]} of them")
@@ -306,7 +323,7 @@ def _lookup(item: Dataset, values: np.ndarray, little_endian: bool) -> tuple[np.
     know no modality table of 9 to 15 bits.
     """
     descriptor = _numbers(item, "LUTDescriptor")
-    if len(descriptor) != 3:
+    if len(descriptor) != 3 or not np.isfinite(descriptor).all():
         raise BadLookupTableError(f"LUT descriptor {descriptor}: three numbers expected")
     length, first, depth = (int(number) for number in descriptor)
     length = length % 2**16 or 2**16

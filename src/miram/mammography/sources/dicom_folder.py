@@ -9,20 +9,12 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
-from miram.configuration import Config, Listed
 from miram.mammography.audit import AuditLog
 from miram.mammography.decoding.errors import DecodingError
-from miram.mammography.decoding.headers import (
-    Header,
-    check_single_grey,
-    read_header,
-    starts_like_dicom,
-)
+from miram.mammography.decoding.headers import Header, read_header, starts_like_dicom
 from miram.mammography.decoding.read import DecodingConfig, read_image
-from miram.mammography.decoding.views import Special
 from miram.mammography.lesion_table import validate_lesions
 from miram.mammography.sources.base import Ingested, NothingFoundError, Source
-from miram.mammography.sources.cbis_ddsm.file_roles import FileRole, is_cbis_ddsm, role_of
 from miram.mammography.sources.files import (
     ARCHIVE_SUFFIXES,
     DICOM_SUFFIXES,
@@ -31,6 +23,7 @@ from miram.mammography.sources.files import (
     files_under,
     is_utf8,
 )
+from miram.mammography.sources.wanted import KINDS, UnwantedImageError, WantedImages, check_image
 from miram.progress import track
 
 log = logging.getLogger(__name__)
@@ -40,67 +33,6 @@ _LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
 _VIEWS = ("CC", "MLO", "ML", "LM", "XCCL", "XCCM")
 _WORD = re.compile(r"[A-Z]+")
 _LATERALITY_AND_VIEW = re.compile(rf"(L|R|LEFT|RIGHT)({'|'.join(_VIEWS)})")
-_SPECIAL: dict[str, str] = {
-    "tomosynthesis": "a slice, projection or generated view of a tomosynthesis, by its SOP class "
-    "or ImageType",
-    "magnification": "a magnification or spot compression view, by its view modifier or "
-    "magnification factor",
-    "specimen": "an image of removed tissue",
-    "stereo": "a stereotactic image of a biopsy, by its ImageType",
-    "secondary_capture": "a picture made after the examination, such as with marks of CAD",
-}
-_REMEDIES = {
-    "other_modality": "; sources.dicom_folder.modalities lists those that are taken",
-    "mask_or_crop": "; source=cbis_ddsm reads it with its mammogram",
-    "for_processing": "; take it with sources.dicom_folder.for_processing: true",
-    **{kind: f"; take it with sources.dicom_folder.special: [{kind}]" for kind in _SPECIAL},
-}
-
-
-class WantedImages(Config):
-    """Which DICOM images are taken for mammograms, by a source or by a model."""
-
-    modalities: Listed[str] = Field(
-        ("MG",), min_length=1, description="DICOM modalities to take; old films may be CR or RG"
-    )
-    for_processing: bool = Field(
-        False, description="also take raw detector images, whose contrast differs"
-    )
-    special: Listed[Special] = Field(
-        (), description="also take single images of these kinds, which are no ordinary mammograms"
-    )
-
-
-class UnwantedImageError(Exception):
-    """A sound file that is not wanted: its `code` of the audit, and the `fact` in words."""
-
-    def __init__(self, code: str, fact: str) -> None:
-        super().__init__(code, fact)
-        self.code, self.fact = code, fact
-
-
-def check_kind(path: Path, header: Header, wanted: WantedImages) -> None:
-    """Refuse a file that is no single mammogram of a wanted kind, by its header alone.
-
-    Folders of CBIS-DDSM identify crops and masks by their names.
-
-    Raises:
-        UnwantedImageError: Another modality, a raw or special image, or a mask or a crop of
-            CBIS-DDSM.
-        DecodingError: No single grey image.
-    """
-    if header.modality not in wanted.modalities:
-        raise UnwantedImageError("other_modality", f"modality {header.modality or 'not given'}")
-    check_single_grey(path, header)
-    names = (header.patient_id, *(part.name for part in path.parents))
-    if is_cbis_ddsm(header.series_description, *names):
-        role = role_of(header.bits_allocated, header.series_description, *names)
-        if role in (FileRole.MASK, FileRole.CROP):
-            raise UnwantedImageError("mask_or_crop", f"a {role} of CBIS-DDSM")
-    if header.special and header.special not in wanted.special:
-        raise UnwantedImageError(header.special, _SPECIAL[header.special])
-    if header.presentation_intent == "FOR PROCESSING" and not wanted.for_processing:
-        raise UnwantedImageError("for_processing", "a raw image (FOR PROCESSING)")
 
 
 class DicomFolderSource(WantedImages, Source):
@@ -118,8 +50,7 @@ class DicomFolderSource(WantedImages, Source):
         "other_modality": "not a mammogram by its Modality",
         "mask_or_crop": "a mask or a crop of CBIS-DDSM, no whole mammogram. The source "
         "`cbis_ddsm` reads them",
-        "for_processing": "a raw detector image; its contrast is another",
-        **_SPECIAL,
+        **KINDS,
         "no_patient": "the patient of the image cannot be known, so that it cannot be split",
         "patient_from_study": "PatientID is empty; each study counts as a patient",
         "read_from_name": "view or laterality come from the file name or the SeriesDescription",
@@ -204,10 +135,9 @@ class _Finder:
                 self.note("", name, "other_file", "left out", OTHER_FILE)
                 return
             header = read_header(path)
-            check_kind(path, header, self.source)
+            check_image(path, header, self.source)
         except UnwantedImageError as reason:
-            detail = f"{reason.fact}{_REMEDIES.get(reason.code, '')}"
-            self.note("", name, reason.code, "left out", detail)
+            self.note("", name, reason.code, "left out", reason.with_remedy("dicom_folder"))
         except DecodingError as error:
             self.note("", name, error.code, "left out", error.detail)
         except OSError as error:

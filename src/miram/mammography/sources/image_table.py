@@ -28,6 +28,7 @@ from miram.mammography.sources.table_columns import (
     like_name,
     read_text_table,
 )
+from miram.mammography.sources.wanted import KINDS, WantedKinds
 from miram.progress import track
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ _MALIGNANT = "MALIGNANT"
 _OVER_EDGE = 0.05  # share of the image by which a box in parts of it may leave it
 
 
-class ImageTableSource(Source):
+class ImageTableSource(WantedKinds, Source):
     """A table with one row per lesion, or per image where nothing is marked.
 
     A row without a mask and without a box stands for an image without a marked lesion; its
@@ -56,6 +57,7 @@ class ImageTableSource(Source):
     """
 
     audit_codes: ClassVar = {
+        **KINDS,
         "no_location": "the row has a label of a lesion but neither mask nor box: no crop is cut, "
         "nor backgrounds from its image. Give a mask or a box; for a label of the whole image a "
         "box of the whole image",
@@ -131,7 +133,7 @@ class ImageTableSource(Source):
         """
         rows = self._read(raw_root)
         silent = {"abnormality_type"} & set(self.constants)  # said of the unmarked images too
-        finder = TableFiles(raw_root, self.aspect_tolerance, silent)
+        finder = TableFiles(raw_root, self.aspect_tolerance, silent, wanted=self)
         _check_places(rows, str(raw_root / self.table), finder.note)
         records = track(rows.to_dict("records"), "checked files", total=len(rows))
         found = [row for record in records if (row := finder.completed(record)) is not None]

@@ -14,6 +14,7 @@ from miram.mammography.decoding.errors import DecodingFailure
 from miram.mammography.decoding.headers import ImageFacts
 from miram.mammography.lesion_table import BOX, lesion_labels
 from miram.mammography.sources.files import facts_or_error, same_shape
+from miram.mammography.sources.wanted import UnwantedImageError, WantedKinds, check_kind
 
 
 def path_inside(raw_root: Path, name: str, where: str) -> str:
@@ -44,9 +45,14 @@ class TableFiles:
     """
 
     def __init__(
-        self, raw_root: Path, aspect_tolerance: float, silent_labels: Collection[str]
+        self,
+        raw_root: Path,
+        aspect_tolerance: float,
+        silent_labels: Collection[str],
+        wanted: WantedKinds,
     ) -> None:
         self.raw_root, self.tolerance, self.silent = raw_root, aspect_tolerance, silent_labels
+        self.wanted = wanted
         self.audit = AuditLog()
         self.facts_of = cache(facts_or_error)  # lesions share files
         self.note = self.audit.note
@@ -72,6 +78,12 @@ class TableFiles:
         lesion_id = row["lesion_id"]
         image = self._facts(lesion_id, row["image_path"], "image")
         if image is None:
+            return None
+        try:
+            check_kind(image.special, image.presentation_intent, self.wanted)
+        except UnwantedImageError as reason:
+            detail = reason.with_remedy("image_table")
+            self.note(lesion_id, row["image_path"], reason.code, "left out", detail)
             return None
         row["repairs"] = []
         for name in row["mask_paths"]:

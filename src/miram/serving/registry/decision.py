@@ -16,7 +16,7 @@ from miram.evaluation.predictions import evaluated_lesions, task_scores
 from miram.evaluation.statistics import StatisticsError
 from miram.evaluation.statistics.comparison import Comparison, compare_methods
 from miram.evaluation.statistics.inputs import Kind
-from miram.mammography.sources.dicom_folder import WantedImages
+from miram.mammography.sources.wanted import WantedImages
 from miram.serving.requests import TISSUE_PATCHES
 
 Alias = Literal["champion", "challenger"]

@@ -213,7 +213,7 @@ def identify(path: Path, index: SeriesIndex) -> ImageFile:
     """
     try:
         if is_picture_file(path):
-            rows, columns, _ = picture_facts(path)
+            rows, columns = picture_facts(path)[:2]
             instance, role = image_key(path), FileRole.UNKNOWN
             if info := index.infos.get(instance):
                 folder = path.parent.name
