@@ -61,19 +61,40 @@ def test_its_labels_are_those_of_the_table(own_study, open_context):
     assert found.to_dict() == expected.to_dict()
 
 
-def test_what_is_written_of_a_table_is_all_that_a_run_needs(tmp_path):
-    lab, conf = tmp_path / "lab", tmp_path / "conf"
-    lab.mkdir()
-    Image.fromarray(np.full((60, 50), 90, np.uint8)).save(lab / "a.png")
-    (lab / "findings.csv").write_text("patient,file,x,y,w,h,diagnosis\np,a.png,1,2,20,30,cancer\n")
-    conf.mkdir()
+def write_lab(folder, lesions=24):
+    """Breasts with one lesion each, brighter where it is cancer, and their table."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:300, :200]
+    breast = columns < 150 - 0.002 * (rows - 150) ** 2
+    folder.mkdir()
+    lines = ["patient,file,x,y,w,h,diagnosis"]
+    for number in range(lesions):
+        across, down = random.integers(40, 80), random.integers(80, 220)
+        lesion = np.hypot(columns - across, rows - down) < 18
+        grey = breast * (90 + 20 * random.random(breast.shape) + 60 * (number % 2) * lesion)
+        Image.fromarray(grey.astype(np.uint8)).save(folder / f"{number}.png")
+        label = "cancer" if number % 2 else "benign"
+        lines.append(f"p{number},{number}.png,{across - 18},{down - 18},36,36,{label}")
+    (folder / "findings.csv").write_text("\n".join(lines))
+
+
+def test_three_commands_lead_from_a_table_and_pictures_to_a_report(tmp_path, capsys):
+    conf = tmp_path / "conf"
+    write_lab(tmp_path / "lab")
     (tmp_path / "src").mkdir()  # Kedro looks for it
     (tmp_path / "pyproject.toml").symlink_to(PROJECT / "pyproject.toml")
+    conf.mkdir()
     for name in ("base", "logging.yml"):
         (conf / name).symlink_to(PROJECT / "conf" / name)
 
-    assert call_miram("table", "check", lab / "findings.csv", "--write", conf / "my_lab") == 0
-    run = run_kedro("run", "--env", "my_lab", "--pipeline", "ingest", folder=tmp_path)
+    table = tmp_path / "lab/findings.csv"
+    assert call_miram("table", "check", table, "--write", conf / "my_lab") == 0
+    soon = ("--params", "training.epochs=1,evaluation.bootstrap_draws=100")
+    run = run_kedro("run", "--env", "my_lab", *soon, folder=tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
-    lesions = pd.read_parquet(tmp_path / "data/my_lab/02_intermediate/lesions.parquet")
-    assert lesions["pathology"].tolist() == ["MALIGNANT"]
+    capsys.readouterr()
+    assert call_miram("report", "--data-root", tmp_path / "data/my_lab") == 0
+    assert f"report: {tmp_path}/data/my_lab/08_reporting/report.html" in capsys.readouterr().out
+    (board,) = (tmp_path / "data/my_lab/08_reporting").glob("leaderboard.csv/*/leaderboard.csv")
+    found = pd.read_csv(board).query("task == 'pathology' and metric == 'auc'")
+    assert {"random", "mae", "hog", "mean_grey"} <= set(found["method"])

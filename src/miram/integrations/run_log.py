@@ -23,11 +23,12 @@ _RESULTS = {
     "exports": ("exports", "docs/models.md tells how each is loaded"),
     "finetuned_evaluation": ("metrics of fine-tuning", _THEN.format("report")),
     "evaluation": ("metrics", _THEN.format("report")),
-    "encoder": ("encoders", _THEN.format("probe")),
+    "encoder": ("encoders", _THEN.format("probe")),  # or _WITHOUT_LESIONS
     "crops": ("crops", _THEN.format("pretrain")),
     "lesions": ("lesion table", _THEN.format("rois")),
     "mammograms": ("mammograms", _THEN.format("ingest")),
 }
+_WITHOUT_LESIONS = "next: `miram embed FOLDER --model {model} --out features.parquet`"
 
 
 class EachWarningOnce(logging.Filter):
@@ -97,6 +98,8 @@ def summary(pipeline: Pipeline, catalog: Any) -> str:
         if found:
             path = Path(catalog.get(found[0])._filepath)
             others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            if name == "encoder" and "splits" in pipeline.inputs() and catalog.load("splits").empty:
+                advice = _WITHOUT_LESIONS.format(model=_short(path))
             # In the default layout a study's data lie two levels above any of its files.
             return f"{title}: {_short(path)}{others}; {advice.format(root=_short(path.parents[1]))}"
     return ""
