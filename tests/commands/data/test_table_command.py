@@ -1,6 +1,7 @@
 """`miram table check`: what was taken, and settings that a study reads."""
 
 import json
+import shutil
 from functools import partial
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from miram_command import call_miram
 from PIL import Image
+from project_paths import PROJECT
 
 from miram.mammography.sources import make_source
 
@@ -40,17 +42,27 @@ def test_settings_are_written_into_a_folder_of_the_study_and_never_over_others(
     folder = tmp_path / "conf" / "my_lab"
     assert run(lab / "findings.csv", "--write", folder) == 0
     assert capsys.readouterr().out.endswith("# next: kedro run --env my_lab\n")
-    written = (folder / "parameters.yml").read_text()
+    written = (folder / "parameters_ingest.yml").read_text()
     assert written.startswith("# 1 lesions of 1 patients")
-    assert {"sources", "methods"} == set(yaml.safe_load(written))
+    assert set(yaml.safe_load(written)) == {"sources"}
+    assert yaml.safe_load((folder / "parameters.yml").read_text()) == {"methods": ["random", "mae"]}
     places = yaml.safe_load((folder / "globals.yml").read_text())
     expected = {"source": "image_table", "raw_root": str(lab), "data_root": "data/my_lab"}
     assert places == expected
     (folder / "globals.yml").unlink()
     assert run(lab / "findings.csv", "--write", folder) == 1
-    assert f"{folder / 'parameters.yml'} exists" in capsys.readouterr().err
-    assert (folder / "parameters.yml").read_text() == written
+    assert f"{folder / 'parameters_ingest.yml'} exists" in capsys.readouterr().err
+    assert (folder / "parameters_ingest.yml").read_text() == written
     assert not (folder / "globals.yml").exists()
+
+
+def test_settings_of_a_study_that_were_copied_to_the_folder_stay(lab, tmp_path, capsys):
+    folder = shutil.copytree(PROJECT / "conf/paper", tmp_path / "conf/my_lab")
+    assert run(lab / "findings.csv", "--write", folder) == 0
+    capsys.readouterr()
+    paper = PROJECT / "conf/paper/parameters.yml"
+    assert (folder / "parameters.yml").read_text() == paper.read_text()
+    assert (folder / "globals.yml").is_file() and (folder / "parameters_ingest.yml").is_file()
 
 
 def test_a_table_that_cannot_be_read_yet_is_not_said_to_be_ready(lab, tmp_path, capsys):
@@ -58,7 +70,7 @@ def test_a_table_that_cannot_be_read_yet_is_not_said_to_be_ready(lab, tmp_path, 
     folder = tmp_path / "conf" / "my_lab"
     assert run(lab / "findings.csv", "--write", folder) == 0
     assert "next: mend what cannot be read, then kedro run" in capsys.readouterr().out
-    written = (folder / "parameters.yml").read_text()
+    written = (folder / "parameters_ingest.yml").read_text()
     assert "cannot be read yet" in written and "decide: no column seems to name" in written
     assert yaml.safe_load(written)["sources"]["image_table"]["table"] == "findings.csv"
 

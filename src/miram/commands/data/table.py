@@ -13,10 +13,13 @@ from miram.files import atomic_path
 if TYPE_CHECKING:
     from miram.mammography.sources.table_guess import Guess
 
-_FIRST_METHODS = """
+_FIRST_METHODS = """\
+# Settings of the study: docs/settings.md has all.
 # A first report within minutes. Without this line all methods of conf/base are compared.
 methods: [random, mae]
 """
+
+_PLACES, _TABLE, _STUDY = "globals.yml", "parameters_ingest.yml", "parameters.yml"
 
 table = typer.Typer(no_args_is_help=True, help="Your own table of lesions.")
 
@@ -48,7 +51,7 @@ def check(
     """
     from miram.mammography.sources.table_guess import guess_table
 
-    files = [write / "globals.yml", write / "parameters.yml"] if write else []
+    files = [write / _PLACES, write / _TABLE] if write else []
     if there := [str(path) for path in files if path.exists()]:
         raise MiramError(f"{there[0]} exists: remove it, or write to another folder")
     folder = (raw_root or file.parent).absolute()
@@ -62,9 +65,13 @@ def check(
     }
     doubts = [f"decide: {doubt}" for doubt in guess.doubts]
     text = "".join(f"# {line}\n" for line in (*_words(tried), *doubts)) + _as_yaml(settings)
-    for path, content in zip(files, (_as_yaml(places), text + _FIRST_METHODS), strict=False):
-        with atomic_path(path) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+    if write:
+        contents = {_PLACES: _as_yaml(places), _TABLE: text, _STUDY: _FIRST_METHODS}
+        if (write / _STUDY).exists():  # of the paper's settings, say, that were copied here
+            del contents[_STUDY]
+        for name, content in contents.items():
+            with atomic_path(write / name) as temporary:
+                temporary.write_text(content, encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({**settings, "doubts": guess.doubts, **tried}))
         return
@@ -73,7 +80,7 @@ def check(
         typer.echo("# paste this into conf/local/parameters.yml, or have it written with --write")
         run = "kedro run --params " + ",".join(f"{name}={place}" for name, place in places.items())
     else:
-        typer.echo(f"# settings: {write / 'parameters.yml'}, folders: {write / 'globals.yml'}")
+        typer.echo(f"# written: {', '.join(str(write / name) for name in contents)}")
         run = f"kedro run --env {write.absolute().name}"
     mend = "mend what cannot be read, then " if "fault" in tried else ""
     typer.echo(f"# next: {mend}{run}")
