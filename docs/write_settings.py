@@ -31,6 +31,7 @@ from miram.models.masking import MASKINGS
 from miram.models.methods.kinds import METHOD_KINDS
 from miram.serving.embed import EmbeddingConfig
 from miram.serving.registry.decision import PromotionConfig
+from miram.serving.registry.tracking import MlflowConfig
 from miram.training.config import TrainingConfig
 from miram.training.distributed.cluster import EngineConfig
 
@@ -87,6 +88,19 @@ def rows(config: type[BaseModel], before: str = "") -> Iterator[tuple[str, str, 
                 f"kinds of [{kinds}](#{kinds.lower()})" if kinds else values(inner, *field.metadata)
             )
             yield f"{before}{name}", default(field), may, field.description or ""
+            for between, each in () if kinds else models_within(inner):
+                yield from rows(each, f"{before}{name}{between}.")
+
+
+def models_within(declared: Any, between: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Classes of settings that a mapping, a list or a choice holds, and how their names go on."""
+    if isinstance(declared, type) and issubclass(declared, BaseModel):
+        yield between, declared
+        return
+    origin = get_origin(declared)
+    between += ".<name>" if origin is dict else "[]" if origin in (tuple, list, Sequence) else ""
+    for part in get_args(declared):
+        yield from models_within(part, between)
 
 
 def kinds_of(*declared: Any) -> str:
@@ -130,7 +144,7 @@ def _limit(one: Any) -> str:
     """A bound such as `, at least 16`."""
     for name, words in _LIMITS.items():
         if (bound := getattr(one, name, None)) is not None:
-            return f", {words} {bound:g}"
+            return f", {words} {bound:,}" if isinstance(bound, int) else f", {words} {bound:g}"
     return ""
 
 
@@ -154,6 +168,7 @@ def page() -> str:
     """All groups, then all kinds."""
     parts = [HEAD]
     parts += [f"## {name}\n\n{about(one)}\n\n{table(one)}" for name, one in GROUPS.items()]
+    parts.append(f"## mlflow.yml\n\n{about(MlflowConfig)}\n\n{table(MlflowConfig)}")
     for title, (where, registry) in KINDS.items():
         parts.append(f"## {title}\n\nIn `{where}`.\n")
         parts += [

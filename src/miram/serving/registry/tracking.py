@@ -40,10 +40,15 @@ _QUIET = {
 class MlflowConfig(Config):
     """Where runs and models are recorded."""
 
-    enabled: bool = True
-    experiment: str = Field("miram", min_length=1)
-    tracking_uri: str
-    artifacts: str | None = Field(None, description="for a local store; a server has its own")
+    enabled: bool = Field(True, description="whether runs are recorded")
+    experiment: str = Field("miram", min_length=1, description="name of the experiment")
+    tracking_uri: str = Field(
+        description="a database such as sqlite:///data/mlflow/mlflow.db, or address of a server; "
+        "commands, but not runs, take MLFLOW_TRACKING_URI before it"
+    )
+    artifacts: str | None = Field(
+        None, description="folder of models and figures of a local store; a server has its own"
+    )
     unfinished: str = Field(
         "data/mlflow/unfinished",
         description="folder of notes on runs that MLflow does not have in full",
