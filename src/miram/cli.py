@@ -3,6 +3,7 @@
 import copy
 import re
 import warnings
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -14,7 +15,7 @@ from kedro.validation.exceptions import ParameterValidationError
 from miram.errors import MiramError, causes, refusal, resumable
 from miram.evaluation.statistics import StatisticsError
 from miram.integrations.engine_run import on_engine
-from miram.integrations.parameters import PATH_PARAMETERS
+from miram.integrations.parameters import PATH_PARAMETERS, check_environment
 
 _SIGNALS = 128  # and the number of a signal: the exit status of what it ended
 
@@ -62,6 +63,9 @@ def run_readably(**options: Any) -> Any:
     )
     assert kedro_run.callback is not None
     try:
+        conf = options.get("conf_source") or Path.cwd() / "conf"
+        if Path(conf).is_dir():  # and no archive
+            check_environment(Path(conf), options.get("env"))
         with resumable(), on_engine(options) as chosen:
             return kedro_run.callback(**chosen)
     except KedroCliError:

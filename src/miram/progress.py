@@ -16,14 +16,18 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
 
     A log line works alike in a terminal, a notebook, a batch job and a log file.
     """
-    started = last = time.monotonic()
+    last = time.monotonic()
+    begun = last  # the first item waits for workers to start, so the rate is that of the others
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
+        if done == 1:
+            begun = now
+            continue
         if now - last >= _INTERVAL:
             last = now
             if total is None:
                 log.info("%s: %d", what, done)
                 continue
-            left = (now - started) / done * (total - done)
+            left = (now - begun) / (done - 1) * (total - done)
             log.info("%s: %d of %d, %.0f s left", what, done, total, left)

@@ -31,7 +31,7 @@ class AtlasSource(PhantomSource):
 
     def ingest(self, raw_root):
         found = super().ingest(raw_root)
-        note = audit_rows([{"file": "page.txt", "code": "odd_page", "action": "went on"}])
+        note = audit_rows([{"file": "page.txt", "code": "odd_page", "action": "kept"}])
         return Ingested(found.lesions, note)
 
 

@@ -1,13 +1,14 @@
 """A run ends with what it made, where that is, and the next step."""
 
 import logging
+from contextlib import suppress
 
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from miram.integrations.datasets.files import TextFile
-from miram.integrations.run_log import RunLog, summary
+from miram.integrations.run_log import each_warning_once, summary
 
 
 def made(*outputs):
@@ -46,21 +47,21 @@ def test_a_promotion_tells_version_alias_reason_and_how_to_use_the_model():
     catalog = DataCatalog({"promotion": MemoryDataset(promotion)})
     assert summary(made("promotion"), catalog) == (
         "registered miram-mae version 2 as challenger: not shown to be better; use it with "
-        "`miram embed FOLDER --model models:/miram-mae@challenger --out features.parquet`"
+        "`miram embed FOLDER --model models:/miram-mae@challenger --out features.parquet`, and the "
+        "--data-root of this study"
     )
 
 
 def test_a_warning_is_shown_once_in_each_run_and_other_lines_every_time(caplog):
-    console, logger, hook = caplog.handler, logging.getLogger("study"), RunLog()
-    assert console in logging.getLogger().handlers
-    logger.setLevel(logging.INFO)
+    logger = logging.getLogger("study")
+    caplog.set_level(logging.INFO)
     for _run in range(2):
-        hook.before_pipeline_run(made("metrics"))
-        for _method in range(3):
-            logger.info("a node runs")
-            logger.warning("task %s is skipped", "density")
-        logger.warning("task %s is skipped", "margins")
-        hook.after_pipeline_run(made("metrics"), DataCatalog())
+        with suppress(RuntimeError), each_warning_once():
+            for _method in range(3):
+                logger.info("a node runs")
+                logger.warning("task %s is skipped", "density")
+            logger.warning("task %s is skipped", "margins")
+            raise RuntimeError("a node fails")
     logger.warning("after the runs")
     logger.warning("after the runs")
     assert caplog.messages.count("a node runs") == 6

@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from dicom_files import write_dicom
 from kedro.framework.startup import bootstrap_project
 from miram_command import run_kedro
 from skimage.io import imsave
@@ -61,13 +62,45 @@ def test_each_mistake_is_named(kedro, tmp_path):
         ),
         (["--pipeline", "pretrian", *params(**root)], "pretrain"),
         (["--runner", "ParallelRunner", *params(**root)], "ParallelRunner"),
-        (["--pipeline", "pretrain", *params(**root)], "crops"),
+        (
+            ["--pipeline", "pretrain", *params(**root)],
+            f"crops has not been made yet in {tmp_path}",
+        ),
+        (["--env", "mylab", *params(**root)], "there is no environment 'mylab': one of attention"),
     ]
     for arguments, message in cases:
         status, reported = kedro(*arguments)
         assert status != 0, arguments
         assert message in reported, (arguments, reported)
         assert "Running node" not in reported, (arguments, reported)
+
+
+@pytest.fixture(scope="module")
+def lab_data(tmp_path_factory, run_pipeline):
+    """What is left of the ingestion of a folder of one film, and the folder."""
+    films, root = tmp_path_factory.mktemp("films"), tmp_path_factory.mktemp("lab_data")
+    write_dicom(films / "a.dcm", PatientID="p")
+    run_pipeline(root, "ingest", source="dicom_folder", raw_root=str(films))
+    return root, films
+
+
+@pytest.mark.parametrize("pipeline", [[], ["--pipeline", "ingest"], ["--pipeline", "report"]])
+def test_a_study_is_neither_replaced_nor_described_as_one_of_another_source(
+    kedro, lab_data, pipeline
+):
+    root, _ = lab_data
+    before = (root / "02_intermediate/lesions.parquet").read_bytes()
+    status, reported = kedro(*pipeline, *params(data_root=root))
+    assert status != 0 and "Running node" not in reported
+    words = f"{root} holds a study of source dicom_folder, and this run says source phantom"
+    assert words in reported and "--env" in reported
+    assert (root / "02_intermediate/lesions.parquet").read_bytes() == before
+
+
+def test_a_study_can_be_made_again_from_its_own_source(kedro, lab_data):
+    root, films = lab_data
+    again = params(source="dicom_folder", raw_root=films, data_root=root)
+    assert kedro("--pipeline", "ingest", *again)[0] == 0
 
 
 def test_a_mistake_ends_the_program_in_a_message_without_a_traceback(project, tmp_path):

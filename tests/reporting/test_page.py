@@ -251,7 +251,7 @@ def test_each_class_of_a_task_has_its_own_area_with_interval(
 
 def test_untrained_method_is_reported_as_such(page: Page, study: Study) -> None:
     assert study.methods["random"].history.empty
-    assert "2 of 3 methods trained, 5 to 5 steps" in page.text
+    assert "2 of 3 methods trained, 5 steps" in page.text
     assert "random untrained encoder" in page.text
 
 

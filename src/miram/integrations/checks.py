@@ -1,5 +1,6 @@
 """What is checked before any long work starts."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,11 @@ from miram.pipeline_registry import STUDY
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
+
 _PHANTOM = "phantom"
 _LESIONS = "lesions"
+_INGESTED = "ingested_source"
 _CROPS = "crops"
 _LEARNERS = (f"{SUPERVISED}.method", "finetuning")  # settings whose `task` is learned
 
@@ -35,6 +39,8 @@ class ProjectChecks:
         warn_of_ignored(Path(context.config_loader.conf_source), context.env)
         places = {**context.config_loader["globals"], **(context._runtime_params or {})}
         source = str(places.get("source", _PHANTOM))
+        env = context.env or "base and local"
+        log.info("settings of %s, source %s, data_root %s", env, source, places.get("data_root"))
         if source != _PHANTOM and "raw_root" not in places:
             _require_source(source)  # an unknown name is reported first
             raise MiramError(
@@ -55,13 +61,14 @@ class ProjectChecks:
             )
         source = str(catalog.load("params:source")) if "params:source" in inputs else _PHANTOM
         _require_source(source)
+        _check_same_source(pipeline, catalog)
         if source != _PHANTOM or "mammograms" in inputs:
             _check_raw_folder(catalog)
         for name in sorted(inputs):
             if not name.startswith("param") and not catalog.exists(name):
                 raise MiramError(
-                    f"{name} has not been made yet: run the earlier pipelines first "
-                    f"(in order: {', '.join(STUDY)}) with the same data_root"
+                    f"{name} has not been made yet{_where(catalog)}: run the earlier pipelines "
+                    f"first (in order: {', '.join(STUDY)}) with the same --env and data_root"
                 )
         check_models(pipeline, catalog)
         self.learners = [name for name in _LEARNERS if f"params:{name}" in inputs]
@@ -153,6 +160,27 @@ def _require_source(name: str) -> None:
     from miram.mammography.sources import make_source
 
     make_source(name)
+
+
+def _where(catalog: Any) -> str:
+    folder = getattr(catalog.get(_CROPS), "_filepath", None)
+    return f" in {folder.parents[1]}" if folder else ""
+
+
+def _check_same_source(pipeline: Pipeline, catalog: Any) -> None:
+    """Refuse to replace or to describe a study of another source, as without its --env."""
+    made = pipeline.all_outputs()
+    describes = _LESIONS in pipeline.inputs() and "parameters" in pipeline.inputs()
+    if not (_LESIONS in made or describes) or not catalog.exists(_INGESTED):
+        return
+    asked, record = str(catalog.load("params:source")), catalog.get(_INGESTED)
+    if asked != (ingested := str(record.load()["source"])):
+        folder = record._filepath.parents[1]
+        raise MiramError(
+            f"{folder} holds a study of source {ingested}, and this run says source {asked}: give "
+            "the --env or the source=...,raw_root=... that it was made with. For a study of "
+            f"{asked} name another data_root, or delete {record._filepath}"
+        )
 
 
 def _check_raw_folder(catalog: Any) -> None:

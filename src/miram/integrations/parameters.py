@@ -209,11 +209,20 @@ def _project() -> Path:
     return project
 
 
+def check_environment(conf: Path, env: str | None) -> None:
+    """Refuse an environment that there is not.
+
+    Raises:
+        MiramError: `conf` has no folder of that name; those that it has are named.
+    """
+    if env is not None and not (conf / env).is_dir():
+        known = sorted(path.name for path in conf.iterdir() if path.is_dir())
+        raise MiramError(f"there is no environment {env!r}: one of {', '.join(known)}")
+
+
 def _loader(project: Path, env: str | None, runtime_params: dict[str, Any] | None = None) -> Any:
     folder = project / "conf"
-    if env is not None and not (folder / env).is_dir():
-        known = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        raise MiramError(f"there is no environment {env!r}: one of {', '.join(known)}")
+    check_environment(folder, env)
     _bootstrap(project)
     warn_of_ignored(folder, env)
     return config_loader(folder, env, runtime_params)

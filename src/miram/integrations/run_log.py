@@ -6,6 +6,8 @@ was stopped; `conf/logging.yml` keeps it quiet.
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +48,26 @@ class EachWarningOnce(logging.Filter):
         return new
 
 
+@contextmanager
+def each_warning_once() -> Iterator[None]:
+    """Show each warning of a run once, wherever logs are shown."""
+    filters = [(handler, EachWarningOnce()) for handler in logging.getLogger().handlers]
+    for handler, once in filters:
+        handler.addFilter(once)
+    try:
+        yield
+    finally:
+        for handler, once in filters:
+            handler.removeFilter(once)
+
+
 class RunLog:
     """Logs nodes and results."""
-
-    def __init__(self) -> None:
-        self._filters: list[tuple[logging.Handler, logging.Filter]] = []
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Count what is to be done."""
         self.nodes, self.begun, self.start = len(pipeline.nodes), 0, time.monotonic()
-        self._forget()  # of a run that failed in a notebook
-        self._filters = [(handler, EachWarningOnce()) for handler in logging.getLogger().handlers]
-        for handler, once in self._filters:
-            handler.addFilter(once)
-
-    def _forget(self) -> None:
-        for handler, once in self._filters:
-            handler.removeFilter(once)
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -82,7 +86,6 @@ class RunLog:
         log.info("Finished %d nodes in %.0f s", self.nodes, time.monotonic() - self.start)
         if words := summary(pipeline, catalog):
             log.info(words)
-        self._forget()
 
 
 def summary(pipeline: Pipeline, catalog: Any) -> str:
@@ -109,7 +112,8 @@ def _promoted(promotion: dict[str, Any]) -> str:
     name, alias = promotion["name"], promotion["alias"]
     return (
         f"registered {name} version {promotion['version']} as {alias}: {promotion['reason']}; "
-        f"use it with `miram embed FOLDER --model {promotion['uri']} --out features.parquet`"
+        f"use it with `miram embed FOLDER --model {promotion['uri']} --out features.parquet`, "
+        "and the --data-root of this study"
     )
 
 

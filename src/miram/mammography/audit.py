@@ -11,7 +11,7 @@ AUDIT_COLUMNS = ("lesion_id", "file", "code", "action", "detail")
 ACTIONS = {
     "left out": "the lesion or the file is not used",
     "repaired": "used after the repair that the code names; `repairs` of the lesion lists it too",
-    "went on": "used as it is; worth knowing",
+    "kept": "used as it is; worth knowing",
     "upsampled": "used, enlarged beyond the film's own pixels",
 }
 

@@ -255,7 +255,7 @@ def _join_parts(parts: Iterable[Path], path: Path, plan: EmbeddingPlan) -> Summa
 def _nothing(left_out: pd.DataFrame, audit_path: Path) -> str:
     """Why there is no table: how many files by code, with the first of each."""
     reasons = [
-        f"{len(rows)} {code}, such as {rows['file'].iloc[0]} ({rows['detail'].iloc[0]})"
+        f"{len(rows)} x {code}, such as {rows['file'].iloc[0]} ({rows['detail'].iloc[0]})"
         for code, rows in left_out.groupby("code")
     ]
     if not reasons:

@@ -68,7 +68,7 @@ def test_settings_of_a_study_that_were_copied_to_the_folder_stay(lab, tmp_path, 
 def test_a_table_that_cannot_be_read_yet_is_not_said_to_be_ready(lab, tmp_path, capsys):
     (lab / "findings.csv").write_text("file,x,y,w,h\na.png,1,2,20,30\n")
     folder = tmp_path / "conf" / "my_lab"
-    assert run(lab / "findings.csv", "--write", folder) == 0
+    assert run(lab / "findings.csv", "--write", folder) == 1
     assert "next: mend what cannot be read, then kedro run" in capsys.readouterr().out
     written = (folder / "parameters_ingest.yml").read_text()
     assert "cannot be read yet" in written and "decide: no column seems to name" in written
@@ -77,6 +77,28 @@ def test_a_table_that_cannot_be_read_yet_is_not_said_to_be_ready(lab, tmp_path, 
 
 def test_machines_are_told_why_a_table_cannot_be_read_yet(lab, capsys):
     (lab / "findings.csv").write_text("colour\nred\n")
-    assert run(lab / "findings.csv", "--json") == 0
+    assert run(lab / "findings.csv", "--json") == 1
     reported = json.loads(capsys.readouterr().out)
     assert "has no column image_path" in reported["fault"] and len(reported["doubts"]) == 3
+
+
+def test_images_in_a_linked_folder_are_found(lab, tmp_path, capsys):
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table/png").symlink_to(lab)
+    table = tmp_path / "table/findings.csv"
+    table.write_text("patient,file,x,y,w,h,diagnosis\np,a.png,1,2,20,30,cancer\n")
+    assert run(table) == 0
+    assert "image_path: png/{file}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["findings.csv", "--write", "my_lab"], "an environment is a folder below conf: --write "),
+        ([""], "is a folder: name the table in it, such as "),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_what_may_be(lab, arguments, words, capsys):
+    file, *options = arguments
+    assert run(lab / file, *options) == 1
+    assert words in capsys.readouterr().err

@@ -205,7 +205,7 @@ def test_no_background_is_cut_where_another_lesion_may_lie_and_the_audit_says_so
     config = CropConfig(image_size=64, context=1.25, backgrounds_per_image=4)
     cut = cut_image(doubtful, film, config)
     assert [row["kind"] for row in cut.rows] == ["lesion"] * len(lesions)
-    assert codes(cut) == [("few_backgrounds", "went on")]
+    assert codes(cut) == [("few_backgrounds", "kept")]
     assert cut.problems[0]["detail"] == "none is cut: a lesion is somewhere"
     assert not codes(
         cut_image(doubtful, film, config.model_copy(update={"backgrounds_per_image": 0}))
@@ -216,7 +216,7 @@ def test_no_background_is_cut_where_another_lesion_may_lie_and_the_audit_says_so
 def test_a_mask_of_most_of_the_image_is_reported(film, share, reported):
     save(film / "inverted.png", mask_of(Box(0, 0, 400, round(600 * share))))
     cut = cut_image(task(LesionTask("a", ("inverted.png",))), film, PLAIN)
-    assert (("mask_covers_image", "went on") in codes(cut)) == reported and len(cut.rows) == 1
+    assert (("mask_covers_image", "kept") in codes(cut)) == reported and len(cut.rows) == 1
 
 
 def test_a_box_of_the_whole_image_is_a_label_of_it(film):
@@ -227,7 +227,7 @@ def test_a_box_of_the_whole_image_is_a_label_of_it(film):
 def test_a_crop_of_one_grey_level_is_reported(film):
     save(film / "dark.png", mask_of(Box(300, 100, 380, 180)))  # beside the breast
     cut = cut_image(task(LesionTask("a", ("dark.png",))), film, PLAIN)
-    assert codes(cut) == [("flat_crop", "went on"), ("outside_breast", "went on")]
+    assert codes(cut) == [("flat_crop", "kept"), ("outside_breast", "kept")]
     assert {problem["lesion_id"] for problem in cut.problems} == {"a"}
 
 
@@ -241,7 +241,7 @@ def test_a_picture_with_white_air_is_reported_and_right_when_declared(film):
     lesions = task(LesionTask("a", ("mask.png",)))
     expected = cut_image(lesions, film, PLAIN)
     save(film / "image.png", 65_535 - breast())
-    assert codes(cut_image(lesions, film, PLAIN)) == [("white_air", "went on")]
+    assert codes(cut_image(lesions, film, PLAIN)) == [("white_air", "kept")]
     declared = cut_image(replace(lesions, photometric="MONOCHROME1"), film, PLAIN)
     assert (declared.crops == expected.crops).all() and not codes(declared)
 
@@ -252,7 +252,7 @@ def test_what_is_odd_about_a_file_is_in_the_audit(film):
     write_dicom(film / "padded.dcm", pixels, bits=12, PixelPaddingValue=4095)
     image = replace(task(LesionTask("a", ("mask.png",))), image_path="padded.dcm")
     padded = cut_image(image, film, PLAIN)
-    assert codes(padded) == [("padding", "went on")]
+    assert codes(padded) == [("padding", "kept")]
     pixels[550:] = 0
     write_dicom(film / "padded.dcm", pixels, bits=12)
     assert (cut_image(image, film, PLAIN).crops == padded.crops).all()
@@ -270,7 +270,7 @@ def test_all_regions_of_a_mask_with_several_levels_are_marked_and_told(film, whi
     save(film / "mask.png", np.maximum(*parts))
     cut = cut_image(task(LesionTask("a", ("mask.png",))), film, PLAIN)
     assert [cut.rows[0][f"box_{name}"] for name in ("x0", "y0", "x1", "y1")] == [30, 200, 200, 340]
-    assert codes(cut) == [("mask_levels", "went on")]
+    assert codes(cut) == [("mask_levels", "kept")]
     assert ", ".join(map(str, levels)) in cut.problems[0]["detail"]
 
 
@@ -304,7 +304,7 @@ def test_a_file_that_is_a_crop_already_can_be_cut(shared_data):
         pytest.approx(pixels.max(), abs=2),
     )
     assert cut.crops[0].std() > 1000 and cut.masks[0].any()
-    assert codes(cut)[-1] == ("few_backgrounds", "went on")
+    assert codes(cut)[-1] == ("few_backgrounds", "kept")
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_one_uid_on_two_images_costs_neither_and_names_both(tmp_path):
     assert list(lesions["image_id"]) == ["1.2.1", "b.dcm"]
     assert list(lesions["patient_id"]) == ["a.dcm", "b.dcm"]
     named = ingested.audit.query("code == 'uid_twice'").iloc[0]
-    assert (named["file"], named["action"]) == ("b.dcm", "went on") and "a.dcm" in named["detail"]
+    assert (named["file"], named["action"]) == ("b.dcm", "kept") and "a.dcm" in named["detail"]
     assert codes(ingested)["c.dcm"] == "duplicate"
 
 

@@ -61,7 +61,7 @@ def test_columns_of_a_box_have_their_own_option(root):
 def test_a_labelled_row_without_a_place_is_reported_and_its_image_gives_no_background(root):
     ingested = ingest(root, HALF)
     audit = ingested.audit[["lesion_id", "file", "code", "action"]]
-    assert audit.to_numpy().tolist() == [["b.png_1", "b.png", "no_location", "went on"]]
+    assert audit.to_numpy().tolist() == [["b.png_1", "b.png", "no_location", "kept"]]
     assert "pathology given" in ingested.audit["detail"][0]
     assert ingested.lesions["unplaced_lesion"].tolist() == [False, True, False]
     store, kinds = cut(root, ingested)
@@ -96,7 +96,7 @@ def test_lesions_and_images_without_one_are_counted_apart(root, caplog):
         ingest_lesions(root, "image_table", {}, PseudonymKey(root / "key"))
     assert "1 lesions of 1 patients in 1 mammograms" in caplog.messages
     assert "2 mammograms of 2 patients in which nothing is marked" in caplog.messages
-    assert "audit: 1 x no_location, went on" in caplog.messages
+    assert "audit: 1 x no_location, kept" in caplog.messages
 
 
 def test_an_image_with_a_lesion_left_out_gives_no_background(root):

@@ -62,6 +62,19 @@ def test_what_is_no_table_is_refused(tmp_path, text, words):
         read(tmp_path, text)
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_another_delimiter_is_named(tmp_path, mark):
+    (tmp_path / "t.csv").write_text(f"a{mark}b\n1{mark}2\n")
+    with pytest.raises(MiramError, match=f"set delimiter: {mark!r}".replace("\\", "\\\\")):
+        read_text_table(tmp_path / "t.csv", ",")
+
+
+def test_a_workbook_is_named(tmp_path):
+    (tmp_path / "t.xlsx").write_bytes(b"PK\x03\x04\x84")
+    with pytest.raises(MiramError, match=r"t\.xlsx is an Excel file: save it as CSV"):
+        read_text_table(tmp_path / "t.xlsx", ",")
+
+
 def test_a_file_in_another_coding_is_refused(tmp_path):
     (tmp_path / "t.csv").write_bytes("a\nMüller\n".encode("latin-1"))
     with pytest.raises(MiramError, match="save it as CSV in UTF-8"):

@@ -13,6 +13,10 @@ from miram.files import atomic_path
 if TYPE_CHECKING:
     from miram.mammography.sources.table_guess import Guess
 
+_OF_ONE_TYPE = """\
+    # If all lesions are masses, say so; some tasks are asked of masses alone:
+    # constants: { abnormality_type: mass }
+"""
 _FIRST_METHODS = """\
 # Settings of the study: docs/settings.md has all.
 # A first report within minutes. Without this line all methods of conf/base are compared.
@@ -51,6 +55,11 @@ def check(
     """
     from miram.mammography.sources.table_guess import guess_table
 
+    if write and write.absolute().parent.name != "conf":
+        raise MiramError(f"an environment is a folder below conf: --write conf/{write.name}")
+    if file.is_dir():
+        tables = ", such as " + str(one) if (one := next(file.glob("*.csv"), None)) else ""
+        raise MiramError(f"{file} is a folder: name the table in it{tables}")
     files = [write / _PLACES, write / _TABLE] if write else []
     if there := [str(path) for path in files if path.exists()]:
         raise MiramError(f"{there[0]} exists: remove it, or write to another folder")
@@ -64,7 +73,10 @@ def check(
         "data_root": f"data/{(write or folder).absolute().name}",
     }
     doubts = [f"decide: {doubt}" for doubt in guess.doubts]
-    text = "".join(f"# {line}\n" for line in (*_words(tried), *doubts)) + _as_yaml(settings)
+    verdict = "".join(f"# {line}\n" for line in (*_words(tried), *doubts))
+    text = verdict + _as_yaml(settings)
+    if "abnormality_type" not in guess.options.get("columns", {}):
+        text += _OF_ONE_TYPE
     if write:
         contents = {_PLACES: _as_yaml(places), _TABLE: text, _STUDY: _FIRST_METHODS}
         if (write / _STUDY).exists():  # of the paper's settings, say, that were copied here
@@ -74,8 +86,8 @@ def check(
                 temporary.write_text(content, encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({**settings, "doubts": guess.doubts, **tried}))
-        return
-    typer.echo(text.rstrip())
+        raise typer.Exit("fault" in tried)
+    typer.echo((verdict if write else text).rstrip())
     if write is None:
         typer.echo("# paste this into conf/local/parameters.yml, or have it written with --write")
         run = "kedro run --params " + ",".join(f"{name}={place}" for name, place in places.items())
@@ -84,6 +96,8 @@ def check(
         run = f"kedro run --env {write.absolute().name}"
     mend = "mend what cannot be read, then " if "fault" in tried else ""
     typer.echo(f"# next: {mend}{run}")
+    if "fault" in tried:
+        raise typer.Exit(1)
 
 
 def _as_yaml(values: dict[str, Any]) -> str:

@@ -78,8 +78,8 @@ def find_encoder(data_root: Path, method: str, version: str | None) -> Path:
         there = sorted({p.parents[2].name for p in models.glob(f"*/{_FILE}/*/{_FILE}")})
         known = f"there are encoders of {', '.join(there)}" if there else "there are no encoders"
         raise MiramError(
-            f"no encoder of {method!r} under {models}: {known}; train one with "
-            f"kedro run --pipeline pretrain --namespaces {method}"
+            f"no encoder of {method!r} under {models}: {known}; name another folder with "
+            f"--data-root, or train one with kedro run --pipeline pretrain --namespaces {method}"
         )
     versions = [path.parent.name for path in found]
     if version is None:

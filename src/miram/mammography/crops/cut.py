@@ -188,17 +188,17 @@ def _lesion_mask(
             return None
         masks.append(mask := mask_from_image(decoded, shape))
         for code, detail in decoded.remarks:
-            cutter.note_of_decoder(lesion.lesion_id, path, code, "went on", detail)
+            cutter.note_of_decoder(lesion.lesion_id, path, code, "kept", detail)
         if mask.levels:
             detail = f"regions of the levels {', '.join(map(str, mask.levels))} are all marked"
-            cutter.note(lesion.lesion_id, path, "mask_levels", "went on", detail)
+            cutter.note(lesion.lesion_id, path, "mask_levels", "kept", detail)
     mask = union(masks)
     share = mask.marked.sum() / (shape[0] * shape[1])
     if share > _MOST_MARKED:
         # It may be right: of an image that is a crop already, or a label of the whole image.
         detail = f"{share:.0%} of the image is marked; is the mask black on white?"
         path = lesion.mask_paths[0]
-        cutter.note(lesion.lesion_id, path, "mask_covers_image", "went on", detail)
+        cutter.note(lesion.lesion_id, path, "mask_covers_image", "kept", detail)
     return mask
 
 
@@ -232,10 +232,10 @@ class _Cutter:
         thumbnail = np.ascontiguousarray(image.pixels[:: self.step, :: self.step])
         self.breast = breast_mask(thumbnail)
         for code, detail in image.remarks:
-            self.note_of_decoder("", self.task.image_path, code, "went on", detail)
+            self.note_of_decoder("", self.task.image_path, code, "kept", detail)
         if has_white_air(thumbnail):
             detail = "what surrounds the breast is white: set photometric to MONOCHROME1 if so"
-            self.note("", self.task.image_path, "white_air", "went on", detail)
+            self.note("", self.task.image_path, "white_air", "kept", detail)
         grey_range = self.config.normalization.grey_range
         self.low, self.high = grey_range(thumbnail[self.breast], image.max_value)
         self.flip = self.config.flip_to_left and chest_wall_edge(self.breast) == "right"
@@ -254,7 +254,7 @@ class _Cutter:
         whole = box.width * box.height > _MOST_MARKED * self.pixels.size  # a label of the image
         if inside < _LEAST_INSIDE and not whole:
             detail = f"{inside:.0%} of the lesion's box is in the breast; is the image mirrored?"
-            self.note(name, self.task.image_path, "outside_breast", "went on", detail)
+            self.note(name, self.task.image_path, "outside_breast", "kept", detail)
         if self.rows[-1]["upsampled"]:
             detail = f"{square.width} px enlarged to {self.config.image_size} px"
             self.note(name, self.task.image_path, "small_lesion", "upsampled", detail)
@@ -262,7 +262,7 @@ class _Cutter:
     def note_no_backgrounds(self) -> None:
         if self.config.backgrounds_per_image:
             detail = f"none is cut: {self.task.no_backgrounds}"
-            self.note("", self.task.image_path, "few_backgrounds", "went on", detail)
+            self.note("", self.task.image_path, "few_backgrounds", "kept", detail)
 
     def add_backgrounds(self) -> None:
         name_hash = hashlib.sha256(self.task.image_id.encode()).digest()
@@ -285,7 +285,7 @@ class _Cutter:
                 return
         if wanted:
             detail = f"{found} of {wanted} patches fit into the breast beside the lesions"
-            self.note("", self.task.image_path, "few_backgrounds", "went on", detail)
+            self.note("", self.task.image_path, "few_backgrounds", "kept", detail)
 
     def _share_of_breast(self, box: Box) -> float:
         rows = slice(box.y0 // self.step, -(-box.y1 // self.step))
@@ -303,7 +303,7 @@ class _Cutter:
         if crop.min() == crop.max():
             name = crop_id if kind == "lesion" else ""
             detail = f"{crop_id} has one grey level"
-            self.note(name, self.task.image_path, "flat_crop", "went on", detail)
+            self.note(name, self.task.image_path, "flat_crop", "kept", detail)
         if self.flip:
             crop, coverage = crop[:, ::-1], coverage[:, ::-1]
         self.crops.append(crop)

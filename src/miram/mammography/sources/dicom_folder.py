@@ -127,7 +127,10 @@ class _Finder:
             self.note("", name, "archive", "left out", "unpack it")
             return
         if suffix in PICTURE_SUFFIXES:
-            detail = "a picture; the source image_table takes pictures"
+            detail = (
+                "a picture, which does not say whose it is: source image_table takes pictures that "
+                "a table names"
+            )
             self.note("", name, "picture", "left out", detail)
             return
         try:
@@ -174,7 +177,7 @@ class _Finder:
                 return None
             else:
                 detail = f"the SOPInstanceUID is that of {other}, whose pixels differ"
-                self.note(uid, name, "uid_twice", "went on", detail)
+                self.note(uid, name, "uid_twice", "kept", detail)
         return name if uid in self.rows else uid
 
     def _taken(self, image_id: str) -> str:
@@ -220,7 +223,7 @@ class _Finder:
             # A study belongs to one patient, so that no image of hers is set apart by it; two
             # studies of hers may be.
             detail = "PatientID is empty; the StudyInstanceUID stands for the patient"
-            self.note(image_id, name, "patient_from_study", "went on", detail)
+            self.note(image_id, name, "patient_from_study", "kept", detail)
             return header.study_uid
         detail = "neither PatientID nor StudyInstanceUID: its patient cannot be known"
         self.note(image_id, name, "no_patient", "left out", detail)

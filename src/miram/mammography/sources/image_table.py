@@ -294,4 +294,4 @@ def _check_places(rows: pd.DataFrame, path: str, note: Note) -> None:
             )
         for lesion in group["lesion_id"].iloc[1:]:
             detail = f"the mask or box is that of {first['lesion_id']}; two crops are equal"
-            note(lesion, first["image_path"], "same_place", "went on", detail)
+            note(lesion, first["image_path"], "same_place", "kept", detail)

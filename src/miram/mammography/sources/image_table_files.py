@@ -71,7 +71,7 @@ class TableFiles:
                 f"{', '.join(labels)} given, but no crop: give a mask or a box; for a label of the "
                 "whole image a box of the whole image"
             )
-            self.note(row["lesion_id"], row["image_path"], "no_location", "went on", detail)
+            self.note(row["lesion_id"], row["image_path"], "no_location", "kept", detail)
         return found
 
     def _with_facts(self, row: dict[str, Any]) -> dict[str, Any] | None:

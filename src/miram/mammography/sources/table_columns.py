@@ -35,6 +35,9 @@ def read_text_table(path: Path, delimiter: str) -> pd.DataFrame:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             cells = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, ValueError, csv.Error) as error:
+        with path.open("rb") as file:
+            if file.read(2) == b"PK":
+                raise MiramError(f"{path} is an Excel file: save it as CSV in UTF-8") from error
         raise MiramError(
             f"{path} cannot be read as a table: {error}; save it as CSV in UTF-8, "
             f"or set the option `delimiter` (it is {delimiter!r})"
@@ -43,6 +46,8 @@ def read_text_table(path: Path, delimiter: str) -> pd.DataFrame:
     if len(filled) < 2:
         raise MiramError(f"{path} has no rows")
     names = filled.pop(min(filled))
+    if len(names) == 1 and (other := [mark for mark in (";", "\t", ",", "|") if mark in names[0]]):
+        raise MiramError(f"{path} has one column, {names[0]!r}: set delimiter: {other[0]!r}")
     _check_cells(names, filled, path, delimiter)
     rows = [[*row, *[""] * len(names)][: len(names)] for row in filled.values()]
     table = pd.DataFrame(rows, columns=names, index=list(filled), dtype="str")

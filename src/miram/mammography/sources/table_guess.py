@@ -11,6 +11,7 @@ import pandas as pd
 
 from miram.errors import MiramError
 from miram.mammography.lesion_table import BOX, BY_NAME
+from miram.mammography.sources.files import files_under
 from miram.mammography.sources.table_columns import (
     filled_in,
     fits,
@@ -211,7 +212,7 @@ def _find_images(
     """Find the column, or the template, that names files which exist."""
     files = [
         file.relative_to(raw_root).as_posix()
-        for file in raw_root.rglob("*")
+        for file in files_under(raw_root)
         if file.suffix.lower() in _PICTURES
     ]
     for wanted in ("image_path", "mask_paths"):

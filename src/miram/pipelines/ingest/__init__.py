@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 def ingest_lesions(
     mammograms: Path, source: str, options: dict[str, Any], key: PseudonymKey
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, str]]:
     """Find every lesion's files; what cannot be used becomes an audit row.
 
     Returns:
         The lesion table, with pseudonyms where the source asks for them; the audit, which names
-        files; and what the pseudonyms stand for.
+        files; what the pseudonyms stand for; and the source, which later runs are held to.
     """
     reader = make_source(source, options.get(source))
     ingested = reader.ingest(mammograms)
@@ -32,7 +32,7 @@ def ingest_lesions(
     lesions, identities = ingested.lesions, no_identities()
     if reader.pseudonyms:
         lesions, identities = pseudonymize(lesions, key.read(), reader.further_columns)
-    return lesions, ingested.audit, identities
+    return lesions, ingested.audit, identities, {"source": source}
 
 
 def _count(lesions: pd.DataFrame) -> None:
@@ -58,7 +58,7 @@ def create_pipeline(**_: object) -> Pipeline:
     node = Node(
         ingest_lesions,
         inputs=["mammograms", "params:source", "params:sources", "pseudonym_key"],
-        outputs=["lesions", "ingest_audit", "identities"],
+        outputs=["lesions", "ingest_audit", "identities", "ingested_source"],
         name="ingest_lesions",
     )
     return Pipeline([node])

@@ -43,7 +43,7 @@ def build_leaderboard(
     for method in (name for name in asked if name not in metrics):
         log.warning(
             "%s has no evaluation and is missing from the leaderboard: kedro run --pipelines "
-            "pretrain,probe --namespaces %s makes it",
+            "pretrain,probe --namespaces %s with the same options makes it",
             method,
             method,
         )

@@ -61,7 +61,7 @@ class Training(Section):
         steps = [int(one["step"].iloc[-1]) for one in histories.values() if not one.empty]
         return {
             "line": f"{len(steps)} of {counted(len(histories), 'method')} trained, "
-            f"{min(steps)} to {max(steps)} steps",
+            f"{' to '.join(map(str, sorted({min(steps), max(steps)})))} steps",
             "trainings": training_table(study.methods),
             "scales": reconstructions_by_scale(study),
             "charts": {"losses": loss_figure(histories)},

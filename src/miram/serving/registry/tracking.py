@@ -144,7 +144,8 @@ def require_store(uri: str) -> None:
     if store and not Path(str(store).partition("?")[0]).is_file():
         raise MiramError(
             f"no model has been registered: there is no {store}; run `kedro run --pipeline promote "
-            f"--params promote.method=...` first, or set {URI_VARIABLE} to the registry you mean"
+            f"--params promote.method=...` first, name the study with --data-root, or set "
+            f"{URI_VARIABLE} to the registry you mean"
         )
 
 

@@ -192,7 +192,7 @@ class _Finder:
 
     def _note_repairs(self, lesion_id: str, files: LesionFiles, full: Path) -> list[str]:
         for note in files.notes:
-            action = "repaired" if note.code in _REPAIRS else "went on"
+            action = "repaired" if note.code in _REPAIRS else "kept"
             self.note(lesion_id, full, note.code, action, note.detail)
         return [note.code for note in files.notes if note.code in _REPAIRS]
 
