@@ -55,14 +55,7 @@ def check(
     """
     from miram.mammography.sources.table_guess import guess_table
 
-    if write and write.absolute().parent.name != "conf":
-        raise MiramError(f"an environment is a folder below conf: --write conf/{write.name}")
-    if file.is_dir():
-        tables = ", such as " + str(one) if (one := next(file.glob("*.csv"), None)) else ""
-        raise MiramError(f"{file} is a folder: name the table in it{tables}")
-    files = [write / _PLACES, write / _TABLE] if write else []
-    if there := [str(path) for path in files if path.exists()]:
-        raise MiramError(f"{there[0]} exists: remove it, or write to another folder")
+    _check_paths(file, write)
     folder = (raw_root or file.parent).absolute()
     guess = guess_table(file, folder)
     settings = {"sources": {"image_table": guess.options}}
@@ -77,13 +70,8 @@ def check(
     text = verdict + _as_yaml(settings)
     if "abnormality_type" not in guess.options.get("columns", {}):
         text += _OF_ONE_TYPE
-    if write:
-        contents = {_PLACES: _as_yaml(places), _TABLE: text, _STUDY: _FIRST_METHODS}
-        if (write / _STUDY).exists():  # of the paper's settings, say, that were copied here
-            del contents[_STUDY]
-        for name, content in contents.items():
-            with atomic_path(write / name) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+    contents = {_PLACES: _as_yaml(places), _TABLE: text, _STUDY: _FIRST_METHODS}
+    written = _write(contents, write) if write else []
     if as_json:
         typer.echo(json.dumps({**settings, "doubts": guess.doubts, **tried}))
         raise typer.Exit("fault" in tried)
@@ -92,12 +80,36 @@ def check(
         typer.echo("# paste this into conf/local/parameters.yml, or have it written with --write")
         run = "kedro run --params " + ",".join(f"{name}={place}" for name, place in places.items())
     else:
-        typer.echo(f"# written: {', '.join(str(write / name) for name in contents)}")
+        typer.echo(f"# written: {', '.join(written)}")
         run = f"kedro run --env {write.absolute().name}"
     mend = "mend what cannot be read, then " if "fault" in tried else ""
     typer.echo(f"# next: {mend}{run}")
     if "fault" in tried:
         raise typer.Exit(1)
+
+
+def _check_paths(file: Path, write: Path | None) -> None:
+    if file.is_dir():
+        tables = ", such as " + str(one) if (one := next(file.glob("*.csv"), None)) else ""
+        raise MiramError(f"{file} is a folder: name the table in it{tables}")
+    if write is None:
+        return
+    if write.absolute().parent.name != "conf":
+        raise MiramError(f"an environment is a folder below conf: --write conf/{write.name}")
+    for path in (write / _PLACES, write / _TABLE):
+        if path.exists():
+            raise MiramError(f"{path} exists: remove it, or write to another folder")
+
+
+def _write(contents: dict[str, str], folder: Path) -> list[str]:
+    """Write files by name; settings of a study that were copied to the folder stay."""
+    paths = {folder / name: text for name, text in contents.items()}
+    if (study := folder / _STUDY).exists():
+        del paths[study]
+    for path, text in paths.items():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [str(path) for path in paths]
 
 
 def _as_yaml(values: dict[str, Any]) -> str:
