@@ -97,8 +97,10 @@ def test_a_study_is_neither_replaced_nor_described_as_one_of_another_source(
     assert (root / "02_intermediate/lesions.parquet").read_bytes() == before
 
 
-def test_a_study_can_be_made_again_from_its_own_source(kedro, lab_data):
+@pytest.mark.parametrize("content", ['{"source": "dicom_folder"}', "{", "[]", "{}"])
+def test_a_study_can_be_made_again_from_its_own_source(kedro, lab_data, content):
     root, films = lab_data
+    (root / "02_intermediate/source.json").write_text(content)
     again = params(source="dicom_folder", raw_root=films, data_root=root)
     assert kedro("--pipeline", "ingest", *again)[0] == 0
 

@@ -174,7 +174,11 @@ def _check_same_source(pipeline: Pipeline, catalog: Any) -> None:
     if not (_LESIONS in made or describes) or not catalog.exists(_INGESTED):
         return
     asked, record = str(catalog.load("params:source")), catalog.get(_INGESTED)
-    if asked != (ingested := str(record.load()["source"])):
+    try:
+        ingested = str(record.load()["source"])
+    except (DatasetError, KeyError, TypeError):  # damaged; the next ingestion writes it anew
+        return
+    if asked != ingested:
         folder = record._filepath.parents[1]
         raise MiramError(
             f"{folder} holds a study of source {ingested}, and this run says source {asked}: give "
