@@ -12,5 +12,5 @@ def test_the_rest_is_estimated_without_the_first_item(monkeypatch, caplog):
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     caplog.set_level("INFO")
     assert list(track("abcdef", "films", total=6)) == list("abcdef")
-    assert caplog.messages[0] == "films: 2 of 6, 20 s left"
+    assert caplog.messages[:2] == ["films: 1", "films: 2 of 6, 20 s left"]
     assert caplog.messages[-1] == "films: 6 of 6, 0 s left"

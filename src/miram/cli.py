@@ -1,21 +1,21 @@
 """Kedro's command line for this project: `kedro run` with errors that a user can read."""
 
 import copy
+import os
 import re
 import warnings
-from pathlib import Path
 from typing import IO, Any
 
 import click
 from kedro import KedroDeprecationWarning
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import KedroCliError, _split_params
+from kedro.framework.cli.utils import KedroCliError
 from kedro.validation.exceptions import ParameterValidationError
 
 from miram.errors import MiramError, causes, refusal, resumable
 from miram.evaluation.statistics import StatisticsError
 from miram.integrations.engine_run import on_engine
-from miram.integrations.parameters import PATH_PARAMETERS, check_environment
+from miram.integrations.parameters import check_environment, conf_folder, given_parameters
 
 _SIGNALS = 128  # and the number of a signal: the exit status of what it ended
 
@@ -63,9 +63,9 @@ def run_readably(**options: Any) -> Any:
     )
     assert kedro_run.callback is not None
     try:
-        conf = options.get("conf_source") or Path.cwd() / "conf"
-        if Path(conf).is_dir():  # and no archive
-            check_environment(Path(conf), options.get("env"))
+        conf = conf_folder(options.get("conf_source"))
+        if conf.is_dir():  # and no archive
+            check_environment(conf, options.get("env") or os.environ.get("KEDRO_ENV"))
         with resumable(), on_engine(options) as chosen:
             return kedro_run.callback(**chosen)
     except KedroCliError:
@@ -79,18 +79,8 @@ def run_readably(**options: Any) -> Any:
         raise ReadableFailure(message, int(code)) from error
 
 
-def _parameters(context: click.Context, option: click.Parameter, given: Any) -> Any:
-    """Run-time parameters as Kedro reads them; only a folder called 2024 or 007 is no number."""
-    found = _split_params(context, option, given)
-    typed = [item.partition("=") for item in given.split(",")] if isinstance(given, str) else []
-    for name, _, path in typed:
-        if not isinstance(found.get(name.strip(), ""), str) and name.strip() in PATH_PARAMETERS:
-            found[name.strip()] = path.strip()
-    return found
-
-
 _options = [copy.copy(option) for option in kedro_run.params]
 for _option in _options:
     if _option.name == "params":
-        _option.callback = _parameters
+        _option.callback = given_parameters
 cli.add_command(click.Command("run", callback=run_readably, params=_options, help=kedro_run.help))

@@ -23,10 +23,9 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
         now = time.monotonic()
         if done == 1:
             begun = now
-            continue
         if now - last >= _INTERVAL:
             last = now
-            if total is None:
+            if total is None or done == 1:
                 log.info("%s: %d", what, done)
                 continue
             left = (now - begun) / (done - 1) * (total - done)

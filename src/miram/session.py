@@ -11,7 +11,7 @@ from kedro.framework.session import KedroSession
 from kedro.pipeline import Pipeline
 
 from miram.integrations.parameters import check_settings
-from miram.integrations.run_log import each_warning_once
+from miram.integrations.run_log import said_once
 from miram.models.methods import BASELINES, METHODS, check_names, choose_methods
 from miram.pipeline_registry import register_pipelines
 
@@ -49,7 +49,7 @@ class StudySession(KedroSession):
             options["namespaces"] = []
         check_settings(self._get_config_loader(), self.store.get("runtime_params") or {})
         try:
-            with each_warning_once():
+            with said_once():
                 return super().run(*arguments, **options)
         finally:
             # What else this process opens, as a notebook does, has all pipelines again.

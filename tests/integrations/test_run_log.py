@@ -8,7 +8,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from miram.integrations.datasets.files import TextFile
-from miram.integrations.run_log import each_warning_once, summary
+from miram.integrations.run_log import said_once, summary
 
 
 def made(*outputs):
@@ -52,19 +52,19 @@ def test_a_promotion_tells_version_alias_reason_and_how_to_use_the_model():
     )
 
 
-def test_a_warning_is_shown_once_in_each_run_and_other_lines_every_time(caplog):
-    logger = logging.getLogger("study")
+def test_what_is_to_be_said_once_is_said_once_in_each_run(caplog):
+    logger, once = logging.getLogger("study"), {"extra": {"once": True}}
     caplog.set_level(logging.INFO)
     for _run in range(2):
-        with suppress(RuntimeError), each_warning_once():
+        with suppress(RuntimeError), said_once():
             for _method in range(3):
-                logger.info("a node runs")
-                logger.warning("task %s is skipped", "density")
-            logger.warning("task %s is skipped", "margins")
+                logger.warning("run pretrain again")
+                logger.warning("task %s is skipped", "density", **once)
+            logger.warning("task %s is skipped", "margins", **once)
             raise RuntimeError("a node fails")
-    logger.warning("after the runs")
-    logger.warning("after the runs")
-    assert caplog.messages.count("a node runs") == 6
+    logger.warning("after the runs", **once)
+    logger.warning("after the runs", **once)
+    assert caplog.messages.count("run pretrain again") == 6
     assert caplog.messages.count("task density is skipped") == 2
     assert caplog.messages.count("task margins is skipped") == 2
     assert caplog.messages.count("after the runs") == 2

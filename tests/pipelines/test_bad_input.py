@@ -66,6 +66,10 @@ def test_each_mistake_is_named(kedro, tmp_path):
             ["--pipeline", "pretrain", *params(**root)],
             f"crops has not been made yet in {tmp_path}",
         ),
+        (
+            ["--env", "real_small", "--pipeline", "ingest", *params(raw_root=missing, **root)],
+            "settings: real_small; source: image_table; data_root: ",
+        ),
         (["--env", "mylab", *params(**root)], "there is no environment 'mylab': one of attention"),
     ]
     for arguments, message in cases:
@@ -73,6 +77,17 @@ def test_each_mistake_is_named(kedro, tmp_path):
         assert status != 0, arguments
         assert message in reported, (arguments, reported)
         assert "Running node" not in reported, (arguments, reported)
+
+
+@pytest.mark.parametrize("place", ["docs", "."])
+def test_an_environment_that_is_not_there_is_named_from_any_folder(project, monkeypatch, place):
+    monkeypatch.chdir(project / place)
+    monkeypatch.setenv("KEDRO_ENV", "mylab")
+    bootstrap_project(project)
+    for given in ([], ["--env", "mylab"]):
+        done = CliRunner().invoke(cli, ["run", *given])
+        assert done.exit_code == 1
+        assert "Error: there is no environment 'mylab': one of attention_sweep" in done.output
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +112,15 @@ def test_a_study_is_neither_replaced_nor_described_as_one_of_another_source(
     assert (root / "02_intermediate/lesions.parquet").read_bytes() == before
 
 
-@pytest.mark.parametrize("content", ['{"source": "dicom_folder"}', "{", "[]", "{}"])
-def test_a_study_can_be_made_again_from_its_own_source(kedro, lab_data, content):
+def test_a_study_can_be_made_again_from_its_own_source(kedro, lab_data):
     root, films = lab_data
-    (root / "02_intermediate/source.json").write_text(content)
     again = params(source="dicom_folder", raw_root=films, data_root=root)
+    assert kedro("--pipeline", "ingest", *again)[0] == 0
+    record = root / "02_intermediate/source.json"
+    record.write_text("{")
+    status, reported = kedro("--pipeline", "ingest", *again)
+    assert status != 0 and f"{record} is damaged" in reported and "Traceback" not in reported
+    record.unlink()
     assert kedro("--pipeline", "ingest", *again)[0] == 0
 
 

@@ -97,7 +97,7 @@ def test_after_a_run_of_one_pipeline_all_are_there_again(
 
 
 def test_without_any_evaluation_there_is_no_report(run_pipeline, tmp_path):
-    with pytest.raises(MiramError, match="has not been made yet: run the earlier pipelines"):
+    with pytest.raises(MiramError, match=r"has not been made yet in .*: run the earlier pipelines"):
         run_pipeline(tmp_path, "report")
 
 

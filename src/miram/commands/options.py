@@ -26,7 +26,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="print the result for machi
 Env = Annotated[str | None, typer.Option(help="environment of the parameters")]
 Params = Annotated[
     str | None,
-    typer.Option(help="settings over the files', as of kedro run: training.batch_size=64,..."),
+    typer.Option(
+        help="settings that override the files, as in kedro run: training.batch_size=64,..."
+    ),
 ]
 DataRoot = Annotated[Path, typer.Option(help="folder of the study's data")]
 RegistryRoot = Annotated[

@@ -257,7 +257,9 @@ def assess_seeds(
         targets = targets_of(lesions, splits, task, config.without_callback)
         skipped += [asdict(row) for row in targets.skipped]
         if not targets.supported:
-            log.warning("task %s is skipped: %s", task.name, targets.skipped[-1].reason)
+            # It is so for every method, so a run says it once.
+            reason = targets.skipped[-1].reason
+            log.warning("task %s is skipped: %s", task.name, reason, extra={"once": True})
             continue
         runs = {
             seed: [score_task(by_fold, targets, repeat, probes) for repeat in repeats]

@@ -32,6 +32,7 @@ class ProjectChecks:
 
     def __init__(self) -> None:
         self.learners: list[str] = []
+        self.about = ""  # what a run reads and writes
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -39,8 +40,11 @@ class ProjectChecks:
         warn_of_ignored(Path(context.config_loader.conf_source), context.env)
         places = {**context.config_loader["globals"], **(context._runtime_params or {})}
         source = str(places.get("source", _PHANTOM))
-        env = context.env or "base and local"
-        log.info("settings of %s, source %s, data_root %s", env, source, places.get("data_root"))
+        self.about = (
+            f"settings: {context.env or 'base and local'}; "
+            f"source: {context.config_loader['parameters'].get('source', source)}; "
+            f"data_root: {places.get('data_root')}"
+        )
         if source != _PHANTOM and "raw_root" not in places:
             _require_source(source)  # an unknown name is reported first
             raise MiramError(
@@ -53,6 +57,7 @@ class ProjectChecks:
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: Any
     ) -> None:
         """Check the runner, the data at hand, and what is to be trained."""
+        log.info(self.about)
         inputs = pipeline.inputs()
         if "ParallelRunner" in str(run_params.get("runner")):
             raise MiramError(
@@ -170,15 +175,11 @@ def _where(catalog: Any) -> str:
 def _check_same_source(pipeline: Pipeline, catalog: Any) -> None:
     """Refuse to replace or to describe a study of another source, as without its --env."""
     made = pipeline.all_outputs()
-    describes = _LESIONS in pipeline.inputs() and "parameters" in pipeline.inputs()
-    if not (_LESIONS in made or describes) or not catalog.exists(_INGESTED):
+    reads = _LESIONS in pipeline.inputs() and {"parameters", "mammograms"} & pipeline.inputs()
+    if not (_LESIONS in made or reads) or not catalog.exists(_INGESTED):
         return
     asked, record = str(catalog.load("params:source")), catalog.get(_INGESTED)
-    try:
-        ingested = str(record.load()["source"])
-    except (DatasetError, KeyError, TypeError):  # damaged; the next ingestion writes it anew
-        return
-    if asked != ingested:
+    if asked != (ingested := str(record.load()["source"])):
         folder = record._filepath.parents[1]
         raise MiramError(
             f"{folder} holds a study of source {ingested}, and this run says source {asked}: give "

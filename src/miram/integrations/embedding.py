@@ -10,7 +10,7 @@ from miram.evaluation.features.pooling import FeatureConfig
 from miram.integrations.parameters import load_parameters, registry_uri
 from miram.mammography.crops.cut import CropConfig
 from miram.mammography.lesion_table import validate_lesions
-from miram.mammography.sources import Ingested, make_source
+from miram.mammography.sources import SOURCES, Ingested, make_source
 from miram.mammography.sources.base import NothingFoundError
 from miram.serving.embed import EmbeddingConfig, EmbeddingPlan, plan_embedding
 from miram.serving.predictor import Predictor
@@ -62,8 +62,9 @@ def find_mammograms(
     Raises:
         MiramError: The folder cannot be read.
     """
-    if source == "dicom_folder":
-        options = {**predictor.wanted.model_dump(), **(options or {})}
+    if source in ("dicom_folder", "image_table"):  # these can choose
+        known = SOURCES[source].model_fields
+        options = {**predictor.wanted.model_dump(include=set(known)), **(options or {})}
     try:
         return make_source(source, options).ingest(folder)
     except NothingFoundError as error:

@@ -2,14 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
-from kedro.framework.project import settings
-from kedro.utils import find_kedro_project
-
 from miram.errors import MiramError
-from miram.integrations.parameters import config_loader
+from miram.integrations.parameters import conf_folder, config_loader
 from miram.training.checkpointing.interruption import passing_signals_on
 from miram.training.distributed.cluster import EngineConfig, shared_cluster
 
@@ -44,7 +40,7 @@ def on_engine(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _engine(options: dict[str, Any]) -> EngineConfig:
-    project = find_kedro_project(Path.cwd()) or Path.cwd()
-    conf = options.get("conf_source") or Path(project) / settings.CONF_SOURCE
-    loader = config_loader(conf, options.get("env"), options.get("params"))
+    loader = config_loader(
+        conf_folder(options.get("conf_source")), options.get("env"), options.get("params")
+    )
     return EngineConfig.model_validate(loader["parameters"].get("engine", {}))

@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 from kedro.config import MissingConfigException
 from kedro.utils import find_kedro_project
-from omegaconf import OmegaConf
 
 from miram.configuration import flatten
 from miram.errors import MiramError
@@ -38,13 +38,26 @@ def load_parameters(env: str | None = None, params: str | None = None) -> dict[s
             name that nothing reads.
     """
     project = _project()
-    loader = _loader(project, env, _split(params) if params else None)
+    given = _given(params) if params else {}
+    loader = _loader(project, env, given)
     try:
         parameters: dict[str, Any] = loader["parameters"]
     except MissingConfigException as error:
         raise MiramError(f"there are no parameters under {project / 'conf'}") from error
-    check_names_of_settings(loader)
+    check_names_of_settings(loader, given)
     return parameters
+
+
+def given_parameters(context: click.Context, option: click.Parameter, given: Any) -> dict[str, Any]:
+    """Run-time parameters as Kedro reads them; only a folder called 2024 or 007 is no number."""
+    from kedro.framework.cli.utils import _split_params
+
+    found: dict[str, Any] = _split_params(context, option, given)
+    typed = [item.partition("=") for item in given.split(",")] if isinstance(given, str) else []
+    for name, _, path in typed:
+        if not isinstance(found.get(name.strip(), ""), str) and name.strip() in PATH_PARAMETERS:
+            found[name.strip()] = path.strip()
+    return found
 
 
 def load_mlflow(env: str | None = None, data_root: Path | None = None) -> MlflowConfig:
@@ -193,13 +206,12 @@ def warn_of_ignored(conf: Path, env: str | None) -> None:
             )
 
 
-def _split(params: str) -> dict[str, Any]:
-    """`a.b=1,c=x` as groups of values."""
-    items = params.split(",")
-    for item in items:
-        if not item.partition("=")[1]:
-            raise MiramError(f"--params takes name=value, joined by commas, not {item!r}")
-    return dict(OmegaConf.to_container(OmegaConf.from_dotlist(items)))  # type: ignore[arg-type]
+def _given(params: str) -> dict[str, Any]:
+    try:
+        with click.Context(click.Command("miram")) as context:
+            return given_parameters(context, click.Option(["--params"]), params)
+    except click.UsageError as error:
+        raise MiramError(error.message) from error
 
 
 def _project() -> Path:
@@ -207,6 +219,14 @@ def _project() -> Path:
     if project is None:
         raise MiramError(f"{Path.cwd()} is in no Kedro project: run this where conf/ and src/ are")
     return project
+
+
+def conf_folder(given: str | None = None) -> Path:
+    """Folder of the settings of the project that this is run in, or the one that is given."""
+    from kedro.framework.project import settings
+
+    project = find_kedro_project(Path.cwd()) or Path.cwd()
+    return Path(given or Path(project) / settings.CONF_SOURCE)
 
 
 def check_environment(conf: Path, env: str | None) -> None:

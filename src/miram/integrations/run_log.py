@@ -33,25 +33,27 @@ _RESULTS = {
 _WITHOUT_LESIONS = "next: `miram embed FOLDER --model {model} --out features.parquet`"
 
 
-class EachWarningOnce(logging.Filter):
-    """Lets a warning through once: what is so of the data, every method would repeat."""
+class Once(logging.Filter):
+    """Lets a record with `once` through once: what is so of the data, every method repeats."""
 
     def __init__(self) -> None:
         super().__init__()
         self._known: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is no warning, or one that is new."""
-        text = record.getMessage() if record.levelno == logging.WARNING else ""
+        """Whether a record is new, or may be repeated."""
+        if not getattr(record, "once", False):
+            return True
+        text = record.getMessage()
         new = text not in self._known
-        self._known |= {text} - {""}
+        self._known.add(text)
         return new
 
 
 @contextmanager
-def each_warning_once() -> Iterator[None]:
-    """Show each warning of a run once, wherever logs are shown."""
-    filters = [(handler, EachWarningOnce()) for handler in logging.getLogger().handlers]
+def said_once() -> Iterator[None]:
+    """Show what is to be said once in a run once, wherever logs are shown."""
+    filters = [(handler, Once()) for handler in logging.getLogger().handlers]
     for handler, once in filters:
         handler.addFilter(once)
     try:

@@ -37,7 +37,8 @@ CROP_CODES = {
     "boxes of a mirrored copy are used. Look at the image and its boxes",
     "white_air": "white surrounds the breast, as in a picture with inverted grey levels. Set "
     "`constants: {photometric: MONOCHROME1}` of the source `image_table` if so",
-    "odd_window": "the window is not written as the standard asks; `detail` says what is taken",
+    "odd_window": "window or VOI LUT are not written as the standard asks; `detail` says what is "
+    "taken",
     "padding": "pixels with the PixelPaddingValue would not be black; they were made black",
     "above_bits_stored": "pixels hold more bits than the header says. Ask where the file comes "
     "from",
@@ -66,7 +67,8 @@ DECODING_CODES = {
     "color": "not a grey image",
     "segmentation": "a segmentation object, which holds regions",
     "no_such_voi": "the window or lookup table that `decoding.voi` insists on is not there",
-    "bad_lookup_table": "a lookup table that contradicts itself",
+    "bad_lookup_table": "a lookup table, rescale or window that contradicts itself, and that "
+    "nothing stands in for",
     "too_large": "a file of more than 512 MB, or an image larger than `rois.decoding` allows, or "
     "one that needs more than 2 GB of memory",
     "too_slow": "reading the file takes more than 8 s and 1 s per 10 MB. Download it again",

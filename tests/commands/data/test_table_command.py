@@ -95,10 +95,16 @@ def test_images_in_a_linked_folder_are_found(lab, tmp_path, capsys):
     ("arguments", "words"),
     [
         (["findings.csv", "--write", "my_lab"], "an environment is a folder below conf: --write "),
+        (
+            ["findings.csv", "--write", "conf/my_lab/parameters.yml"],
+            "--write takes a folder: --write ",
+        ),
         ([""], "is a folder: name the table in it, such as "),
+        (["book.xlsx"], "book.xlsx is an Excel file: save it as CSV in UTF-8"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_what_may_be(lab, arguments, words, capsys):
+    (lab / "book.xlsx").write_bytes(b"PK\x03\x04\x84")
     file, *options = arguments
     assert run(lab / file, *options) == 1
     assert words in capsys.readouterr().err

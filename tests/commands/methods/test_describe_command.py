@@ -49,7 +49,9 @@ def test_an_environment_changes_the_metrics(capsys):
 
 
 def test_given_settings_go_over_those_of_the_environment(capsys):
-    settings = "encoder.patch_size=16,encoder.image_size=128"
+    # As they stand in a command that ran the study.
+    settings = "source=image_table,raw_root=2024,data_root=data/x, encoder.patch_size=16,"
+    settings += "encoder.image_size=128"
     assert run("describe", "mae", "--env", "base", "--params", settings, "--json") == 0
     encoder = json.loads(capsys.readouterr().out)["mae"][0]
     assert encoder["tokens"] == int(0.4 * (128 // 16) ** 2) + 1  # 60 % are hidden; a class token
@@ -60,7 +62,7 @@ def test_given_settings_go_over_those_of_the_environment(capsys):
     [
         (["mea"], "there is no method 'mea': one of random, supervised, "),
         (["--params", "encoder.patch_sise=16"], "did you mean patch_size"),
-        (["--params", "16"], "--params takes name=value, joined by commas, not '16'"),
+        (["--params", "16"], "Item `16` must contain a key and a value"),
         (["--env", "papre"], "there is no environment 'papre': one of attention_sweep, base, "),
     ],
 )

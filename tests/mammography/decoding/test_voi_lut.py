@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from miram.mammography.decoding.read import DecodingConfig, read_frames, read_image
+from miram.mammography.decoding.voi_lut import WordFormat, frame_attributes, grey_table
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 
@@ -176,6 +177,20 @@ def test_a_broken_table_leaves_the_image_to_the_window_or_the_full_range(saved, 
     assert (image.transforms, image.max_value) == (expected.transforms, expected.max_value)
     detail = "VOI LUT: a LUT of 10 entries that declares 4096; it is not used"
     assert image.remarks == (("odd_window", detail),) and not expected.remarks
+
+
+def test_a_table_that_breaks_off_within_an_entry_is_not_used(saved):
+    dataset = with_short_lut()
+    dataset.VOILUTSequence[0].LUTData = bytes(4097)
+    image = read_image(saved(dataset))
+    np.testing.assert_array_equal(image.pixels, RAMP)
+    assert [code for code, _ in image.remarks] == ["odd_window"]
+
+
+def test_attributes_stay_as_they_are():
+    attributes, words = frame_attributes(with_short_lut(), 0), WordFormat(16, 12, signed=False)
+    first, second = (grey_table(attributes, words, inverted=False).remarks for _ in range(2))
+    assert first == second != ()
 
 
 @pytest.mark.parametrize("keyword", ["WindowCenter", "WindowWidth"])

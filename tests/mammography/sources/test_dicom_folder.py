@@ -151,6 +151,16 @@ def test_a_table_that_names_such_images_has_to_ask_for_them_too(tmp_path, tags, 
     assert len(make_source("image_table", {"special": [kind]}).ingest(tmp_path).lesions) == 2
 
 
+def test_a_table_may_name_films_that_were_converted_afterwards(tmp_path):
+    types = ["DERIVED", "SECONDARY"]
+    for number, modality in enumerate(("CR", "OT", None)):
+        about = {"Modality": modality, "ImageType": types, "SOPClassUID": SECONDARY_CAPTURE}
+        mammogram(tmp_path / f"{number}.dcm", f"1.2.{number}", **about)
+    rows = "".join(f"p{number},{number}.dcm\n" for number in range(3))
+    (tmp_path / "images.csv").write_text(f"patient_id,image_path\n{rows}")
+    assert len(make_source("image_table", {}).ingest(tmp_path).lesions) == 3
+
+
 def test_a_table_has_to_ask_for_raw_images_too(tmp_path):
     mammogram(tmp_path / "good.dcm", "1.2.1")
     mammogram(tmp_path / "raw.dcm", "1.2.2", PresentationIntentType="FOR PROCESSING")

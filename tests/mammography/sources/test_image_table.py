@@ -216,7 +216,7 @@ def test_letters_in_a_column_of_numbers_say_how_to_map_them(root):
         ({"box_columns": ["x", "y", "w", "h"]}, "box_columns: there is no column 'x'"),
         ({"table": "other.csv"}, "no table .*other.csv"),
         ({"tabel": "x"}, "tabel; did you mean table.*options: pseudonyms"),
-        ({"delimiter": ";"}, "has one column, 'file,who': set delimiter: ','"),
+        ({"delimiter": ";"}, "has one column, 'file,who': set the option delimiter: "),
     ],
 )
 def test_mistakes_in_the_options_are_reported(root, options, words):

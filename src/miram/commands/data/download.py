@@ -136,5 +136,6 @@ def _as_text(report: "DownloadReport", to: Path) -> str:
         if len(report.failed) > _SHOWN:
             lines.append(f"  and {len(report.failed) - _SHOWN} more (--json lists them)")
     else:
-        lines.append(f"next: kedro run --pipeline ingest --params source=cbis_ddsm,raw_root={to}")
+        params = f"source=cbis_ddsm,raw_root={to},data_root=data/cbis"
+        lines.append(f"next: kedro run --pipeline ingest --params {params}")
     return "\n".join(lines)

@@ -94,6 +94,8 @@ def _check_paths(file: Path, write: Path | None) -> None:
         raise MiramError(f"{file} is a folder: name the table in it{tables}")
     if write is None:
         return
+    if write.suffix in {".yml", ".yaml"}:
+        raise MiramError(f"--write takes a folder: --write {write.parent}")
     if write.absolute().parent.name != "conf":
         raise MiramError(f"an environment is a folder below conf: --write conf/{write.name}")
     for path in (write / _PLACES, write / _TABLE):

@@ -9,7 +9,7 @@ from kedro.io import AbstractDataset, AbstractVersionedDataset
 from kedro.io.core import DatasetError, Version
 from kedro_datasets._typing import JSONPreview
 
-from miram.files import atomic_path
+from miram.files import atomic_path, check, recorded_path
 
 
 class FileDataset(AbstractDataset[Any, Any]):
@@ -81,17 +81,23 @@ class TextFile(FileDataset):
             temporary.write_text(data, encoding="utf-8")
 
 
-class JsonFile(TextFile):
-    """A JSON file, written whole or not at all."""
+class JsonFile(FileDataset):
+    """A JSON file, written whole or not at all, and checked when it is read."""
 
     def load(self) -> Any:
-        """Read what it holds."""
-        return json.loads(super().load())
+        """Read what it holds.
+
+        Raises:
+            MiramError: It is not what was written.
+        """
+        check(self._filepath)
+        return json.loads(self._filepath.read_text(encoding="utf-8"))
 
     def save(self, data: Any) -> None:
         """Write what JSON can hold."""
-        super().save(json.dumps(data, indent=2))
+        with recorded_path(self._filepath) as temporary:
+            temporary.write_text(json.dumps(data, indent=2), encoding="utf-8")
 
     def preview(self) -> JSONPreview:
         """The text for Kedro-Viz."""
-        return JSONPreview(super().load())
+        return JSONPreview(self._filepath.read_text(encoding="utf-8"))

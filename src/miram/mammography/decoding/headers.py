@@ -194,7 +194,8 @@ def image_facts(path: str | Path) -> ImageFacts:
         raise DecodingError(DecodingFailure.NOT_DICOM, path, _format_of(path)) from error
     check_single_grey(path, header)
     size = (header.rows, header.columns)
-    return ImageFacts(*size, header.bits_stored, header.special, header.presentation_intent)
+    special = header.special if header.modality == "MG" else None  # films are often CR or OT
+    return ImageFacts(*size, header.bits_stored, special, header.presentation_intent)
 
 
 def check_single_grey(path: Path, header: Header) -> None:

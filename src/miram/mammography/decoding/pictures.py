@@ -37,7 +37,7 @@ _WHITE = np.iinfo(np.uint16).max
 class ImageFacts(NamedTuple):
     """What an image says of itself; a two-valued picture counts as 8 bits.
 
-    The last two are as in `Header`; a picture says neither.
+    The last two are as in `Header`, the kind of objects of modality MG alone; pictures say neither.
     """
 
     rows: int
@@ -74,7 +74,7 @@ def read_picture(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ..
             _check_grey_page(path, picture)
             if picture.mode == "1":
                 return np.asarray(picture.convert("L")), ()
-            # Pillow turns 8-bit white-is-zero pictures itself, but no others.
+            # Pillow turns white-is-zero pictures of 1 and 8 bits itself.
             turned = getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
             if picture.mode in {"I", "F"}:
                 return _in_16_bits(path, np.asarray(picture), turned)

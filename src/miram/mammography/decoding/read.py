@@ -74,8 +74,8 @@ class DecodingConfig(Config):
 
     voi: Voi = Field(
         "auto",
-        description="grey-level view of a DICOM file: its LUT, else its window, else none (auto); "
-        "or insist on one",
+        description="grey-level view of a DICOM file: its LUT if it is whole, else its window, "
+        "else none (auto); or insist on one",
     )
     voi_index: int = Field(0, ge=0, description="which of several windows or LUTs, from 0")
     frames: Literal["refuse", "first", "middle"] = Field(

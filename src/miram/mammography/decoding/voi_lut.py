@@ -178,7 +178,7 @@ def grey_table(
 
 
 def _without_lut(attributes: Dataset) -> Dataset:
-    others = Dataset(attributes)
+    others = frame_attributes(attributes, 0)  # one of its own
     del others.VOILUTSequence
     return others
 
@@ -341,6 +341,8 @@ def _entries(item: Dataset, length: int, little_endian: bool) -> np.ndarray:
     data: Any = item.get("LUTData")
     if isinstance(data, bytes):
         packed = len(data) in (length, length + length % 2)  # 8-bit entries, two in a word
+        if not packed and len(data) % 2:
+            raise BadLookupTableError(f"a LUT of {len(data)} bytes that declares {length} entries")
         order = "<" if little_endian else ">"
         entries = np.frombuffer(data, np.uint8 if packed else f"{order}u2").astype(np.int64)
     else:

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -35,9 +36,7 @@ def read_text_table(path: Path, delimiter: str) -> pd.DataFrame:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             cells = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, ValueError, csv.Error) as error:
-        with path.open("rb") as file:
-            if file.read(2) == b"PK":
-                raise MiramError(f"{path} is an Excel file: save it as CSV in UTF-8") from error
+        refuse_workbook(path)
         raise MiramError(
             f"{path} cannot be read as a table: {error}; save it as CSV in UTF-8, "
             f"or set the option `delimiter` (it is {delimiter!r})"
@@ -46,12 +45,25 @@ def read_text_table(path: Path, delimiter: str) -> pd.DataFrame:
     if len(filled) < 2:
         raise MiramError(f"{path} has no rows")
     names = filled.pop(min(filled))
-    if len(names) == 1 and (other := [mark for mark in (";", "\t", ",", "|") if mark in names[0]]):
-        raise MiramError(f"{path} has one column, {names[0]!r}: set delimiter: {other[0]!r}")
+    others = [mark for mark in ";\t,|" if mark in names[0]]
+    if len(names) == 1 and others:
+        mark = json.dumps(others[0])  # as YAML reads it
+        raise MiramError(f"{path} has one column, {names[0]!r}: set the option delimiter: {mark}")
     _check_cells(names, filled, path, delimiter)
     rows = [[*row, *[""] * len(names)][: len(names)] for row in filled.values()]
     table = pd.DataFrame(rows, columns=names, index=list(filled), dtype="str")
     return table.loc[:, [name != "" for name in names]]
+
+
+def refuse_workbook(path: Path) -> None:
+    """Say so where a file that is no table is a workbook of Excel, which is a zip archive.
+
+    Raises:
+        MiramError: It is one.
+    """
+    with path.open("rb") as file:
+        if file.read(4) == b"PK\x03\x04":
+            raise MiramError(f"{path} is an Excel file: save it as CSV in UTF-8")
 
 
 def _check_cells(

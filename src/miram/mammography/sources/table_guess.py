@@ -19,6 +19,7 @@ from miram.mammography.sources.table_columns import (
     nearest,
     plain_name,
     read_text_table,
+    refuse_workbook,
 )
 
 _DELIMITERS = ",;\t|"
@@ -145,6 +146,7 @@ def _delimiter(path: Path) -> str:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
     except (OSError, ValueError) as error:
+        refuse_workbook(path)
         raise MiramError(f"{path} cannot be read as a table: save it as CSV in UTF-8") from error
     return max(_DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
 

@@ -18,7 +18,7 @@ SPECIAL: dict[str, str] = {
     "stereo": "a stereotactic image of a biopsy, by its ImageType",
     "secondary_capture": "a picture made after the examination, such as with marks of CAD",
 }
-KINDS = {"for_processing": "a raw detector image; its contrast is another", **SPECIAL}
+KINDS = {"for_processing": "a raw detector image; its contrast is different", **SPECIAL}
 """What an image may be instead of an ordinary mammogram: audit codes and their meaning."""
 
 

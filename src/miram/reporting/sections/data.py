@@ -33,7 +33,7 @@ class Data(Section):
 class LeftOut(Section):
     """What ingestion, cropping, splitting and evaluation left out, with the reasons."""
 
-    title = "What was left out, repaired or odd"
+    title = "Left out, repaired or unusual"
     template = "left_out.html"
 
     def applies(self, study: Study) -> bool:
