@@ -26,6 +26,6 @@ VERSIONS = {
 def tests(session: nox.Session, versions: str) -> None:
     """Install miram with dependencies of such versions, and run the tests that are quick."""
     session.env["UV_PYTHON_DOWNLOADS"] = "never"
-    session.install(*VERSIONS[versions], "--editable", ".[dev]", "pip")
+    session.install(*VERSIONS[versions], "--editable", ".[dev]", "pip>=24")
     quick = ("-m", "not slow and not browser")
     session.run("python", "-m", "pytest", *(session.posargs or quick))

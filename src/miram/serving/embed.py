@@ -212,7 +212,6 @@ def _save_part(path: Path, rows: Rows, problems: list[dict[str, str]]) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
-            allow_pickle=False,
             features=rows.features,
             probabilities=rows.probabilities,
             text=text,
