@@ -75,7 +75,7 @@ class ServedProbe:
             "patients": np.array(fitted.patients),
         }
         with recorded_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | Path) -> "ServedProbe":

@@ -59,7 +59,7 @@ class TrainingRecordDataset(FileDataset):
     def save(self, data: TrainingRecord) -> None:
         """Write each file whole or not at all; the history comes last."""
         with recorded_path(self._arrays) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **data.reconstructions)
+            np.savez_compressed(file, **data.reconstructions)  # type: ignore[arg-type]
         if data.fidelity.empty:
             self._fidelity.unlink(missing_ok=True)  # of a method that had decoders
         else:
