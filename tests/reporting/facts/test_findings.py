@@ -185,6 +185,14 @@ def test_training_table_counts_epochs_and_leaves_missing_losses_empty(study: Stu
     assert rows["mae"][2] == pytest.approx(0.2)
 
 
+def test_training_table_says_how_many_encoders_share_the_steps(study: Study) -> None:
+    mae = study.methods["mae"]
+    folds = pd.concat([mae.history.assign(fold=fold) for fold in "012"])
+    table = training_table({"mae": replace(mae, history=folds)})
+    assert [row[0] for row in table.rows] == ["mae, 3 encoders"]
+    assert table.numeric[1:3] == (True, True)
+
+
 def test_columns_of_numbers_are_known_in_spite_of_empty_cells() -> None:
     table = Table(("a", "b", "c", "d"), (("x", None, 1.5, None), ("y", 2, "z", None)))
     assert table.numeric == (False, True, False, False)

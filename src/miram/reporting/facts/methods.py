@@ -218,15 +218,21 @@ def loss_label(column: str) -> str:
 
 
 def training_table(methods: Mapping[str, MethodResult]) -> Table:
-    """Length, last losses and speed of each training."""
+    """Length, last losses and speed of each training; steps are those of all its folds."""
     losses = loss_columns(result.history for result in methods.values())
     rows = [
-        (name, *_training_row(history, losses))
+        (name + _encoders(history), *_training_row(history, losses))
         for method, result in methods.items()
         for name, history in trainings_of(method, result.history).items()
     ]
     heads = [f"last loss, {loss_label(name)}" for name in losses]
     return Table(("Method", "Epochs", "Steps", *heads, "Images per second (median)"), tuple(rows))
+
+
+def _encoders(history: pd.DataFrame) -> str:
+    """Says that there is an encoder for each fold, whose steps are counted on."""
+    folds = history["fold"].nunique() if "fold" in history else 1
+    return f", {folds} encoders" if folds > 1 else ""
 
 
 def _training_row(history: pd.DataFrame, losses: list[str]) -> tuple[Any, ...]:
