@@ -71,6 +71,14 @@ def test_a_training_that_starts_afresh_gets_a_run_of_its_own(config, train):
     assert len(train(config, 1, history=[row(1)], training={"resume": False}).runs) == 2
 
 
+@pytest.mark.parametrize("other", [{"hold_out_folds": True}, {"seeds": [0, 1]}])
+def test_a_training_for_each_fold_or_seed_does_not_take_the_run_of_one(config, train, other):
+    train(config, 1, interrupted=True)
+    assert len(train(config, 2, interrupted=True, training=other).runs) == 2
+    found = train(config, 3, history=[row(1), row(2), row(3)], training=other)
+    assert [run.data.tags.get("resumed") for run in found.runs] == [None, "1"]
+
+
 def test_an_interruption_among_folds_resumes_in_the_same_run(config, train, folder):
     train(config, 1, interrupted=True)
     next(folder.path.glob("*.pt")).unlink()

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 TRAINING = "training_folder"  # a tag, by which an interrupted training finds its run
+# Parameters that make several trainings of one, each in a folder of its own below that folder.
+_PARTS = ("training.seeds", "training.hold_out_folds")
 _NOT_ALLOWED = re.compile(r"[^\w\-./ :]")  # in the name of a metric or parameter
 _LONGEST_PARAMETER = 500
 _PICTURE = re.compile(rb"data:image/[\w+.-]+;base64,[\w+/=]+")
@@ -206,6 +208,8 @@ class Store:
         filters = f"tags.{TRAINING} = '{run.tags[TRAINING]}' and attributes.status != 'FINISHED'"
         newest = ["attributes.start_time DESC"]
         for former in self.client.search_runs([self._experiment], filters, 1, 1, newest):
+            if any(former.data.params.get(key) != run.params.get(key) for key in _PARTS):
+                return
             run_id = former.info.run_id
             self._had[run_id] = {key: self._steps(run_id, key) for key in former.data.metrics}
             self.client.update_run(run_id, "RUNNING")
