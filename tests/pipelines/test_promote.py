@@ -316,6 +316,9 @@ def test_bad_input_gets_a_4xx_that_says_what_to_mend(post, study, tmp_path):
         status, content = post({"dataframe_records": [row]})
         assert 400 <= status < 500 and words in content, (row.keys(), status, content[-300:])
     assert post(b"no json")[0] == 400
+    split = {"columns": [["a"], "mask"], "data": [[crop, crop]]}
+    status, content = post({"dataframe_split": split})
+    assert status == 400 and "this request cannot be read (unhashable type: 'list')" in content
     for depth in (1000, 100_000):
         for nested in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
             status, content = post(b'{"dataframe_records": [{"image": %s}]}' % nested)

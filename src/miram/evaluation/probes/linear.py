@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
-from scipy import special, stats
+from scipy import special
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
@@ -37,7 +37,7 @@ class LinearProbeConfig(Probe):
     protocol: ClassVar[str] = "linear"
 
     regularization: tuple[float, ...] = Field(
-        default=(1e-3, 1e-2, 1e-1, 1.0, 10.0),
+        default=(1e-3, 1e-2, 1e-1, 1.0),
         min_length=1,
         description="Values of C tried, the inverse of the L2 penalty on standardized features",
     )
@@ -149,13 +149,11 @@ class InnerValidation:
 
     Attributes:
         auc: (C,) macro AUC, mean over the folds, over the classes that both sides have.
-        error: (C,) standard error of that mean; NaN where fewer than two folds have an AUC.
         scores: (C, n, K) probabilities of the lesions held out; NaN where the fold could not
             learn a lesion's class.
     """
 
     auc: Array
-    error: Array
     scores: Array
 
 
@@ -189,8 +187,7 @@ def inner_validation(
             found = probabilities(held_out, *fitted[:2], kind).reshape(len(held), -1)
             auc[fold, index] = _macro_auc(hot[held][:, learned], found[:, learned])
             scores[index, held[known]] = found[known]
-    means = np.array([_nanmean(column) for column in auc.T])
-    return InnerValidation(means, np.array([_standard_error(column) for column in auc.T]), scores)
+    return InnerValidation(np.array([_nanmean(column) for column in auc.T]), scores)
 
 
 def _macro_auc(hot: npt.NDArray[np.bool_], scores: Array) -> float:
@@ -199,21 +196,12 @@ def _macro_auc(hot: npt.NDArray[np.bool_], scores: Array) -> float:
     return _nanmean([curve.evaluate(weights).auc[0] for curve in curves])
 
 
-def best_index(inner: InnerValidation, hot: npt.NDArray[np.bool_]) -> int:
-    """Index of the strongest penalty whose AUC is within one standard error of the highest.
+def held_out_losses(inner: InnerValidation, hot: npt.NDArray[np.bool_]) -> Array:
+    """(C,) log loss of the lesions held out, which says what to choose.
 
-    The highest of a few noisy numbers is often a weak penalty by luck (Hastie et al., The Elements
-    of Statistical Learning, section 7.10). Where folds do not differ, as for classes separated
-    perfectly, the strongest penalty would leave probabilities that decide nothing: of equals the
-    one with the least log loss is taken.
+    The AUC of a few small folds is too noisy to choose by: docs/decisions/031.
     """
-    auc = np.nan_to_num(inner.auc, nan=-1.0)
-    error = inner.error[auc.argmax()]
-    if np.isfinite(error) and error > 0:
-        return int(np.flatnonzero(auc >= auc.max() - error)[0])
-    equals = np.flatnonzero(auc == auc.max())
-    losses = [_log_loss(inner.scores[index], hot) for index in equals]
-    return int(equals[np.argmin(losses)])
+    return np.array([_log_loss(scores, hot) for scores in inner.scores])
 
 
 def _log_loss(scores: Array, hot: npt.NDArray[np.bool_]) -> float:
@@ -242,12 +230,6 @@ def _nanmean(values: npt.ArrayLike) -> float:
     values = np.asarray(values, np.float64)
     defined = values[np.isfinite(values)]
     return float(defined.mean()) if len(defined) else float("nan")
-
-
-def _standard_error(values: Array) -> float:
-    """Of the mean; NaN for fewer than two values that are defined."""
-    defined = values[np.isfinite(values)]
-    return float(stats.sem(defined)) if len(defined) > 1 else float("nan")
 
 
 @dataclass(frozen=True)
@@ -337,19 +319,24 @@ def fit_classifier(train: TrainingLesions, config: LinearProbeConfig) -> LinearC
 def _choose_block(
     train: TrainingLesions, hot: npt.NDArray[np.bool_], kind: Kind, config: LinearProbeConfig
 ) -> tuple[slice, InnerValidation, int]:
-    """Columns of the block with the highest AUC in the inner folds, what these say, index of C."""
+    """Columns of the block with the least held-out loss, its inner validation, index of C.
+
+    Of equals the first block and the strongest penalty.
+    """
     size, rest = divmod(train.features.shape[1], config.blocks)
     if rest:
         raise MiramError(
             f"evaluation.linear_probe.blocks is {config.blocks}, but {train.features.shape[1]} "
             "features are no multiple of it: give the number of features.layers"
         )
-    found = []
-    for block in range(config.blocks):
-        columns = slice(block * size, (block + 1) * size)
-        inner = inner_validation(train.features[:, columns], hot, train.patients, kind, config)
-        found.append((columns, inner, best_index(inner, hot)))
-    return max(found, key=lambda one: np.nan_to_num(one[1].auc[one[2]], nan=-1.0))
+    blocks = [slice(block * size, (block + 1) * size) for block in range(config.blocks)]
+    inner = [
+        inner_validation(train.features[:, columns], hot, train.patients, kind, config)
+        for columns in blocks
+    ]
+    losses = np.array([held_out_losses(one, hot) for one in inner])  # (blocks, C)
+    block, best = np.unravel_index(losses.argmin(), losses.shape)
+    return blocks[block], inner[block], int(best)
 
 
 def _widened(values: Array, columns: slice, width: int, rest: float = 0.0) -> Array:

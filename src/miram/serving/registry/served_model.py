@@ -11,6 +11,7 @@ import json
 import math
 import reprlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _WHITE = 65_535  # of a stored crop
 _BATCH = 64
 _INPUTS = ("image", "mask", "dicom", "box", "bits")
 _MOST_BITS = 16
+_LONGEST = 200  # characters of another's message
 _FLAT = "the image has one grey level"
 _UNREAD_MASK = "the mask was not read: the features of this model do not depend on it"
 
@@ -45,7 +47,7 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Read the parts of the model."""
-        _refuse_nested_bodies()
+        _refuse_what_cannot_be_read()
         folder = Path(context.artifacts["predictor"])
         self.settings = json.loads((folder / "settings.json").read_text())
         self.image_size, self.cells = self.settings["crops"]["side"], self.settings["mask_cells"]
@@ -188,27 +190,40 @@ def _white(bits: Any) -> int:
     return int(2 ** int(bits) - 1)
 
 
-def _refuse_nested_bodies() -> None:
-    """Let MLflow's server refuse lists nested without end, as every other bad input.
+def _refuse_what_cannot_be_read() -> None:
+    """Let MLflow's server refuse bodies that its parser fails at, as every other bad input.
 
-    It parses a body before a model is asked, and answers 500 where its parser gives up.
+    It parses a body before a model is asked, and answers 500 to lists nested without end, to lists
+    in place of names, and the like.
     """
     server: Any = sys.modules.get("mlflow.pyfunc.scoring_server")  # absent where none runs
-    answer = getattr(server, "invocations", None)
-    if answer is None or hasattr(answer, "__wrapped__"):
-        return
+    faults = {
+        "invocations": RecursionError,  # of the JSON itself; all else may be of the model
+        "infer_and_parse_data": Exception,
+        "parse_csv_input": Exception,
+    }
+    for name, fault in faults.items():
+        function = getattr(server, name, None)
+        if function is not None and not hasattr(function, "__wrapped__"):
+            setattr(server, name, _refusing(function, fault))
 
-    @functools.wraps(answer)
+
+def _refusing(function: Callable[..., Any], fault: type[Exception]) -> Callable[..., Any]:
+    @functools.wraps(function)
     def refusing(*args: Any, **kwargs: Any) -> Any:
         try:
-            return answer(*args, **kwargs)
-        except RecursionError:
+            return function(*args, **kwargs)
+        except MlflowException:
+            raise
+        except fault as error:
+            deep = isinstance(error, RecursionError)
+            found = "the lists are nested too deep" if deep else str(error)[:_LONGEST]
             raise _refusal(
-                "the lists in this request are nested too deep: give rows as "
+                f"this request cannot be read ({found}): give rows as "
                 '{"dataframe_records": [{"image": [[...]]}]}'
             ) from None
 
-    server.invocations = refusing
+    return refusing
 
 
 def _absent(value: Any) -> bool:
