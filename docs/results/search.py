@@ -4,9 +4,10 @@
 
 The first folder is the study with lesions, splits and the untrained encoder; the others are
 studies of the same lesions, under any pseudonyms, whose `mae` had other settings, the first of them
-the reference. Every setting is evaluated by itself. The last row is the nested one: the inner folds
-of the linear probe choose the setting on the training patients of each fold, and the fold is scored
-by it.
+the reference. data_x:miram_softmax reads that method of a study instead.
+
+Every setting is evaluated by itself. The last row is the nested one: the inner folds of the linear
+probe choose the setting on the training patients of each fold, and the fold is scored by it.
 """
 
 import sys
@@ -23,23 +24,26 @@ from miram.reporting.facts.findings import paired_with_reference
 TASK = "pathology"
 
 
-def main(study: Path, method: str, roots: list[Path]) -> None:
+def main(study: Path, method: str, roots: list[str]) -> None:
     """Print the table."""
     lesions = pd.read_parquet(study / "02_intermediate/lesions.parquet")
     splits = pd.read_parquet(study / "05_model_input/splits.parquet")
     names = names_of(study, splits["lesion_id"])
     features = {"random": read(study, "random", names)}
-    features |= {root.name: read(root, method, names) for root in roots}
-    together = np.column_stack([features[root.name] for root in roots])
+    for root in roots:
+        folder, _, other = root.partition(":")
+        features[Path(folder).name] = read(Path(folder), other or method, names)
+    tried = list(features)[1:]
+    together = np.column_stack([features[name] for name in tried])
     results, entries = {}, {}
     for name, values in (features | {"chosen by inner folds": together}).items():
-        blocks = len(roots) if values is together else 1
+        blocks = len(tried) if values is together else 1
         given = {"tasks": [TASK], "linear_probe": {"blocks": blocks}}
         config = AssessmentConfig.model_validate(given)
         found = assess_seeds({0: {"": values}}, lesions, splits, config)
         results[name], entries[name] = found.predictions, found.metrics["tasks"][TASK]
     rows = {}
-    for reference in ("random", roots[0].name):
+    for reference in ("random", tried[0]):
         comparison = config.comparison.model_copy(update={"reference": reference})
         draws, seed = config.bootstrap_draws, config.seed
         for row in paired_with_reference(
@@ -49,10 +53,10 @@ def main(study: Path, method: str, roots: list[Path]) -> None:
             rows.setdefault(row.method, {})[reference] = text
     entry = next(iter(entries.values()))
     print(f"{TASK}, {entry['lesions']} lesions of {entry['patients']} patients\n")
-    print(f"| setting | AUC (95 %) | minus random | minus {roots[0].name} |\n|---|---|---|---|")
+    print(f"| setting | AUC (95 %) | minus random | minus {tried[0]} |\n|---|---|---|---|")
     for name, one in entries.items():
         auc = one["metrics"]["auc"]
-        cells = [rows.get(name, {}).get(reference, "") for reference in ("random", roots[0].name)]
+        cells = [rows.get(name, {}).get(reference, "") for reference in ("random", tried[0])]
         estimate = f"{auc['estimate']:.3f} ({auc['lower']:.3f} to {auc['upper']:.3f})"
         print(f"| {name} | {estimate} | {' | '.join(cells)} |")
 
@@ -72,4 +76,4 @@ def read(root: Path, method: str, names: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], [Path(one) for one in sys.argv[3:]])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
