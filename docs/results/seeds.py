@@ -51,7 +51,7 @@ def interval(found: dict) -> str:
 def difference(found: Compared, name: str) -> str:
     """A paired difference with its interval and p, bold below 0.05."""
     [row] = [row for row in found.comparisons if row.method == name]
-    p = "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
+    p = "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3g}"
     bold = "**" if row.p_holm < 0.05 else ""
     return f"{bold}{row.difference:.3f}{bold} ({row.lower:.3f} to {row.upper:.3f}), {p}"
 
