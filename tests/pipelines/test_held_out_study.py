@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from miram.evaluation.config import AssessmentConfig
+from miram.evaluation.evaluate import evaluate_table
 from miram.models.checkpoints.joined import split_folds
-from miram.pipelines.probe.nodes import evaluate_features
 
 FOLDS = {"strategy": "cv", "folds": 3, "repeats": 2}
 METHODS = {"methods": ["random", "mae"], "splits": FOLDS, "training": {"hold_out_folds": True}}
@@ -37,7 +37,7 @@ def test_every_lesion_is_evaluated_by_the_encoder_of_its_fold(held_out, open_con
     numbers = [name for name in disturbed if name.startswith("f") and name[1:].isdigit()]
     disturbed.loc[of_fold, numbers] = disturbed.loc[of_fold, numbers].to_numpy()[::-1]
     first, second = (
-        evaluate_features(one, catalog.load("lesions"), splits, config).predictions
+        evaluate_table(one, catalog.load("lesions"), splits, config).predictions
         for one in (features, disturbed)
     )
     assert set(first["repeat"]) == {1, 2}

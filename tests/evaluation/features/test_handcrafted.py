@@ -9,6 +9,7 @@ from kedro.pipeline import Pipeline
 
 from miram.errors import MiramError
 from miram.evaluation.config import AssessmentConfig
+from miram.evaluation.evaluate import evaluate_table
 from miram.evaluation.features.handcrafted import (
     DESCRIPTIONS,
     HandcraftedConfig,
@@ -30,7 +31,6 @@ from miram.mammography.sources import make_source
 from miram.mammography.splits import SplitConfig, assign_splits
 from miram.models.methods import BASELINES
 from miram.pipelines.baselines import create_pipeline, describing
-from miram.pipelines.probe.nodes import evaluate_features
 
 WHITE = 65_535
 
@@ -236,7 +236,7 @@ def test_boxes_of_real_lesions_are_those_of_their_masks_on_the_mammogram(real, s
 def test_baselines_are_weak_on_real_lesions_as_published_trials_found(real, baseline):
     lesions, store, splits = real
     features = describing(baseline)(store, splits, HandcraftedConfig(), 64)
-    evaluation = evaluate_features(features, lesions, splits, AssessmentConfig(bootstrap_draws=200))
+    evaluation = evaluate_table(features, lesions, splits, AssessmentConfig(bootstrap_draws=200))
     found = evaluation.metrics["tasks"]["pathology"]
     assert found["lesions"] == len(lesions) == len(evaluation.predictions)
     area = found["metrics"]["auc"]
@@ -254,6 +254,7 @@ def test_the_pipeline_gives_each_baseline_what_each_method_gives():
         "params:handcrafted",
         "params:encoder.image_size",
         "params:evaluation",
+        "params:engine",
     }
     assert pipeline.outputs() == {f"{name}.evaluation" for name in BASELINES}
     assert {f"{baseline}.features" for baseline in BASELINES} < pipeline.datasets()

@@ -9,6 +9,7 @@ from PIL import Image
 from sample_lesions import FEW_FITS
 
 from miram.evaluation.config import AssessmentConfig
+from miram.evaluation.evaluate import evaluate_table
 from miram.evaluation.predictions import calibration_table, subgroup_metrics
 from miram.evaluation.tasks.definitions import TASKS
 from miram.evaluation.tasks.targets import task_targets
@@ -17,7 +18,6 @@ from miram.mammography.crops.cut import CropConfig
 from miram.mammography.crops.plan import plan_crops
 from miram.mammography.sources import make_source
 from miram.mammography.splits import SplitConfig, assign_splits
-from miram.pipelines.probe.nodes import evaluate_features
 
 PATIENTS = 12
 OPTIONAL = {
@@ -104,7 +104,7 @@ def evaluate(lesions, splits, absent):
     features = np.random.default_rng(0).standard_normal((len(lesions), 3))
     features = pd.DataFrame(features, columns=["f0", "f1", "f2"]).assign(seed=0)
     features.insert(0, "lesion_id", splits["lesion_id"])
-    found = evaluate_features(features, lesions, splits, ASKED)
+    found = evaluate_table(features, lesions, splits, ASKED)
     skipped = {row["task"] for row in found.metrics["skipped"] if row["what"] == "task"}
     assert set(found.metrics["tasks"]) | skipped == set(TASKS)
     subgroups = subgroup_metrics(found.predictions, lesions, found.metrics, ASKED)

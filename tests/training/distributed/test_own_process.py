@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -17,7 +18,8 @@ from miram.training.checkpointing.interruption import (
     passing_signals_on,
 )
 from miram.training.distributed.cluster import EngineConfig
-from miram.training.distributed.launch import launch
+from miram.training.distributed.launch import launch, launch_on_cores
+from miram.training.distributed.own_process import _IMPORTED_ONCE
 from miram.training.logging.telemetry import LOGGER, log_metrics
 
 TWO = EngineConfig(parallel_methods=2)
@@ -27,6 +29,10 @@ def facts(number, *, text):
     log_metrics(3, {"loss": 0.5})
     logging.getLogger("miram.x").warning("hello from %s", text)
     return {"number": number, "pid": os.getpid(), "threads": torch.get_num_threads()}
+
+
+def where():
+    return os.getpid(), set(sys.modules)
 
 
 def refused():
@@ -76,6 +82,18 @@ def test_a_function_runs_elsewhere_and_is_heard_on_the_calling_thread(caplog):
     [(thread, record)] = heard.records
     assert (thread, record.step, record.metrics) == (threading.get_ident(), 3, {"loss": 0.5})
     assert "hello from there" in caplog.text
+
+
+@pytest.mark.parametrize("engine", [EngineConfig(), EngineConfig(kind="ray", parallel_methods=2)])
+def test_work_for_the_cores_stays_here_where_nothing_runs_beside_it(engine):
+    assert launch_on_cores(os.getpid, engine=engine) == os.getpid()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are not forked")
+def test_work_beside_other_work_finds_what_takes_seconds_imported():
+    there, modules = launch_on_cores(where, engine=TWO)
+    assert there != os.getpid()
+    assert set(_IMPORTED_ONCE) < modules
 
 
 def test_an_error_arrives_as_it_is():

@@ -50,7 +50,7 @@ def _nodes(baseline: str) -> list[Node]:
     )
     evaluate = Node(
         evaluate_features,
-        inputs=["features", "lesions", "splits", "params:evaluation"],
+        inputs=["features", "lesions", "splits", "params:evaluation", "params:engine"],
         outputs="evaluation",
         name="evaluate_features",
     )

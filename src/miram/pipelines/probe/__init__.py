@@ -17,7 +17,7 @@ def create_pipeline(**_: object) -> Pipeline:
     )
     evaluate = Node(
         evaluate_encoder,
-        inputs=["features", "lesions", "splits", "params:evaluation"],
+        inputs=["features", "lesions", "splits", "params:evaluation", "params:engine"],
         outputs="evaluation",
         name="evaluate_encoder",
     )

@@ -1,13 +1,14 @@
 """Nodes of the probe pipeline; torch is imported when a node runs."""
 
 import logging
-from dataclasses import replace
 
 import pandas as pd
 
 from miram.evaluation.results import Evaluation
 from miram.integrations.deferred import AssessmentConfig, EncoderCheckpoint, FeatureConfig
 from miram.mammography.crops.store import CropStore
+from miram.training.distributed.cluster import EngineConfig
+from miram.training.distributed.launch import launch_on_cores
 
 log = logging.getLogger(__name__)
 
@@ -62,40 +63,32 @@ def encode_lesions(
 
 
 def evaluate_features(
-    features: pd.DataFrame, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
+    features: pd.DataFrame,
+    lesions: pd.DataFrame,
+    splits: pd.DataFrame,
+    config: AssessmentConfig,
+    engine: EngineConfig,
 ) -> Evaluation:
     """Fit probes on features and evaluate them on patients they have not seen."""
-    from miram.evaluation.assess import assess_seeds
-    from miram.evaluation.probes.scoring import features_to_evaluate
+    from miram.evaluation.evaluate import evaluate_table
 
-    by_seed = features_to_evaluate(features, splits, config.seeds)
-    found = assess_seeds(by_seed, lesions, splits, config)
-    # Which encoder, crops and settings the metrics are of; empty for features from elsewhere.
-    return replace(found, metrics={**found.metrics, "features": features.attrs.get("origin", {})})
+    return launch_on_cores(evaluate_table, features, lesions, splits, config, engine=engine)
 
 
 def evaluate_encoder(
-    features: pd.DataFrame, lesions: pd.DataFrame, splits: pd.DataFrame, config: AssessmentConfig
+    features: pd.DataFrame,
+    lesions: pd.DataFrame,
+    splits: pd.DataFrame,
+    config: AssessmentConfig,
+    engine: EngineConfig,
 ) -> Evaluation:
     """Evaluate an encoder's features, also by subgroup, calibration and number of labels.
 
     Raises:
         MiramError: A column to split metrics up by does not exist.
     """
-    from miram.evaluation.assess import require_subgroups
-    from miram.evaluation.label_efficiency import COLUMNS, label_efficiency_table
-    from miram.evaluation.predictions import calibration_table, subgroup_metrics
-    from miram.evaluation.probes.scoring import features_to_evaluate
+    from miram.evaluation.evaluate import evaluate_table_in_detail
 
-    require_subgroups(lesions, config)
-    found = evaluate_features(features, lesions, splits, config)
-    efficiency = pd.DataFrame(columns=list(COLUMNS))
-    if config.label_efficiency.enabled:
-        by_seed = features_to_evaluate(features, splits, config.seeds)
-        efficiency = label_efficiency_table(by_seed, lesions, splits, config)
-    return replace(
-        found,
-        calibration=calibration_table(found.predictions, found.metrics),
-        subgroups=subgroup_metrics(found.predictions, lesions, found.metrics, config),
-        label_efficiency=efficiency,
+    return launch_on_cores(
+        evaluate_table_in_detail, features, lesions, splits, config, engine=engine
     )

@@ -1,4 +1,4 @@
-"""One training, in this process, in one of its own, or in the workers of a Ray cluster.
+"""The work of one node, in this process, in one of its own, or in the workers of a Ray cluster.
 
 Ray Train starts the workers, makes their process group, and starts all of them again from their
 last checkpoint when one dies. Two queues of Ray join them with the command:
@@ -108,6 +108,27 @@ def launch(
         raise error
     result: Result = value
     return result
+
+
+def launch_on_cores(function: Callable[..., Result], *args: Any, engine: EngineConfig) -> Result:
+    """Run work that is for this machine's cores; where nodes run side by side, as `launch`.
+
+    In threads of one process Python would do it in turns.
+
+    Args:
+        function: What to run; picklable.
+        args: Its arguments; picklable.
+        engine: Whether nodes run side by side.
+
+    Raises:
+        MiramError: The function raised it, or its process died.
+        TrainingInterrupted: Ctrl-C or SIGTERM.
+    """
+    if engine.kind != "local" or engine.parallel_methods == 1:
+        return function(*args)
+    if name := asked_to_stop():
+        raise interrupted(name)
+    return in_own_process(function, args, {}, engine.threads)
 
 
 def _has_gpu() -> bool:

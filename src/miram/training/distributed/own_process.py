@@ -1,10 +1,13 @@
-"""A training in a process of its own, so that several run side by side on one machine.
+"""The work of a node in a process of its own, so that several run side by side on one machine.
 
-Trainings of small models gain little from a second thread. In processes of their own each has its
-cores to itself, and gives the weights that it gives alone with as many threads.
+Trainings of small models gain little from a second thread, and Python takes its threads in turns.
+In processes of their own each has its cores to itself, and gives what it gives alone with as many
+threads.
 
     command: a thread per method ── pickled call ──► process
        └◄── records (metrics, log lines), then the result, on one pipe
+
+On Linux they are forked from one process that has imported what takes seconds.
 """
 
 import logging
@@ -13,6 +16,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -24,6 +28,13 @@ from miram.errors import MiramError
 from miram.training.checkpointing.interruption import Interruption, TrainingInterrupted
 
 Result = TypeVar("Result")
+
+_IMPORTED_ONCE = [
+    "miram.evaluation.evaluate",
+    "miram.training.pretrain",
+    "miram.training.supervised",
+    "kornia.enhance",
+]
 
 LOGGERS = ("miram", "miram_telemetry")  # what a training logs to; the second does not propagate
 
@@ -45,7 +56,7 @@ def in_own_process(
         MiramError: The function raised it, or the process died.
         TrainingInterrupted: Ctrl-C or SIGTERM; the process was asked to end after its step.
     """
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     here, there = context.Pipe(duplex=False)
     call = cloudpickle.dumps((function, args, kwargs))
     process = context.Process(target=_work, args=(call, threads, there), daemon=True)
@@ -61,6 +72,14 @@ def in_own_process(
         raise done.error
     result: Result = cloudpickle.loads(done.value)
     return result
+
+
+def _context() -> Any:
+    if sys.platform != "linux":  # elsewhere libraries of the system do not outlive a fork
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTED_ONCE)
+    return context
 
 
 def _follow(here: Connection, process: Any) -> _Done:
@@ -80,9 +99,9 @@ def _follow(here: Connection, process: Any) -> _Done:
                     raise interrupted(asked) from None
                 process.join(_GRACE)
                 raise MiramError(
-                    f"the process of a training died with exit code {process.exitcode}: it was "
+                    f"the process of this node died with exit code {process.exitcode}: it was "
                     "killed or ran out of memory. The same command resumes from the last state "
-                    "kept; engine.parallel_methods=1 trains one method at a time"
+                    "kept; engine.parallel_methods=1 takes one method at a time"
                 ) from None
             if not asked and (asked := interruption.signal):
                 deadline = time.monotonic() + _GRACE
@@ -93,6 +112,7 @@ def _follow(here: Connection, process: Any) -> _Done:
 
 def _work(call: bytes, threads: int, there: Connection) -> None:
     os.setpgid(0, 0)  # Ctrl-C reaches the command alone, which passes it on
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # work that does not listen ends at once
     import torch
 
     torch.set_num_threads(threads)
