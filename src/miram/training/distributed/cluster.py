@@ -44,8 +44,8 @@ class EngineConfig(Config):
     parallel_methods: int = Field(
         1,
         ge=1,
-        description="methods that are trained at a time; on this machine each in a process with "
-        "its share of the cores, on a GPU one after another",
+        description="methods that are trained or evaluated at a time; on this machine each in a "
+        "process with its share of the cores, trainings on a GPU one after another",
     )
 
     @model_validator(mode="after")
