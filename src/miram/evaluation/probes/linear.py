@@ -29,7 +29,6 @@ from miram.mammography.splits import stratified_pairs
 _ITERATIONS = 500  # of L-BFGS per fit
 _TOLERANCE = 1e-4  # of L-BFGS, on the gradient
 _INNER_TOLERANCE = 1e-3  # the same while C is chosen, which needs less
-_PAST_THE_BEST = 1.05  # a held-out loss so much above the least: weaker penalties only add to it
 
 
 class LinearProbeConfig(Probe):
@@ -146,19 +145,16 @@ def regularization_path(
 
 @dataclass(frozen=True)
 class InnerValidation:
-    """What the inner folds say of the first T values of C, on training lesions alone.
+    """What the inner folds say of C values, on training lesions alone.
 
     Attributes:
-        auc: (T,) macro AUC, mean over the folds, over the classes that both sides have.
-        scores: (T, n, K) probabilities of the lesions held out; NaN where the fold could not
+        auc: (C,) macro AUC, mean over the folds, over the classes that both sides have.
+        scores: (C, n, K) probabilities of the lesions held out; NaN where the fold could not
             learn a lesion's class.
-        losses: (T,) log loss of the lesions held out, which says what to choose: the AUC of a few
-            small folds is too noisy to choose by, docs/decisions/031.
     """
 
     auc: Array
     scores: Array
-    losses: Array
 
 
 def inner_validation(
@@ -170,58 +166,28 @@ def inner_validation(
 ) -> InnerValidation:
     """Score training lesions by classifiers that have not seen their patients.
 
-    Weaker penalties are not tried any more where the loss has clearly risen: they take most of the
-    time, and features are learned by heart more and more.
-
-    Args:
-        features: (n, d).
-        hot: (n, K) labels, with one column for `binary`.
-        groups: (n,) patients.
-        kind: Of the task.
-        config: Values of C, and the folds.
+    Features are (n, d), labels (n, K) with one column for `binary`, and patients (n,).
     """
     grid = config.regularization
     number = min(config.inner_folds, len(np.unique(groups)))
-    folds = [
-        _inner_fold(features, hot, train, held, kind, grid)
-        for train, held in stratified_pairs(rarest_class(hot), groups, number, config.seed)
-        if len(held) and varied(hot[train], kind)
-    ]
-    auc: list[float] = []
-    losses: list[float] = []
+    folds = stratified_pairs(rarest_class(hot), groups, number, config.seed)
+    auc = np.full((len(folds), len(grid)), np.nan)
     scores = np.full((len(grid), *hot.shape), np.nan)
-    for row in scores:
-        areas = []
-        for fold in folds:
-            held, row[held], area = next(fold)
-            areas.append(area)
-        auc.append(_nanmean(areas))
-        losses.append(held_out_loss(row, hot))
-        if losses[-1] > _PAST_THE_BEST * min(losses):
-            break
-    return InnerValidation(np.array(auc), scores[: len(auc)], np.array(losses))
-
-
-def _inner_fold(
-    features: npt.NDArray,
-    hot: npt.NDArray[np.bool_],
-    train: npt.NDArray,
-    held: npt.NDArray,
-    kind: Kind,
-    grid: Sequence[float],
-) -> Iterator[tuple[npt.NDArray, Array, float]]:
-    """Rows whose class the fold could learn, their probabilities, and the AUC, for each C."""
-    mean, scale, standardized = standardize(features[train])
-    held_out = (features[held] - mean) / scale
-    learned = np.asarray(hot[train].any(axis=0))
-    known = np.ones(len(held), bool)
-    if kind == "single":
-        known = learned[hot[held].argmax(axis=1)]
-    path = regularization_path(standardized, hot[train], kind, grid, _INNER_TOLERANCE)
-    for coefficients, intercepts, _ in path:
-        found = probabilities(held_out, coefficients, intercepts, kind).reshape(len(held), -1)
-        area = _macro_auc(hot[held][:, learned], found[:, learned])
-        yield held[known], found[known], area
+    for fold, (train, held) in enumerate(folds):
+        if not (len(held) and varied(hot[train], kind)):
+            continue
+        mean, scale, standardized = standardize(features[train])
+        held_out = (features[held] - mean) / scale
+        learned = np.asarray(hot[train].any(axis=0))
+        known = np.ones(len(held), bool)
+        if kind == "single":
+            known = learned[hot[held].argmax(axis=1)]
+        path = regularization_path(standardized, hot[train], kind, grid, _INNER_TOLERANCE)
+        for index, fitted in enumerate(path):
+            found = probabilities(held_out, *fitted[:2], kind).reshape(len(held), -1)
+            auc[fold, index] = _macro_auc(hot[held][:, learned], found[:, learned])
+            scores[index, held[known]] = found[known]
+    return InnerValidation(np.array([_nanmean(column) for column in auc.T]), scores)
 
 
 def _macro_auc(hot: npt.NDArray[np.bool_], scores: Array) -> float:
@@ -230,8 +196,16 @@ def _macro_auc(hot: npt.NDArray[np.bool_], scores: Array) -> float:
     return _nanmean([curve.evaluate(weights).auc[0] for curve in curves])
 
 
-def held_out_loss(scores: Array, hot: npt.NDArray[np.bool_]) -> float:
-    """Log loss of (n, K) scores, mean over lesions and classes; infinite where all are NaN."""
+def held_out_losses(inner: InnerValidation, hot: npt.NDArray[np.bool_]) -> Array:
+    """(C,) log loss of the lesions held out, which says what to choose.
+
+    The AUC of a few small folds is too noisy to choose by: docs/decisions/031.
+    """
+    return np.array([_log_loss(scores, hot) for scores in inner.scores])
+
+
+def _log_loss(scores: Array, hot: npt.NDArray[np.bool_]) -> float:
+    """Mean over lesions and classes, infinite where no lesion was held out."""
     known = np.isfinite(scores).all(axis=1)
     if not known.any():
         return float("inf")
@@ -269,8 +243,7 @@ class LinearClassifier:
         coefficients: (K, d) on standardized features, one row for `binary`.
         intercepts: (K,); minus infinity for a class that training did not have.
         regularization: The chosen C.
-        inner_auc: Macro AUC of the inner cross-validation per C tried, NaN where undefined. Weaker
-            penalties were not tried where the held-out loss had risen.
+        inner_auc: Macro AUC of the inner cross-validation per C tried, NaN where undefined.
         converged: Whether the final fit met the tolerance.
         lesions: Number of training lesions.
         patients: Number of training patients.
@@ -335,7 +308,7 @@ def fit_classifier(train: TrainingLesions, config: LinearProbeConfig) -> LinearC
         coefficients=_widened(coefficients, columns, width),
         intercepts=intercepts,
         regularization=chosen,
-        inner_auc=dict(zip(config.regularization, inner.auc.tolist(), strict=False)),
+        inner_auc=dict(zip(config.regularization, inner.auc.tolist(), strict=True)),
         converged=converged,
         lesions=len(hot),
         patients=patients,
@@ -361,9 +334,7 @@ def _choose_block(
         inner_validation(train.features[:, columns], hot, train.patients, kind, config)
         for columns in blocks
     ]
-    losses = np.full((len(blocks), len(config.regularization)), np.inf)
-    for row, one in zip(losses, inner, strict=True):
-        row[: len(one.losses)] = one.losses
+    losses = np.array([held_out_losses(one, hot) for one in inner])  # (blocks, C)
     block, best = np.unravel_index(losses.argmin(), losses.shape)
     return blocks[block], inner[block], int(best)
 
