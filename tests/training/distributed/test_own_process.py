@@ -1,12 +1,16 @@
 """Trainings in processes of their own: the same results, heard and stopped like others."""
 
+import contextlib
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -19,7 +23,6 @@ from miram.training.checkpointing.interruption import (
 )
 from miram.training.distributed.cluster import EngineConfig
 from miram.training.distributed.launch import launch, launch_on_cores
-from miram.training.distributed.own_process import _IMPORTED_ONCE
 from miram.training.logging.telemetry import LOGGER, log_metrics
 
 TWO = EngineConfig(parallel_methods=2)
@@ -33,6 +36,11 @@ def facts(number, *, text):
 
 def where():
     return os.getpid(), set(sys.modules)
+
+
+def never_done(started):
+    started.write_text(str(os.getpid()))
+    time.sleep(600)
 
 
 def refused():
@@ -93,12 +101,68 @@ def test_work_for_the_cores_stays_here_where_nothing_runs_beside_it(engine):
 def test_work_beside_other_work_finds_what_takes_seconds_imported():
     there, modules = launch_on_cores(where, engine=TWO)
     assert there != os.getpid()
-    assert set(_IMPORTED_ONCE) < modules
+    assert {"torch", "timm", "kornia.enhance", "miram.training.pretrain"} < modules
 
 
 def test_an_error_arrives_as_it_is():
     with pytest.raises(MiramError, match="there is no such crop"):
         launch(refused, engine=TWO)
+
+
+LEFT_ALONE = """
+import os, sys, threading, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_own_process import TWO, launch_on_cores, never_done
+started = Path(sys.argv[1])
+
+def die():
+    while not started.exists() or not started.read_text():
+        time.sleep(0.05)
+    os._exit(9)
+
+threading.Thread(target=die).start()
+launch_on_cores(never_done, started, engine=TWO)
+"""
+
+
+def test_work_ends_with_a_command_that_is_killed(tmp_path):
+    started = tmp_path / "pid"
+    arguments = [sys.executable, "-c", LEFT_ALONE, started, Path(__file__).parent]
+    assert subprocess.run(arguments, timeout=120).returncode == 9
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
+        psutil.Process(int(started.read_text())).wait(timeout=30)
+
+
+def test_work_that_does_not_listen_to_signals_ends_as_the_command_does(tmp_path):
+    started = tmp_path / "pid"
+
+    def ask():
+        while not started.exists() or not started.read_text():
+            time.sleep(0.05)
+        os.kill(int(started.read_text()), signal.SIGTERM)  # as where all processes are told
+        ask_to_stop(signal.SIGTERM)
+
+    with passing_signals_on():
+        threading.Thread(target=ask).start()
+        with pytest.raises(TrainingInterrupted, match="stopped by SIGTERM"):
+            launch_on_cores(never_done, started, engine=TWO)
+
+
+def test_a_long_name_of_the_temporary_folder_is_no_obstacle(tmp_path):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    code = (
+        "import os; from miram.training.distributed.launch import launch, EngineConfig; "
+        "print(launch(os.getpid, engine=EngineConfig(parallel_methods=2)) != os.getpid())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.strip() == "True", found.stderr
 
 
 def test_an_error_that_cannot_be_pickled_arrives_in_words():

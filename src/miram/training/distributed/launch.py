@@ -28,6 +28,7 @@ from miram.errors import MiramError
 from miram.training.checkpointing.interruption import Interruption, ask_to_stop, asked_to_stop
 from miram.training.distributed.cluster import EngineConfig, cluster, refuse_too_small
 from miram.training.distributed.own_process import (
+    FORKS,
     LOGGERS,
     in_own_process,
     interrupted,
@@ -113,7 +114,8 @@ def launch(
 def launch_on_cores(function: Callable[..., Result], *args: Any, engine: EngineConfig) -> Result:
     """Run work that is for this machine's cores; where nodes run side by side, as `launch`.
 
-    In threads of one process Python would do it in turns.
+    In threads of one process Python would do it in turns. Where processes are not forked, starting
+    one takes as long as the work, which stays here.
 
     Args:
         function: What to run; picklable.
@@ -124,7 +126,7 @@ def launch_on_cores(function: Callable[..., Result], *args: Any, engine: EngineC
         MiramError: The function raised it, or its process died.
         TrainingInterrupted: Ctrl-C or SIGTERM.
     """
-    if engine.kind != "local" or engine.parallel_methods == 1:
+    if not FORKS or engine.kind != "local" or engine.parallel_methods == 1:
         return function(*args)
     if name := asked_to_stop():
         raise interrupted(name)

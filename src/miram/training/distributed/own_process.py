@@ -7,9 +7,10 @@ threads.
     command: a thread per method ── pickled call ──► process
        └◄── records (metrics, log lines), then the result, on one pipe
 
-On Linux they are forked from one process that has imported what takes seconds.
+On Linux they are forked from one process that has imported what takes seconds: `preloaded`.
 """
 
+import contextlib
 import logging
 import logging.handlers
 import multiprocessing
@@ -17,24 +18,25 @@ import os
 import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, TypeVar
 
 import cloudpickle
 
 from miram.errors import MiramError
-from miram.training.checkpointing.interruption import Interruption, TrainingInterrupted
+from miram.training.checkpointing.interruption import (
+    Interruption,
+    TrainingInterrupted,
+    asked_to_stop,
+)
 
 Result = TypeVar("Result")
 
-_IMPORTED_ONCE = [
-    "miram.evaluation.evaluate",
-    "miram.training.pretrain",
-    "miram.training.supervised",
-    "kornia.enhance",
-]
+FORKS = sys.platform == "linux"  # elsewhere libraries of the system do not outlive a fork
 
 LOGGERS = ("miram", "miram_telemetry")  # what a training logs to; the second does not propagate
 
@@ -60,7 +62,15 @@ def in_own_process(
     here, there = context.Pipe(duplex=False)
     call = cloudpickle.dumps((function, args, kwargs))
     process = context.Process(target=_work, args=(call, threads, there), daemon=True)
-    process.start()
+    try:
+        process.start()
+    except (OSError, EOFError) as error:
+        if by := asked_to_stop():
+            raise interrupted(by) from None
+        raise MiramError(
+            f"no process can be started ({type(error).__name__}: {error}): "
+            "engine.parallel_methods=1 needs none"
+        ) from error
     there.close()  # so that the end of the process ends the pipe
     try:
         done = _follow(here, process)
@@ -75,11 +85,14 @@ def in_own_process(
 
 
 def _context() -> Any:
-    if sys.platform != "linux":  # elsewhere libraries of the system do not outlive a fork
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_IMPORTED_ONCE)
-    return context
+    if FORKS:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["miram.training.distributed.preloaded"])
+        # It needs a socket, which a folder for temporary files of a long name cannot hold.
+        with contextlib.suppress(OSError):
+            forkserver.ensure_running()
+            return context
+    return multiprocessing.get_context("spawn")
 
 
 def _follow(here: Connection, process: Any) -> _Done:
@@ -95,9 +108,9 @@ def _follow(here: Connection, process: Any) -> _Done:
                         return message
                     log_again(message)
             except (EOFError, ConnectionError):
-                if asked:
-                    raise interrupted(asked) from None
                 process.join(_GRACE)
+                if by := asked or interruption.signal:  # perhaps both were told
+                    raise interrupted(by) from None
                 raise MiramError(
                     f"the process of this node died with exit code {process.exitcode}: it was "
                     "killed or ran out of memory. The same command resumes from the last state "
@@ -105,14 +118,17 @@ def _follow(here: Connection, process: Any) -> _Done:
                 ) from None
             if not asked and (asked := interruption.signal):
                 deadline = time.monotonic() + _GRACE
-                os.kill(process.pid, asked)
+                with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+                    os.kill(process.pid, asked)
             if asked and time.monotonic() > deadline:
                 raise interrupted(asked)
 
 
 def _work(call: bytes, threads: int, there: Connection) -> None:
     os.setpgid(0, 0)  # Ctrl-C reaches the command alone, which passes it on
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # work that does not listen ends at once
+    for stop in (signal.SIGINT, signal.SIGTERM):  # work that does not listen ends at once
+        signal.signal(stop, signal.SIG_DFL)
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
@@ -127,6 +143,13 @@ def _work(call: bytes, threads: int, there: Connection) -> None:
         done = _Done(None, _sendable(error))
     there.send(done)
     there.close()
+
+
+def _end_with_the_command() -> None:
+    command = multiprocessing.parent_process()
+    if command is not None:
+        command.join()
+        os._exit(1)
 
 
 def _sendable(error: Exception) -> Exception:
