@@ -97,11 +97,20 @@ def test_work_for_the_cores_stays_here_where_nothing_runs_beside_it(engine):
     assert launch_on_cores(os.getpid, engine=engine) == os.getpid()
 
 
+IMPORTED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_own_process import TWO, launch_on_cores, where
+there, modules = launch_on_cores(where, engine=TWO)
+missing = {"torch", "timm", "kornia.enhance", "miram.training.pretrain"} - modules
+print(there != os.getpid(), missing)
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are not forked")
 def test_work_beside_other_work_finds_what_takes_seconds_imported():
-    there, modules = launch_on_cores(where, engine=TWO)
-    assert there != os.getpid()
-    assert {"torch", "timm", "kornia.enhance", "miram.training.pretrain"} < modules
+    run = [sys.executable, "-c", f"import os{IMPORTED}", Path(__file__).parent]
+    assert subprocess.check_output(run, text=True).strip() == "True set()"
 
 
 def test_an_error_arrives_as_it_is():
