@@ -1,10 +1,12 @@
 """The patient-cluster bootstrap: coverage, clusters, order, undefined draws."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from miram.evaluation.statistics import StatisticsError
+from miram.evaluation.statistics import StatisticsError, bootstrap
 from miram.evaluation.statistics.bootstrap import (
     Resampled,
     cluster_bootstrap,
@@ -71,6 +73,17 @@ def test_intervals_follow_from_the_seed_alone():
     )
     assert first == again
     assert first.lower != other.lower
+
+
+@pytest.mark.parametrize("at_once", [1, 1_000, 10**6])
+def test_draws_do_not_depend_on_how_many_are_evaluated_at_once(monkeypatch, at_once):
+    labels, scores, groups = clustered(np.random.default_rng(2), 13)  # some draws lack a class
+    given = labels, scores, groups, ["auc", "average_precision"]
+    expected = cluster_bootstrap(*given, draws=300, seed=3)
+    monkeypatch.setattr(bootstrap, "AT_ONCE", at_once)
+    found = cluster_bootstrap(*given, draws=300, seed=3)
+    for name, interval in expected.items():
+        np.testing.assert_allclose(astuple(found[name]), astuple(interval), rtol=1e-13)
 
 
 def test_an_interval_says_what_it_rests_on():

@@ -17,9 +17,9 @@ from miram.evaluation.statistics.metrics import Statistic, mean_metrics
 Array = npt.NDArray[np.float64]
 
 DRAWS = 2000
-BATCH = 128
-"""Draws evaluated at once: the sums of 3,568 lesions then stay within a core's cache. Fixed,
-because the stream of random numbers is cut into batches of this size."""
+AT_ONCE = 2**20
+"""Weights evaluated at once, 128 draws of 8,192 lesions: their sums stay within a core's cache. The
+stream of random numbers, and so the draws, do not depend on it."""
 
 MAX_REDRAW = 10
 """Give up redrawing after this many times the asked draws."""
@@ -123,9 +123,10 @@ def resample(
     possible = np.isfinite(statistic(np.ones((len(group), 1)))[:, 0])
     rng = np.random.default_rng(seed)
     batches: list[Array] = []
+    batch = max(1, min(128, AT_ONCE // len(group)))
     found = np.where(possible & (patients > 1), 0, draws)
-    while found.min() < draws and len(batches) * BATCH < MAX_REDRAW * draws:
-        values = statistic(patient_counts(rng, patients, BATCH)[group])
+    while found.min() < draws and len(batches) * batch < MAX_REDRAW * draws:
+        values = statistic(patient_counts(rng, patients, batch)[group])
         batches.append(values)
         found = found + np.isfinite(values).sum(axis=1)
     drawn = np.hstack(batches) if batches else np.empty((len(possible), 0))
