@@ -147,7 +147,9 @@ time, as the machine is shared; above 1 is better. What bounds the speed of a st
 
 {markdown_table(numbers(run))}
 
-Attentions by size and kernel: [Which attention for which image size](results/attention.md).
+Attentions by size and kernel: [Which attention for which image size](results/attention.md). Every
+node: [Time and memory by number of lesions](results/scale.md). What is not reached, and why:
+[decision 032](decisions/032-goals-of-speed.md).
 """
 
 
