@@ -1,6 +1,7 @@
 """What is set, and what is not yet loaded, when miram starts."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -35,6 +36,28 @@ def test_spawned_workers_wait_alike(tmp_path):
 def test_garbage_is_looked_for_rarely_unless_the_user_wants_otherwise(before, after):
     ask = f"import gc; gc.set_threshold(*{before}); import miram; print(gc.get_threshold())"
     assert _fresh_process("-c", ask) == str(after)
+
+
+_CLEARED = """
+import resource
+import miram
+
+def cleared():  # pages that the system gave, and cleared before
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+before, size = cleared(), 24 * 2**20
+for _ in range(10):
+    [b"x" * size for _ in range(4)]
+print(cleared() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no settings")
+def test_memory_of_arrays_is_used_again_unless_the_user_has_set_how():
+    ours, users = (
+        int(_fresh_process("-c", _CLEARED, **by)) for by in ({}, {"MALLOC_ARENA_MAX": "8"})
+    )
+    assert ours < users / 4
 
 
 def test_describing_a_model_loads_nothing_that_only_some_trainings_need():
