@@ -34,6 +34,7 @@ TINY_PHANTOM = PhantomConfig(patients=16, image_size=512, seed=3)
 # Trainings, servers, workers, real file lists and whole studies; what else needs a study is slow
 # by its fixture, single tests by their marker.
 SLOW = (
+    "benchmarks",
     "browser",
     "commands/methods/test_benchmark_command.py",
     "evaluation/test_controls.py",

@@ -7,26 +7,32 @@ import sys
 
 import pytest
 
-_ASK = "import os, miram; print(os.environ['OMP_WAIT_POLICY'])"
-_ASK_SPAWNED = """
+_WAITS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+_ASK = f"import os, miram; print([os.environ.get(name) for name in {_WAITS}])"
+_ASK_SPAWNED = f"""
 import multiprocessing, os
 import miram
 if __name__ == "__main__":
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        print(pool.apply(os.getenv, ["OMP_WAIT_POLICY"]))
+        print(pool.map(os.getenv, {_WAITS}))
 """
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")]
+    ("before", "after"),
+    [
+        ({}, ["passive", "10000"]),
+        ({"OMP_WAIT_POLICY": "active"}, ["active", None]),
+        ({"GOMP_SPINCOUNT": "5"}, [None, "5"]),
+    ],
 )
-def test_threads_sleep_while_they_wait_unless_the_user_wants_otherwise(before, after):
-    assert _fresh_process("-c", _ASK, **before) == after
+def test_threads_wait_a_little_and_then_sleep_unless_the_user_wants_otherwise(before, after):
+    assert _fresh_process("-c", _ASK, **before) == str(after)
 
 
 def test_spawned_workers_wait_alike(tmp_path):
     (tmp_path / "ask.py").write_text(_ASK_SPAWNED)
-    assert _fresh_process(tmp_path / "ask.py") == "passive"
+    assert _fresh_process(tmp_path / "ask.py") == "['passive', '10000']"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def test_describing_a_model_loads_nothing_that_only_some_trainings_need():
 
 
 def _fresh_process(*arguments, **variables):
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment = {name: value for name, value in os.environ.items() if name not in _WAITS}
     run = subprocess.run(
         [sys.executable, *arguments],
         env=environment | variables,

@@ -5,10 +5,12 @@ import gc
 import os
 import sys
 
-# Threads that spin while they wait for each other make training up to 50 times slower where other
-# work shares the cores. OpenMP reads this once, when torch is loaded, so it is set before that.
-# Sleeping costs several threads 15 to 25 % on quiet cores; trainings take one thread by default.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Threads that spin while they wait for each other make training 20 times slower where other work
+# shares the cores; threads that sleep at once halve the speed of small models on quiet ones. So
+# they look 10,000 times, about half a millisecond, and sleep then: docs/decisions/033. GNU's OpenMP
+# reads both once, when torch is loaded; others know the first alone. What the user has set is left.
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+    os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
 
 # torch, timm and MLflow bring a million objects. To look through them for garbage after every 700
 # new ones, as Python does, is a quarter of the start of each command. A higher value set before is

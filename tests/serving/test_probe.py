@@ -60,7 +60,19 @@ def test_it_is_kept_as_plain_arrays_and_comes_back_the_same(task, tmp_path):
     rows = FEATURES.drop(columns="lesion_id").to_numpy()
     np.testing.assert_array_equal(again.probabilities(rows), probe.probabilities(rows))
     assert (again.task, again.classes) == (task, probe.classes)
-    assert again.classifier.inner_auc == probe.classifier.inner_auc
+    assert again.classifier.inner_loss == probe.classifier.inner_loss
+
+
+def test_a_file_of_before_inner_losses_were_kept_is_read(tmp_path):
+    _, probe = fit("official")
+    probe.save(tmp_path / "probe.npz")
+    with np.load(tmp_path / "probe.npz") as file:
+        arrays = {name: file[name] for name in file.files if name != "inner_loss"}
+    np.savez(tmp_path / "older.npz", **arrays)
+    rows = FEATURES.drop(columns="lesion_id").to_numpy()
+    again = ServedProbe.load(tmp_path / "older.npz")
+    np.testing.assert_array_equal(again.probabilities(rows), probe.probabilities(rows))
+    assert again.classifier.warning == probe.classifier.warning
 
 
 def test_a_file_that_is_no_probe_is_named(tmp_path):

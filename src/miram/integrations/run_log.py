@@ -15,6 +15,8 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from miram.integrations.crowd import Used, crowd
+
 log = logging.getLogger(__name__)
 
 _THEN = "next: `kedro run --pipeline {}` with the same options"
@@ -67,8 +69,15 @@ class RunLog:
     """Logs nodes and results."""
 
     @hook_impl
+    def after_context_created(self) -> None:
+        """Begin to watch what else the machine does."""
+        self.used = Used.now()
+
+    @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Count what is to be done."""
+        """Count what is to be done, and say if other programs are in the way."""
+        if words := crowd(self.used, Used.now()):
+            log.warning(words)
         self.nodes, self.begun, self.start = len(pipeline.nodes), 0, time.monotonic()
 
     @hook_impl

@@ -42,7 +42,8 @@ KERNELS = {
     "formula": SDPBackend.MATH,
 }
 _FEWEST_RUNS = 3
-_PRODUCT = 2048  # side of the matrices whose product sets the rate of the machine
+_PRODUCT = {"cuda": 8192}  # side of the matrices whose product sets the rate of a device
+_PRODUCT_ELSEWHERE = 2048
 _MOST_OF_FREE = 0.7
 _MIB = 2**20
 
@@ -249,9 +250,10 @@ def _times(run: Any, seconds: float, device: torch.device) -> Iterator[float]:
 def product_rate(device: torch.device, precision: str) -> float:
     """Operations per second of the product of two large matrices, the best of three."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    one = torch.randn(_PRODUCT, _PRODUCT, device=device, dtype=dtype)
+    side = _PRODUCT.get(device.type, _PRODUCT_ELSEWHERE)
+    one = torch.randn(side, side, device=device, dtype=dtype)
     best = min(_times(lambda: one @ one, 0, device))
-    return 2 * _PRODUCT**3 / best
+    return 2 * side**3 / best
 
 
 @dataclass(frozen=True)

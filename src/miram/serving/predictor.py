@@ -68,8 +68,8 @@ class ServedProbe:
             "task": np.array(self.task),
             "kind": np.array(fitted.kind),
             "regularization": np.array(fitted.regularization),
-            "tried": np.array(list(fitted.inner_auc), np.float64),
-            "inner_auc": np.array(list(fitted.inner_auc.values()), np.float64),
+            "tried": np.array(list(fitted.inner_loss), np.float64),
+            "inner_loss": np.array(list(fitted.inner_loss.values()), np.float64),
             "converged": np.array(fitted.converged),
             "lesions": np.array(fitted.lesions),
             "patients": np.array(fitted.patients),
@@ -89,7 +89,8 @@ class ServedProbe:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             kind: Kind = arrays["kind"].item()
-            inner = zip(arrays["tried"].tolist(), arrays["inner_auc"].tolist(), strict=True)
+            tried = arrays["tried"]
+            losses = arrays.get("inner_loss", np.full_like(tried, np.nan))  # older files have none
             classifier = LinearClassifier(
                 kind=kind,
                 mean=arrays["mean"],
@@ -97,7 +98,7 @@ class ServedProbe:
                 coefficients=arrays["coef"],
                 intercepts=arrays["intercept"],
                 regularization=arrays["regularization"].item(),
-                inner_auc=dict(inner),
+                inner_loss=dict(zip(tried.tolist(), losses.tolist(), strict=True)),
                 converged=arrays["converged"].item(),
                 lesions=arrays["lesions"].item(),
                 patients=arrays["patients"].item(),

@@ -9,11 +9,9 @@ from sklearn.preprocessing import StandardScaler
 
 from miram.errors import MiramError
 from miram.evaluation.probes.linear import (
-    InnerValidation,
     LinearProbeConfig,
     fit_classifier,
-    held_out_losses,
-    inner_validation,
+    log_loss,
 )
 from miram.evaluation.probes.protocols import TrainingLesions
 from miram.evaluation.probes.scoring import WHOLE, score_by_fold
@@ -104,9 +102,9 @@ def test_losses_are_those_of_the_lesions_held_out():
     hot = np.array([[True], [False], [True]])
     unsure, wrong = ([0.6], [0.4], [0.6]), ([0.9], [0.99], [0.9])
     partly, unknown = ([0.8], [np.nan], [np.nan]), [[np.nan]] * 3
-    inner = InnerValidation(np.full(4, 0.5), np.array([unsure, wrong, partly, unknown]))
     expected = [-np.log(0.6), -(2 * np.log(0.9) + np.log(0.01)) / 3, -np.log(0.8), np.inf]
-    np.testing.assert_allclose(held_out_losses(inner, hot), expected)
+    found = [log_loss(np.array(scores), hot) for scores in (unsure, wrong, partly, unknown)]
+    np.testing.assert_allclose(found, expected)
 
 
 def test_the_penalty_is_chosen_by_held_out_loss_and_the_strongest_of_equals():
@@ -119,12 +117,11 @@ def test_the_penalty_is_chosen_by_held_out_loss_and_the_strongest_of_equals():
     assert classified(easy, labels, groups, lesions).regularization == 10.0
 
 
-def test_the_inner_auc_of_every_penalty_is_kept():
+def test_the_penalty_chosen_has_the_least_loss_of_those_kept():
     features, labels, groups, pairs = data()
-    found = inner_validation(features, labels[:, None].astype(bool), groups, "binary", CONFIG)
-    assert found.auc.shape == (len(CONFIG.regularization),)
     classifier = classified(features, labels, groups, pairs[0][0])
-    assert list(classifier.inner_auc) == list(CONFIG.regularization)
+    assert list(classifier.inner_loss) == list(CONFIG.regularization)
+    assert min(classifier.inner_loss, key=classifier.inner_loss.get) == classifier.regularization
 
 
 def test_a_penalty_at_the_end_of_those_tried_is_reported():

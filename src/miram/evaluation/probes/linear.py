@@ -23,7 +23,6 @@ from miram.errors import MiramError
 from miram.evaluation.probes.protocols import Array, Probe, ProbeScores, TrainingLesions
 from miram.evaluation.statistics.calibration import fit_temperature
 from miram.evaluation.statistics.inputs import Kind, one_hot, rarest_class
-from miram.evaluation.statistics.ranking import RankingCurve
 from miram.mammography.splits import stratified_pairs
 
 _ITERATIONS = 500  # of L-BFGS per fit
@@ -143,37 +142,25 @@ def regularization_path(
         yield coefficients, intercepts, converged
 
 
-@dataclass(frozen=True)
-class InnerValidation:
-    """What the inner folds say of C values, on training lesions alone.
-
-    Attributes:
-        auc: (C,) macro AUC, mean over the folds, over the classes that both sides have.
-        scores: (C, n, K) probabilities of the lesions held out; NaN where the fold could not
-            learn a lesion's class.
-    """
-
-    auc: Array
-    scores: Array
-
-
-def inner_validation(
+def held_out_scores(
     features: npt.NDArray,
     hot: npt.NDArray[np.bool_],
     groups: npt.NDArray,
     kind: Kind,
     config: LinearProbeConfig,
-) -> InnerValidation:
-    """Score training lesions by classifiers that have not seen their patients.
+) -> Array:
+    """Score training lesions by classifiers that have not seen their patients, at each C.
 
     Features are (n, d), labels (n, K) with one column for `binary`, and patients (n,).
+
+    Returns:
+        (C, n, K) probabilities; NaN where the inner fold could not learn a lesion's class.
     """
     grid = config.regularization
     number = min(config.inner_folds, len(np.unique(groups)))
     folds = stratified_pairs(rarest_class(hot), groups, number, config.seed)
-    auc = np.full((len(folds), len(grid)), np.nan)
     scores = np.full((len(grid), *hot.shape), np.nan)
-    for fold, (train, held) in enumerate(folds):
+    for train, held in folds:
         if not (len(held) and varied(hot[train], kind)):
             continue
         mean, scale, standardized = standardize(features[train])
@@ -185,27 +172,15 @@ def inner_validation(
         path = regularization_path(standardized, hot[train], kind, grid, _INNER_TOLERANCE)
         for index, fitted in enumerate(path):
             found = probabilities(held_out, *fitted[:2], kind).reshape(len(held), -1)
-            auc[fold, index] = _macro_auc(hot[held][:, learned], found[:, learned])
             scores[index, held[known]] = found[known]
-    return InnerValidation(np.array([_nanmean(column) for column in auc.T]), scores)
+    return scores
 
 
-def _macro_auc(hot: npt.NDArray[np.bool_], scores: Array) -> float:
-    weights = np.ones((len(hot), 1))
-    curves = [RankingCurve(*one) for one in zip(hot.T, scores.T, strict=True)]
-    return _nanmean([curve.evaluate(weights).auc[0] for curve in curves])
+def log_loss(scores: Array, hot: npt.NDArray[np.bool_]) -> float:
+    """Mean over the lesions held out and classes, infinite without any; (n, K) both.
 
-
-def held_out_losses(inner: InnerValidation, hot: npt.NDArray[np.bool_]) -> Array:
-    """(C,) log loss of the lesions held out, which says what to choose.
-
-    The AUC of a few small folds is too noisy to choose by: docs/decisions/031.
+    It says which C to choose: the AUC of a few small folds is too noisy, docs/decisions/031.
     """
-    return np.array([_log_loss(scores, hot) for scores in inner.scores])
-
-
-def _log_loss(scores: Array, hot: npt.NDArray[np.bool_]) -> float:
-    """Mean over lesions and classes, infinite where no lesion was held out."""
     known = np.isfinite(scores).all(axis=1)
     if not known.any():
         return float("inf")
@@ -226,12 +201,6 @@ def inner_temperature(scores: Array, hot: npt.NDArray[np.bool_], kind: Kind) -> 
     return fit_temperature(labels, scores)
 
 
-def _nanmean(values: npt.ArrayLike) -> float:
-    values = np.asarray(values, np.float64)
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if len(defined) else float("nan")
-
-
 @dataclass(frozen=True)
 class LinearClassifier:
     """A fitted probe, usable on new features.
@@ -243,7 +212,7 @@ class LinearClassifier:
         coefficients: (K, d) on standardized features, one row for `binary`.
         intercepts: (K,); minus infinity for a class that training did not have.
         regularization: The chosen C.
-        inner_auc: Macro AUC of the inner cross-validation per C tried, NaN where undefined.
+        inner_loss: Log loss of the lesions held out by the inner folds, per C tried.
         converged: Whether the final fit met the tolerance.
         lesions: Number of training lesions.
         patients: Number of training patients.
@@ -257,7 +226,7 @@ class LinearClassifier:
     coefficients: Array
     intercepts: Array
     regularization: float
-    inner_auc: dict[float, float]
+    inner_loss: dict[float, float]
     converged: bool
     lesions: int
     patients: int
@@ -266,7 +235,7 @@ class LinearClassifier:
     @property
     def warning(self) -> str:
         """Says that the chosen penalty is the last one tried; empty if it is not."""
-        tried = list(self.inner_auc)
+        tried = list(self.inner_loss)
         if len(tried) < 2 or tried[0] < self.regularization < tried[-1]:
             return ""
         end = "strongest" if self.regularization == tried[0] else "weakest"
@@ -294,7 +263,8 @@ def fit_classifier(train: TrainingLesions, config: LinearProbeConfig) -> LinearC
             f"a probe cannot learn from {len(hot)} training lesions of {patients} patients: at "
             "least two patients and two classes are needed"
         )
-    columns, inner, best = _choose_block(train, hot, kind, config)
+    columns, scores, losses = _choose_block(train, hot, kind, config)
+    best = int(losses.argmin())  # of equals the strongest penalty
     mean, scale, standardized = standardize(train.features[:, columns])
     chosen = config.regularization[best]
     coefficients, intercepts, converged = next(
@@ -308,20 +278,20 @@ def fit_classifier(train: TrainingLesions, config: LinearProbeConfig) -> LinearC
         coefficients=_widened(coefficients, columns, width),
         intercepts=intercepts,
         regularization=chosen,
-        inner_auc=dict(zip(config.regularization, inner.auc.tolist(), strict=True)),
+        inner_loss=dict(zip(config.regularization, losses.tolist(), strict=True)),
         converged=converged,
         lesions=len(hot),
         patients=patients,
-        temperature=inner_temperature(inner.scores[best], hot, kind),
+        temperature=inner_temperature(scores[best], hot, kind),
     )
 
 
 def _choose_block(
     train: TrainingLesions, hot: npt.NDArray[np.bool_], kind: Kind, config: LinearProbeConfig
-) -> tuple[slice, InnerValidation, int]:
-    """Columns of the block with the least held-out loss, its inner validation, index of C.
+) -> tuple[slice, Array, Array]:
+    """Columns of the block with the least held-out loss, of equals the first.
 
-    Of equals the first block and the strongest penalty.
+    With them the (C, n, K) probabilities of the lesions held out, and their (C,) losses.
     """
     size, rest = divmod(train.features.shape[1], config.blocks)
     if rest:
@@ -330,13 +300,13 @@ def _choose_block(
             "features are no multiple of it: give the number of features.layers"
         )
     blocks = [slice(block * size, (block + 1) * size) for block in range(config.blocks)]
-    inner = [
-        inner_validation(train.features[:, columns], hot, train.patients, kind, config)
+    scores = [
+        held_out_scores(train.features[:, columns], hot, train.patients, kind, config)
         for columns in blocks
     ]
-    losses = np.array([held_out_losses(one, hot) for one in inner])  # (blocks, C)
-    block, best = np.unravel_index(losses.argmin(), losses.shape)
-    return blocks[block], inner[block], int(best)
+    losses = np.array([[log_loss(one, hot) for one in block] for block in scores])
+    best = int(losses.min(axis=1).argmin())
+    return blocks[best], scores[best], losses[best]
 
 
 def _widened(values: Array, columns: slice, width: int, rest: float = 0.0) -> Array:
