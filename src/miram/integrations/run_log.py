@@ -15,7 +15,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from miram.integrations.crowd import Used, crowd
+from miram.integrations.crowd import crowd
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +68,10 @@ def said_once() -> Iterator[None]:
 class RunLog:
     """Logs nodes and results."""
 
-    @hook_impl
-    def after_context_created(self) -> None:
-        """Begin to watch what else the machine does."""
-        self.used = Used.now()
-
-    @hook_impl
+    @hook_impl(trylast=True)  # after checks that may end the run
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Count what is to be done, and say if other programs are in the way."""
-        if words := crowd(self.used, Used.now()):
+        """Say if other programs are in the way, and count what is to be done."""
+        if words := crowd():
             log.warning(words)
         self.nodes, self.begun, self.start = len(pipeline.nodes), 0, time.monotonic()
 

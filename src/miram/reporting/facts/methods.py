@@ -142,7 +142,7 @@ def saw_images(study: Study) -> list[str]:
 
 def has_encoder_per_fold(study: Study, method: str) -> bool:
     """Whether each fold has an encoder of its own, which has not seen the fold's patients."""
-    if split_facts(study.splits).strategy != "cv":
+    if study.splits["strategy"].iloc[0] != "cv":
         return False
     origin = study.methods[method].metrics.get("features") or {}
     return method == SUPERVISED or "sides" in origin.get("splits", {})
