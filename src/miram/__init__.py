@@ -5,11 +5,11 @@ import gc
 import os
 import sys
 
-# Threads that look again and again for those they wait for make training 13 to 20 times slower
-# where other work shares the cores; threads that sleep at once halve the speed of small models on
-# quiet ones. So they look 10,000 times, less than a millisecond, and sleep then: docs/decisions/033.
-# GNU's OpenMP reads both once, when torch is loaded; others know the first alone. What the user has
-# set is left.
+# Threads that look again and again for those they wait for make training more than ten times slower
+# where other work shares the cores; threads that sleep at once nearly halve the speed of small
+# models on quiet ones. So they look 10,000 times, less than a millisecond, and then sleep:
+# docs/decisions/033. GNU's OpenMP reads both once, when torch is loaded; others know the first
+# alone. What the user has set is left.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
     os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
 
