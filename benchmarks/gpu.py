@@ -5,7 +5,7 @@
 FILMS are the mammograms and the lesions.csv of conf/real_small. In turn: the tests that need a GPU,
 training steps of the paper's models, one layer of each attention by tokens, and for what is left of
 the time a training on the lesions, which is evaluated. What fails or finds no time left says so on
-the page, and the rest goes on.
+the page, and the rest continues.
 """
 
 import gc
@@ -108,8 +108,8 @@ class Bench(NamedTuple):
     def run(self, *command: str) -> str:
         """Call Python in the time that is left; gives what it printed."""
         left = max(1.0, self.seconds_left)
-        told = [sys.executable, "-m", *command]
-        found = subprocess.run(told, capture_output=True, text=True, timeout=left)
+        whole = [sys.executable, "-m", *command]
+        found = subprocess.run(whole, capture_output=True, text=True, timeout=left)
         if found.returncode:
             said = (found.stdout + found.stderr)[-3000:]
             raise MiramError(f"{' '.join(command)} ended with {found.returncode}:\n{said}")

@@ -21,9 +21,9 @@ def films(tmp_path_factory):
 
 def run_script(films, page, *options):
     script = PROJECT / "benchmarks/gpu.py"
-    told = (films, "--small", "--device", "cpu", "--minutes", "60", "--page", page, *options)
+    given = (films, "--small", "--device", "cpu", "--minutes", "60", "--page", page, *options)
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    run = subprocess.run([sys.executable, script, *told], cwd=page.parent, env=hidden)
+    run = subprocess.run([sys.executable, script, *given], cwd=page.parent, env=hidden)
     return run.returncode, page.read_text()
 
 
