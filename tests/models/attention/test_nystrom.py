@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from attention_checks import HEADS, exact, heads, make, tokens
 from model_checks import saved_bytes
 
@@ -9,6 +10,7 @@ from miram.errors import MiramError
 from miram.models.attention import NystromConfig, nystrom_attention
 from miram.models.attention.nystrom import (
     block_shape,
+    convolve_sequence,
     grid_landmarks,
     iterative_pinv,
     segment_means,
@@ -103,6 +105,19 @@ def test_prefix_enters_no_landmark() -> None:
     changed = q.clone()
     changed[:, :, 0] += 1
     assert torch.equal(layer.landmarks(q), layer.landmarks(changed))
+
+
+@pytest.mark.parametrize("taps", [1, 2, 5, 33])
+@pytest.mark.parametrize("count", [1, 31, 32, 65])
+def test_products_of_blocks_are_a_depthwise_convolution(taps: int, count: int) -> None:
+    v = torch.randn(2, 3, count, 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, taps, dtype=torch.float64, requires_grad=True)
+    expected = F.conv2d(v, weight[:, None, :, None], padding="same", groups=3)
+    found = convolve_sequence(v, weight)
+    torch.testing.assert_close(found, expected)
+    ahead = torch.randn_like(found)
+    gradients = (torch.autograd.grad(x, (v, weight), ahead) for x in (found, expected))
+    torch.testing.assert_close(*gradients)
 
 
 def test_nystrom_without_convolution_ignores_the_order_within_a_landmark() -> None:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
@@ -11,6 +12,7 @@ from miram.training.data.augmentation import (
     AugmentationConfig,
     augment,
     augment_coverage,
+    axis_weights,
     crop_matrices,
 )
 
@@ -78,6 +80,18 @@ def test_blur_is_a_gaussian_of_each_samples_own_deviation(monkeypatch):
         sigma = 3.2 * (0.05 + 0.95 * float(numbers[index, 10]))
         expected = gaussian_filter(plain[index, 0].numpy(), sigma, mode="mirror", radius=10)
         np.testing.assert_allclose(found[index, 0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("side", [1, 2, 5, 32])
+def test_axis_by_axis_is_sampling_by_a_grid(mode, side):
+    config = AugmentationConfig(min_area=0.1, horizontal_flip=0.5, vertical_flip=0.5)
+    numbers, images = uniforms(64), torch.rand(64, 1, side, side)
+    matrices = crop_matrices(numbers, config)
+    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+    expected = F.grid_sample(images, grid, mode, "reflection", align_corners=False)
+    down, across = (axis_weights(matrices[:, row, [row, 2]], side, mode) for row in (1, 0))
+    torch.testing.assert_close(down @ images @ across.mT, expected, atol=1e-5, rtol=0)
 
 
 def test_magnified_detail_is_kept_better_than_by_bilinear_interpolation():

@@ -118,11 +118,10 @@ class MocoV3(nn.Module):
         """
         if len(images) < 2:
             raise MiramError("moco_v3 contrasts samples of a batch: raise training.batch_size")
-        views = list(images.unbind(1))
-        # Each view goes through alone: batch normalization must not mix query and key statistics.
-        queries = [self.predictor(self._project(view, key=False)) for view in views]
+        views = images.transpose(0, 1).flatten(0, 1)  # -> (2 B, C, S, S), view after view
+        queries = [self.predictor(query) for query in self._project(views, key=False)]
         with torch.no_grad():
-            keys = [self._project(view, key=True) for view in views]
+            keys = self._project(views, key=True)
         # Unit vectors and losses are in float32 under autocast.
         queries = [F.normalize(query.float(), dim=1) for query in queries]
         keys = [F.normalize(key.float(), dim=1) for key in keys]
@@ -133,11 +132,14 @@ class MocoV3(nn.Module):
         loss = there.loss + back.loss
         return MocoV3Output(loss, metrics, torch.stack(queries, 1), torch.stack(keys, 1))
 
-    def _project(self, images: Tensor, *, key: bool) -> Tensor:
+    def _project(self, views: Tensor, *, key: bool) -> list[Tensor]:
+        """Encode both views (2 B, C, S, S) at once, and project each by itself: (B, E) twice."""
         encoder = self.key_encoder if key else self.encoder
         projector = self.key_projector if key else self.projector
-        tokens = encoder.forward_features(images)  # (B, C, S, S) -> (B, 1 + N, D)
-        return projector(pool_tokens(encoder, tokens, self.config.pooling))
+        tokens = encoder.forward_features(views)  # -> (2 B, 1 + N, D)
+        features = pool_tokens(encoder, tokens, self.config.pooling)
+        # Batch normalization must not mix query and key statistics.
+        return [projector(view) for view in features.chunk(2)]
 
 
 def perceptron(*widths: int) -> nn.Sequential:
