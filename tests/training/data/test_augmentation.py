@@ -41,8 +41,10 @@ def test_flips_mirror_the_image():
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
-def test_a_samples_view_does_not_depend_on_its_batch():
-    config = AugmentationConfig(rotation=30, brightness=0.1, contrast=0.2, vertical_flip=0.5)
+@pytest.mark.parametrize("rotation", [0, 30])
+def test_a_samples_view_does_not_depend_on_its_batch(rotation):
+    shaded = {"brightness": 0.1, "contrast": 0.2, "vertical_flip": 0.5}
+    config = AugmentationConfig(rotation=rotation, **shaded)
     together = augment(crops(), uniforms(), config)
     alone = augment(crops()[2:3], uniforms()[2:3], config)
     torch.testing.assert_close(together[2:3], alone)
