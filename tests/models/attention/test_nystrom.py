@@ -107,7 +107,7 @@ def test_prefix_enters_no_landmark() -> None:
     assert torch.equal(layer.landmarks(q), layer.landmarks(changed))
 
 
-@pytest.mark.parametrize("taps", [1, 2, 5, 33])
+@pytest.mark.parametrize("taps", [1, 3, 5, 33])
 @pytest.mark.parametrize("count", [1, 31, 32, 65])
 def test_products_of_blocks_are_a_depthwise_convolution(taps: int, count: int) -> None:
     v = torch.randn(2, 3, count, 5, dtype=torch.float64, requires_grad=True)

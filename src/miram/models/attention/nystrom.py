@@ -165,7 +165,13 @@ class NystromAttention(MultiHeadAttention):
     def convolve(self, v: Tensor, conv: nn.Conv2d) -> Tensor:
         """Depthwise convolution of the values: (B, H, N, D) -> (B, H, N, D)."""
         if self.config.conv == "sequence":
-            return convolve_sequence(v, conv.weight.flatten(1)) if v.is_cpu else conv(v)
+            if not v.is_cpu:
+                return conv(v)
+            # Blocks are cheap to make again and would be two copies of the values kept.
+            kernels = conv.weight.flatten(1)
+            return checkpoint(
+                convolve_sequence, v, kernels, use_reentrant=False, preserve_rng_state=False
+            )
         image = conv(to_image(v, self.grid))  # -> (B, H*D, h, w)
         return from_image(image, self.grid, self.num_heads)
 
