@@ -112,7 +112,7 @@ def convolve_sequence(v: Tensor, weight: Tensor) -> Tensor:
     """Convolve each head along its tokens, beyond whose ends there is zero: (B, H, N, D).
 
     `weight` is (H, K) with one kernel per head. Blocks of the sequence are multiplied by a banded
-    matrix of the kernel: oneDNN's depthwise convolution takes two to three times as long.
+    matrix of the kernel, as oneDNN's depthwise convolution is slow: docs/decisions/023.
     """
     taps, tokens = weight.shape[1], v.shape[2]
     size = max(taps - 1, 1)  # of a block, which sees itself and the next

@@ -11,13 +11,13 @@ from torch import Tensor
 from miram.configuration import Config
 from miram.models.images import to_unit
 
-Mode = Literal["bicubic", "bilinear"]
-
 DRAWS = 12  # random numbers that one view of one sample takes
 
 # Greatest deviation of the blur as a share of the crop's size, and the least of it: SimCLR's 0.1
 # to 2 pixels at 224.
 _BLUR_SIGMA, _LEAST_BLUR = 2 / 224, 0.05
+
+Mode = Literal["bicubic", "bilinear"]
 
 
 class AugmentationConfig(Config):
@@ -66,12 +66,7 @@ def augment_coverage(coverage: Tensor, uniforms: Tensor, config: AugmentationCon
     return cells.squeeze(1).round().clamp(0, 255).to(torch.uint8)
 
 
-def _warp(
-    images: Tensor,
-    uniforms: Tensor,
-    config: AugmentationConfig,
-    mode: Literal["bicubic", "bilinear"],
-) -> Tensor:
+def _warp(images: Tensor, uniforms: Tensor, config: AugmentationConfig, mode: Mode) -> Tensor:
     matrices = crop_matrices(uniforms, config)
     if images.device.type == "cpu" and not config.rotation:
         # Columns and rows one after the other: the same numbers in half of the time.
