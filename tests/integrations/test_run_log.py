@@ -1,14 +1,18 @@
 """A run ends with what it made, where that is, and the next step."""
 
 import logging
+import threading
 from contextlib import suppress
 
 import pytest
+from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
+from kedro.runner import ThreadRunner
 
+from miram.errors import MiramError
 from miram.integrations.datasets.files import TextFile
-from miram.integrations.run_log import said_once, summary
+from miram.integrations.run_log import RunLog, said_once, summary
 
 
 def made(*outputs):
@@ -68,3 +72,36 @@ def test_what_is_to_be_said_once_is_said_once_in_each_run(caplog):
     assert caplog.messages.count("task density is skipped") == 2
     assert caplog.messages.count("task margins is skipped") == 2
     assert caplog.messages.count("after the runs") == 2
+
+
+def test_why_a_node_failed_is_said_while_others_beside_it_still_run(caplog):
+    begun, reported = threading.Event(), threading.Event()
+
+    class Report(logging.Handler):
+        def emit(self, record):
+            if "crops are damaged" in record.getMessage():
+                reported.set()
+
+    def fail():
+        begun.wait(10)
+        raise MiramError("crops are damaged")
+
+    def outlast():
+        begun.set()
+        return reported.wait(10)
+
+    failing = Node(fail, None, "encoder", name="mae.pretrain_encoder")
+    pipeline = Pipeline([failing, Node(outlast, None, "in_time", name="describe_lesions")])
+    catalog = DataCatalog({"in_time": MemoryDataset()})
+    hooks, run_log, report = _create_hook_manager(), RunLog(), Report()
+    hooks.register(run_log)
+    run_log.before_pipeline_run(pipeline)
+    logger = logging.getLogger(RunLog.__module__)
+    logger.addHandler(report)
+    try:
+        with pytest.raises(MiramError, match="damaged"):
+            ThreadRunner(max_workers=2).run(pipeline, catalog, hooks)
+    finally:
+        logger.removeHandler(report)
+    assert catalog.load("in_time")
+    assert caplog.text.count("crops are damaged") == 1

@@ -74,17 +74,31 @@ class RunLog:
         if words := crowd():
             log.warning(words)
         self.nodes, self.begun, self.start = len(pipeline.nodes), 0, time.monotonic()
+        self.running: set[str] = set()
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
         """Name a node that begins."""
         self.begun += 1
+        self.running.add(node.name)
         log.info("Running node: %s (%d of %d)", node.name, self.begun, self.nodes)
 
     @hook_impl
-    def on_node_error(self, node: Node) -> None:
-        """Name the node that ended the run; its error comes once, from the command line."""
-        log.error("Node %s did not finish", node.name)
+    def after_node_run(self, node: Node) -> None:
+        """One less is running."""
+        self.running.discard(node.name)
+
+    @hook_impl
+    def on_node_error(self, node: Node, error: Exception) -> None:
+        """Name the node that failed; its error ends the command, at once if no other node runs.
+
+        Kedro lets those that run beside it finish, and those that need nothing more run too.
+        """
+        self.running.discard(node.name)
+        if self.running:
+            log.error("Node %s did not finish, what is ready still runs: %s", node.name, error)
+        else:
+            log.error("Node %s did not finish", node.name)
 
     @hook_impl(trylast=True)  # after all that other hooks have to write
     def after_pipeline_run(self, pipeline: Pipeline, catalog: Any) -> None:
