@@ -100,52 +100,79 @@ GOALS = [
 ]
 
 
-def ratios(run: dict) -> dict[str, float]:
-    """Ratios of a run by benchmark and name; above 1 is better than what it is compared with."""
-    return {
-        f"{one['name']}/{key.removeprefix(RATIO)}": value
+def processor(run: dict) -> str:
+    """The kind of processor a run was made on, and how it multiplies in bf16."""
+    cpu = run["machine_info"]["cpu"]
+    brand = cpu["brand_raw"].replace("(R)", "").removesuffix(" Processor")
+    bf16 = {"amx_bf16": " with AMX", "avx512_bf16": " with AVX-512 bf16"}
+    return brand + next((words for flag, words in bf16.items() if flag in cpu["flags"]), "")
+
+
+def kept_of(run: dict) -> dict:
+    """What is kept of a run: its date, and each number by benchmark and name."""
+    found = {
+        f"{one['name']}/{key}": float(f"{value:.3g}")
         for one in run["benchmarks"]
         for key, value in one["extra_info"].items()
-        if key.startswith(RATIO)
     }
+    return {"date": run["datetime"][:10], "torch": torch.__version__, "found": found}
 
 
-def numbers(run: dict) -> Table:
-    """All else that a run measured."""
-    found = [
-        (one["name"].removeprefix("test_").replace("_", " "), key.replace("_", " "), f"{value:.3g}")
-        for one in run["benchmarks"]
-        for key, value in one["extra_info"].items()
-        if not key.startswith(RATIO)
-    ]
-    return Table(("benchmark", "what", "value"), tuple(found))
+def ratios(kept: dict) -> dict[str, float]:
+    """Ratios by benchmark and name; above 1 is better than what it is compared with."""
+    found = kept["found"].items()
+    return {name.replace(RATIO, ""): value for name, value in found if f"/{RATIO}" in name}
 
 
-def goals(found: dict[str, float]) -> Table:
-    """The goals that were measured, and whether they were reached."""
+def goals(kept: dict[str, dict]) -> Table:
+    """The ratio of each goal by processor, and whether it is reached."""
+
+    def cell(one: Goal, found: dict[str, float]) -> str:
+        if one.name not in found:
+            return ""
+        value = found[one.name]
+        return f"{value:.2f}, yes" if value >= one.goal else f"{value:.2f}, no"
+
+    of = [ratios(run) for run in kept.values()]
+    rows = [(one.of, f"{one.goal:g}", *(cell(one, found) for found in of)) for one in GOALS]
+    return Table(("what: against what", "goal", *kept), tuple(rows))
+
+
+def numbers(kept: dict[str, dict]) -> Table:
+    """All else that was measured, by processor."""
+    runs = [run["found"] for run in kept.values()]
+    names = dict.fromkeys(name for run in runs for name in run if f"/{RATIO}" not in name)
     rows = [
-        (one.of, f"{found[one.name]:.2f}", one.goal, "yes" if found[one.name] >= one.goal else "no")
-        for one in GOALS
-        if one.name in found
+        (
+            *name.removeprefix("test_").replace("_", " ").split("/"),
+            *(f"{run[name]:g}" if name in run else "" for run in runs),
+        )
+        for name in names
     ]
-    return Table(("what: against what", "ratio", "goal", "reached"), tuple(rows))
+    return Table(("benchmark", "what", *kept), tuple(rows))
 
 
-def page(run: dict) -> str:
+def page(kept: dict[str, dict]) -> str:
     """The page about speed."""
-    made, machine = date.fromisoformat(run["datetime"][:10]), run["machine_info"]["cpu"]
+    machines = "\n".join(
+        f"- {name}, {date.fromisoformat(run['date']):%B %-d, %Y}, torch {run['torch']}"
+        for name, run in kept.items()
+    )
     return f"""# Speed, measured against others
 
-Written by `make bench` on {made:%B %-d, %Y}: {machine["brand_raw"]}, one thread, torch
-{torch.__version__}. Each ratio is of pieces of work that took turns in one process, by processor
-time, as the machine is shared; above 1 is better. What bounds the speed of a step:
+Written by `make bench`, one thread:
+
+{machines}
+
+Each ratio is of pieces of work that took turns in one process, by processor time, as machines are
+shared; above 1 is better, and yes says that the goal is reached. What bounds the speed of a step:
 [decision 023](decisions/023-speed-of-a-step.md).
 
-{markdown_table(goals(ratios(run)))}
+{markdown_table(goals(kept))}
 
 ## All else that was measured
 
-{markdown_table(numbers(run))}
+{markdown_table(numbers(kept))}
 
 Attentions by size and kernel: [Which attention for which image size](results/attention.md). Every
 node: [Time and memory by number of lesions](results/scale.md). What is not reached, and why:
@@ -154,20 +181,24 @@ node: [Time and memory by number of lesions](results/scale.md). What is not reac
 
 
 def main(
-    run: Path, write: Annotated[bool, typer.Option(help="Keep these as the baseline.")] = False
+    run: Path, write: Annotated[bool, typer.Option(help="Keep this run as the baseline.")] = False
 ) -> None:
-    """Say which ratios fell by more than 15 % since the baseline."""
+    """Say which ratios fell by more than 15 % since the baseline of this kind of processor."""
     made = json.loads(run.read_text())
-    found = ratios(made)
-    kept = json.loads(BASELINE.read_text()) if BASELINE.is_file() else {}
-    fell = {n: v for n, v in found.items() if n in kept and v < TOLERATED * kept[n]}
-    for name, value in fell.items():
-        typer.echo(f"{name}: {value:.2f}, was {kept[name]:.2f}")
+    name, new = processor(made), kept_of(made)
+    kept = json.loads(BASELINE.read_text())
+    found, before = ratios(new), ratios(kept[name]) if name in kept else {}
+    if not before:
+        typer.echo(f"no baseline of {name}: keep this run with --write")
+    fell = {one: value for one, value in found.items() if value < TOLERATED * before.get(one, 0)}
+    for one, value in fell.items():
+        typer.echo(f"{one}: {value:.2f}, was {before[one]:.2f}")
     typer.echo(f"{len(found)} ratios, {len(fell)} fell by more than 15 %")
     if write:
-        rounded = {name: round(value, 3) for name, value in sorted({**kept, **found}.items())}
-        BASELINE.write_text(json.dumps(rounded, indent=2) + "\n")
-        PAGE.write_text(page(made))
+        merged = {**kept.get(name, {"found": {}})["found"], **new["found"]}
+        kept[name] = {**new, "found": dict(sorted(merged.items()))}
+        BASELINE.write_text(json.dumps(kept, indent=2) + "\n")
+        PAGE.write_text(page(kept))
 
 
 if __name__ == "__main__":
