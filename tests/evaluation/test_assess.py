@@ -241,6 +241,14 @@ def test_a_task_that_the_data_cannot_answer_is_skipped_with_its_reason(given):
     assert "OVAL" not in found.metrics["tasks"]["mass_shape"]["classes"]
 
 
+def test_the_last_penalty_offered_is_warned_of_once_for_each_task_of_a_run(given, caplog):
+    found = assess(given, tasks="pathology", linear_probe={**FEW_FITS, "regularization": [1e-3, 1]})
+    (said,) = found.metrics["tasks"]["pathology"]["warnings"]
+    assert said.endswith("(1 of 1 fits)")
+    (record,) = [one for one in caplog.records if "last penalty" in one.getMessage()]
+    assert record.once and "pathology" in record.getMessage()
+
+
 def test_any_column_is_a_task_of_ones_own(sample):
     given = sample(120)
     given.lesions["grade"] = np.where(given.features[:, 1] > 0, "high", "low")

@@ -267,8 +267,14 @@ def assess_seeds(
         }
         predictions += [prediction_table(scored, seed) for seed, scored in runs.items()]
         tasks[task.name] = task_metrics(runs, draws=config.bootstrap_draws, seed=config.seed)
-        for warning in tasks[task.name]["warnings"]:
-            log.warning("task %s: %s; see evaluation.linear_probe", task.name, warning)
+        if tasks[task.name]["warnings"]:
+            # Common on few lesions: the metrics count the fits, and the report the methods.
+            log.warning(
+                "task %s: a probe took the last penalty it was offered; more can be offered in "
+                "evaluation.linear_probe.regularization",
+                task.name,
+                extra={"once": True},
+            )
     metrics = {
         "strategy": splits["strategy"].iloc[0],
         "leakage": splits["leakage"].iloc[0],
