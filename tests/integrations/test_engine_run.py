@@ -1,9 +1,11 @@
 import pytest
 from kedro.framework.startup import bootstrap_project
+from kedro.utils import load_obj
 from project_paths import PROJECT
 
 from miram.errors import MiramError
 from miram.integrations.engine_run import on_engine
+from miram.integrations.runner import TrainingsFirst
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +28,7 @@ def test_methods_come_one_after_the_other_unless_asked(engine):
 
 def test_several_methods_at_a_time_take_as_many_threads():
     with on_engine(options("SequentialRunner", parallel_methods=3)) as chosen:
-        assert chosen["runner"] == "ThreadRunner"
+        assert load_obj(chosen["runner"]) is TrainingsFirst
         assert chosen["runner_params"] == {"is_async": False, "max_workers": 3}
         assert chosen["env"] == "test"
 
@@ -49,4 +51,4 @@ def test_without_ray_a_runner_that_is_asked_for_is_taken():
     with on_engine(local("SequentialRunner")) as chosen:
         assert chosen["runner"] == "SequentialRunner"
     with on_engine(local(None)) as chosen:
-        assert chosen["runner"] == "ThreadRunner"
+        assert load_obj(chosen["runner"]) is TrainingsFirst

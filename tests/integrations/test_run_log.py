@@ -8,11 +8,11 @@ import pytest
 from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
-from kedro.runner import ThreadRunner
 
 from miram.errors import MiramError
 from miram.integrations.datasets.files import TextFile
 from miram.integrations.run_log import RunLog, said_once, summary
+from miram.integrations.runner import TrainingsFirst
 
 
 def made(*outputs):
@@ -100,7 +100,7 @@ def test_why_a_node_failed_is_said_while_others_beside_it_still_run(caplog):
     logger.addHandler(report)
     try:
         with pytest.raises(MiramError, match="damaged"):
-            ThreadRunner(max_workers=2).run(pipeline, catalog, hooks)
+            TrainingsFirst(max_workers=2).run(pipeline, catalog, hooks)
     finally:
         logger.removeHandler(report)
     assert catalog.load("in_time")

@@ -10,6 +10,7 @@ from miram.training.checkpointing.interruption import passing_signals_on
 from miram.training.distributed.cluster import EngineConfig, shared_cluster
 
 _ONE_BY_ONE = (None, "SequentialRunner")
+_SIDE_BY_SIDE = "miram.integrations.runner.TrainingsFirst"
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def on_engine(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
             stack.enter_context(passing_signals_on())
             given = options.get("runner_params") or {}
             threads = {**given, "max_workers": engine.parallel_methods}
-            options = {**options, "runner": "ThreadRunner", "runner_params": threads}
+            options = {**options, "runner": _SIDE_BY_SIDE, "runner_params": threads}
         yield options
 
 

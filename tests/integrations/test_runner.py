@@ -1,0 +1,62 @@
+"""Long work is not begun last."""
+
+import threading
+from dataclasses import dataclass
+
+import pytest
+from kedro.pipeline import Node
+
+from miram.errors import MiramError
+from miram.integrations.runner import TrainingsFirst
+
+
+@dataclass
+class Task:
+    """What Kedro submits: a node that can be called."""
+
+    node: Node
+
+    def __call__(self):
+        return self.node.func()
+
+
+def task(name, work):
+    return Task(Node(work, None, "output", name=name))
+
+
+def test_trainings_are_begun_first_and_those_of_later_methods_before_earlier_ones():
+    begun, submitted = [], threading.Event()
+    with TrainingsFirst()._get_executor(1) as executor:
+        busy = threading.Event()
+        executor.submit(task("cut_crops", lambda: busy.set() or submitted.wait(10)))
+        assert busy.wait(10)
+        for name in (
+            "box_size.describe_lesions",
+            "random.pretrain_encoder",
+            "moco_v3.evaluate_encoder",
+            "moco_v3.pretrain_encoder",
+            "supervised.train_supervised_encoder",
+            "mae.pretrain_encoder",
+        ):
+            executor.submit(task(name, lambda name=name: begun.append(name)))
+        submitted.set()
+    assert begun == [
+        "moco_v3.pretrain_encoder",
+        "mae.pretrain_encoder",
+        "supervised.train_supervised_encoder",
+        "random.pretrain_encoder",
+        "box_size.describe_lesions",
+        "moco_v3.evaluate_encoder",
+    ]
+
+
+def test_an_error_is_raised_where_the_result_is_asked_for():
+    def fail():
+        raise MiramError("crops are damaged")
+
+    with TrainingsFirst()._get_executor(2) as executor:
+        failed = executor.submit(task("cut_crops", fail))
+        other = executor.submit(task("split_lesions", lambda: "splits"))
+        with pytest.raises(MiramError, match="damaged"):
+            failed.result()
+        assert other.result() == "splits"
