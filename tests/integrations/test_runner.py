@@ -1,6 +1,9 @@
 """Long work is not begun last."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -8,6 +11,7 @@ from kedro.pipeline import Node
 
 from miram.errors import MiramError
 from miram.integrations.runner import TrainingsFirst
+from miram.training.checkpointing.interruption import TrainingInterrupted
 
 
 @dataclass
@@ -60,3 +64,26 @@ def test_an_error_is_raised_where_the_result_is_asked_for():
         with pytest.raises(MiramError, match="damaged"):
             failed.result()
         assert other.result() == "splits"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(TrainingInterrupted("stopped"), []), (KeyboardInterrupt(), []), (MiramError("bad"), ["b"])],
+)
+def test_nothing_is_begun_after_an_interruption(error, expected):
+    begun, started = [], threading.Event()
+    executor = TrainingsFirst()._get_executor(1)
+
+    def outlast_the_run():
+        started.set()
+        with suppress(RuntimeError):  # of an executor that takes no more
+            while True:
+                ThreadPoolExecutor.submit(executor, time.sleep, 0)
+                time.sleep(0.01)
+
+    with pytest.raises(type(error)), executor:
+        executor.submit(task("a", outlast_the_run))
+        executor.submit(task("b", lambda: begun.append("b")))
+        assert started.wait(10)
+        raise error
+    assert begun == expected

@@ -4,6 +4,7 @@ Kedro's begins nodes that are ready in an order that differs from run to run. A 
 begins last leaves the other cores without work.
 """
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
@@ -13,7 +14,9 @@ from typing import Any
 from kedro.pipeline.node import Node
 from kedro.runner import ThreadRunner
 
+from miram.errors import causes
 from miram.models.methods import METHODS
+from miram.training.checkpointing.interruption import TrainingInterrupted
 
 _TRAININGS = {"pretrain_encoder", "train_supervised_encoder", "finetune_encoder"}
 
@@ -21,17 +24,28 @@ _TRAININGS = {"pretrain_encoder", "train_supervised_encoder", "finetune_encoder"
 class TrainingsFirst(ThreadRunner):
     """Begins, of what is ready, with the trainings, those of the later methods before all."""
 
+    @property
+    def _logger(self) -> logging.Logger:
+        """Kedro's own, which conf/logging.yml keeps quiet."""
+        return logging.getLogger(ThreadRunner.__module__)
+
     def _get_executor(self, max_workers: int) -> ThreadPoolExecutor:
         return _InOrder(max_workers)
 
 
 class _InOrder(ThreadPoolExecutor):
-    """Runs first what stands first, whenever it was submitted."""
+    """Runs first what stands first, whenever it was submitted; nothing more once interrupted."""
 
     def __init__(self, max_workers: int) -> None:
         super().__init__(max_workers)
         self._ready: PriorityQueue[tuple[int, int, Callable, Future]] = PriorityQueue()
         self._number = count()  # what stands alike runs in the order in which it came
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Wait for what runs and, unless the run was interrupted, for what is ready."""
+        stops = (TrainingInterrupted, KeyboardInterrupt)
+        stopped = error is not None and any(isinstance(one, stops) for one in causes(error))
+        self.shutdown(cancel_futures=stopped)
 
     def submit(self, task: Any) -> Future:  # type: ignore[override]
         """Take one of Kedro's tasks."""
