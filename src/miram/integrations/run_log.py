@@ -96,7 +96,7 @@ class RunLog:
         """
         self.running.discard(node.name)
         if self.running:
-            log.error("Node %s did not finish, what is ready still runs: %s", node.name, error)
+            log.error("Node %s did not finish: %s", node.name, error)
         else:
             log.error("Node %s did not finish", node.name)
 
